@@ -1,0 +1,76 @@
+"""Scopes: what a token lets its bearer do (Docker token specification, "scope").
+
+On the wire `repository:alice/app:pull,push`; here values. Parsing is strict about size and lenient
+about what it does not know: unknown types and actions simply grant nothing.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from treescale.errors import NameInvalid, RequestInvalid
+from treescale.oci.names import check_repository
+
+scopes_max: Final = 64
+scope_characters_max: Final = 4096
+
+
+class Action(StrEnum):
+    """A right of its own each; none implies another."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+
+
+ALL_ACTIONS: Final = frozenset(Action)
+CATALOG: Final = "registry:catalog:*"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Some actions on one repository."""
+
+    repository: str
+    actions: frozenset[Action]
+
+    def __str__(self) -> str:
+        """Return the scope as the wire spells it, actions in a fixed order."""
+        return scope_text(self.repository, self.actions)
+
+
+def scope_text(repository: str, actions: frozenset[Action]) -> str:
+    """Return `repository:NAME:pull,push` with the actions in a fixed order."""
+    return f"repository:{repository}:{','.join(a for a in Action if a in actions)}"
+
+
+def parse_scopes(texts: list[str]) -> list[Access]:
+    """Return what the scopes ask for, one Access per repository, in order of first mention.
+
+    Each text may hold several scopes, joined by spaces. `*` asks for every action. Names that no
+    repository can have and types other than `repository` ask for nothing. Raises RequestInvalid
+    over the limits.
+    """
+    words = [word for text in texts for word in text.split()]
+    if len(words) > scopes_max or any(len(word) > scope_characters_max for word in words):
+        raise RequestInvalid(f"at most {scopes_max} scopes can be asked for at once")
+    wanted: dict[str, frozenset[Action]] = {}
+    for word in words:
+        kind, _, rest = word.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if kind.partition("(")[0] != "repository":
+            continue
+        try:
+            check_repository(name)
+        except NameInvalid:
+            continue
+        wanted[name] = wanted.get(name, frozenset()) | parse_actions(actions)
+    return [Access(name, actions) for name, actions in wanted.items()]
+
+
+def parse_actions(text: str) -> frozenset[Action]:
+    """Return the known actions of a comma-separated list; `*` is all of them."""
+    words = text.split(",")
+    if "*" in words:
+        return ALL_ACTIONS
+    return frozenset(action for action in Action if action in words)

@@ -1,0 +1,1 @@
+"""Blobs as chunks: splitting, recipes, placement, stores, reading ahead."""

@@ -1,0 +1,101 @@
+"""The promise of every place that holds chunks, and the one that keeps them in memory.
+
+A chunk is named by the BLAKE3-256 of its bytes, so it is written once and never changes.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Protocol
+
+from blake3 import blake3
+
+from treescale.errors import ChunkUnknown, Corrupt
+
+Bytes = bytes | bytearray | memoryview
+
+CHUNK_BYTES_MAX = 4 * 1024 * 1024
+"""No chunk is longer (docs/formats.md)."""
+
+
+def chunk_id_of(data: Bytes) -> bytes:
+    """Return the 32-byte name of these bytes (lets other threads run while it hashes)."""
+    return blake3(data).digest()
+
+
+class ChunkStore(Protocol):
+    """A place for chunks. All errors are of our tree; unknown chunks are ChunkUnknown everywhere."""
+
+    async def reserve(self, size: int) -> None:
+        """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable.
+
+        A check, not a claim: asked before a body is read so that a full disk answers at once.
+        """
+        ...
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        """Keep the chunk; durable when it returns. Putting twice is putting once.
+
+        Raises Corrupt when `data` does not hash to `chunk` (nothing is left behind), StoreFull,
+        StoreUnusable. A cancelled put leaves nothing half-written. `data` must not change while
+        the call runs.
+        """
+        ...
+
+    async def get(self, chunk: bytes) -> bytes:
+        """Return the chunk's bytes, verified; raises ChunkUnknown, Corrupt, StoreUnusable."""
+        ...
+
+    async def have(self, chunks: Sequence[bytes]) -> list[bool]:
+        """Say of each whether it is here."""
+        ...
+
+    async def delete(self, chunk: bytes) -> None:
+        """Remove it (recoverably where the store can); raises ChunkUnknown."""
+        ...
+
+    def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
+        """Yield each chunk id once, in no order; of these partitions (first 12 bits) only."""
+        ...
+
+
+class MemoryStore:
+    """Chunks in a dict: the default in tests."""
+
+    def __init__(self) -> None:
+        self._chunks: dict[bytes, bytes] = {}
+
+    async def reserve(self, size: int) -> None:
+        """Memory is never full here."""
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        """Keep the chunk."""
+        if chunk_id_of(data) != chunk:
+            raise Corrupt(f"bytes put as chunk {chunk.hex()} are not that chunk")
+        self._chunks[chunk] = bytes(data)
+
+    async def get(self, chunk: bytes) -> bytes:
+        """Return the chunk's bytes."""
+        try:
+            return self._chunks[chunk]
+        except KeyError:
+            raise ChunkUnknown(f"no chunk {chunk.hex()}") from None
+
+    async def have(self, chunks: Sequence[bytes]) -> list[bool]:
+        """Say of each whether it is here."""
+        return [chunk in self._chunks for chunk in chunks]
+
+    async def delete(self, chunk: bytes) -> None:
+        """Remove it."""
+        if self._chunks.pop(chunk, None) is None:
+            raise ChunkUnknown(f"no chunk {chunk.hex()}")
+
+    async def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
+        """Yield each chunk id once."""
+        wanted = None if partitions is None else frozenset(partitions)
+        for chunk in tuple(self._chunks):
+            if wanted is None or partition_of(chunk) in wanted:
+                yield chunk
+
+
+def partition_of(chunk: bytes) -> int:
+    """Return the partition, 0 to 4095, that a chunk belongs to: its id's first 12 bits."""
+    return chunk[0] << 4 | chunk[1] >> 4

@@ -1,0 +1,1 @@
+"""What the registry knows: records, small protocols by noun, and their SQL."""

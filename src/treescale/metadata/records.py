@@ -1,0 +1,222 @@
+"""What the database holds, as values. Names and digests are text already checked by `oci`.
+
+Times are seconds since the epoch (UTC). Chunk ids are 32 raw bytes (BLAKE3-256). A recipe is the
+binary form of docs/formats.md and opaque in this room.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ChunkPart = tuple[bytes, int]
+"""A chunk's id and its length in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository; public means that anybody may pull."""
+
+    name: str
+    public: bool
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryUsage:
+    """What one repository holds. `bytes_logical` counts each linked blob once."""
+
+    repository: Repository
+    tags: int
+    manifests: int
+    blobs: int
+    bytes_logical: int
+    bytes_chunked: int
+    """Bytes of its distinct chunks plus its inline blobs."""
+    bytes_exclusive: int
+    """Bytes of its distinct chunks and inline blobs that no other repository's blob uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUsage:
+    """What all repositories hold together."""
+
+    repositories: int
+    blobs: int
+    bytes_pushed: int
+    """Sum over repositories of the bytes of their linked blobs."""
+    bytes_blobs: int
+    """Sum of the distinct blobs' bytes."""
+    bytes_stored: int
+    """Sum of the distinct chunks' bytes plus inline blobs: one copy of what the stores hold."""
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob: its bytes inline (small), or the recipe of its chunks; exactly one is not None."""
+
+    digest: str
+    size: int
+    inline: bytes | None
+    recipe: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A blob to commit, with its distinct chunks so that references are exact rows."""
+
+    blob: Blob
+    chunks: tuple[ChunkPart, ...]
+
+
+class ReferenceKind(StrEnum):
+    """What a manifest's descriptor points at."""
+
+    BLOB = "blob"
+    MANIFEST = "manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Something a manifest refers to. A `required` one must exist when the manifest is put."""
+
+    digest: str
+    kind: ReferenceKind
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest exactly as pushed, with what lists need without parsing it again."""
+
+    digest: str
+    media_type: str
+    payload: bytes
+    subject: str | None = None
+    artifact_type: str | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrerDescriptor:
+    """One line of a referrers list."""
+
+    digest: str
+    media_type: str
+    size: int
+    artifact_type: str | None
+    annotations: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTail:
+    """The end of an upload that later bytes may still extend: inline bytes, or one chunk.
+
+    It is written again, longer, when more bytes come; only the finished upload's tail is a chunk
+    of the recipe for good. Empty uploads have an empty inline tail.
+    """
+
+    inline: bytes | None
+    chunk: ChunkPart | None
+
+    @property
+    def size(self) -> int:
+        """Return its length in bytes."""
+        if self.chunk is not None:
+            return self.chunk[1]
+        return len(self.inline or b"")
+
+
+EMPTY_TAIL = UploadTail(inline=b"", chunk=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload session, bound to one repository and one user; any worker may continue it.
+
+    `offset` = sum of the settled chunks' lengths + the tail's size. `hashed` is the hex digest,
+    by `algorithm`, of exactly these bytes.
+    """
+
+    upload_id: str
+    repository: str
+    user: str
+    algorithm: str
+    offset: int
+    hashed: str
+    settled: tuple[ChunkPart, ...]
+    tail: UploadTail
+    created: float
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """What one request added to an upload that had `from_offset` bytes."""
+
+    from_offset: int
+    offset: int
+    hashed: str
+    settled: tuple[ChunkPart, ...]
+    """Chunks to append to the settled ones (the former tail's bytes are in them or in `tail`)."""
+    tail: UploadTail
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account. `password_hash` is an argon2id string."""
+
+    name: str
+    password_hash: str
+    admin: bool
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A credential of limited reach. Its secret is never kept, only the secret's SHA-256.
+
+    `allow` is a subset of pull, push, delete; `repository` a glob that names must match.
+    """
+
+    token_id: str
+    user: str
+    label: str
+    secret_sha256: str
+    allow: frozenset[str]
+    repository: str
+    created: float
+    expires: float | None
+    last_used: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key for the token service (Ed25519, PKCS #8 PEM). Signs from `not_before` to `retire_at`.
+
+    Its tokens are accepted until `retire_at` plus the longest token life.
+    """
+
+    key_id: str
+    private_pem: str
+    not_before: float
+    retire_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A user (`user:NAME`) or access token (`token:ID`) whose bearer tokens of before are void."""
+
+    subject: str
+    revoked: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecord:
+    """A store of the cluster and the labels placement uses."""
+
+    store_id: str
+    server: str
+    path: str
+    zone: str
+    weight: float
+    registered: float

@@ -1,0 +1,51 @@
+"""Repository names and tags (OCI Distribution Spec, "Pulling manifests").
+
+A repository is `namespace/name[/more]`: its first part is the user or organisation that owns it.
+Every check is a `fullmatch` over ASCII, so no newline, NUL, dot-dot or Unicode digit gets through.
+"""
+
+import re
+from typing import Final
+
+from treescale.errors import NameInvalid, TagInvalid
+
+name_characters_max: Final = 255
+_COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAMESPACE: Final = re.compile(_COMPONENT)
+_REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})+")
+_TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+namespace_characters_max: Final = 64
+
+
+def check_repository(name: str) -> str:
+    """Return `name` when it is a repository name of at least two parts; else raise NameInvalid."""
+    if len(name) > name_characters_max or _REPOSITORY.fullmatch(name) is None:
+        raise NameInvalid(
+            "a repository is USERNAME/IMAGE: lower-case letters and digits, parts joined by '/', "
+            f"inside a part by '.', '_', '__' or '-', at most {name_characters_max} characters"
+        )
+    return name
+
+
+def check_namespace(name: str) -> str:
+    """Return `name` when it can be the first part of a repository's name; else raise NameInvalid."""
+    if len(name) > namespace_characters_max or _NAMESPACE.fullmatch(name) is None:
+        raise NameInvalid(
+            "a user name is lower-case letters and digits, joined by '.', '_', '__' or '-', "
+            f"at most {namespace_characters_max} characters"
+        )
+    return name
+
+
+def check_tag(tag: str) -> str:
+    """Return `tag` when it is one; else raise TagInvalid."""
+    if _TAG.fullmatch(tag) is None:
+        raise TagInvalid(
+            "a tag is 1 to 128 letters, digits, '_', '.' or '-', and starts with none of '.' and '-'"
+        )
+    return tag
+
+
+def namespace_of(repository: str) -> str:
+    """Return the part of a repository's name that says whose it is."""
+    return repository.partition("/")[0]

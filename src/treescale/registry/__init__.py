@@ -1,0 +1,1 @@
+"""What the registry does: push, pull, tags, referrers, login. No HTTP, no SQL, no socket."""
