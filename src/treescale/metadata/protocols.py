@@ -16,7 +16,6 @@ from treescale.metadata.records import (
     ClusterUsage,
     Manifest,
     NewBlob,
-    Reference,
     ReferrerDescriptor,
     Repository,
     RepositoryUsage,
@@ -27,6 +26,7 @@ from treescale.metadata.records import (
     UploadProgress,
     User,
 )
+from treescale.oci.manifests import Reference
 
 
 class Repositories(Protocol):

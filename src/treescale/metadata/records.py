@@ -5,7 +5,6 @@ binary form of docs/formats.md and opaque in this room.
 """
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 ChunkPart = tuple[bytes, int]
 """A chunk's id and its length in bytes."""
@@ -66,22 +65,6 @@ class NewBlob:
 
     blob: Blob
     chunks: tuple[ChunkPart, ...]
-
-
-class ReferenceKind(StrEnum):
-    """What a manifest's descriptor points at."""
-
-    BLOB = "blob"
-    MANIFEST = "manifest"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Something a manifest refers to. A `required` one must exist when the manifest is put."""
-
-    digest: str
-    kind: ReferenceKind
-    required: bool
 
 
 @dataclass(frozen=True, slots=True)
