@@ -12,6 +12,7 @@
     │   ├── ManifestBlobUnknown  the manifest refers to something never pushed here
     │   ├── PageInvalid          a page size that is not a number
     │   ├── RequestInvalid       the request cannot be understood
+    │   │   └── BodyIncomplete   the client left before its body was whole
     │   ├── TooLarge             a body over its limit
     │   ├── MediaTypeUnsupported a body in a form we do not read
     │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
@@ -86,6 +87,10 @@ class PageInvalid(Refused):
 
 class RequestInvalid(Refused):
     """A request that cannot be understood."""
+
+
+class BodyIncomplete(RequestInvalid):
+    """The client left, or broke the protocol, before its body was whole."""
 
 
 class TooLarge(Refused):

@@ -1,0 +1,308 @@
+"""Pushing blobs: upload sessions that any worker can continue, and the one transaction at the end.
+
+Bytes become durable chunks while they arrive; the session's row says how far it got, with the
+digest of exactly that many bytes. The final PUT therefore only compares digests and commits. A
+hash state cannot leave its process, so a worker that continues a session begun elsewhere first
+reads the part it has not seen back from the chunks. Each worker keeps its (stale) state, so every
+byte is read back at most once per worker, however the requests of a session are spread.
+
+Two requests writing one session at once are not locked against each other: both store chunks, and
+the row's offset decides (compare and set) whose bytes count. The other is told 416.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from treescale.chunks.intake import Intake, RunningHash
+from treescale.chunks.reading import BlobReader
+from treescale.chunks.recipe import Recipe, encode
+from treescale.chunks.split import DEFAULT
+from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
+from treescale.clock import Clock
+from treescale.errors import BodyIncomplete, DigestInvalid, UploadOutOfOrder, UploadUnknown
+from treescale.metadata.protocols import Blobs, Uploads
+from treescale.metadata.records import (
+    EMPTY_TAIL,
+    Blob,
+    ChunkPart,
+    NewBlob,
+    Upload,
+    UploadProgress,
+    UploadTail,
+)
+from treescale.oci.digest import Digest, new_hasher
+
+inline_bytes_max: Final = 64 * 1024
+"""Blobs up to this size live in the database (DESIGN.md, Formats)."""
+checkpoint_bytes: Final = 256 * 1024 * 1024
+"""A long request records its progress this often, so that a crash costs no more."""
+hash_states_max: Final = 1024
+"""Hash states a worker keeps for sessions between their requests."""
+
+
+class Body(Protocol):
+    """The body of a request: its length in bytes when announced, and its pieces."""
+
+    @property
+    def length(self) -> int | None:
+        """Return the announced length; None when the client streams."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes; raises BodyIncomplete when the client leaves in the middle."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """An upload with what one request added, everything durable but an inline tail."""
+
+    upload: Upload
+    running: RunningHash
+
+
+class Pushes:
+    """Everything that brings a blob into a repository."""
+
+    def __init__(  # noqa: PLR0913  one argument per seam, named by its caller
+        self,
+        *,
+        blobs: Blobs,
+        uploads: Uploads,
+        store: ChunkStore,
+        threads: Executor,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._store = store
+        self._threads = threads
+        self._clock = clock
+        self._new_id = new_id
+        self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
+
+    async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Upload:
+        """Open a session; raises DigestInvalid for an unknown algorithm."""
+        upload = self._fresh(repository, user, algorithm)
+        await self._uploads.create(upload)
+        return upload
+
+    async def status(self, repository: str, user: str, upload_id: str) -> Upload:
+        """Return the session; raises UploadUnknown unless it is this user's in this repository."""
+        upload = await self._uploads.get(upload_id)
+        if upload.repository != repository or upload.user != user:
+            raise UploadUnknown("no such upload; start one with POST …/blobs/uploads/")
+        return upload
+
+    async def cancel(self, repository: str, user: str, upload_id: str) -> None:
+        """End the session and forget its bytes; raises UploadUnknown."""
+        await self.status(repository, user, upload_id)
+        self._hashes.pop(upload_id, None)
+        await self._uploads.delete(upload_id)
+
+    async def mount(self, repository: str, digest: Digest, sources: Sequence[str]) -> bool:
+        """Link a blob that one of `sources` (all of them pullable by the caller) already has."""
+        if not sources:
+            return False
+        return await self._blobs.mount(repository, str(digest), sources, now=self._clock.now())
+
+    async def append(
+        self, repository: str, user: str, upload_id: str, body: Body, *, at: int | None
+    ) -> Upload:
+        """Add the body's bytes to the session, durably, and return it as it is then.
+
+        `at` is the offset the client believes in, None when it did not say. Raises
+        UploadOutOfOrder when it is wrong, or when another request moved the session meanwhile.
+        What arrived before a client left stays and can be continued.
+        """
+        upload = await self.status(repository, user, upload_id)
+        _check_order(upload, at)
+        arrived = await self._receive(upload, body, resumable=True)
+        self._keep_hash(upload_id, arrived.running)
+        return arrived.upload
+
+    async def finish(  # noqa: PLR0913
+        self,
+        repository: str,
+        user: str,
+        upload_id: str,
+        body: Body,
+        digest: Digest,
+        *,
+        at: int | None,
+    ) -> None:
+        """Add the last bytes, compare the digest, and make the blob exist: durable on return.
+
+        Raises DigestInvalid (the session survives, without this request's bytes) and all that
+        `append` raises.
+        """
+        upload = await self.status(repository, user, upload_id)
+        _check_order(upload, at)
+        if body.length != 0:
+            if upload.offset == 0:
+                upload = replace(upload, algorithm=digest.algorithm)
+            arrived = await self._receive(upload, body, resumable=False)
+            upload = arrived.upload
+        await self._commit(upload, digest, upload_id)
+        self._hashes.pop(upload_id, None)
+
+    async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
+        """Push a blob in one request, without a session; raises as `finish` does."""
+        upload = self._fresh(repository, user, digest.algorithm)
+        arrived = await self._receive(upload, body, resumable=False)
+        await self._commit(arrived.upload, digest, None)
+
+    def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
+        now = self._clock.now()
+        return Upload(
+            upload_id=self._new_id(),
+            repository=repository,
+            user=user,
+            algorithm=algorithm,
+            offset=0,
+            hashed=new_hasher(algorithm).hexdigest(),
+            settled=(),
+            tail=EMPTY_TAIL,
+            created=now,
+            updated=now,
+        )
+
+    async def _receive(self, upload: Upload, body: Body, *, resumable: bool) -> _Arrived:
+        """Store the body's bytes as chunks after those the upload has.
+
+        When `resumable`, the session's row follows: at every checkpoint and at the end, also when
+        the client leaves early.
+        """
+        await self._store.reserve(body.length or 0)
+        running = await self._running_hash(upload)
+        tail = await self._tail_bytes(upload)
+        async with Intake(self._store, self._threads, running=running, tail=tail) as intake:
+            unrecorded = 0
+            try:
+                async for piece in body.pieces():
+                    await intake.feed(piece)
+                    unrecorded += len(piece)
+                    if resumable and unrecorded >= checkpoint_bytes:
+                        upload = await self._record(upload, intake)
+                        unrecorded = 0
+            except BodyIncomplete:
+                if resumable:
+                    await self._record(upload, intake)
+                raise
+            if resumable:
+                upload = await self._record(upload, intake)
+            else:
+                upload = _advanced(upload, await self._progress(upload, intake))
+        return _Arrived(upload, running)
+
+    async def _record(self, upload: Upload, intake: Intake) -> Upload:
+        progress = await self._progress(upload, intake)
+        await self._uploads.advance(upload.upload_id, progress, now=self._clock.now())
+        return _advanced(upload, progress)
+
+    async def _progress(self, upload: Upload, intake: Intake) -> UploadProgress:
+        """Wait until everything fed is durable and say what it amounts to."""
+        settled = await intake.settle()
+        return UploadProgress(
+            from_offset=upload.offset,
+            offset=settled.offset,
+            hashed=settled.hashed,
+            settled=tuple(settled.settled),
+            tail=await self._keep_tail(settled.tail_bytes),
+        )
+
+    async def _keep_tail(self, data: Bytes) -> UploadTail:
+        if len(data) <= inline_bytes_max:
+            return UploadTail(inline=bytes(data), chunk=None)
+        return UploadTail(inline=None, chunk=await self._put_chunk(data))
+
+    async def _put_chunk(self, data: Bytes) -> ChunkPart:
+        chunk = chunk_id_of(data)
+        await self._store.put(chunk, data)
+        return chunk, len(data)
+
+    async def _tail_bytes(self, upload: Upload) -> bytes:
+        if upload.tail.chunk is not None:
+            return await self._store.get(upload.tail.chunk[0])
+        return upload.tail.inline or b""
+
+    async def _running_hash(self, upload: Upload) -> RunningHash:
+        """Return a hash of exactly the upload's bytes, from this worker's own state if it can."""
+        running = self._hashes.pop(upload.upload_id, None)
+        if (
+            running is None
+            or running.offset > upload.offset
+            or running.algorithm != upload.algorithm
+        ):
+            running = RunningHash(upload.algorithm)
+        await self._catch_up(running, upload)
+        return running
+
+    async def _catch_up(self, running: RunningHash, upload: Upload) -> None:
+        """Hash what the upload has and the hash has not seen, read back from the chunks."""
+        chunks = upload.settled if upload.tail.chunk is None else (*upload.settled, upload.tail.chunk)
+        recipe = Recipe(DEFAULT, chunks)
+        if running.offset < recipe.size:
+            async with BlobReader(
+                self._store, recipe, running.offset, recipe.size - 1
+            ) as reader:
+                async for piece in reader:
+                    await running.update(piece, self._threads)
+        if running.offset < upload.offset:
+            inline = upload.tail.inline or b""
+            await running.update(inline[running.offset - recipe.size :], self._threads)
+
+    async def _commit(self, upload: Upload, digest: Digest, upload_id: str | None) -> None:
+        hashed = upload.hashed
+        if digest.algorithm != upload.algorithm:
+            running = RunningHash(digest.algorithm)
+            await self._catch_up(running, upload)
+            hashed = running.hexdigest()
+        if hashed != digest.hex:
+            raise DigestInvalid(f"the bytes pushed have the digest {digest.algorithm}:{hashed}")
+        await self._blobs.commit(
+            upload.repository,
+            await self._as_blob(upload, digest),
+            upload_id=upload_id,
+            now=self._clock.now(),
+        )
+
+    async def _as_blob(self, upload: Upload, digest: Digest) -> NewBlob:
+        inline = upload.tail.inline
+        if not upload.settled and inline is not None:
+            return NewBlob(Blob(str(digest), upload.offset, inline=inline, recipe=None), ())
+        chunks = upload.settled
+        if upload.tail.chunk is not None:
+            chunks = (*chunks, upload.tail.chunk)
+        elif inline:
+            chunks = (*chunks, await self._put_chunk(inline))
+        recipe = encode(Recipe(DEFAULT, chunks))
+        blob = Blob(str(digest), upload.offset, inline=None, recipe=recipe)
+        return NewBlob(blob, tuple(dict.fromkeys(chunks)))
+
+    def _keep_hash(self, upload_id: str, running: RunningHash) -> None:
+        self._hashes[upload_id] = running
+        self._hashes.move_to_end(upload_id)
+        while len(self._hashes) > hash_states_max:
+            self._hashes.popitem(last=False)
+
+
+def _check_order(upload: Upload, at: int | None) -> None:
+    if at is not None and at != upload.offset:
+        raise UploadOutOfOrder(
+            f"the upload continues at byte {upload.offset}, not at {at}", offset=upload.offset
+        )
+
+
+def _advanced(upload: Upload, progress: UploadProgress) -> Upload:
+    return replace(
+        upload,
+        offset=progress.offset,
+        hashed=progress.hashed,
+        settled=upload.settled + progress.settled,
+        tail=progress.tail,
+    )
