@@ -25,7 +25,7 @@ class Hasher(Protocol):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """An algorithm and its value in lower-case hex; only `parse_digest` and `digest_of` make one."""
+    """An algorithm and a value in lower-case hex; only `parse_digest` and `digest_of` make one."""
 
     algorithm: str
     hex: str

@@ -28,7 +28,7 @@ def check_repository(name: str) -> str:
 
 
 def check_namespace(name: str) -> str:
-    """Return `name` when it can be the first part of a repository's name; else raise NameInvalid."""
+    """Return `name` when it can be a repository's first part; else raise NameInvalid."""
     if len(name) > namespace_characters_max or _NAMESPACE.fullmatch(name) is None:
         raise NameInvalid(
             "a user name is lower-case letters and digits, joined by '.', '_', '__' or '-', "
@@ -41,7 +41,7 @@ def check_tag(tag: str) -> str:
     """Return `tag` when it is one; else raise TagInvalid."""
     if _TAG.fullmatch(tag) is None:
         raise TagInvalid(
-            "a tag is 1 to 128 letters, digits, '_', '.' or '-', and starts with none of '.' and '-'"
+            "a tag is 1 to 128 letters, digits, '_', '.' or '-', starting with neither '.' nor '-'"
         )
     return tag
 
