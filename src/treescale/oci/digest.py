@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from treescale.errors import DigestInvalid
 
 HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
+DIGEST_RULE: Final = "a digest is sha256: with 64, or sha512: with 128, lower-case hex digits"
 _PATTERN: Final = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 
 
@@ -35,12 +36,15 @@ class Digest:
         return f"{self.algorithm}:{self.hex}"
 
 
+def is_digest(text: str) -> bool:
+    """Return whether `text` spells a digest that `parse_digest` accepts."""
+    return _PATTERN.fullmatch(text) is not None
+
+
 def parse_digest(text: str) -> Digest:
     """Return the digest that `text` spells; anything else raises DigestInvalid."""
-    if _PATTERN.fullmatch(text) is None:
-        raise DigestInvalid(
-            "a digest is sha256: with 64, or sha512: with 128, lower-case hex digits"
-        )
+    if not is_digest(text):
+        raise DigestInvalid(DIGEST_RULE)
     algorithm, _, value = text.partition(":")
     return Digest(algorithm, value)
 

@@ -9,14 +9,14 @@ kept as it came: unknown fields, unknown config and layer types, `data`, a missi
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from treescale.errors import DigestInvalid, ManifestInvalid, TooLarge
-from treescale.oci.digest import parse_digest
+from treescale.errors import ManifestInvalid, TooLarge
+from treescale.oci.digest import DIGEST_RULE, is_digest
 from treescale.oci.strictjson import parse_object
 
 manifest_bytes_max: Final = 4 * 1024 * 1024
-descriptors_max: Final = 20_000
+descriptors_max: Final = 10_000
 media_type_characters_max: Final = 255
 """RFC 6838, 4.2: 127 for the type, 127 for the subtype, and a slash."""
 
@@ -89,8 +89,7 @@ class ParsedManifest:
     annotations: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Descriptor:
+class _Descriptor(NamedTuple):
     media_type: str
     digest: str
     has_urls: bool
@@ -214,10 +213,8 @@ def _descriptor(found: object, place: str) -> _Descriptor:
     digest = found.get("digest")
     if not isinstance(digest, str):
         raise ManifestInvalid(f"{place}.digest is missing")
-    try:
-        parse_digest(digest)
-    except DigestInvalid as error:
-        raise ManifestInvalid(f"{place}.digest is not valid: {error}") from None
+    if not is_digest(digest):
+        raise ManifestInvalid(f"{place}.digest is not a digest: {DIGEST_RULE}")
     return _Descriptor(media_type, digest, has_urls=bool(found.get("urls")))
 
 

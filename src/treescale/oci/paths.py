@@ -56,11 +56,6 @@ def match(path: str) -> Route | None:
     return _match_repository(rest.split("/"))
 
 
-def is_digest(reference: str) -> bool:
-    """Return whether a manifest's reference is a digest; else it is a tag, which has no colon."""
-    return ":" in reference
-
-
 def _match_repository(parts: list[str]) -> Route | None:
     match parts:
         case [*name, "tags", "list"]:
@@ -88,7 +83,7 @@ def _check_reference(kind: RouteKind, reference: str) -> str:
         if _UPLOAD_ID.fullmatch(reference) is None:
             raise UploadUnknown("no such upload")
         return reference
-    if kind is RouteKind.MANIFEST and not is_digest(reference):
+    if kind is RouteKind.MANIFEST and ":" not in reference:  # no tag has a colon
         return check_tag(reference)
     return str(parse_digest(reference))
 

@@ -53,9 +53,9 @@ def parse_range(header: str | None, size: int) -> list[ByteRange] | None:
     return ranges
 
 
-def content_range(first: int, last: int, size: int) -> str:
-    """Return the Content-Range header of one part."""
-    return f"bytes {first}-{last}/{size}"
+def content_range(part: ByteRange, size: int) -> str:
+    """Return the Content-Range header of a part of `size` bytes."""
+    return f"bytes {part.first}-{part.last}/{size}"
 
 
 def unsatisfied_range(size: int) -> str:
