@@ -10,7 +10,7 @@ from treescale.oci.names import namespace_of
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `user` is "" for the anonymous; `token_id` names the access token used, if any.
+    """Who is asking. `user` is "" for the anonymous; `token_id` names the access token, if any.
 
     `allow` and `repository_glob` are the access token's limits; a password has none.
     """

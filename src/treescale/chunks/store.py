@@ -22,7 +22,7 @@ def chunk_id_of(data: Bytes) -> bytes:
 
 
 class ChunkStore(Protocol):
-    """A place for chunks. All errors are of our tree; unknown chunks are ChunkUnknown everywhere."""
+    """A place for chunks. All errors are of our tree; an unknown chunk is ChunkUnknown."""
 
     async def reserve(self, size: int) -> None:
         """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable.

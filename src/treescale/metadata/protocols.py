@@ -49,7 +49,7 @@ class Repositories(Protocol):
         ...
 
     async def delete(self, name: str) -> None:
-        """Remove it with tags, manifests and links; raises NameUnknown. Blobs stay for collection."""
+        """Remove it with tags, manifests and links; raises NameUnknown. Blobs await collection."""
         ...
 
     async def usage(self, name: str) -> RepositoryUsage:
@@ -167,8 +167,10 @@ class Uploads(Protocol):
         ...
 
     async def advance(self, upload_id: str, progress: UploadProgress, *, now: float) -> None:
-        """Append what arrived. Raises UploadUnknown, or UploadOutOfOrder (with the offset in
-        force) when the session is not at `progress.from_offset`: of two writers one wins.
+        """Append what arrived; raises UploadUnknown, UploadOutOfOrder.
+
+        UploadOutOfOrder carries the offset in force, when the session is not at
+        `progress.from_offset`: of two writers one wins.
         """
         ...
 

@@ -1,0 +1,92 @@
+# Every command of the project; docs/hacking.md explains them on one page.
+# Nothing but Python 3.11+ and make is needed beforehand: each target makes what it needs.
+
+PYTHON  ?= python3
+ARGS    ?=
+VENV    := .venv
+BIN     := $(VENV)/bin
+WORKERS ?= auto
+# pip's own output only when something is wrong; a lock pins every package by its hash
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# `make test` runs against the built wheel: PYTHONPATH comes before the checkout's own entry
+WHEEL   := .make/wheel
+TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) TREESCALE_TESTED=$(CURDIR)/$(WHEEL)
+# what the functional tests drive; apt-get is asked for what dpkg does not know
+PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates
+LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
+           --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve demo bench check test test-fast functional coverage format lock clean packages
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="--listen 0.0.0.0:5000"
+	@exec $(BIN)/treescale serve $(ARGS)
+
+demo: $(VENV)/.runtime  ## one server, one image pushed and pulled, its chunks shown
+	@exec $(BIN)/treescale demo $(ARGS)
+
+bench: $(VENV)/.dev $(WHEEL)/.built  ## numbers, with the machine and the peer named
+	@$(TESTED) $(BIN)/python -m bench $(ARGS)
+
+check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
+
+test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
+	$(TESTED) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
+	$(TESTED) $(BIN)/pytest -m functional $(ARGS)
+
+test-fast: $(VENV)/.dev  ## unit and contract tests against the source tree
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not functional" $(ARGS)
+
+functional: packages $(VENV)/.dev $(WHEEL)/.built  ## real clients only: make functional ARGS="-k skopeo"
+	@$(TESTED) $(BIN)/pytest -m functional $(ARGS)
+
+coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)
+
+format: $(VENV)/.dev  ## let ruff format and fix what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev  ## pin anew what pyproject.toml asks for: LOCK_ARGS=--upgrade for the newest
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) --group pyproject.toml:build -c requirements.lock --output-file requirements-build.lock
+	$(LOCK) pyproject.toml --group dev -c requirements.lock -c requirements-build.lock \
+	    --output-file requirements-dev.lock
+
+clean:  ## remove what was made here, but not ./treescale-data
+	rm -rf $(VENV) .make build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+	    .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the targets stand on -----------------------------------------------------------------
+
+$(BIN)/python:
+	@PYTHON="$(PYTHON)" bash .ci/venv $(VENV)
+
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(WHEEL)/.built: $(VENV)/.dev $(shell find src -type f -not -name '*.pyc') README.md LICENSE
+	@rm -rf $(WHEEL) .make/dist
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir .make/dist .
+	@$(PIP) install --no-deps --target $(WHEEL) .make/dist/*.whl
+	@touch $@
+
+packages:
+	@missing=""; for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; [ -z "$$missing" ] || bash .ci/packages $$missing
