@@ -8,10 +8,9 @@ from treescale.clock import Clock
 from treescale.errors import DigestInvalid
 from treescale.metadata.protocols import Manifests, Repositories, Tags
 from treescale.metadata.records import Manifest, ReferrerDescriptor, Repository
-from treescale.oci.digest import Digest, digest_of, parse_digest
+from treescale.oci.digest import Digest, digest_of
 from treescale.oci.manifests import parse_manifest
 
-referrers_page_max: Final = 1000
 referrers_annotation_bytes_max: Final = 2 * 1024 * 1024
 """A page of referrers stays under 4 MiB, which is what clients read."""
 
@@ -108,17 +107,17 @@ class Publishing:
         return _page([repository.name for repository in found], limit)
 
     async def referrers(
-        self, repository: str, subject: Digest, artifact_type: str | None, after: str
+        self, repository: str, subject: Digest, artifact_type: str | None, after: str, limit: int
     ) -> ReferrersPage:
         """Return a page of what refers to `subject`; empty when nothing does, or it is unknown."""
-        if after:
-            parse_digest(after)
+        if limit == 0:
+            return ReferrersPage([], None)
         found = await self._manifests.referrers(
             repository,
             str(subject),
             artifact_type,
             after,
-            referrers_page_max,
+            limit,
             referrers_annotation_bytes_max,
         )
         more = bool(found) and await self._manifests.referrers(

@@ -1,0 +1,179 @@
+"""The HTTP surface: every route on this screen, one way in, one door for errors.
+
+A request is matched, its caller identified, the right its route needs checked, and only then its
+handler runs. Handlers return answers or raise; nothing else writes an error.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from treescale.api import blobs, lists, manifests, uploads
+from treescale.api.call import API_VERSION, Call, Rooms, json_response
+from treescale.api.errors import error_response, lookup
+from treescale.api.guard import Caller, needed_scope
+from treescale.api.token import issue_token
+from treescale.auth.scopes import Action
+from treescale.clock import Clock
+from treescale.errors import (
+    CredentialsInvalid,
+    Failed,
+    MediaTypeUnsupported,
+    NameUnknown,
+    Unauthorized,
+    Unsupported,
+    UploadOutOfOrder,
+)
+from treescale.log import get_logger
+from treescale.oci.paths import Route, RouteKind, match
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What answers a route's method, and the right it needs on the route's repository."""
+
+    handler: Handler
+    action: Action | None
+
+
+async def check_version(call: Call) -> web.StreamResponse:
+    """GET /v2/: yes, this is a registry, and yes, these credentials are good."""
+    return json_response(call, {}, "application/json", {})
+
+
+ENDPOINTS: Final[Mapping[tuple[RouteKind, str], Endpoint]] = {
+    (RouteKind.ROOT, "GET"): Endpoint(check_version, None),
+    (RouteKind.ROOT, "HEAD"): Endpoint(check_version, None),
+    (RouteKind.CATALOG, "GET"): Endpoint(lists.list_catalog, None),
+    (RouteKind.TAGS, "GET"): Endpoint(lists.list_tags, Action.PULL),
+    (RouteKind.REFERRERS, "GET"): Endpoint(lists.list_referrers, Action.PULL),
+    (RouteKind.MANIFEST, "GET"): Endpoint(manifests.get_manifest, Action.PULL),
+    (RouteKind.MANIFEST, "HEAD"): Endpoint(manifests.get_manifest, Action.PULL),
+    (RouteKind.MANIFEST, "PUT"): Endpoint(manifests.put_manifest, Action.PUSH),
+    (RouteKind.MANIFEST, "DELETE"): Endpoint(manifests.delete_manifest, Action.DELETE),
+    (RouteKind.BLOB, "GET"): Endpoint(blobs.get_blob, Action.PULL),
+    (RouteKind.BLOB, "HEAD"): Endpoint(blobs.get_blob, Action.PULL),
+    (RouteKind.BLOB, "DELETE"): Endpoint(blobs.delete_blob, Action.DELETE),
+    (RouteKind.UPLOADS, "POST"): Endpoint(uploads.begin_upload, Action.PUSH),
+    (RouteKind.UPLOAD, "GET"): Endpoint(uploads.upload_status, Action.PUSH),
+    (RouteKind.UPLOAD, "PATCH"): Endpoint(uploads.append_upload, Action.PUSH),
+    (RouteKind.UPLOAD, "PUT"): Endpoint(uploads.finish_upload, Action.PUSH),
+    (RouteKind.UPLOAD, "DELETE"): Endpoint(uploads.cancel_upload, Action.PUSH),
+}
+"""The registry API, whole. HEAD lives where OCI has it."""
+
+_METHOD_ACTIONS: Final = {"GET": Action.PULL, "HEAD": Action.PULL, "DELETE": Action.DELETE}
+"""The right to name in the challenge for methods a route does not have; all others mean push."""
+
+
+class Api:
+    """Answers every request of a server."""
+
+    def __init__(self, rooms: Rooms, *, ready: Callable[[], Awaitable[None]], clock: Clock) -> None:
+        """`ready` returns when the server is fit to serve, and raises a Failed when it is not."""
+        self._rooms = rooms
+        self._ready = ready
+        self._clock = clock
+        self._log = get_logger()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens, and log one line of it."""
+        request_id = request.headers.get("X-Request-Id", "")[:64] or secrets.token_hex(8)
+        began = self._clock.monotonic()
+        call = Call(request, Route(RouteKind.ROOT), Caller(""), self._rooms)
+        try:
+            response = await self._answer(call)
+        except Exception as error:  # noqa: BLE001  this is the one door
+            response = self._refuse(call, error, request_id)
+        self._log.info(
+            "request",
+            method=request.method,
+            path=request.rel_url.raw_path,
+            status=response.status,
+            user=call.caller.user,
+            seconds=round(self._clock.monotonic() - began, 4),
+            request_id=request_id,
+        )
+        return response
+
+    async def _answer(self, call: Call) -> web.StreamResponse:
+        request = call.request
+        path = request.rel_url.raw_path
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise MediaTypeUnsupported("send the body as it is, without Content-Encoding")
+        if path.startswith("/v2"):
+            response = await self._registry(call, path)
+        elif path == "/token":
+            response = await issue_token(call)
+        elif path == "/healthz":
+            response = web.Response(text="alive\n")
+        elif path == "/readyz":
+            await self._ready()
+            response = web.Response(text="ready\n")
+        else:
+            raise NameUnknown("nothing here; the registry is at /v2/")
+        if not response.prepared:
+            response.headers[API_VERSION] = "registry/2.0"
+        return response
+
+    async def _registry(self, call: Call, path: str) -> web.StreamResponse:
+        route = match(path)
+        method = call.request.method
+        if route is None:
+            await self._require_caller(call, "")
+            raise NameUnknown(f"no such page of the registry API: {path[:200]}")
+        call.route = route
+        endpoint = ENDPOINTS.get((route.kind, method))
+        action = endpoint.action if endpoint else _METHOD_ACTIONS.get(method, Action.PUSH)
+        scope = needed_scope(route.repository, action) if route.repository and action else ""
+        await self._require_caller(call, scope)
+        if scope and action not in await call.caller.actions(route.repository):
+            raise Unauthorized(
+                "requested access to the resource is denied",
+                scope=scope,
+                error="insufficient_scope",
+            )
+        if endpoint is None:
+            raise Unsupported(f"{method} is not offered here")
+        return await endpoint.handler(call)
+
+    async def _require_caller(self, call: Call, scope: str) -> None:
+        grace = call.route.kind is RouteKind.UPLOAD
+        try:
+            caller = await self._rooms.guard.identify(call.request, grace=grace)
+        except Unauthorized as refused:
+            raise Unauthorized(str(refused), scope=scope, error=refused.error) from None
+        except CredentialsInvalid as refused:
+            raise Unauthorized(str(refused), scope=scope) from None
+        if caller is None:
+            raise Unauthorized("authentication required", scope=scope)
+        call.caller = caller
+
+    def _refuse(self, call: Call, error: Exception, request_id: str) -> web.StreamResponse:
+        """Return the answer to an exception; cut the connection when a body has already begun."""
+        if call.started is not None:
+            self._log.warning("answer.cut", error=repr(error), request_id=request_id)
+            if call.request.transport is not None:
+                call.request.transport.abort()
+            return call.started
+        if lookup(error) is None:
+            self._log.error("request.failed", request_id=request_id, exc_info=error)
+        elif isinstance(error, Failed):
+            self._log.warning("request.unavailable", error=str(error), request_id=request_id)
+        response = error_response(error, request_id)
+        response.headers[API_VERSION] = "registry/2.0"
+        if isinstance(error, Unauthorized):
+            challenge = self._rooms.guard.challenge(call.request, error)
+            response.headers["WWW-Authenticate"] = challenge
+        elif isinstance(error, CredentialsInvalid):
+            response.headers["WWW-Authenticate"] = 'Basic realm="treescale"'
+        elif isinstance(error, UploadOutOfOrder):
+            response.headers.update(
+                uploads.session_headers(call.repository, call.route.reference, error.offset)
+            )
+        return response

@@ -1,0 +1,57 @@
+"""Request bodies: read in pieces, never more than allowed, with a client that leaves as an error."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from treescale.errors import BodyIncomplete, RequestInvalid, TooLarge
+
+
+class RequestBody:
+    """The body of a request, as `registry.push.Body` wants it."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+
+    @property
+    def length(self) -> int | None:
+        """Return Content-Length; 0 when there is no body at all; None when it is streamed."""
+        if not self._request.can_read_body:
+            return 0
+        return self._request.content_length
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; raises BodyIncomplete when it breaks off."""
+        await self._expected()
+        received = 0
+        try:
+            async for piece in self._request.content.iter_any():
+                received += len(piece)
+                yield piece
+        except (ConnectionError, ClientError, HttpProcessingError) as broken:
+            raise BodyIncomplete(f"the body broke off after {received} bytes") from broken
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; raises TooLarge over `limit` bytes, BodyIncomplete."""
+        if (self.length or 0) > limit:
+            raise TooLarge(f"this body may have at most {limit} bytes")
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"this body may have at most {limit} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _expected(self) -> None:
+        """Ask for the body only now, when everything that could refuse it has agreed."""
+        expect = self._request.headers.get("Expect")
+        if expect is None or self._request.version < (1, 1):
+            return
+        if expect.lower() != "100-continue":
+            raise RequestInvalid("Expect: only 100-continue is understood")
+        transport = self._request.transport
+        if transport is not None:
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -1,0 +1,85 @@
+"""The one door for errors: exceptions come in, OCI error answers go out.
+
+A table from exception class to code and status, looked up along the class's ancestors, so a new
+exception needs a row only when it differs from its parent. The body is always
+`{"errors":[{"code","message","detail"}]}` with `Content-Type: application/json` exactly, which is
+the only one dockerd parses (OCI Distribution Spec, "Error Codes"; reference/wire.md 3a).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from treescale import errors
+
+Row = tuple[str, int]
+
+TABLE: Final[Mapping[type[Exception], Row]] = {
+    errors.NameInvalid: ("NAME_INVALID", 400),
+    errors.TagInvalid: ("TAG_INVALID", 400),
+    errors.DigestInvalid: ("DIGEST_INVALID", 400),
+    errors.SizeInvalid: ("SIZE_INVALID", 400),
+    errors.RangeInvalid: ("RANGE_INVALID", 416),
+    errors.UploadOutOfOrder: ("BLOB_UPLOAD_INVALID", 416),
+    errors.ManifestInvalid: ("MANIFEST_INVALID", 400),
+    errors.ManifestBlobUnknown: ("MANIFEST_BLOB_UNKNOWN", 400),
+    errors.PageInvalid: ("PAGINATION_NUMBER_INVALID", 400),
+    errors.RequestInvalid: ("UNSUPPORTED", 400),
+    errors.TooLarge: ("SIZE_INVALID", 413),
+    errors.MediaTypeUnsupported: ("UNSUPPORTED", 415),
+    errors.NameUnknown: ("NAME_UNKNOWN", 404),
+    errors.BlobUnknown: ("BLOB_UNKNOWN", 404),
+    errors.ManifestUnknown: ("MANIFEST_UNKNOWN", 404),
+    errors.UploadUnknown: ("BLOB_UPLOAD_UNKNOWN", 404),
+    errors.UserUnknown: ("NAME_UNKNOWN", 404),
+    errors.TokenUnknown: ("NAME_UNKNOWN", 404),
+    errors.CredentialsInvalid: ("UNAUTHORIZED", 401),
+    errors.Unauthorized: ("UNAUTHORIZED", 401),
+    errors.TooMany: ("TOOMANYREQUESTS", 429),
+    errors.Unsupported: ("UNSUPPORTED", 405),
+    errors.Refused: ("UNSUPPORTED", 400),
+    errors.StoreFull: ("UNKNOWN", 507),
+    errors.Failed: ("UNKNOWN", 503),
+}
+"""What each error is on the wire. 507 and 503 mean: nothing was kept, try again later."""
+
+retry_seconds: Final = 5
+"""What a 503 or 507 tells clients to wait."""
+
+
+def lookup(error: Exception) -> Row | None:
+    """Return the row of the nearest ancestor in the table; None for what nobody foresaw."""
+    for kind in type(error).__mro__:
+        row = TABLE.get(kind)
+        if row is not None:
+            return row
+    return None
+
+
+def error_body(code: str, message: str, detail: object = None) -> bytes:
+    """Return the JSON every client parses."""
+    return msgspec.json.encode({"errors": [{"code": code, "message": message, "detail": detail}]})
+
+
+def error_response(error: Exception, request_id: str) -> web.Response:
+    """Return the answer for any exception.
+
+    One that is not in the table is our fault: 500 with the request's id, nothing of its text.
+    """
+    row = lookup(error)
+    if row is None:
+        body = error_body("UNKNOWN", f"internal error; see the server's log for {request_id}")
+        return web.Response(status=500, body=body, content_type="application/json")
+    code, status = row
+    response = web.Response(
+        status=status, body=error_body(code, str(error)), content_type="application/json"
+    )
+    if isinstance(error, errors.TooMany):
+        response.headers["Retry-After"] = str(error.retry_seconds)
+    elif isinstance(error, errors.Failed):
+        response.headers["Retry-After"] = str(retry_seconds)
+    elif isinstance(error, errors.RangeInvalid) and error.size is not None:
+        response.headers["Content-Range"] = f"bytes */{error.size}"
+    return response

@@ -1,0 +1,152 @@
+"""Who is calling: the Authorization header as a caller, and the challenge for those without rights.
+
+Bearer tokens are verified from memory; Basic credentials go through the login. Anonymous callers
+may do nothing here, not even on public repositories: the challenge sends them to `/token` for an
+anonymous token, as every client expects. Missing rights and missing repositories look the same.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from treescale.auth.policy import Principal
+from treescale.auth.scopes import ALL_ACTIONS, Access, Action, scope_text
+from treescale.errors import CredentialsInvalid, Unauthorized
+from treescale.registry.bearer import TokenService
+from treescale.registry.login import Login
+
+credentials_characters_max: Final = 16 * 1024
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Somebody who proved who they are: a bearer token's holder, or a user with Basic credentials."""
+
+    user: str
+    granted: Mapping[str, frozenset[Action]] = field(default_factory=dict)
+    principal: Principal | None = None
+    """Set for Basic credentials, whose rights are looked up where they are needed."""
+    tokens: TokenService | None = None
+    repository_glob: str = "*"
+
+    async def actions(self, repository: str) -> frozenset[Action]:
+        """Return what the caller may do to `repository`."""
+        if self.principal is None or self.tokens is None:
+            return self.granted.get(repository, frozenset())
+        found = await self.tokens.granted(self.principal, [Access(repository, ALL_ACTIONS)])
+        return found[0].actions if found else frozenset()
+
+    def pullable(self) -> list[str]:
+        """Return the repositories the caller's token names for pulling."""
+        return [name for name, actions in self.granted.items() if Action.PULL in actions]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Turns requests into callers."""
+
+    login: Login
+    tokens: TokenService
+    trusted_proxies: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
+
+    async def identify(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
+        """Return the caller; None without credentials. Raises Unauthorized for bad ones.
+
+        With `grace` a bearer token that expired lately still says who somebody is: a long upload
+        may outlive the token it began with.
+        """
+        header = request.headers.get("Authorization")
+        if header is None:
+            return None
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return self._bearer(value.strip(), grace=grace)
+        if scheme.lower() == "basic":
+            principal = await self.basic(request)
+            assert principal is not None, "the header was there"  # noqa: S101
+            return Caller(principal.user, principal=principal, tokens=self.tokens)
+        raise Unauthorized("use Bearer or Basic credentials")
+
+    def _bearer(self, text: str, *, grace: bool) -> Caller:
+        try:
+            bearer = self.tokens.verify(text, grace=grace)
+        except CredentialsInvalid as refused:
+            raise Unauthorized(str(refused), error="invalid_token") from None
+        return Caller(bearer.user, granted=bearer.access)
+
+    async def basic(self, request: web.BaseRequest) -> Principal | None:
+        """Return whom Basic credentials prove; None without any. Raises CredentialsInvalid."""
+        header = request.headers.get("Authorization", "")
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        name, secret = decode_basic(value.strip())
+        return await self.login.authenticate(name, secret, source=self.client_address(request))
+
+    def client_address(self, request: web.BaseRequest) -> str:
+        """Return the address the request came from; what a trusted proxy says it was."""
+        if self._from_proxy(request):
+            forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+            if forwarded:
+                return forwarded[:64]
+        return request.remote or ""
+
+    def origin(self, request: web.BaseRequest) -> str:
+        """Return scheme and host as the client knows us: its Host, or what a trusted proxy says."""
+        scheme = "https" if request.secure else "http"
+        host = request.headers.get("Host", "")
+        if self._from_proxy(request):
+            host = request.headers.get("X-Forwarded-Host", host)
+            forwarded = request.headers.get("X-Forwarded-Proto", scheme)
+            scheme = forwarded if forwarded in ("http", "https") else scheme
+        if _HOST.fullmatch(host) is None:
+            host = _own_address(request)
+        return f"{scheme}://{host}"
+
+    def challenge(self, request: web.BaseRequest, refused: Unauthorized) -> str:
+        """Return the WWW-Authenticate header: where to get a token, and for what."""
+        origin = self.origin(request)
+        host = origin.partition("://")[2]
+        parts = [f'realm="{origin}/token"', f'service="{host}"']
+        if refused.scope:
+            parts.append(f'scope="{refused.scope}"')
+        if refused.error:
+            parts.append(f'error="{refused.error}"')
+        return "Bearer " + ",".join(parts)
+
+    def _from_proxy(self, request: web.BaseRequest) -> bool:
+        if not self.trusted_proxies or request.remote is None:
+            return False
+        address = ipaddress.ip_address(request.remote)
+        return any(address in network for network in self.trusted_proxies)
+
+
+def decode_basic(value: str) -> tuple[str, str]:
+    """Return the name and secret of Basic credentials, strictly decoded; raises CredentialsInvalid."""
+    try:
+        if len(value) > credentials_characters_max:
+            raise ValueError
+        name, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        raise CredentialsInvalid("the Basic credentials are not base64 of name:password") from None
+    if not colon:
+        raise CredentialsInvalid("the Basic credentials are not base64 of name:password")
+    return name, secret
+
+
+def needed_scope(repository: str, action: Action) -> str:
+    """Return the scope a challenge names: pushing always needs pulling too."""
+    actions = {action} if action is Action.PULL else {action, Action.PULL}
+    return scope_text(repository, frozenset(actions))
+
+
+def _own_address(request: web.BaseRequest) -> str:
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "localhost"
