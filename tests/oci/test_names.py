@@ -1,0 +1,57 @@
+"""Repository names, user names and tags; nothing odd gets through a fullmatch."""
+
+import pytest
+
+from treescale.errors import NameInvalid, TagInvalid
+from treescale.oci.names import check_namespace, check_repository, check_tag, namespace_of
+
+
+@pytest.mark.parametrize("name", ["a/b", "a/b/c", "a.b/c_d", "a__b/c--d", "0/1", "a/" + "b" * 253])
+def test_repositories(name: str) -> None:
+    assert check_repository(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a",
+        "/a",
+        "a/",
+        "a//b",
+        "A/b",
+        "a/b\n",
+        "a/.b",
+        "a/b.",
+        "a/..",
+        "a/b___c",
+        "a/-b",
+        "a/b..c",
+        "a/\u0663",
+        "a/b\0",
+        "a/b c",
+        "a/" + "b" * 254,
+        "a/\u212a",
+        "../a",
+        "a/b%",
+    ],
+)
+def test_repositories_that_are_none(name: str) -> None:
+    with pytest.raises(NameInvalid):
+        check_repository(name)
+
+
+def test_namespaces() -> None:
+    assert check_namespace("team_1") == "team_1"
+    assert namespace_of("team_1/app/web") == "team_1"
+    for name in ("", "a/b", "team_", "a" * 65, "alice\n", "Alice"):
+        with pytest.raises(NameInvalid):
+            check_namespace(name)
+
+
+def test_tags() -> None:
+    for tag in ("latest", "v1.0", "_x", "A", "a" * 128, "sha256-" + "a" * 64 + ".sig", "0"):
+        assert check_tag(tag) == tag
+    for tag in ("", ".a", "-a", "a" * 129, "a\n", "a:b", "a/b", "\u0663", "a b", "a\0"):
+        with pytest.raises(TagInvalid):
+            check_tag(tag)
