@@ -18,6 +18,7 @@
     │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
     │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
     │   ├── CredentialsInvalid   wrong name, password or token
+    │   ├── PasswordInvalid      a password too short, too long or too well known to be set
     │   ├── Unauthorized         rights are missing; carries what was needed
     │   ├── TooMany              over a limit on requests; carries when to try again
     │   ├── Unsupported          an operation this registry does not offer
@@ -131,6 +132,10 @@ class TokenUnknown(Refused):
 
 class CredentialsInvalid(Refused):
     """The name, password or token is wrong; which of them is not said."""
+
+
+class PasswordInvalid(Refused):
+    """A new password that is too short, too long, or among the first that are guessed."""
 
 
 class Unauthorized(Refused):

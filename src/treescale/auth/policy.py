@@ -1,6 +1,6 @@
 """Who may do what to which repository. Pure: the facts come in as arguments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -12,13 +12,16 @@ from treescale.oci.names import namespace_of
 class Principal:
     """Who is asking. `user` is "" for the anonymous; `token_id` names the access token, if any.
 
-    `allow` and `repository_glob` are the access token's limits; a password has none.
+    `allow` and `repository_glob` are the access token's limits; a password has none. `proven` is
+    when the credential was last compared with the database: what is revoked later than that voids
+    everything derived from it, whatever a cache may have said since.
     """
 
     user: str
     token_id: str = ""
     allow: frozenset[Action] = ALL_ACTIONS
     repository_glob: str = "*"
+    proven: float = field(default=0.0, compare=False)
 
     @property
     def anonymous(self) -> bool:
