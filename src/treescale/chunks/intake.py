@@ -1,0 +1,233 @@
+"""The bytes of one upload on their way into chunks: hashed, cut, named and stored as they come.
+
+Pieces are gathered into batches. Of each batch one thread computes the blob's digest while another
+cuts it and names the chunks, which are then put, several at once. Only `batches_in_flight` batches
+exist beside the one being gathered, so memory stays the same however long the upload is; `feed`
+waits while there is no room.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Self, TypeVar
+
+from treescale.chunks.split import DEFAULT, SplitParameters, Splitter
+from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
+from treescale.oci.digest import new_hasher
+
+batch_bytes_min: Final = 4 * 1024 * 1024
+chunks_in_flight_max: Final = 8
+batches_in_flight_max: Final = 3
+
+_Result = TypeVar("_Result")
+
+
+class RunningHash:
+    """The digest of the first `offset` bytes of a blob, ready to go on.
+
+    After an `update` that was cancelled or failed it is of no use any more.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        self.algorithm = algorithm
+        self.offset = 0
+        self._hasher = new_hasher(algorithm)
+
+    async def update(self, data: Bytes, threads: Executor) -> None:
+        """Add data; one call at a time."""
+        await _in_thread(threads, partial(self._hasher.update, data))
+        self.offset += len(data)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all bytes so far in lower-case hex."""
+        return self._hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How far an upload has come, everything durable but `tail_bytes`.
+
+    `settled` are the chunks (id, length) since the last settling; `hashed` is the digest of the
+    first `offset` bytes: all that were ever settled, then `tail_bytes`.
+    """
+
+    settled: list[tuple[bytes, int]]
+    tail_bytes: Bytes
+    hashed: str
+    offset: int
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Bytes on their way; `left` counts what is still to be done with them."""
+
+    left: int
+
+
+class Intake:
+    """An async context manager that turns what it is fed into durable chunks.
+
+    `running` has seen all bytes before the first fed one; the last of these, those after the last
+    cut, are `tail`: they are cut again but not hashed again. One task feeds and settles. An error
+    of the store is raised by the next `feed`, `settle` or `finish`; nothing can be fed after it.
+    """
+
+    def __init__(  # noqa: PLR0913  limits, each with its default
+        self,
+        store: ChunkStore,
+        threads: Executor,
+        *,
+        running: RunningHash,
+        tail: Bytes = b"",
+        parameters: SplitParameters = DEFAULT,
+        batch_bytes: int = batch_bytes_min,
+        chunks_in_flight: int = chunks_in_flight_max,
+        batches_in_flight: int = batches_in_flight_max,
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._running = running
+        self._splitter = Splitter(parameters, at_start=running.offset == len(tail))
+        self._splitter.extend(tail)
+        self._batch_bytes = batch_bytes
+        self._pieces: list[Bytes] = []
+        self._gathered = 0
+        self._settled: list[tuple[bytes, int]] = []
+        self._error: Exception | None = None
+        self._batches_max = batches_in_flight
+        self._batches = 0
+        self._changed = asyncio.Condition()
+        self._chunk_room = asyncio.Semaphore(chunks_in_flight)
+        self._to_cut: asyncio.Queue[list[Bytes]] = asyncio.Queue()
+        self._to_hash: asyncio.Queue[tuple[memoryview, _Batch]] = asyncio.Queue()
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        await self._group.__aenter__()
+        self._spawn(self._cut_batches())
+        self._spawn(self._hash_batches())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop everything; what was not settled is lost."""
+        await self.abort()
+        # Told of no exception, the group adds none of its own: the feeder's propagates unwrapped.
+        await self._group.__aexit__(None, None, None)
+
+    async def feed(self, data: bytes) -> None:
+        """Add bytes, in the blob's order; returns when there is room for more."""
+        self._raise_error()
+        self._pieces.append(data)
+        self._gathered += len(data)
+        if self._gathered >= self._batch_bytes:
+            await self._dispatch()
+
+    async def settle(self) -> Settled:
+        """Return when all that was fed is durable, but for the bytes after the last cut."""
+        if self._pieces:
+            await self._dispatch()
+        await self._until(lambda: self._batches == 0)
+        settled, self._settled = self._settled, []
+        return Settled(
+            settled, self._splitter.pending, self._running.hexdigest(), self._running.offset
+        )
+
+    async def finish(self) -> Settled:
+        """Settle, and store the bytes after the last cut as the blob's last chunk."""
+        settled = await self.settle()
+        last = self._splitter.finish()
+        if last is None:
+            return settled
+        chunk = await _in_thread(self._threads, partial(chunk_id_of, last))
+        await self._store.put(chunk, last)
+        return replace(settled, settled=[*settled.settled, (chunk, len(last))], tail_bytes=b"")
+
+    async def abort(self) -> None:
+        """Stop all work; nothing of it runs any longer when this returns. May be called twice."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _dispatch(self) -> None:
+        """Send what was gathered on its way as soon as there is room."""
+        await self._until(lambda: self._batches < self._batches_max)
+        self._batches += 1
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        self._to_cut.put_nowait(pieces)
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._error is not None or reached())
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = self._group.create_task(self._watched(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, work: Coroutine[object, object, None]) -> None:
+        """Do the work; the first error waits for the feeder instead of ending the group."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  raised again by feed, settle and finish
+            async with self._changed:
+                self._error = self._error or error
+                self._changed.notify_all()
+
+    async def _cut_batches(self) -> None:
+        while True:
+            pieces = await self._to_cut.get()
+            fresh = await _in_thread(self._threads, partial(self._splitter.extend, *pieces))
+            batch = _Batch(left=2)
+            self._to_hash.put_nowait((fresh, batch))
+            for chunk, data in await _in_thread(self._threads, self._cut_and_name):
+                self._settled.append((chunk, len(data)))
+                await self._chunk_room.acquire()
+                batch.left += 1
+                self._spawn(self._put(chunk, data, batch))
+            await self._done_with(batch)
+
+    def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:
+        return [(chunk_id_of(data), data) for data in self._splitter.cut()]
+
+    async def _hash_batches(self) -> None:
+        while True:
+            fresh, batch = await self._to_hash.get()
+            await self._running.update(fresh, self._threads)
+            await self._done_with(batch)
+
+    async def _put(self, chunk: bytes, data: memoryview, batch: _Batch) -> None:
+        try:
+            await self._store.put(chunk, data)
+        finally:
+            self._chunk_room.release()
+        await self._done_with(batch)
+
+    async def _done_with(self, batch: _Batch) -> None:
+        """Count one part of the batch's work; the last one makes room for another batch."""
+        batch.left -= 1
+        if batch.left == 0:
+            async with self._changed:
+                self._batches -= 1
+                self._changed.notify_all()
+
+
+async def _in_thread(threads: Executor, work: Callable[[], _Result]) -> _Result:
+    """Run `work` in a thread; also a cancelled call returns only when it does not run any more."""
+    job = threads.submit(work)
+    future = asyncio.wrap_future(job)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not job.cancel():
+            await asyncio.wait([future])
+        raise

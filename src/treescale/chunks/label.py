@@ -1,0 +1,148 @@
+"""`store.json`: the label that makes a directory a store, and how to tell that it is still there.
+
+    {"format": 1, "store": "<32 hex digits>"}
+
+A directory without it is never written to, and never taken for an empty store: it may be the mount
+point of a disk that is away. Only an empty (or absent) directory is made a store.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from treescale.chunks.syscalls import Disk
+from treescale.errors import StoreUnusable
+
+FORMAT: Final = 1
+DIRECTORIES: Final = ("chunks", "tmp", "quarantine", "trash")
+_NAME: Final = "store.json"
+_DRAFT: Final = "store.json.new"
+_NOT_CONTENT: Final = frozenset({_DRAFT, "lost+found"})
+"""What an empty directory may hold: a label cut short by a crash, and what mkfs leaves."""
+_label_bytes_max: Final = 4096
+
+
+class Label:
+    """The label of one opened store."""
+
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self._disk = disk
+        self._path = root / _NAME
+        self.store_id = _read(disk, self._path)
+        self._place = self._stat()
+
+    def check(self) -> None:
+        """Return when the label is where it was; raises StoreUnusable when the disk is not.
+
+        Costs one stat as long as nothing changed.
+        """
+        place = self._stat()
+        if place == self._place:
+            return
+        found = _read(self._disk, self._path)
+        if found != self.store_id:
+            raise StoreUnusable(
+                f"{self._path.parent} holds store {found} now, not {self.store_id}: "
+                "mount the right disk there, or restart with the disks as they are"
+            )
+        self._place = place
+
+    def _stat(self) -> tuple[int, int]:
+        try:
+            found = self._disk.stat(self._path)
+        except OSError as error:
+            raise _gone(self._path, error) from error
+        return found.st_dev, found.st_ino
+
+
+def open_label(root: Path, disk: Disk) -> Label:
+    """Return the label of an existing store, all that was written there synced; StoreUnusable."""
+    label = Label(root, disk)
+    try:
+        for name in DIRECTORIES:
+            _make(disk, root / name)
+        disk.syncfs(root)
+    except OSError as error:
+        raise StoreUnusable(f"{root} cannot be used as a store: {error}") from error
+    return label
+
+
+def create_label(root: Path, disk: Disk, new_id: Callable[[], str] = lambda: uuid4().hex) -> None:
+    """Make `root` a store, durably, if it is absent or empty; nothing happens when it is one.
+
+    Raises StoreUnusable for a directory that holds anything else.
+    """
+    try:
+        _make_root(disk, root)
+        names = frozenset(disk.listdir(root))
+        if _NAME in names:
+            return
+        if names - _NOT_CONTENT:
+            raise StoreUnusable(
+                f"{root} is not empty and has no {_NAME}: is its disk mounted? "
+                "A new store needs an empty directory"
+            )
+        _write(disk, root, json.dumps({"format": FORMAT, "store": new_id()}).encode())
+    except OSError as error:
+        raise StoreUnusable(f"no store can be made in {root}: {error}") from error
+
+
+def _make_root(disk: Disk, root: Path) -> None:
+    """Make the directory and its missing parents, durably."""
+    for path in (*reversed(root.parents), root):
+        if not path.exists():
+            _make(disk, path)
+            disk.fsync_directory(path.parent)
+
+
+def _make(disk: Disk, path: Path) -> None:
+    try:
+        disk.mkdir(path)
+    except FileExistsError:
+        return
+
+
+def _write(disk: Disk, root: Path, text: bytes) -> None:
+    fd = disk.open(root / _DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        disk.write(fd, text)
+        disk.fsync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(root / _DRAFT, root / _NAME)
+    disk.fsync_directory(root)
+
+
+def _read(disk: Disk, path: Path) -> str:
+    """Return the store's id; raises StoreUnusable when this is no label of ours."""
+    try:
+        fd = disk.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise _gone(path, error) from error
+    try:
+        text = disk.read(fd, _label_bytes_max)
+    except OSError as error:
+        raise _gone(path, error) from error
+    finally:
+        disk.close(fd)
+    return _parse(path, text)
+
+
+def _parse(path: Path, text: bytes) -> str:
+    try:
+        label = json.loads(text)
+        version, store_id = label["format"], label["store"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreUnusable(f"{path} is not a store's label; restore it from a backup") from error
+    if version != FORMAT:
+        raise StoreUnusable(f"{path} has format {version}; this release reads format {FORMAT}")
+    if not isinstance(store_id, str) or not store_id:
+        raise StoreUnusable(f"{path} names no store; restore it from a backup")
+    return store_id
+
+
+def _gone(path: Path, error: OSError) -> StoreUnusable:
+    return StoreUnusable(f"{path} cannot be read ({error.strerror}): is the disk mounted?")

@@ -1,0 +1,94 @@
+"""Reading a blob, or a part of it, out of its chunks: in order, ahead of the reader, bounded.
+
+At most `window_chunks` chunks are fetched or waiting beside the one handed out last, so memory
+does not grow with the blob. Leaving the context ends all fetching at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from typing import Self
+
+from treescale.chunks.recipe import Recipe
+from treescale.chunks.store import Bytes, ChunkStore
+from treescale.errors import Corrupt
+
+_Fetch = tuple["asyncio.Future[bytes]", int, int]
+
+
+class BlobReader:
+    """The bytes `first` to `last` (inclusive, as in HTTP) of the blob, as verified pieces in order.
+
+    An async context manager and, within it, an async iterator. Raises what the store's `get`
+    raises, at the piece concerned and not before.
+    """
+
+    def __init__(
+        self, store: ChunkStore, recipe: Recipe, first: int, last: int, *, window_chunks: int = 4
+    ) -> None:
+        self._store = store
+        self._lengths = dict(recipe.parts)
+        self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
+        self._window_chunks = window_chunks
+        self._window: deque[_Fetch] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        """Begin to read ahead."""
+        await self._group.__aenter__()
+        self._fill()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End all fetching; nothing of it runs any longer when this returns."""
+        for task in self._tasks:
+            task.cancel()
+        for future, _start, _stop in self._window:
+            future.cancel()
+        # Told of no exception, the group adds none of its own: the reader's propagates unwrapped.
+        await self._group.__aexit__(None, None, None)
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Bytes:
+        """Return the next piece."""
+        self._fill()
+        if not self._window:
+            raise StopAsyncIteration
+        future, start, stop = self._window.popleft()
+        data = await future
+        return memoryview(data)[start:stop]
+
+    def _fill(self) -> None:
+        """Start fetching as much as the window has room for."""
+        while len(self._window) < self._window_chunks:
+            part = next(self._slices, None)
+            if part is None:
+                return
+            chunk, start, stop = part
+            future = asyncio.get_running_loop().create_future()
+            self._window.append((future, start, stop))
+            task = self._group.create_task(self._fetch(chunk, future))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes]") -> None:
+        """Fulfil `future`; a failure waits there for its turn instead of ending the group."""
+        try:
+            data = await self._get(chunk)
+        except Exception as error:  # noqa: BLE001  raised again where the piece is awaited
+            if not future.cancelled():
+                future.set_exception(error)
+                future.exception()  # it is no loss when the reader leaves before its turn
+        else:
+            if not future.cancelled():
+                future.set_result(data)
+
+    async def _get(self, chunk: bytes) -> bytes:
+        data = await self._store.get(chunk)
+        if len(data) != self._lengths[chunk]:
+            raise Corrupt(f"chunk {chunk.hex()} is not as long as its blob's recipe says")
+        return data
