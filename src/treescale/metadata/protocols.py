@@ -44,7 +44,7 @@ class Repositories(Protocol):
         """Return a page of the public ones and those of `namespace` (exactly that first part)."""
         ...
 
-    async def set_public(self, name: str, *, public: bool) -> None:
+    async def set_public(self, name: str, *, public: bool, now: float) -> None:
         """Open pulling to everybody, or close it. Creates an empty repository when absent."""
         ...
 

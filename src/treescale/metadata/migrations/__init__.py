@@ -1,0 +1,119 @@
+"""Brings a database's tables to what this version needs; Alembic runs only when they are not.
+
+`HEAD` and `KNOWN` repeat what the files in `versions/` say (a test compares them), so that a start
+needs neither Alembic nor a look at the files.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Executable, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from treescale.errors import DatabaseAway, SettingInvalid
+from treescale.metadata.sql.address import Address, parse_address
+from treescale.metadata.sql.connections import postgresql_engine, sqlite_engine, sqlite_writer
+from treescale.metadata.sql.faults import meaning
+
+HEAD: Final = "0001"
+KNOWN: Final = frozenset({"0001"})
+VERSION_TABLE: Final = "schema_version"
+migration_seconds_max: Final = 3600.0
+lock_seconds_max: Final = 600.0
+_FILE_MODE: Final = 0o600  # the signing keys are in it
+_WAL: Final = text("PRAGMA journal_mode=WAL")
+_VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
+_LOCK_ON_POSTGRESQL: Final = text("SELECT pg_advisory_xact_lock(1953654117)")  # "tree"
+
+
+async def migrate(url: str) -> None:
+    """Bring the database at `url` up to this version; returns at once when it is already.
+
+    Several servers may start at the same time: one does the work, the others wait for it. Raises
+    SettingInvalid when the database was written by a newer version; DatabaseAway; StoreFull.
+    """
+    address = parse_address(url)
+    try:
+        if address.path is None:
+            await _migrate_postgresql(address)
+        else:
+            await _migrate_sqlite(address, Path(address.path))
+    except (DBAPIError, OSError) as error:
+        raise meaning(error) from error
+
+
+async def _migrate_sqlite(address: Address, path: Path) -> None:
+    await asyncio.to_thread(_create_file, path)
+    engine = sqlite_engine(address, lock_seconds_max, 1)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(_WAL)  # stays with the file; not possible in a transaction
+            current = await _is_current(connection)
+    finally:
+        await engine.dispose()
+    if not current:
+        # Its BEGIN IMMEDIATE waits for another migration to end, and finds the work done.
+        await _upgrade(sqlite_writer(address, lock_seconds_max), None)
+
+
+async def _migrate_postgresql(address: Address) -> None:
+    engine = postgresql_engine(address, lock_seconds_max, migration_seconds_max)
+    try:
+        async with engine.connect() as connection:
+            current = await _is_current(connection)
+    finally:
+        await engine.dispose()
+    if not current:
+        await _upgrade(engine, _LOCK_ON_POSTGRESQL)
+
+
+async def _upgrade(engine: AsyncEngine, lock: Executable | None) -> None:
+    """Run the missing migrations in one transaction, unless somebody else did meanwhile."""
+    try:
+        async with engine.begin() as connection:
+            if lock is not None:
+                await connection.execute(lock)
+            if not await _is_current(connection):
+                await connection.run_sync(_run_alembic)
+    finally:
+        await engine.dispose()
+
+
+async def _is_current(connection: AsyncConnection) -> bool:
+    """Return whether the tables are of this version; raises SettingInvalid when of a newer one."""
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table(VERSION_TABLE)):
+        return False
+    version = (await connection.execute(_VERSION)).scalar_one_or_none()
+    if version is not None and version not in KNOWN:
+        raise SettingInvalid(
+            f"the database has schema {version}, this version knows up to {HEAD}: "
+            "it was written by a newer TreeScale; upgrade this server"
+        )
+    return version == HEAD
+
+
+def _run_alembic(connection: Connection) -> None:
+    # Here, not above: importing Alembic takes longer than the rest of a start.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "treescale.metadata:migrations")
+    config.set_main_option("path_separator", "os")
+    command.upgrade(config, "head")
+
+
+def _create_file(path: Path) -> None:
+    """Create an empty file that only its owner may read, unless there is one."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _FILE_MODE))
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise DatabaseAway(f"cannot open the database file {path}: {error.strerror}") from error

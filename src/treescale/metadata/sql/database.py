@@ -1,0 +1,57 @@
+"""One database as all the nouns the registry asks for."""
+
+from typing import Final
+
+from sqlalchemy import select, true
+
+from treescale.metadata import protocols
+from treescale.metadata.sql.access_tokens import SqlAccessTokens
+from treescale.metadata.sql.address import parse_address
+from treescale.metadata.sql.blobs import SqlBlobs
+from treescale.metadata.sql.connections import Connections, connect, wait_seconds_max
+from treescale.metadata.sql.manifests import SqlManifests
+from treescale.metadata.sql.repositories import SqlRepositories
+from treescale.metadata.sql.revocations import SqlRevocations
+from treescale.metadata.sql.settings import SqlSettings
+from treescale.metadata.sql.signing_keys import SqlSigningKeys
+from treescale.metadata.sql.stores import SqlStores
+from treescale.metadata.sql.tags import SqlTags
+from treescale.metadata.sql.uploads import SqlUploads
+from treescale.metadata.sql.users import SqlUsers
+
+_PING: Final = select(true())
+
+
+class SqlDatabase:
+    """Implements `protocols.Database`."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self.repositories: protocols.Repositories = SqlRepositories(connections)
+        self.blobs: protocols.Blobs = SqlBlobs(connections)
+        self.manifests: protocols.Manifests = SqlManifests(connections)
+        self.tags: protocols.Tags = SqlTags(connections)
+        self.uploads: protocols.Uploads = SqlUploads(connections)
+        self.users: protocols.Users = SqlUsers(connections)
+        self.access_tokens: protocols.AccessTokens = SqlAccessTokens(connections)
+        self.signing_keys: protocols.SigningKeys = SqlSigningKeys(connections)
+        self.revocations: protocols.Revocations = SqlRevocations(connections)
+        self.settings: protocols.Settings = SqlSettings(connections)
+        self.stores: protocols.Stores = SqlStores(connections)
+
+    async def ping(self) -> None:
+        """Return when the database answers; raises DatabaseAway."""
+        await self._connections.rows(_PING)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._connections.close()
+
+
+def open_database(url: str, *, wait_seconds: float = wait_seconds_max) -> SqlDatabase:
+    """Return the database at `url`; raises SettingInvalid when that is not a database's URL.
+
+    Nothing is asked of it yet: `migrate` first makes its tables. `wait_seconds` is how long to
+    wait for another process's lock before DatabaseAway.
+    """
+    return SqlDatabase(connect(parse_address(url), wait_seconds=wait_seconds))
