@@ -173,27 +173,33 @@ class TokenService:
         principal = _proven(principal, now)
         if self._void(principal):
             raise CredentialsInvalid("these credentials have been revoked")
-        granted = tuple([access for one in wanted if (access := await self._grant(principal, one))])
+        granted = tuple(await self.granted(principal, wanted))
         claims = BearerClaims(Kind.ACCESS, principal, granted, now, now + access_seconds)
         token = sign(self._signing_key(now), self._identity, claims)
         if len(token) > characters_max:
             raise RequestInvalid("too many scopes for one token: ask for fewer at once")
         return IssuedToken(token, access_seconds, now, granted)
 
-    async def verify(self, token: str, *, expired_grace_seconds: float = 0) -> Bearer:
+    async def granted(self, principal: Principal, wanted: Sequence[Access]) -> list[Access]:
+        """Return what of `wanted` the principal may do now, without what grants nothing at all."""
+        return [access for one in wanted if (access := await self._grant(principal, one))]
+
+    async def verify(self, token: str, *, grace: bool = False) -> Bearer:
         """Return what a bearer token says; raises CredentialsInvalid when it counts for nothing.
 
         Asks the database only when the token names an unknown key, and then at most once a second.
-        With `expired_grace_seconds` an expired token still says who its bearer was.
+        With `grace` a token that expired in the last `finish_grace_seconds` still counts: for
+        finishing, as the same user, an upload that was begun with it, and for nothing else.
         """
         claims = await self._claims(token, Kind.ACCESS)
-        check_times(claims, self._clock.now(), expired_grace_seconds=expired_grace_seconds)
+        seconds = finish_grace_seconds if grace else 0
+        check_times(claims, self._clock.now(), expired_grace_seconds=seconds)
         if self._void(claims.principal):
             raise CredentialsInvalid("the bearer token has been revoked")
         access = {one.repository: one.actions for one in claims.access}
         return Bearer(claims.principal, access, claims.expires)
 
-    async def issue_refresh(self, principal: Principal) -> str:
+    async def refresh_token(self, principal: Principal) -> str:
         """Return a refresh token for a user who has just logged in (never for the anonymous).
 
         Raises CredentialsInvalid when the account or access token has gone meanwhile.

@@ -1,0 +1,203 @@
+"""Accounts and access tokens: what administration does with them.
+
+A secret leaves here once, when it is made: nothing returned later contains one.
+"""
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final, Protocol
+
+from treescale.auth.passwords import check_new_password
+from treescale.auth.scopes import Action
+from treescale.auth.tokens import access_token_text, secret_bytes, secret_sha256
+from treescale.clock import Clock
+from treescale.errors import PasswordInvalid, RequestInvalid, SettingInvalid, UserExists
+from treescale.metadata.protocols import AccessTokens, Users
+from treescale.metadata.records import AccessToken, User
+from treescale.oci.names import check_namespace, name_characters_max
+
+ADMINISTRATOR: Final = "admin"
+label_characters_max: Final = 100
+page_size: Final = 500
+_EXPIRY: Final = re.compile(r"([1-9][0-9]{0,4})([mhdwy])")
+_UNIT_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
+# No l, o, 0 or 1: it is read from a terminal and typed. 32 letters, so a byte maps evenly.
+_LETTERS: Final = "abcdefghijkmnpqrstuvwxyz23456789"
+_GENERATED_GROUPS: Final = 5
+_GENERATED_GROUP: Final = 4
+
+
+class PasswordHashing(Protocol):
+    """What setting passwords needs."""
+
+    async def hash(self, password: str) -> str:
+        """Return an argon2id string with a fresh salt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """What an access token is to be: its label, its reach, and for how many seconds it lasts."""
+
+    label: str
+    allow: frozenset[Action] = frozenset({Action.PULL, Action.PUSH})
+    repository: str = "*"
+    lasts_seconds: float | None = None
+
+
+class Accounts:
+    """Creates, changes and removes accounts and their access tokens."""
+
+    def __init__(
+        self,
+        users: Users,
+        access_tokens: AccessTokens,
+        passwords: PasswordHashing,
+        clock: Clock,
+        *,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._users = users
+        self._access_tokens = access_tokens
+        self._passwords = passwords
+        self._clock = clock
+        self._random = random
+
+    async def first_start(self, password: str | None) -> str | None:
+        """Make the administrator when there is no user at all; return what to tell people.
+
+        None when there was nothing to do: users exist, or another process was faster. Without a
+        `password` (TREESCALE_ADMIN_PASSWORD) a random one is made, and is in what is returned.
+        """
+        if await self._users.list("", 1):
+            return None
+        try:
+            await self.add_user(ADMINISTRATOR, password or (made := self._password()), admin=True)
+        except PasswordInvalid as error:
+            raise SettingInvalid(f"TREESCALE_ADMIN_PASSWORD: {error}") from None
+        except UserExists:
+            return None
+        if password:
+            return (
+                f"The administrator is {ADMINISTRATOR}; the password is TREESCALE_ADMIN_PASSWORD."
+            )
+        return (
+            f"The administrator is {ADMINISTRATOR} with the password {made}\n"
+            "It is shown this once. Change it with: treescale user password admin"
+        )
+
+    async def add_user(self, name: str, password: str, *, admin: bool = False) -> User:
+        """Create an account; raises NameInvalid, PasswordInvalid, UserExists."""
+        check_namespace(name)
+        check_new_password(password, user=name)
+        password_hash = await self._passwords.hash(password)
+        user = User(name, password_hash, admin, self._clock.now())
+        await self._users.add(user)
+        return user
+
+    async def set_password(self, name: str, password: str) -> None:
+        """Change a password; what was signed on the old one is void within a minute.
+
+        Access tokens are credentials of their own and stay. Raises UserUnknown, PasswordInvalid.
+        """
+        check_new_password(password, user=name)
+        await self._users.get(name)
+        password_hash = await self._passwords.hash(password)
+        await self._users.set_password(name, password_hash, now=self._clock.now())
+
+    async def remove_user(self, name: str) -> None:
+        """Remove an account and its access tokens; its repositories stay. Raises UserUnknown."""
+        await self._users.remove(name, now=self._clock.now())
+
+    async def list_users(self) -> AsyncIterator[User]:
+        """Yield all accounts by name."""
+        after = ""
+        while page := await self._users.list(after, page_size):
+            for user in page:
+                yield user
+            after = page[-1].name
+
+    async def create_token(self, user: str, terms: TokenTerms) -> tuple[str, AccessToken]:
+        """Return a new access token's text, which is never seen again, and what is kept of it.
+
+        Raises UserUnknown, RequestInvalid.
+        """
+        check_terms(user, terms)
+        text = access_token_text(self._random(secret_bytes))
+        now = self._clock.now()
+        token = AccessToken(
+            token_id=self._random(6).hex(),
+            user=user,
+            label=terms.label,
+            secret_sha256=secret_sha256(text),
+            allow=frozenset(str(action) for action in terms.allow),
+            repository=terms.repository,
+            created=now,
+            expires=None if terms.lasts_seconds is None else now + terms.lasts_seconds,
+            last_used=None,
+        )
+        await self._access_tokens.add(token)
+        return text, token
+
+    async def list_tokens(self, user: str) -> list[AccessToken]:
+        """Return a user's access tokens, oldest first; raises UserUnknown."""
+        await self._users.get(user)
+        return await self._access_tokens.list(user)
+
+    async def revoke_token(self, token_id: str) -> None:
+        """Void an access token, within a minute everywhere; raises TokenUnknown."""
+        await self._access_tokens.revoke(token_id, now=self._clock.now())
+
+    def _password(self) -> str:
+        """Return a random password of 100 bits, in groups that can be read out."""
+        letters = [_LETTERS[byte & 31] for byte in self._random(_GENERATED_GROUPS * 4)]
+        groups = range(0, len(letters), _GENERATED_GROUP)
+        return "-".join("".join(letters[at : at + _GENERATED_GROUP]) for at in groups)
+
+
+def check_terms(user: str, terms: TokenTerms) -> None:
+    """Return when a token of `user` may be made like this; else raise RequestInvalid."""
+    label = terms.label
+    if not (0 < len(label) <= label_characters_max and label.isprintable() and label.strip()):
+        raise RequestInvalid(
+            f"a token's name is 1 to {label_characters_max} printable characters: "
+            "say what the token is for"
+        )
+    if not terms.allow:
+        raise RequestInvalid("a token must allow something: pull, push, delete")
+    glob = terms.repository
+    if len(glob) > name_characters_max or _GLOB.fullmatch(glob) is None:
+        raise RequestInvalid(
+            "a repository pattern is made of the characters of a name, * (anything) and ?"
+        )
+    if not fnmatchcase(user, glob.partition("/")[0]):
+        raise RequestInvalid(
+            f"the pattern {glob} matches no repository of {user}: it is compared with whole names, "
+            f"such as {user}/app or {user}/*"
+        )
+
+
+def parse_lasting(text: str) -> float | None:
+    """Return how many seconds `90d`, `12h`, `30m`, `2w` or `1y` are; None for `none` (for ever).
+
+    Raises RequestInvalid for anything else.
+    """
+    if text == "none":
+        return None
+    found = _EXPIRY.fullmatch(text)
+    if found is None:
+        raise RequestInvalid(f"{text!r} is not a time: say 90d, 12h, 30m, 2w, 1y or none")
+    return float(int(found[1]) * _UNIT_SECONDS[found[2]])
+
+
+def parse_allow(text: str) -> frozenset[Action]:
+    """Return the rights of `pull,push,delete`; raises RequestInvalid for any other word."""
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in Action.__members__.values()]
+    if unknown:
+        raise RequestInvalid(f"{unknown[0]!r} is not a right: say pull, push or delete")
+    return frozenset(Action(word) for word in words)
