@@ -1,0 +1,258 @@
+"""Settings: what can be set, where each value came from, and what is wrong with it.
+
+A flag wins over a `TREESCALE_…` variable, a variable over the TOML file, the file over the default.
+A key nobody knows is an error that names the nearest one: a typo must not silently mean a default.
+Only `serve` and `cli` read this; everybody else gets plain arguments. docs/configuration.md has a
+section for each key.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from treescale.errors import SettingInvalid
+
+PREFIX: Final = "TREESCALE_"
+CONFIG_VARIABLE: Final = "TREESCALE_CONFIG"
+PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
+DATABASE_FILE: Final = "treescale.db"
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+port_max: Final = 65_535
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in force. Lengths of time and sizes carry their unit in the name."""
+
+    data: tuple[str, ...] = ("./treescale-data",)
+    no_store: bool = False
+    listen: str = "127.0.0.1:5000"
+    database: str = ""
+    advertise: str = ""
+    zone: str = ""
+    workers: int = 0
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_self_signed: bool = False
+    copies: int = 1
+    trusted_proxies: tuple[str, ...] = ()
+    log_format: Literal["auto", "text", "json"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    upload_idle_seconds_max: int = 86_400
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return host and port to listen on."""
+        return parse_listen(self.listen)
+
+    @property
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Return the networks whose forwarded headers are believed."""
+        return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
+
+
+FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each key where its value came from.
+
+    The first administrator's password stands apart: it comes from its variable alone, and is
+    neither shown nor handed on.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+    admin_password: str | None
+
+
+def load(
+    flags: Mapping[str, object], environment: Mapping[str, str], *, config: str | None = None
+) -> Loaded:
+    """Return the settings in force; raises SettingInvalid, naming the key and its source.
+
+    `flags` are values by key; None, False and an empty list mean that the flag was not given.
+    `config` is the TOML file's path; without it TREESCALE_CONFIG may name one.
+    """
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(FIELDS, "default")
+    file = config or environment.get(CONFIG_VARIABLE)
+    layers = [
+        _from_file(file) if file else {},
+        _from_environment(environment),
+        _from_flags(flags),
+    ]
+    for layer in layers:
+        for key, (value, source) in layer.items():
+            values[key] = value
+            sources[key] = source
+    settings = _completed(msgspec.convert(values, Settings))
+    for key, check in _CHECKS.items():
+        try:
+            check(settings)
+        except ValueError as error:
+            raise SettingInvalid(f"{key} ({sources[key]}): {error}") from None
+    password = environment.get(PASSWORD_VARIABLE)
+    if password == "":
+        raise SettingInvalid(f"{PASSWORD_VARIABLE} is set but empty: unset it or give a password")
+    return Loaded(settings, sources, password)
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """Return all values by key, fit to be printed: without the database's password."""
+    values = msgspec.to_builtins(settings)
+    values["database"] = _PASSWORD_IN_URL.sub(r"\1:***@", settings.database)
+    assert isinstance(values, dict)
+    return values
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`; raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError("say HOST:PORT, for IPv6 [ADDRESS]:PORT")
+    if _PORT.fullmatch(port) is None or int(port) > port_max:
+        raise ValueError(f"a port is a number from 0 to {port_max}")
+    return (host[1:-1] if bracketed else host), int(port)
+
+
+Layer = dict[str, tuple[object, str]]
+
+
+def _from_file(path: str) -> Layer:
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingInvalid(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingInvalid(f"{path} is not TOML: {error}") from None
+    if "admin_password" in document:
+        raise SettingInvalid(f"{path}: a password has no place in a file; use {PASSWORD_VARIABLE}")
+    return {key: (_typed(key, value, path, strict=True), path) for key, value in document.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> Layer:
+    """Read the variables; a list is separated by commas."""
+    layer: Layer = {}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in (CONFIG_VARIABLE, PASSWORD_VARIABLE):
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key not in FIELDS or variable != variable.upper():
+            known = [*FIELDS, "config", "admin_password"]
+            raise _unknown(variable, [f"{PREFIX}{name.upper()}" for name in known], "environment")
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        value = parts if _is_list(key) else text
+        layer[key] = (_typed(key, value, variable, strict=False), variable)
+    return layer
+
+
+def _from_flags(flags: Mapping[str, object]) -> Layer:
+    layer: Layer = {}
+    for key, value in flags.items():
+        if value is None or value is False or value in ((), []):
+            continue
+        flag = f"--{key.replace('_', '-')}"
+        layer[key] = (_typed(key, value, flag, strict=True), flag)
+    return layer
+
+
+def _typed(key: str, value: object, source: str, *, strict: bool) -> object:
+    field = FIELDS.get(key)
+    if field is None:
+        raise _unknown(key, list(FIELDS), source)
+    try:
+        return msgspec.convert(value, field.type, strict=strict)
+    except msgspec.ValidationError as error:
+        raise SettingInvalid(f"{key} ({source}): {error}") from None
+
+
+def _is_list(key: str) -> bool:
+    return isinstance(FIELDS[key].default, tuple)
+
+
+def _unknown(name: str, known: list[str], source: str) -> SettingInvalid:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return SettingInvalid(f"there is no setting {name} ({source}); did you mean {nearest}?")
+
+
+def _completed(settings: Settings) -> Settings:
+    """Fill in the defaults that depend on the machine or on other settings."""
+    changes: dict[str, Any] = {}
+    if not settings.database and settings.data:
+        changes["database"] = f"sqlite:///{Path(settings.data[0]) / DATABASE_FILE}"
+    if not settings.workers:
+        changes["workers"] = len(os.sched_getaffinity(0))
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _check_data(settings: Settings) -> None:
+    if not settings.data or not all(settings.data):
+        raise ValueError("name at least one directory")
+    places = [os.path.realpath(path) for path in settings.data]
+    if len(set(places)) < len(places):
+        raise ValueError("the same directory is named twice: each must be a disk of its own")
+
+
+def _check_workers(settings: Settings) -> None:
+    if not 1 <= settings.workers <= 256:  # noqa: PLR2004  said in the message
+        raise ValueError("a number from 1 to 256")
+
+
+def _check_copies(settings: Settings) -> None:
+    if not 1 <= settings.copies <= 16:  # noqa: PLR2004  said in the message
+        raise ValueError("a number from 1 to 16")
+
+
+def _check_idle(settings: Settings) -> None:
+    if settings.upload_idle_seconds_max < 60:  # noqa: PLR2004  said in the message
+        raise ValueError("at least 60 seconds, or slow clients lose what they have sent")
+
+
+def _check_listen(settings: Settings) -> None:
+    parse_listen(settings.listen)
+
+
+def _check_advertise(settings: Settings) -> None:
+    parts = urlsplit(settings.advertise)
+    if settings.advertise and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("say http://HOST:PORT or https://HOST:PORT")
+
+
+def _check_proxies(settings: Settings) -> None:
+    for text in settings.trusted_proxies:
+        ipaddress.ip_network(text)
+
+
+def _check_certificate(settings: Settings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise ValueError("tls_cert and tls_key go together")
+
+
+def _check_self_signed(settings: Settings) -> None:
+    if settings.tls_self_signed and settings.tls_cert:
+        raise ValueError("either a certificate by files, or a self-signed one")
+
+
+_CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
+    "data": _check_data,
+    "workers": _check_workers,
+    "copies": _check_copies,
+    "upload_idle_seconds_max": _check_idle,
+    "listen": _check_listen,
+    "advertise": _check_advertise,
+    "trusted_proxies": _check_proxies,
+    "tls_cert": _check_certificate,
+    "tls_self_signed": _check_self_signed,
+}
