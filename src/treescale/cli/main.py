@@ -1,0 +1,85 @@
+"""The command `treescale`: its subcommands by name, each in a file imported when it is used.
+
+An error of ours is one line on standard error and exit status 1; a wrong command line is 2.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import click
+
+import treescale
+from treescale.errors import TreeScaleError
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "serve": ("serve:serve", "Start a server."),
+    "demo": ("demo:demo", "Show it all on this machine, in a minute, and clean up."),
+    "user": ("user:user", "Accounts: add, list, remove, change passwords."),
+    "token": ("token:token", "Access tokens: create, list, revoke."),
+    "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
+    "cluster": ("cluster:cluster", "The servers and disks behind it all."),
+    "config": ("settings:config", "What is in force, and where it came from."),
+}
+"""By name: module and attribute within this package, and the line in the list of commands."""
+
+
+class OneLine(click.ClickException):
+    """An error as people see it: one line, no traceback."""
+
+    exit_code = 1
+
+    def show(self, file: object = None) -> None:
+        """Print it."""
+        del file
+        click.echo(f"error: {' '.join(self.message.split())}", err=True)
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(f"treescale.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; what it refuses or fails at is told in one line."""
+        try:
+            return super().invoke(ctx)
+        except TreeScaleError as error:
+            raise OneLine(str(error)) from error
+        except OSError as error:
+            raise OneLine(f"{error.filename or 'the system'}: {error.strerror}") from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(treescale.__version__, prog_name="treescale")
+def cli() -> None:
+    """Run and look after a container registry whose storage is spread over servers."""
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    cli(prog_name="treescale")
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What the administration commands share: the options that find the cluster, and its database."""
+
+import asyncio
+import functools
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from treescale.cli.output import Output
+from treescale.config import Loaded, load
+from treescale.errors import SettingInvalid
+from treescale.metadata.protocols import Database
+from treescale.metadata.sql.database import open_database
+
+Result = TypeVar("Result")
+_SQLITE: Final = "sqlite:///"
+_OPTIONS: Final = (
+    click.option("--data", multiple=True, metavar="DIR", help="The server's data directory."),
+    click.option("--database", metavar="URL", help="The cluster's database."),
+    click.option("--config", metavar="FILE", help="A TOML file with settings."),
+    click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
+)
+_OWN: Final = ("data", "database", "config", "as_json")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where an administration command works: the settings in force, and how it answers."""
+
+    loaded: Loaded
+    out: Output
+
+    def run(self, work: Callable[[Database], Awaitable[Result]]) -> Result:
+        """Open the cluster's database, do the work, close it; raises SettingInvalid without one."""
+        url = self.loaded.settings.database
+        require_database(url)
+        return asyncio.run(_with_database(url, work))
+
+
+async def _with_database(url: str, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    database = open_database(url)
+    try:
+        return await work(database)
+    finally:
+        await database.close()
+
+
+def require_database(url: str) -> None:
+    """Return when the database may exist; a command that only looks must not make an empty one."""
+    if not url.startswith(_SQLITE):
+        return
+    path = Path(url.removeprefix(_SQLITE))
+    if not path.exists():
+        raise SettingInvalid(
+            f"there is no database at {path}: start `treescale serve` there first, "
+            "or say with --data or --database where it is"
+        )
+
+
+def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --data, --database, --config and --json, and a Desk made of them."""
+
+    def with_desk(**options: Any) -> None:
+        own = {key: options.pop(key) for key in _OWN}
+        flags = {"data": own["data"], "database": own["database"]}
+        loaded = load(flags, os.environ, config=own["config"])
+        command(Desk(loaded, Output(as_json=own["as_json"])), **options)
+
+    decorated: Callable[..., None] = functools.update_wrapper(with_desk, command)
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def ask_password(*, from_stdin: bool) -> str:
+    """Return a new password: typed twice, or the first line of standard input."""
+    if from_stdin:
+        return click.get_text_stream("stdin").readline().removesuffix("\n").removesuffix("\r")
+    if not os.isatty(0):
+        raise click.UsageError("there is no terminal to ask on: use --password-stdin")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone; scripts, without a terminal, have made up their mind."""
+    if not yes and os.isatty(0):
+        click.confirm(question, abort=True)

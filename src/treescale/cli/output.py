@@ -1,0 +1,154 @@
+"""How commands answer: tables for people, tab-separated lines for pipes, JSON when asked for.
+
+A row is a mapping; its columns say what its values are. Pipes and JSON get exact values (bytes as
+numbers, times in ISO 8601), people get rounded ones. JSON may hold more than the table shows.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, object]
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_STEP: Final = 1000
+
+
+class Kind(Enum):
+    """What a column's values are, which decides how people see them."""
+
+    TEXT = "text"
+    COUNT = "count"
+    BYTES = "bytes"
+    TIME = "time"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: the row's key, and its values' kind; people read the key with spaces."""
+
+    key: str
+    kind: Kind = Kind.TEXT
+    empty: str = ""
+    """What people see for None."""
+
+
+class Output:
+    """Where a command's answer goes."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def rows(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+        """Show a list."""
+        if self.as_json:
+            _emit_json([_exact_row(row) for row in rows])
+        elif sys.stdout.isatty():
+            Console().print(_table(columns, rows))
+        else:
+            for row in rows:
+                click.echo("\t".join(plain(row.get(column.key)) for column in columns))
+
+    def one(self, columns: Sequence[Column], row: Row) -> None:
+        """Show one thing, a line for each of its values."""
+        if self.as_json:
+            _emit_json(_exact_row(row))
+        elif sys.stdout.isatty():
+            table = Table.grid(padding=(0, 2))
+            for column in columns:
+                cell = Text(rounded(row.get(column.key), column))
+                table.add_row(Text(_heading(column), style="bold"), cell)
+            Console().print(table)
+        else:
+            for column in columns:
+                click.echo(f"{column.key}\t{plain(row.get(column.key))}")
+
+    def done(self, sentence: str, row: Row) -> None:
+        """Say that something was done; in JSON, what it was done to."""
+        if self.as_json:
+            _emit_json(_exact_row(row))
+        else:
+            click.echo(sentence)
+
+
+def plain(value: object) -> str:
+    """Return an exact value on one line, without tabs."""
+    value = _exact(value)
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(plain(one) for one in value)
+    return " ".join(str(value).split())
+
+
+def rounded(value: object, column: Column) -> str:
+    """Return a value as people like to read it."""
+    if value is None:
+        return column.empty
+    if column.kind is Kind.BYTES and isinstance(value, int):
+        return size(value)
+    if column.kind is Kind.COUNT and isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M UTC")
+    return plain(value)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes with three digits and a unit (powers of 1000)."""
+    amount = float(count)
+    for unit in _UNITS:
+        if amount < _STEP or unit == _UNITS[-1]:
+            break
+        amount /= _STEP
+    return f"{count} B" if count < _STEP else f"{amount:.3g} {unit}"
+
+
+def time(seconds: float | None) -> datetime | None:
+    """Return seconds since the epoch as a point in time (UTC)."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    table = Table()
+    for column in columns:
+        numeric = column.kind in (Kind.BYTES, Kind.COUNT)
+        table.add_column(_heading(column), justify="right" if numeric else "left")
+    for row in rows:
+        # Text, so that square brackets in a label are not taken for colours.
+        table.add_row(*(Text(rounded(row.get(column.key), column)) for column in columns))
+    return table
+
+
+def _heading(column: Column) -> str:
+    return column.key.replace("_", " ")
+
+
+def _exact(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return value
+
+
+def _exact_row(row: Row) -> dict[str, object]:
+    return {
+        key: [_exact_row(one) if isinstance(one, Mapping) else _exact(one) for one in value]
+        if isinstance(value, list | tuple)
+        else _exact(value)
+        for key, value in row.items()
+    }
+
+
+def _emit_json(value: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

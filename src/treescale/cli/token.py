@@ -1,0 +1,82 @@
+"""`treescale token`: access tokens, for machines and for people who mind their password."""
+
+import click
+
+from treescale.cli.options import Desk, cluster_options
+from treescale.cli.output import Column, Kind, Row, time
+from treescale.cli.user import accounts_of
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import AccessToken
+from treescale.registry.accounts import TokenTerms, parse_allow, parse_lasting
+
+COLUMNS = (
+    Column("id"),
+    Column("name"),
+    Column("allow"),
+    Column("repository"),
+    Column("created", Kind.TIME),
+    Column("expires", Kind.TIME, empty="never"),
+    Column("last_used", Kind.TIME, empty="never"),
+)
+RIGHTS = ("pull", "push", "delete")
+
+
+@click.group()
+def token() -> None:
+    """Access tokens: `docker login` takes one in place of the password."""
+
+
+@token.command("create")
+@click.argument("user")
+@click.option("--name", required=True, metavar="LABEL", help="What it is for.")
+@click.option("--allow", default="pull,push", show_default=True, help="pull,push,delete.")
+@click.option("--repository", default="*", show_default=True, metavar="GLOB", help="Where.")
+@click.option("--expires", default="90d", show_default=True, help="90d, 12h, 2w, 1y or none.")
+@cluster_options
+def create(desk: Desk, user: str, *, name: str, allow: str, repository: str, expires: str) -> None:
+    """Create an access token and print it: this once, and nothing else."""
+    terms = TokenTerms(name, parse_allow(allow), repository, parse_lasting(expires))
+
+    async def work(database: Database) -> tuple[str, AccessToken]:
+        return await accounts_of(database).create_token(user, terms)
+
+    text, made = desk.run(work)
+    desk.out.done(text, {"token": text, **_row(made)})
+
+
+@token.command("list")
+@click.argument("user")
+@cluster_options
+def list_tokens(desk: Desk, user: str) -> None:
+    """List a user's access tokens, oldest first."""
+
+    async def work(database: Database) -> list[AccessToken]:
+        return await accounts_of(database).list_tokens(user)
+
+    desk.out.rows(COLUMNS, [_row(one) for one in desk.run(work)])
+
+
+@token.command("revoke")
+@click.argument("token_id", metavar="ID")
+@cluster_options
+def revoke(desk: Desk, token_id: str) -> None:
+    """Void an access token. It stops working everywhere within a minute."""
+
+    async def work(database: Database) -> None:
+        await accounts_of(database).revoke_token(token_id)
+
+    desk.run(work)
+    desk.out.done(f"token {token_id} revoked", {"id": token_id})
+
+
+def _row(one: AccessToken) -> Row:
+    return {
+        "id": one.token_id,
+        "user": one.user,
+        "name": one.label,
+        "allow": [right for right in RIGHTS if right in one.allow],
+        "repository": one.repository,
+        "created": time(one.created),
+        "expires": time(one.expires),
+        "last_used": time(one.last_used),
+    }

@@ -1,0 +1,85 @@
+"""`treescale user`: accounts."""
+
+import click
+
+from treescale.auth.passwords import Passwords
+from treescale.cli.options import Desk, ask_password, cluster_options, confirm
+from treescale.cli.output import Column, Kind, Row, time
+from treescale.clock import SystemClock
+from treescale.metadata.protocols import Database
+from treescale.registry.accounts import Accounts
+
+COLUMNS = (Column("name"), Column("admin", Kind.FLAG), Column("created", Kind.TIME))
+
+
+def accounts_of(database: Database) -> Accounts:
+    """Return the accounts kept in this database."""
+    return Accounts(database.users, database.access_tokens, Passwords(), SystemClock())
+
+
+@click.group()
+def user() -> None:
+    """Accounts. Each owns the repositories below its name."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="An administrator.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@cluster_options
+def add(desk: Desk, name: str, *, admin: bool, password_stdin: bool) -> None:
+    """Add an account."""
+    password = ask_password(from_stdin=password_stdin)
+
+    async def work(database: Database) -> None:
+        await accounts_of(database).add_user(name, password, admin=admin)
+
+    desk.run(work)
+    desk.out.done(f"user {name} added", {"name": name, "admin": admin})
+
+
+@user.command("list")
+@cluster_options
+def list_users(desk: Desk) -> None:
+    """List the accounts."""
+
+    async def work(database: Database) -> list[Row]:
+        return [
+            {"name": one.name, "admin": one.admin, "created": time(one.created)}
+            async for one in accounts_of(database).list_users()
+        ]
+
+    desk.out.rows(COLUMNS, desk.run(work))
+
+
+@user.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_options
+def remove(desk: Desk, name: str, *, yes: bool) -> None:
+    """Remove an account and its access tokens. Its repositories stay.
+
+    Whoever gets the name next owns them: delete them first if they should not.
+    """
+    confirm(f"Remove the user {name} and all access tokens?", yes=yes)
+
+    async def work(database: Database) -> None:
+        await accounts_of(database).remove_user(name)
+
+    desk.run(work)
+    desk.out.done(f"user {name} removed", {"name": name})
+
+
+@user.command("password")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@cluster_options
+def password(desk: Desk, name: str, *, password_stdin: bool) -> None:
+    """Change a password. Access tokens stay valid; logins made with the old one do not."""
+    secret = ask_password(from_stdin=password_stdin)
+
+    async def work(database: Database) -> None:
+        await accounts_of(database).set_password(name, secret)
+
+    desk.run(work)
+    desk.out.done(f"password of {name} changed", {"name": name})
