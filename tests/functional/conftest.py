@@ -1,0 +1,134 @@
+"""What the functional tests share: a server, a dockerd, accounts, images; and logs of failures."""
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import images
+from tests.functional.docker import Daemon, Docker
+from tests.functional.podman import Podman
+from tests.functional.programs import Program
+from tests.functional.server import Account, Options, Server
+from tests.functional.skopeo import Skopeo
+from tests.functional.wire import Wire
+from tests.images import Image
+
+Serve = Callable[[Options], Server]
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this directory `functional`."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("functional")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of every running program's log with a failed test."""
+    report = yield
+    if report.failed and Path(__file__).parent in item.path.parents:
+        for program in Program.running:
+            report.sections.append((f"log of {program.argv[0]}", program.log_end()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return the server that tests share which do it no harm: SQLite, one disk, two workers."""
+    server = Server(tmp_path_factory.mktemp("server")).start()
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Return what starts servers of the test's own, which it may crash."""
+    started: list[Server] = []
+
+    def start(options: Options) -> Server:
+        started.append(Server(tmp_path / f"server{len(started)}", options))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.crash()
+
+
+@pytest.fixture
+def alice(server: Server) -> Account:
+    """Return a user of the shared server whom no other test knows."""
+    return server.add_user(f"alice{next(_numbers)}")
+
+
+@pytest.fixture
+def bob(server: Server) -> Account:
+    """Return another one."""
+    return server.add_user(f"bob{next(_numbers)}")
+
+
+@pytest.fixture
+def wire(server: Server, alice: Account) -> Wire:
+    """Return raw HTTP in alice's name."""
+    return Wire(server, alice)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Return the dockerd that the tests share."""
+    daemon = Daemon(tmp_path_factory.mktemp("docker") / "home").start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def docker(daemon: Daemon, tmp_path: Path) -> Docker:
+    """Return a docker command line that never logged in, on a dockerd without images."""
+    return Docker(daemon, tmp_path / "docker-config")
+
+
+@pytest.fixture
+def skopeo(server: Server, alice: Account, tmp_path: Path) -> Skopeo:
+    """Return a skopeo that is logged in as alice."""
+    return Skopeo(server, alice, tmp_path)
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Podman]:
+    """Return a podman without images and logins."""
+    podman = Podman(tmp_path / "podman")
+    yield podman
+    podman.close()
+
+
+@pytest.fixture(scope="session")
+def busybox() -> Image:
+    """Return an image of one layer that runs anywhere."""
+    return Image([images.busybox_layer()], ["/bin/busybox", "echo", "hello from busybox"])
+
+
+@pytest.fixture(scope="session")
+def perl() -> Image:
+    """Return an image of three layers of Debian packages, 50 MB, that runs perl."""
+    layers = [
+        images.debian_layer("libc", images.LIBC),
+        images.debian_layer("shell", images.SHELL),
+        images.debian_layer("perl", images.PERL),
+    ]
+    return Image(layers, ["perl", "-e", 'print "hello from perl\n"'])
+
+
+@pytest.fixture(scope="session")
+def tools() -> Image:
+    """Return an image that shares two of its three layers with perl's."""
+    layers = [
+        images.debian_layer("libc", images.LIBC),
+        images.debian_layer("shell", images.SHELL),
+        images.debian_layer("tools", images.TOOLS),
+    ]
+    return Image(layers, ["bash", "-c", "echo hello from bash"])

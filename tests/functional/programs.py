@@ -1,0 +1,174 @@
+"""Real programs: run to their end, or kept running and ended by their process id.
+
+Every program has its output in a file; the report of a failed test shows the end of each.
+Waiting is always for a condition and always bounded.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+RUN_SECONDS_MAX = 60
+
+
+def run(
+    *argv: str | Path,
+    text_in: str = "",
+    env: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS_MAX,
+) -> str:
+    """Run a program that must succeed, and return all it printed."""
+    code, output = outcome(*argv, text_in=text_in, env=env, seconds=seconds)
+    assert code == 0, f"{_line(argv)} ended with {code} and said:\n{output}"
+    return output
+
+
+def refused(
+    *argv: str | Path,
+    text_in: str = "",
+    env: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS_MAX,
+) -> str:
+    """Run a program that must fail, and return all it printed."""
+    code, output = outcome(*argv, text_in=text_in, env=env, seconds=seconds)
+    assert code != 0, f"{_line(argv)} should have failed, and said:\n{output}"
+    return output
+
+
+def outcome(
+    *argv: str | Path,
+    text_in: str = "",
+    env: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS_MAX,
+) -> tuple[int, str]:
+    """Run a program and return its exit code and all it printed."""
+    try:
+        done = subprocess.run(
+            [str(word) for word in argv],
+            input=text_in,
+            env={**os.environ, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise AssertionError(
+            f"{_line(argv)} still ran after {seconds} s; it had said:\n{late.output}"
+        ) from late
+    return done.returncode, done.stdout
+
+
+def wait_until(what: str, ready: Callable[[], bool], *, seconds: float = 20) -> None:
+    """Return once `ready()` is true; ask often, give up after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids that `pid` started and that still run."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(c) for task in tasks for c in (task / "children").read_text().split()]
+    return []
+
+
+def alive(pid: int) -> bool:
+    """Return whether the process runs (one that waits to be reaped does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Program:
+    """A program that runs beside the test, in a process group of its own."""
+
+    running: "list[Program]" = []  # noqa: RUF012  one list for all, for the report of a failure
+
+    def __init__(self, *argv: str | Path, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.argv = [str(word) for word in argv]
+        self.log = log
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; its output is added to the log."""
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.argv,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.running.append(self)
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        assert self._process is not None, f"{self.argv[0]} was never started"
+        return self._process.pid
+
+    def check_alive(self) -> None:
+        """Fail with the end of its log when it has ended."""
+        if self._process is None or self._process.poll() is not None:
+            raise AssertionError(f"{_line(self.argv)} has ended:\n{self.log_end()}")
+
+    def stop(self, *, seconds: float = 20) -> int:
+        """Ask it to end and return its exit code; kill what is left after `seconds`, and fail."""
+        assert self._process is not None
+        self._process.terminate()
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{_line(self.argv)} ignored SIGTERM for {seconds} s") from None
+        finally:
+            self.kill()
+
+    def wait(self, *, seconds: float) -> int:
+        """Return its exit code once it has ended by itself."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{_line(self.argv)} still ran after {seconds} s:\n{self.log_end()}"
+            ) from None
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it and all it started, at once, as a power cut would."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        with contextlib.suppress(ValueError):
+            self.running.remove(self)
+
+    def log_end(self, lines: int = 60) -> str:
+        """Return the last lines of its output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _line(argv: Sequence[str | Path]) -> str:
+    return " ".join(str(word) for word in argv)

@@ -1,0 +1,61 @@
+"""podman: push, pull and run, with gzip and with zstd layers."""
+
+from pathlib import Path
+
+from tests import images
+from tests.functional.podman import Podman
+from tests.functional.server import Account, Server
+from tests.functional.skopeo import Skopeo
+from tests.images import Image, Layout
+
+
+def test_a_pushed_image_is_pulled_and_runs(
+    podman: Podman, server: Server, alice: Account, perl: Image, tmp_path: Path
+) -> None:
+    name = f"{server.address}/{alice.name}/perl:1"
+    assert "Login Succeeded" in podman.login(server, alice)
+    podman.load(perl, name, tmp_path / "layout")
+    podman.push(name)
+    podman("rmi", "--all", "--force")
+    podman.pull(name)
+    assert podman.run(name) == "hello from perl\n"
+
+
+def test_an_image_with_zstd_layers_is_pushed_pulled_and_runs(
+    podman: Podman, skopeo: Skopeo, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    name = f"{server.address}/{alice.name}/busybox:zstd"
+    podman.login(server, alice)
+    podman.load(busybox, name, tmp_path / "layout")
+    podman.push(name, "--compression-format=zstd")
+    [layer] = skopeo.inspect_raw(f"{alice.name}/busybox:zstd")["layers"]
+    assert layer["mediaType"] == images.LAYER_ZSTD
+    podman("rmi", "--all", "--force")
+    podman.pull(name)
+    assert podman.run(name) == "hello from busybox\n"
+
+
+def test_the_platform_of_this_machine_is_pulled_from_an_index(
+    podman: Podman, skopeo: Skopeo, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    layout = Layout(tmp_path / "multi")
+    foreign = Image([images.debian_layer("data", images.DATA)], ["sh"], architecture="arm64")
+    source = layout.tag(layout.index([foreign, busybox]), "1")
+    skopeo.copy(source, skopeo.at(f"{alice.name}/multi:1"), "--all")
+    podman.login(server, alice)
+    name = f"{server.address}/{alice.name}/multi:1"
+    podman.pull(name)
+    assert podman.run(name) == "hello from busybox\n"
+
+
+def test_a_private_image_is_refused_without_login(
+    podman: Podman, skopeo: Skopeo, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    source = Layout(tmp_path / "source").tagged(busybox, "1")
+    skopeo.copy(source, skopeo.at(f"{alice.name}/app:1"))
+    name = f"{server.address}/{alice.name}/app:1"
+    said = podman.refused("pull", "--tls-verify=false", name)
+    assert "unauthorized" in said or "denied" in said
+    server.admin("repo", "public", f"{alice.name}/app")
+    podman.pull(name)
+    assert podman.run(name) == "hello from busybox\n"

@@ -1,0 +1,137 @@
+"""The API by hand, against real worker processes: ranges, resumed uploads, mounts."""
+
+import email
+import socket
+from email.message import Message
+
+import pytest
+
+from tests import images
+from tests.functional.conftest import Serve
+from tests.functional.programs import alive, children_of, wait_until
+from tests.functional.server import Account, Options, Server
+from tests.functional.wire import Wire
+from tests.images import sha256_of
+
+MIB = 1024 * 1024
+
+
+def test_a_multi_range_request_gets_each_part(wire: Wire, alice: Account) -> None:
+    layer = images.debian_layer("shell", images.SHELL).content
+    digest = wire.push_blob(f"{alice.name}/app", layer)
+    wanted = [(0, 99), (3 * MIB, 4 * MIB), (len(layer) - 50, len(layer) - 1)]
+    ranges = f"bytes=0-99,{3 * MIB}-{4 * MIB},-50"
+    path = f"/v2/{alice.name}/app/blobs/{digest}"
+    answer = wire.request("GET", path, headers={"Range": ranges}).expect(206)
+    parts = parts_of(answer.headers["Content-Type"], answer.body)
+    assert [part["Content-Range"] for part in parts] == [
+        f"bytes {first}-{last}/{len(layer)}" for first, last in wanted
+    ]
+    assert [part.get_payload(decode=True) for part in parts] == [
+        layer[first : last + 1] for first, last in wanted
+    ]
+
+
+def parts_of(content_type: str, body: bytes) -> list[Message]:
+    """Return the parts of a multipart/byteranges body."""
+    assert content_type.startswith("multipart/byteranges; boundary=")
+    head = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    message = email.message_from_bytes(head.encode() + body)
+    return [part for part in message.walk() if not part.is_multipart()]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_upload_goes_on_after_the_server_was_killed(serve: Serve, workers: int) -> None:
+    server = serve(Options(workers=workers))
+    wire = Wire(server, server.add_user("dave"))
+    data = images.noise(20 * MIB)
+    half = 11 * MIB + 17
+    place = wire.begin_upload("dave/app")
+    place = wire.request("PATCH", place, data[:half]).expect(202).location
+    server.crash()
+    server.start()
+    status = wire.request("GET", place).expect(204)
+    assert status.headers["Range"] == f"0-{half - 1}"
+    place = wire.request("PATCH", status.location, data[half:]).expect(202).location
+    wire.finish_upload(place, sha256_of(data)).expect(201)
+    assert wire.pull_blob("dave/app", sha256_of(data)) == data
+
+
+def test_an_upload_cut_in_mid_patch_tells_where_it_goes_on(serve: Serve) -> None:
+    server = serve(Options())
+    wire = Wire(server, server.add_user("dave"))
+    data = images.noise(24 * MIB)
+    place = wire.begin_upload("dave/app")
+    place = wire.request("PATCH", place, data[:MIB]).expect(202).location
+    with pytest.raises(OSError, match=r"."):
+        wire.request_cut("PATCH", place, data[MIB:], sent=9 * MIB, then=server.crash)
+    server.start()
+    status = wire.request("GET", place).expect(204)
+    offset = int(status.headers["Range"].partition("-")[2]) + 1
+    assert MIB <= offset <= 10 * MIB
+    headers = {"Content-Range": f"{offset}-{len(data) - 1}"}
+    place = wire.request("PATCH", status.location, data[offset:], headers).expect(202).location
+    wire.finish_upload(place, sha256_of(data)).expect(201)
+    assert wire.pull_blob("dave/app", sha256_of(data)) == data
+
+
+def test_requests_of_one_upload_may_reach_any_worker(serve: Serve) -> None:
+    server = serve(Options(workers=3))
+    wire = Wire(server, server.add_user("dave"))
+    data = images.noise(6 * MIB)
+    place = wire.begin_upload("dave/app")
+    for at in range(0, len(data), MIB):  # each on a connection, and so maybe a worker, of its own
+        headers = {"Content-Range": f"{at}-{at + MIB - 1}"}
+        place = wire.request("PATCH", place, data[at : at + MIB], headers).expect(202).location
+    wire.finish_upload(place, sha256_of(data)).expect(201)
+    for _ in range(6):
+        assert wire.pull_blob("dave/app", sha256_of(data)) == data
+
+
+def test_a_killed_worker_is_replaced_and_the_server_goes_on(serve: Serve) -> None:
+    server = serve(Options(workers=2))
+    wire = Wire(server, server.add_user("dave"))
+    digest = wire.push_blob("dave/app", b"x" * MIB)
+    before = children_of(server.program.pid)
+    assert len(before) == 2
+    server.kill_worker(before[0])
+    wait_until("the worker is replaced", lambda: len(children_of(server.program.pid)) == 2)
+    assert set(children_of(server.program.pid)) != set(before)
+    for _ in range(4):
+        wire.pull_blob("dave/app", digest)
+
+
+def test_no_worker_outlives_its_supervisor(serve: Serve) -> None:
+    server = serve(Options(workers=3))
+    workers = children_of(server.program.pid)
+    assert len(workers) == 3
+    server.kill_supervisor()
+    wait_until("every worker ends", lambda: not any(alive(pid) for pid in workers))
+    server.crash()
+    server.start()
+
+
+def test_the_default_is_more_than_one_worker(serve: Serve) -> None:
+    server = serve(Options(workers=None))
+    assert len(children_of(server.program.pid)) >= 2
+
+
+def test_a_tls_hello_on_the_plain_port_is_refused_at_once(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        try:
+            answer = connection.recv(4096)
+        except ConnectionResetError:
+            answer = b""
+        assert not answer.startswith(b"\x16\x03")
+
+
+def test_a_blob_is_mounted_from_a_readable_repository_only(
+    wire: Wire, server: Server, alice: Account, bob: Account
+) -> None:
+    digest = wire.push_blob(f"{alice.name}/app", b"alice's alone")
+    mount = f"/blobs/uploads/?mount={digest}&from={alice.name}/app"
+    wire.request("POST", f"/v2/{alice.name}/other{mount}").expect(201)
+    stranger = Wire(server, bob)
+    stranger.request("POST", f"/v2/{bob.name}/mine{mount}").expect(202)
+    stranger.request("HEAD", f"/v2/{bob.name}/mine/blobs/{digest}").expect(404)
