@@ -1,8 +1,337 @@
-"""Starting a server: one supervisor that owns the port, and workers that share it.
+"""Starting a server: what is prepared once, and what each worker is made of.
 
-The supervisor prepares what must be prepared once (stores, schema, the first account), binds the
-port, and keeps the workers alive; it never touches a request. Workers are equal: each accepts from
-the same listening socket and can continue whatever another began. A worker dies with its
-supervisor, so killing one process by its pid stops the server at once.
-This file alone names concrete classes.
+The supervisor's process prepares the stores, the schema and the first account, binds the port, and
+keeps the workers alive; it never touches a request. Workers are equal: each accepts from the same
+listening socket and can continue what another began. This file alone names concrete classes.
 """
+
+import asyncio
+import secrets
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvloop
+from aiohttp import http_parser, web
+
+from treescale import __version__
+from treescale.api.app import Api
+from treescale.api.call import Rooms
+from treescale.api.connection import PlainServer
+from treescale.api.guard import Guard
+from treescale.auth.passwords import Passwords
+from treescale.certificates import CertificateFiles, self_signed, server_context
+from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.disk import DiskStore
+from treescale.chunks.placement import Layout, StoreLabel, build_table
+from treescale.chunks.store import ChunkStore
+from treescale.clock import Clock, SystemClock
+from treescale.config import Settings
+from treescale.errors import SettingInvalid
+from treescale.log import configure_logging, get_logger
+from treescale.metadata.migrations import migrate
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import StoreRecord
+from treescale.metadata.sql.database import open_database
+from treescale.registry.accounts import Accounts
+from treescale.registry.bearer import TokenService
+from treescale.registry.login import Login
+from treescale.registry.publish import Publishing
+from treescale.registry.pull import Pulls
+from treescale.registry.push import Pushes
+from treescale.supervisor import Supervisor, die_with_parent, drain_seconds
+
+threads_per_worker: Final = 16
+keepalive_seconds: Final = 75.0
+refresh_seconds: Final = 5.0
+"""How often a worker reads keys and revocations again."""
+expire_seconds: Final = 600.0
+expired_at_once: Final = 1000
+backlog: Final = 1024
+read_buffer_bytes: Final = 256 * 1024
+
+
+def serve(settings: Settings, admin_password: str | None, say: Callable[[str], None]) -> None:
+    """Run a server until a signal ends it; `say` gets what people must be told.
+
+    `admin_password` is for the first administrator; None has one made up and shown. Raises
+    SettingInvalid, StoreUnusable, DatabaseAway when the server cannot be started.
+    """
+    _configure_logging(settings)
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
+    clock = SystemClock()
+    listener = _listen(settings)
+    announcement = asyncio.run(_prepare(settings, admin_password, clock))
+    tls = _certificate_files(settings, clock)
+    if tls is not None:
+        server_context(tls)
+    supervisor = Supervisor(
+        [sys.executable, "-m", "treescale.serve"],
+        listener,
+        msgspec.json.encode(settings),
+        workers=settings.workers,
+        clock=clock,
+    )
+    supervisor.start()
+    _announce(settings, listener, announcement, tls, say)
+    supervisor.run()
+
+
+async def _prepare(
+    settings: Settings, admin_password: str | None, clock: Clock
+) -> str | None:
+    """Do what must be done once, before the first worker; return what to tell people."""
+    with ThreadPoolExecutor(1) as threads:
+        stores = _open_stores(settings, threads, clock)
+        for store in stores.values():
+            store.clean_tmp()
+    await migrate(settings.database)
+    async with _database(settings) as database:
+        for path, store in zip(settings.data, stores.values(), strict=False):
+            await database.stores.register(
+                StoreRecord(
+                    store_id=store.store_id,
+                    server=socket.gethostname(),
+                    path=str(Path(path).absolute()),
+                    zone=settings.zone,
+                    weight=1.0,
+                    registered=clock.now(),
+                )
+            )
+        await TokenService(database, clock).start()
+        accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
+        return await accounts.first_start(admin_password)
+
+
+def _announce(
+    settings: Settings,
+    listener: socket.socket,
+    first_start: str | None,
+    tls: CertificateFiles | None,
+    say: Callable[[str], None],
+) -> None:
+    """Tell people where the server is and what to type next."""
+    scheme = "http" if tls is None else "https"
+    address = _address_text(listener, settings)
+    data = ", ".join(settings.data)
+    say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
+    say(f"Data: {data}")
+    if settings.tls_self_signed and tls is not None:
+        say("Docker trusts this certificate after, on each client:")
+        say(f"  mkdir -p /etc/docker/certs.d/{address}")
+        say(f"  cp {tls.certificate} /etc/docker/certs.d/{address}/ca.crt")
+    if first_start is not None:
+        say(first_start)
+    say("Log in:")
+    say(f"  docker login {address} --username admin")
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A worker's parts, for as long as it serves."""
+
+    api: Api
+    tokens: TokenService
+    database: Database
+
+
+async def _work(settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM; then finish what is in flight and return."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for received in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(received, stop.set)
+    clock = SystemClock()
+    tls = _certificate_files(settings, clock)
+    context = None if tls is None else server_context(tls)
+    async with _worker(settings, clock) as worker:
+        server = await _start(worker.api, listener, context)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        async with asyncio.TaskGroup() as group:
+            upkeep = [
+                group.create_task(_every(refresh_seconds, worker.tokens.refresh)),
+                group.create_task(_expire_uploads(settings, worker.database, clock)),
+            ]
+            await stop.wait()
+            await server.stop()
+            for task in upkeep:
+                task.cancel()
+
+
+@asynccontextmanager
+async def _worker(settings: Settings, clock: Clock) -> AsyncIterator[_Worker]:
+    """Put a worker together."""
+    async with _database(settings) as database:
+        with ThreadPoolExecutor(threads_per_worker, thread_name_prefix="chunks") as threads:
+            stores = _open_stores(settings, threads, clock)
+            store = _cluster_store(settings, stores)
+            tokens = TokenService(database, clock)
+            await tokens.start()
+            login = Login(database.users, database.access_tokens, Passwords(), clock)
+            rooms = Rooms(
+                pushes=Pushes(
+                    blobs=database.blobs,
+                    uploads=database.uploads,
+                    store=store,
+                    threads=threads,
+                    clock=clock,
+                    new_id=lambda: secrets.token_hex(16),
+                ),
+                pulls=Pulls(blobs=database.blobs, store=store),
+                publishing=Publishing(
+                    manifests=database.manifests,
+                    tags=database.tags,
+                    repositories=database.repositories,
+                    clock=clock,
+                ),
+                guard=Guard(login, tokens, settings.proxies),
+            )
+            yield _Worker(Api(rooms, ready=database.ping, clock=clock), tokens, database)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """A listening server and the connections it has."""
+
+    connections: web.Server
+    sockets: asyncio.Server
+
+    async def stop(self) -> None:
+        """Accept nothing new, finish what is in flight, for a bounded time."""
+        self.sockets.close()
+        self.connections.pre_shutdown()
+        await self.connections.shutdown(drain_seconds)
+
+
+async def _start(
+    api: Api, listener: socket.socket, context: ssl.SSLContext | None
+) -> _Listening:
+    kind = web.Server if context else PlainServer
+    connections = kind(
+        api.handle,
+        keepalive_timeout=keepalive_seconds,
+        auto_decompress=False,
+        read_bufsize=read_buffer_bytes,
+        access_log=None,
+    )
+    loop = asyncio.get_running_loop()
+    sockets = await loop.create_server(connections, sock=listener, ssl=context, backlog=backlog)
+    return _Listening(connections, sockets)
+
+
+async def _every(seconds: float, work: Callable[[], object]) -> None:
+    """Do the work again and again; when it fails say so, and try again next time."""
+    log = get_logger()
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()  # type: ignore[misc]
+        except Exception as error:  # noqa: BLE001
+            log.warning("upkeep.failed", error=str(error))
+
+
+async def _expire_uploads(settings: Settings, database: Database, clock: Clock) -> None:
+    async def expire() -> None:
+        before = clock.now() - settings.upload_idle_seconds_max
+        await database.uploads.delete_idle(before, expired_at_once)
+
+    await _every(expire_seconds, expire)
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
+    database = open_database(settings.database)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _open_stores(
+    settings: Settings, threads: ThreadPoolExecutor, clock: Clock
+) -> Mapping[str, DiskStore]:
+    if settings.no_store:
+        return {}
+    stores: dict[str, DiskStore] = {}
+    for path in settings.data:
+        store = DiskStore.create_or_open(Path(path), threads=threads, clock=clock)
+        if store.store_id in stores:
+            raise SettingInvalid(f"--data {path} is the same store as another --data")
+        stores[store.store_id] = store
+    return stores
+
+
+def _cluster_store(settings: Settings, stores: Mapping[str, DiskStore]) -> ClusterStore:
+    """Spread chunks over the stores of this server."""
+    labels: Sequence[StoreLabel] = [
+        StoreLabel(store_id, socket.gethostname(), settings.zone) for store_id in sorted(stores)
+    ]
+    table = build_table(Layout(1, tuple(labels), settings.copies))
+    named: Mapping[str, ChunkStore] = stores
+    return ClusterStore(table, named)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return a socket bound to the listen address; raises SettingInvalid when it cannot be."""
+    host, port = settings.address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(backlog)
+    except OSError as wrong:
+        raise SettingInvalid(
+            f"cannot listen on {settings.listen}: {wrong.strerror}; "
+            "choose another with --listen HOST:PORT"
+        ) from wrong
+    listener.setblocking(False)  # noqa: FBT003  the standard library's signature
+    return listener
+
+
+def _address_text(listener: socket.socket, settings: Settings) -> str:
+    """Return the address as clients type it: the host as asked, the port as bound."""
+    host, _ = settings.address
+    if host in ("0.0.0.0", "::"):  # noqa: S104  not bound here, only recognised
+        host = socket.gethostname()
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{bracketed}:{listener.getsockname()[1]}"
+
+
+def _certificate_files(settings: Settings, clock: Clock) -> CertificateFiles | None:
+    if settings.tls_self_signed:
+        return self_signed(Path(settings.data[0]) / "tls", settings.address[0], clock.now())
+    if settings.tls_cert and settings.tls_key:
+        return CertificateFiles(Path(settings.tls_cert), Path(settings.tls_key))
+    return None
+
+
+def _configure_logging(settings: Settings) -> None:
+    automatic = settings.log_format == "auto" and not sys.stderr.isatty()
+    configure_logging(json=settings.log_format == "json" or automatic, level=settings.log_level)
+
+
+def main() -> None:
+    """Be a worker: settings on standard input, descriptor and parent's pid as arguments."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
+    _configure_logging(settings)
+    listener = socket.socket(fileno=descriptor)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, listener))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from treescale.api.call import API_VERSION, Call, Rooms, json_response
 from treescale.api.errors import error_response, lookup
 from treescale.api.guard import Caller, needed_scope
 from treescale.api.token import issue_token
+from treescale.auth.policy import ANONYMOUS
 from treescale.auth.scopes import Action
 from treescale.clock import Clock
 from treescale.errors import (
@@ -85,7 +86,7 @@ class Api:
         """Answer one request, whatever happens, and log one line of it."""
         request_id = request.headers.get("X-Request-Id", "")[:64] or secrets.token_hex(8)
         began = self._clock.monotonic()
-        call = Call(request, Route(RouteKind.ROOT), Caller(""), self._rooms)
+        call = Call(request, Route(RouteKind.ROOT), Caller(ANONYMOUS), self._rooms)
         try:
             response = await self._answer(call)
         except Exception as error:  # noqa: BLE001  this is the one door

@@ -62,7 +62,7 @@ async def _send_whole(call: Call, blob: Blob, headers: dict[str, str]) -> web.St
 async def _send_part(
     call: Call, blob: Blob, part: ByteRange, headers: dict[str, str]
 ) -> web.StreamResponse:
-    headers = {**headers, "Content-Range": content_range(part.first, part.last, blob.size)}
+    headers = {**headers, "Content-Range": content_range(part, blob.size)}
     response = web.StreamResponse(status=206, headers=headers)
     return await _send(call, response, blob, [(b"", part)], b"")
 
@@ -80,7 +80,7 @@ async def _send_parts(
 def _part_header(part: ByteRange, size: int) -> bytes:
     return (
         f"\r\n--{BOUNDARY}\r\nContent-Type: {OCTET_STREAM}\r\n"
-        f"Content-Range: {content_range(part.first, part.last, size)}\r\n\r\n"
+        f"Content-Range: {content_range(part, size)}\r\n\r\n"
     ).encode()
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from treescale.auth.policy import Principal
+from treescale.auth.policy import Principal, permitted
 from treescale.auth.scopes import ALL_ACTIONS, Access, Action, scope_text
 from treescale.errors import CredentialsInvalid, Unauthorized
 from treescale.registry.bearer import TokenService
@@ -27,18 +27,23 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?:
 
 @dataclass(slots=True)
 class Caller:
-    """Somebody who proved who they are: a bearer token's holder, or a user with Basic credentials."""
+    """Somebody who proved who they are: a bearer token's holder, or a user with Basic credentials.
 
-    user: str
+    A bearer token says what was granted; for Basic credentials `tokens` is asked when needed.
+    """
+
+    principal: Principal
     granted: Mapping[str, frozenset[Action]] = field(default_factory=dict)
-    principal: Principal | None = None
-    """Set for Basic credentials, whose rights are looked up where they are needed."""
     tokens: TokenService | None = None
-    repository_glob: str = "*"
+
+    @property
+    def user(self) -> str:
+        """Return the user's name, "" for the anonymous."""
+        return self.principal.user
 
     async def actions(self, repository: str) -> frozenset[Action]:
         """Return what the caller may do to `repository`."""
-        if self.principal is None or self.tokens is None:
+        if self.tokens is None:
             return self.granted.get(repository, frozenset())
         found = await self.tokens.granted(self.principal, [Access(repository, ALL_ACTIONS)])
         return found[0].actions if found else frozenset()
@@ -46,6 +51,10 @@ class Caller:
     def pullable(self) -> list[str]:
         """Return the repositories the caller's token names for pulling."""
         return [name for name, actions in self.granted.items() if Action.PULL in actions]
+
+    def sees(self, repository: str, *, public: bool) -> bool:
+        """Return whether a list may show this repository to the caller."""
+        return Action.PULL in permitted(self.principal, repository, public=public)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +76,19 @@ class Guard:
             return None
         scheme, _, value = header.partition(" ")
         if scheme.lower() == "bearer":
-            return self._bearer(value.strip(), grace=grace)
+            return await self._bearer(value.strip(), grace=grace)
         if scheme.lower() == "basic":
             principal = await self.basic(request)
             assert principal is not None, "the header was there"  # noqa: S101
-            return Caller(principal.user, principal=principal, tokens=self.tokens)
+            return Caller(principal, tokens=self.tokens)
         raise Unauthorized("use Bearer or Basic credentials")
 
-    def _bearer(self, text: str, *, grace: bool) -> Caller:
+    async def _bearer(self, text: str, *, grace: bool) -> Caller:
         try:
-            bearer = self.tokens.verify(text, grace=grace)
+            bearer = await self.tokens.verify(text, grace=grace)
         except CredentialsInvalid as refused:
             raise Unauthorized(str(refused), error="invalid_token") from None
-        return Caller(bearer.user, granted=bearer.access)
+        return Caller(bearer.principal, granted=bearer.access)
 
     async def basic(self, request: web.BaseRequest) -> Principal | None:
         """Return whom Basic credentials prove; None without any. Raises CredentialsInvalid."""

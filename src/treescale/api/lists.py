@@ -25,7 +25,11 @@ async def list_catalog(call: Call) -> web.StreamResponse:
     """GET /v2/_catalog?n=&last=: the caller's own repositories and the public ones."""
     limit, last = _page_asked(call)
     page = await call.rooms.publishing.list_repositories(call.caller.user or None, last, limit)
-    seen = [name for name in page.names if call.caller.sees(name)]
+    seen = [
+        found.name
+        for found in page.repositories
+        if call.caller.sees(found.name, public=found.public)
+    ]
     link = _link("/v2/_catalog", limit, page.last)
     return json_response(call, {"repositories": seen}, JSON, link)
 

@@ -7,7 +7,7 @@ from treescale.auth.scopes import Action
 from treescale.errors import DigestInvalid, NameInvalid
 from treescale.oci.digest import Digest, parse_digest
 from treescale.oci.names import check_repository
-from treescale.oci.upload import progress_range
+from treescale.oci.upload import chunk_offset, progress_range
 
 
 async def begin_upload(call: Call) -> web.StreamResponse:
@@ -34,7 +34,7 @@ async def append_upload(call: Call) -> web.StreamResponse:
         call.caller.user,
         call.route.reference,
         call.body,
-        content_range=call.request.headers.get("Content-Range"),
+        at=_offset(call),
     )
     return empty(202, session_headers(call.repository, upload.upload_id, upload.offset))
 
@@ -51,7 +51,7 @@ async def finish_upload(call: Call) -> web.StreamResponse:
         call.route.reference,
         call.body,
         digest,
-        content_range=call.request.headers.get("Content-Range"),
+        at=_offset(call),
     )
     return _created(call.repository, digest)
 
@@ -85,6 +85,10 @@ def _created(repository: str, digest: Digest) -> web.Response:
         "Docker-Content-Digest": str(digest),
     }
     return empty(201, headers)
+
+
+def _offset(call: Call) -> int | None:
+    return chunk_offset(call.request.headers.get("Content-Range"), call.body.length)
 
 
 async def _mount_sources(call: Call) -> list[str]:

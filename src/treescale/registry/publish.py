@@ -32,6 +32,14 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoriesPage:
+    """A page of repositories, and the name the next one starts after; None at the end."""
+
+    repositories: Sequence[Repository]
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReferrersPage:
     """A page of referrers, and the digest the next one starts after; None at the end."""
 
@@ -99,12 +107,13 @@ class Publishing:
         names = await self._tags.list(repository, after, limit + 1)
         return _page(names, limit)
 
-    async def list_repositories(self, namespace: str | None, after: str, limit: int) -> Page:
+    async def list_repositories(
+        self, namespace: str | None, after: str, limit: int
+    ) -> RepositoriesPage:
         """Return a page of the repositories visible to `namespace`'s user (None: anybody)."""
-        found: Sequence[Repository] = await self._repositories.list_visible(
-            namespace, after, limit + 1
-        )
-        return _page([repository.name for repository in found], limit)
+        found = await self._repositories.list_visible(namespace, after, limit + 1)
+        more = len(found) > limit > 0
+        return RepositoriesPage(found[:limit], found[limit - 1].name if more else None)
 
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str | None, after: str, limit: int

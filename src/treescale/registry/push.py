@@ -22,7 +22,7 @@ from treescale.chunks.recipe import Recipe, encode
 from treescale.chunks.split import DEFAULT
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.clock import Clock
-from treescale.errors import BodyIncomplete, DigestInvalid, SizeInvalid, UploadUnknown
+from treescale.errors import BodyIncomplete, DigestInvalid, UploadOutOfOrder, UploadUnknown
 from treescale.metadata.protocols import Blobs, Uploads
 from treescale.metadata.records import (
     EMPTY_TAIL,
@@ -34,7 +34,6 @@ from treescale.metadata.records import (
     UploadTail,
 )
 from treescale.oci.digest import Digest, new_hasher
-from treescale.oci.upload import check_chunk
 
 inline_bytes_max: Final = 64 * 1024
 """Blobs up to this size live in the database (DESIGN.md, Formats)."""
@@ -112,18 +111,17 @@ class Pushes:
         return await self._blobs.mount(repository, str(digest), sources, now=self._clock.now())
 
     async def append(
-        self, repository: str, user: str, upload_id: str, body: Body, *, content_range: str | None
+        self, repository: str, user: str, upload_id: str, body: Body, *, at: int | None
     ) -> Upload:
         """Add the body's bytes to the session, durably, and return it as it is then.
 
-        Raises what `oci.upload.check_chunk` says of `content_range`, and UploadOutOfOrder when
-        another request moved the session meanwhile. What arrived before a client left stays and
-        can be continued.
+        `at` is the offset the client believes in, None when it did not say. Raises
+        UploadOutOfOrder when it is wrong, or when another request moved the session meanwhile.
+        What arrived before a client left stays and can be continued.
         """
         upload = await self.status(repository, user, upload_id)
-        expected = check_chunk(upload.offset, content_range, body.length)
-        await self._store.reserve(expected or 0)
-        arrived = await self._receive(upload, _exactly(body, expected), resumable=True)
+        _check_order(upload, at)
+        arrived = await self._receive(upload, body, resumable=True)
         self._keep_hash(upload_id, arrived.running)
         return arrived.upload
 
@@ -135,7 +133,7 @@ class Pushes:
         body: Body,
         digest: Digest,
         *,
-        content_range: str | None,
+        at: int | None,
     ) -> None:
         """Add the last bytes, compare the digest, and make the blob exist: durable on return.
 
@@ -143,12 +141,11 @@ class Pushes:
         `append` raises.
         """
         upload = await self.status(repository, user, upload_id)
-        expected = check_chunk(upload.offset, content_range, body.length, complete=True)
-        await self._store.reserve(expected or 0)
+        _check_order(upload, at)
         if body.length != 0:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
-            arrived = await self._receive(upload, _exactly(body, expected), resumable=False)
+            arrived = await self._receive(upload, body, resumable=False)
             upload = arrived.upload
         await self._commit(upload, digest, upload_id)
         self._hashes.pop(upload_id, None)
@@ -156,9 +153,7 @@ class Pushes:
     async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
         """Push a blob in one request, without a session; raises as `finish` does."""
         upload = self._fresh(repository, user, digest.algorithm)
-        pieces = _exactly(body, body.length)
-        await self._store.reserve(body.length or 0)
-        arrived = await self._receive(upload, pieces, resumable=False)
+        arrived = await self._receive(upload, body, resumable=False)
         await self._commit(arrived.upload, digest, None)
 
     def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
@@ -176,20 +171,19 @@ class Pushes:
             updated=now,
         )
 
-    async def _receive(
-        self, upload: Upload, pieces: AsyncIterator[bytes], *, resumable: bool
-    ) -> _Arrived:
+    async def _receive(self, upload: Upload, body: Body, *, resumable: bool) -> _Arrived:
         """Store the body's bytes as chunks after those the upload has.
 
         When `resumable`, the session's row follows: at every checkpoint and at the end, also when
         the client leaves early.
         """
+        await self._store.reserve(body.length or 0)
         running = await self._running_hash(upload)
         tail = await self._tail_bytes(upload)
         async with Intake(self._store, self._threads, running=running, tail=tail) as intake:
             unrecorded = 0
             try:
-                async for piece in pieces:
+                async for piece in body.pieces():
                     await intake.feed(piece)
                     unrecorded += len(piece)
                     if resumable and unrecorded >= checkpoint_bytes:
@@ -297,16 +291,11 @@ class Pushes:
             self._hashes.popitem(last=False)
 
 
-async def _exactly(body: Body, expected: int | None) -> AsyncIterator[bytes]:
-    """Yield the body; raises SizeInvalid unless it has the length announced for it."""
-    received = 0
-    async for piece in body.pieces():
-        received += len(piece)
-        if expected is not None and received > expected:
-            break
-        yield piece
-    if expected is not None and received != expected:
-        raise SizeInvalid(f"the body has {received} bytes or more; {expected} were announced")
+def _check_order(upload: Upload, at: int | None) -> None:
+    if at is not None and at != upload.offset:
+        raise UploadOutOfOrder(
+            f"the upload continues at byte {upload.offset}, not at {at}", offset=upload.offset
+        )
 
 
 def _advanced(upload: Upload, progress: UploadProgress) -> Upload:
