@@ -1,0 +1,102 @@
+"""What every `Uploads` promises."""
+
+import pytest
+
+from tests.contracts.metadata_values import NOW, part, upload
+from treescale.errors import UploadOutOfOrder, UploadUnknown
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import EMPTY_TAIL, ChunkPart, UploadProgress, UploadTail
+
+
+def progress(start: int, end: int, tail: UploadTail, *settled: ChunkPart) -> UploadProgress:
+    return UploadProgress(start, end, f"hash of {end}", settled, tail)
+
+
+def inline(size: int) -> UploadTail:
+    return UploadTail(inline=b"x" * size, chunk=None)
+
+
+def chunk_tail(number: int, size: int) -> UploadTail:
+    return UploadTail(inline=None, chunk=part(number, size))
+
+
+class UploadsContract:
+    """Subclass with a `database` fixture."""
+
+    async def test_a_fresh_session_comes_back(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        assert await database.uploads.get("upload") == upload()
+
+    async def test_unknown_ones(self, database: Database) -> None:
+        with pytest.raises(UploadUnknown):
+            await database.uploads.get("upload")
+        with pytest.raises(UploadUnknown):
+            await database.uploads.delete("upload")
+        with pytest.raises(UploadUnknown):
+            await database.uploads.advance("upload", progress(0, 1, inline(1)), now=NOW)
+
+    async def test_it_grows_from_tail_to_chunks(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        steps = [
+            progress(0, 10, inline(10)),
+            progress(10, 2500, chunk_tail(3, 500), part(1), part(2)),
+            progress(2500, 2600, chunk_tail(4, 600)),
+            progress(2600, 3000, EMPTY_TAIL, part(5)),
+        ]
+        settled: list[ChunkPart] = []
+        for number, step in enumerate(steps):
+            settled += step.settled
+            await database.uploads.advance("upload", step, now=NOW + number)
+            got = await database.uploads.get("upload")
+            assert (got.offset, got.hashed, got.tail) == (step.offset, step.hashed, step.tail)
+            assert got.settled == tuple(settled)
+            assert (got.created, got.updated) == (NOW, NOW + number)
+
+    async def test_the_same_chunk_may_come_again(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        zeros = part(1)
+        await database.uploads.advance("upload", progress(0, 3000, EMPTY_TAIL, *[zeros] * 3), now=0)
+        await database.uploads.advance("upload", progress(3000, 4000, EMPTY_TAIL, zeros), now=0)
+        assert (await database.uploads.get("upload")).settled == (zeros,) * 4
+
+    async def test_another_offset_is_refused_with_the_one_in_force(
+        self, database: Database
+    ) -> None:
+        await database.uploads.create(upload())
+        await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
+        for start in (0, 999, 1001):
+            late = progress(start, start + 500, EMPTY_TAIL, part(2, 500))
+            with pytest.raises(UploadOutOfOrder) as caught:
+                await database.uploads.advance("upload", late, now=NOW + 9)
+            assert caught.value.offset == 1000
+        got = await database.uploads.get("upload")
+        assert (got.offset, got.settled, got.updated) == (1000, (part(1),), NOW)
+
+    async def test_a_tail_is_settled_once(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        await database.uploads.advance("upload", progress(0, 500, chunk_tail(1, 500)), now=NOW)
+        settle = progress(500, 500, EMPTY_TAIL, part(1, 500))
+        await database.uploads.advance("upload", settle, now=NOW)
+        with pytest.raises(UploadOutOfOrder) as caught:
+            await database.uploads.advance("upload", settle, now=NOW)
+        assert caught.value.offset == 500
+        assert (await database.uploads.get("upload")).settled == (part(1, 500),)
+
+    async def test_delete_forgets(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
+        await database.uploads.delete("upload")
+        with pytest.raises(UploadUnknown):
+            await database.uploads.get("upload")
+        await database.uploads.create(upload())
+        assert await database.uploads.get("upload") == upload()
+
+    async def test_idle_ones_go_oldest_first(self, database: Database) -> None:
+        for number in range(5):
+            await database.uploads.create(upload(f"u{number}", updated=NOW + number))
+        assert await database.uploads.delete_idle(NOW + 4, 3) == 3
+        with pytest.raises(UploadUnknown):
+            await database.uploads.get("u2")
+        assert await database.uploads.delete_idle(NOW + 4, 3) == 1
+        assert await database.uploads.delete_idle(NOW + 4, 3) == 0
+        assert (await database.uploads.get("u4")).updated == NOW + 4

@@ -1,0 +1,154 @@
+"""A throw-away PostgreSQL for tests: one server per test process, a fresh database per test.
+
+The server listens on a Unix socket in its own directory and nowhere else, does not sync (nothing
+here outlives the run), and is stopped with the process that started it. Import the fixtures you
+need into a conftest.py.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from treescale.metadata.migrations import migrate
+
+INSTALLED = Path("/usr/lib/postgresql")
+ROLE = "treescale"
+TEMPLATE = "treescale_template"
+INITDB = ("-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+FAST = ("fsync=off", "full_page_writes=off", "max_connections=100", "listen_addresses=")
+start_seconds_max = 60
+
+
+@dataclass
+class Postgres:
+    """A running server."""
+
+    directory: Path
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def url(self, database: str) -> str:
+        """Return what a user would write for `--database`."""
+        return f"postgresql://{ROLE}@/{database}?host={self.directory}"
+
+    async def execute(self, *statements: str) -> None:
+        """Run statements as the administrator."""
+        connection = await asyncpg.connect(
+            host=str(self.directory), user=ROLE, database="postgres", ssl=False
+        )
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def fresh(self, template: str) -> str:
+        """Return the name of a new database like `template`."""
+        name = f"test_{next(self.numbers)}"
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    async def drop(self, name: str) -> None:
+        """Remove a database, whoever is connected."""
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Run a server of its own for the time of the block."""
+    directory = Path(tempfile.mkdtemp(prefix="treescale-postgres-"))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(directory, "postgres", "postgres")
+        data = directory / "data"
+        subprocess.run(
+            [program("initdb"), "-D", data, *INITDB],
+            check=True,
+            capture_output=True,
+            cwd=directory,
+            **as_postgres(),
+        )
+        with serving(directory, data):
+            yield Postgres(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def serving(directory: Path, data: Path) -> Iterator[None]:
+    """Start the server and wait for it; stop it at the end, by the id of its own process."""
+    options = [word for option in FAST for word in ("-c", option)]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [program("postgres"), "-D", data, "-k", directory, *options],
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+            **as_postgres(),
+        )
+    try:
+        wait_until_ready(directory)
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(start_seconds_max)
+
+
+def wait_until_ready(directory: Path) -> None:
+    """Return when the server takes connections."""
+    ready = ["timeout", str(start_seconds_max), "sh", "-c"]
+    ready.append(f'until "$0" -q -h "{directory}" -U {ROLE} -d postgres; do sleep 0.05; done')
+    subprocess.run([*ready, program("pg_isready")], check=True, capture_output=True)
+
+
+def program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs; Debian keeps them out of the PATH."""
+    found = sorted(INSTALLED.glob(f"*/bin/{name}"))
+    on_path = shutil.which(name)
+    if not found and on_path is None:
+        pytest.fail("PostgreSQL is missing: make packages (or apt-get install postgresql)")
+    return str(found[-1]) if found else str(on_path)
+
+
+def as_postgres() -> dict[str, Any]:
+    """Return what makes a subprocess run as the user postgres: it refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "postgres", "group": "postgres", "extra_groups": []}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for all tests of this process."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def empty_postgres_url(postgres: Postgres) -> AsyncIterator[str]:
+    """A database without tables."""
+    name = await postgres.fresh("template0")
+    yield postgres.url(name)
+    await postgres.drop(name)
+
+
+@pytest.fixture
+async def postgres_url(postgres: Postgres) -> AsyncIterator[str]:
+    """A migrated, empty database."""
+    if not (postgres.directory / TEMPLATE).exists():
+        await postgres.execute(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+        await migrate(postgres.url(TEMPLATE))
+        (postgres.directory / TEMPLATE).touch()
+    name = await postgres.fresh(TEMPLATE)
+    yield postgres.url(name)
+    await postgres.drop(name)
