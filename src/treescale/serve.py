@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,30 +173,37 @@ async def _worker(settings: Settings, clock: Clock) -> AsyncIterator[_Worker]:
     """Put a worker together."""
     async with _database(settings) as database:
         with ThreadPoolExecutor(threads_per_worker, thread_name_prefix="chunks") as threads:
-            stores = _open_stores(settings, threads, clock)
-            store = _cluster_store(settings, stores)
+            store = _cluster_store(settings, _open_stores(settings, threads, clock))
             tokens = TokenService(database, clock)
             await tokens.start()
             login = Login(database.users, database.access_tokens, Passwords(), clock)
-            rooms = Rooms(
-                pushes=Pushes(
-                    blobs=database.blobs,
-                    uploads=database.uploads,
-                    store=store,
-                    threads=threads,
-                    clock=clock,
-                    new_id=lambda: secrets.token_hex(16),
-                ),
-                pulls=Pulls(blobs=database.blobs, store=store),
-                publishing=Publishing(
-                    manifests=database.manifests,
-                    tags=database.tags,
-                    repositories=database.repositories,
-                    clock=clock,
-                ),
-                guard=Guard(login, tokens, settings.proxies),
-            )
-            yield _Worker(Api(rooms, ready=database.ping, clock=clock), tokens, database)
+            guard = Guard(login, tokens, settings.proxies)
+            yield _Worker(compose(database, store, threads, guard, clock), tokens, database)
+
+
+def compose(
+    database: Database, store: ChunkStore, threads: Executor, guard: Guard, clock: Clock
+) -> Api:
+    """Put the registry and its API together on these parts."""
+    rooms = Rooms(
+        pushes=Pushes(
+            blobs=database.blobs,
+            uploads=database.uploads,
+            store=store,
+            threads=threads,
+            clock=clock,
+            new_id=lambda: secrets.token_hex(16),
+        ),
+        pulls=Pulls(blobs=database.blobs, store=store),
+        publishing=Publishing(
+            manifests=database.manifests,
+            tags=database.tags,
+            repositories=database.repositories,
+            clock=clock,
+        ),
+        guard=guard,
+    )
+    return Api(rooms, ready=database.ping, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,17 +223,22 @@ class _Listening:
 async def _start(
     api: Api, listener: socket.socket, context: ssl.SSLContext | None
 ) -> _Listening:
-    kind = web.Server if context else PlainServer
-    connections = kind(
+    connections = new_connections(api, tls=context is not None)
+    loop = asyncio.get_running_loop()
+    sockets = await loop.create_server(connections, sock=listener, ssl=context, backlog=backlog)
+    return _Listening(connections, sockets)
+
+
+def new_connections(api: Api, *, tls: bool) -> web.Server:
+    """Return what makes a protocol of each accepted connection."""
+    kind = web.Server if tls else PlainServer
+    return kind(
         api.handle,
         keepalive_timeout=keepalive_seconds,
         auto_decompress=False,
         read_bufsize=read_buffer_bytes,
         access_log=None,
     )
-    loop = asyncio.get_running_loop()
-    sockets = await loop.create_server(connections, sock=listener, ssl=context, backlog=backlog)
-    return _Listening(connections, sockets)
 
 
 async def _every(seconds: float, work: Callable[[], object]) -> None:

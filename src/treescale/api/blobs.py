@@ -103,8 +103,7 @@ async def _send(
             pending = frame
             async for piece in reader:
                 if call.started is None:
-                    call.started = response
-                    await response.prepare(call.request)
+                    await call.begin(response)
                 if pending:
                     await response.write(pending)
                     pending = b""

@@ -14,6 +14,7 @@ from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
 
 API_VERSION: Final = "Docker-Distribution-Api-Version"
+API_VERSION_VALUE: Final = "registry/2.0"
 OCTET_STREAM: Final = "application/octet-stream"
 
 
@@ -55,6 +56,12 @@ class Call:
         """Return the first value of a query parameter."""
         return self.request.query.get(name)
 
+    async def begin(self, response: web.StreamResponse) -> None:
+        """Send the header of an answer whose body follows; from here on errors cut it off."""
+        self.started = response
+        response.headers[API_VERSION] = API_VERSION_VALUE
+        await response.prepare(self.request)
+
     @property
     def head(self) -> bool:
         """Return whether only the header is wanted."""
@@ -63,10 +70,7 @@ class Call:
 
 def empty(status: int, headers: dict[str, str]) -> web.Response:
     """Return an answer without a body; its Content-Length is 0 unless the headers say otherwise."""
-    response = web.Response(status=status, headers=headers)
-    if "Content-Type" not in headers:
-        del response.headers["Content-Type"]
-    return response
+    return web.Response(status=status, headers=headers)
 
 
 def json_response(

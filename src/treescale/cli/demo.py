@@ -154,8 +154,8 @@ def _expect(answer: aiohttp.ClientResponse, status: int) -> None:
 
 async def _authorize(client: aiohttp.ClientSession, password: str) -> None:
     scope = {"scope": f"repository:{REPOSITORY}:pull,push"}
-    login = aiohttp.BasicAuth("admin", password)
-    async with client.get("/token", params=scope, auth=login) as answer:
+    login = {"Authorization": aiohttp.encode_basic_auth("admin", password)}
+    async with client.get("/token", params=scope, headers=login) as answer:
         _expect(answer, 200)
         token = (await answer.json())["token"]
     client.headers["Authorization"] = f"Bearer {token}"
