@@ -13,14 +13,14 @@ import zlib
 from typing import Final
 
 PREFIX: Final = "ts_"
-secret_bytes: Final = 32
+random_bytes: Final = 32
 _PATTERN: Final = re.compile(r"ts_[A-Za-z0-9_-]{43}[A-Za-z0-9_-]{6}")
 _CHECKSUM_CHARACTERS: Final = 6
 
 
 def access_token_text(random: bytes) -> str:
     """Return the access token made of these 32 random bytes."""
-    assert len(random) == secret_bytes
+    assert len(random) == random_bytes
     body = PREFIX + _base64url(random)
     return body + _checksum(body)
 

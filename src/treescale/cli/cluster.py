@@ -15,19 +15,19 @@ SUMMARY = (
     Column("repositories", Kind.COUNT),
     Column("blobs", Kind.COUNT),
     Column("chunks", Kind.COUNT),
-    Column("bytes_pushed", Kind.BYTES),
-    Column("bytes_blobs", Kind.BYTES),
-    Column("bytes_stored", Kind.BYTES),
-    Column("bytes_saved", Kind.BYTES),
-    Column("saved_percent"),
+    Column("pushed_bytes", Kind.BYTES),
+    Column("blobs_bytes", Kind.BYTES),
+    Column("stored_bytes", Kind.BYTES),
+    Column("deduplication_saved_bytes", Kind.BYTES),
+    Column("deduplication_saved_percent"),
 )
 STORES = (
     Column("store"),
     Column("server"),
     Column("zone"),
     Column("path"),
-    Column("bytes_total", Kind.BYTES, empty="elsewhere"),
-    Column("bytes_free", Kind.BYTES, empty="elsewhere"),
+    Column("total_bytes", Kind.BYTES, empty="elsewhere"),
+    Column("free_bytes", Kind.BYTES, empty="elsewhere"),
 )
 
 
@@ -61,11 +61,11 @@ def usage_row(usage: ClusterUsage) -> Row:
         "repositories": usage.repositories,
         "blobs": usage.blobs,
         "chunks": usage.chunks,
-        "bytes_pushed": usage.bytes_pushed,
-        "bytes_blobs": usage.bytes_blobs,
-        "bytes_stored": usage.bytes_stored,
-        "bytes_saved": saved,
-        "saved_percent": round(percent, 1),
+        "pushed_bytes": usage.bytes_pushed,
+        "blobs_bytes": usage.bytes_blobs,
+        "stored_bytes": usage.bytes_stored,
+        "deduplication_saved_bytes": saved,
+        "deduplication_saved_percent": round(percent, 1),
     }
 
 
@@ -78,8 +78,8 @@ def _store_row(store: StoreRecord) -> Row:
         "path": store.path,
         "weight": store.weight,
         "registered": time(store.registered),
-        "bytes_total": total,
-        "bytes_free": free,
+        "total_bytes": total,
+        "free_bytes": free,
     }
 
 

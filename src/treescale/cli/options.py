@@ -3,12 +3,14 @@
 import asyncio
 import functools
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from treescale.cli.output import Output
 from treescale.config import Loaded, load
@@ -18,6 +20,10 @@ from treescale.metadata.sql.database import open_database
 
 Result = TypeVar("Result")
 _SQLITE: Final = "sqlite:///"
+_NOT_OURS: Final = (
+    "the database is there, but not with the tables of this version: "
+    "start `treescale serve` on it first, which makes them"
+)
 _OPTIONS: Final = (
     click.option("--data", multiple=True, metavar="DIR", help="The server's data directory."),
     click.option("--database", metavar="URL", help="The cluster's database."),
@@ -45,6 +51,9 @@ async def _with_database(url: str, work: Callable[[Database], Awaitable[Result]]
     database = open_database(url)
     try:
         return await work(database)
+    except (ProgrammingError, OperationalError) as error:
+        # What PostgreSQL and SQLite call a missing table; all else has a meaning of its own.
+        raise SettingInvalid(_NOT_OURS) from error
     finally:
         await database.close()
 
@@ -79,7 +88,7 @@ def cluster_options(command: Callable[..., None]) -> Callable[..., None]:
 def ask_password(*, from_stdin: bool) -> str:
     """Return a new password: typed twice, or the first line of standard input."""
     if from_stdin:
-        return click.get_text_stream("stdin").readline().removesuffix("\n").removesuffix("\r")
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     if not os.isatty(0):
         raise click.UsageError("there is no terminal to ask on: use --password-stdin")
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))

@@ -20,11 +20,11 @@ SUMMARY = (
     Column("tags", Kind.COUNT),
     Column("manifests", Kind.COUNT),
     Column("blobs", Kind.COUNT),
-    Column("bytes_pushed", Kind.BYTES),
-    Column("bytes_stored", Kind.BYTES),
-    Column("bytes_saved_inside", Kind.BYTES),
-    Column("bytes_shared_with_others", Kind.BYTES),
-    Column("bytes_of_its_own", Kind.BYTES),
+    Column("pushed_bytes", Kind.BYTES),
+    Column("stored_bytes", Kind.BYTES),
+    Column("deduplication_saved_bytes", Kind.BYTES),
+    Column("shared_with_others_bytes", Kind.BYTES),
+    Column("own_bytes", Kind.BYTES),
 )
 TAGS = (Column("tag"), Column("digest"), Column("media_type"))
 BLOBS = (Column("blob"), Column("size", Kind.BYTES), Column("kept_as"))
@@ -151,9 +151,9 @@ def _usage_row(usage: RepositoryUsage) -> Row:
         "tags": usage.tags,
         "manifests": usage.manifests,
         "blobs": usage.blobs,
-        "bytes_pushed": usage.bytes_logical,
-        "bytes_stored": usage.bytes_chunked,
-        "bytes_saved_inside": usage.bytes_logical - usage.bytes_chunked,
-        "bytes_shared_with_others": usage.bytes_chunked - usage.bytes_exclusive,
-        "bytes_of_its_own": usage.bytes_exclusive,
+        "pushed_bytes": usage.bytes_logical,
+        "stored_bytes": usage.bytes_chunked,
+        "deduplication_saved_bytes": usage.bytes_logical - usage.bytes_chunked,
+        "shared_with_others_bytes": usage.bytes_chunked - usage.bytes_exclusive,
+        "own_bytes": usage.bytes_exclusive,
     }

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from treescale.auth.passwords import check_new_password
 from treescale.auth.scopes import Action
-from treescale.auth.tokens import access_token_text, secret_bytes, secret_sha256
+from treescale.auth.tokens import access_token_text, random_bytes, secret_sha256
 from treescale.clock import Clock
 from treescale.errors import PasswordInvalid, RequestInvalid, SettingInvalid, UserExists
 from treescale.metadata.protocols import AccessTokens, Users
@@ -127,7 +127,7 @@ class Accounts:
         Raises UserUnknown, RequestInvalid.
         """
         check_terms(user, terms)
-        text = access_token_text(self._random(secret_bytes))
+        text = access_token_text(self._random(random_bytes))
         now = self._clock.now()
         token = AccessToken(
             token_id=self._random(6).hex(),
