@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api import blobs, lists, manifests, uploads
-from treescale.api.call import API_VERSION, API_VERSION_VALUE, Call, Rooms, json_response
+from treescale.api.call import Call, Rooms, json_response, stamp
 from treescale.api.errors import error_response, lookup
 from treescale.api.guard import Caller, needed_scope
 from treescale.api.token import issue_token
@@ -119,7 +119,7 @@ class Api:
         else:
             raise NameUnknown("nothing here; the registry is at /v2/")
         if not response.prepared:
-            response.headers[API_VERSION] = API_VERSION_VALUE
+            stamp(response)
         return response
 
     async def _registry(self, call: Call, path: str) -> web.StreamResponse:
@@ -167,7 +167,7 @@ class Api:
         elif isinstance(error, Failed):
             self._log.warning("request.unavailable", error=str(error), request_id=request_id)
         response = error_response(error, request_id)
-        response.headers[API_VERSION] = API_VERSION_VALUE
+        stamp(response)
         if isinstance(error, Unauthorized):
             challenge = self._rooms.guard.challenge(call.request, error)
             response.headers["WWW-Authenticate"] = challenge

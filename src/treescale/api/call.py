@@ -13,8 +13,6 @@ from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
 
-API_VERSION: Final = "Docker-Distribution-Api-Version"
-API_VERSION_VALUE: Final = "registry/2.0"
 OCTET_STREAM: Final = "application/octet-stream"
 
 
@@ -59,13 +57,19 @@ class Call:
     async def begin(self, response: web.StreamResponse) -> None:
         """Send the header of an answer whose body follows; from here on errors cut it off."""
         self.started = response
-        response.headers[API_VERSION] = API_VERSION_VALUE
+        stamp(response)
         await response.prepare(self.request)
 
     @property
     def head(self) -> bool:
         """Return whether only the header is wanted."""
         return self.request.method == "HEAD"
+
+
+def stamp(response: web.StreamResponse) -> None:
+    """Give an answer what every answer carries."""
+    response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+    response.headers["Server"] = "TreeScale"
 
 
 def empty(status: int, headers: dict[str, str]) -> web.Response:

@@ -11,9 +11,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 TLS_HANDSHAKE: Final = 0x16
+TEXT: Final = b"This port speaks plain HTTP; use http:// here\n"
 ANSWER: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 45\r\n"
-    b"Connection: close\r\n\r\nThis port speaks plain HTTP; use http:// here\n"
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(TEXT), TEXT)
 )
 
 
