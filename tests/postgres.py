@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from treescale.metadata.migrations import migrate
@@ -26,7 +26,13 @@ INSTALLED = Path("/usr/lib/postgresql")
 ROLE = "treescale"
 TEMPLATE = "treescale_template"
 INITDB = ("-A", "trust", "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-FAST = ("fsync=off", "full_page_writes=off", "max_connections=100", "listen_addresses=")
+FAST = (
+    "fsync=off",
+    "full_page_writes=off",
+    "max_connections=100",
+    "deadlock_timeout=50ms",
+    "listen_addresses=",
+)
 start_seconds_max = 60
 
 
@@ -43,9 +49,7 @@ class Postgres:
 
     async def execute(self, *statements: str) -> None:
         """Run statements as the administrator."""
-        connection = await asyncpg.connect(
-            host=str(self.directory), user=ROLE, database="postgres", ssl=False
-        )
+        connection = await connect(self.url("postgres"))
         try:
             for statement in statements:
                 await connection.execute(statement)
@@ -109,6 +113,11 @@ def wait_until_ready(directory: Path) -> None:
     ready = ["timeout", str(start_seconds_max), "sh", "-c"]
     ready.append(f'until "$0" -q -h "{directory}" -U {ROLE} -d postgres; do sleep 0.05; done')
     subprocess.run([*ready, program("pg_isready")], check=True, capture_output=True)
+
+
+async def connect(url: str) -> Any:
+    """Return a bare connection to one of the server's databases."""
+    return await asyncpg.connect(url, ssl=False)
 
 
 def program(name: str) -> str:

@@ -250,4 +250,4 @@ class RacesContract:
         )
         assert len(await other.signing_keys.list()) == 1
         await race(*(both[n % 2].settings.put("a", str(n)) for n in range(10)))
-        assert await other.settings.get("a") in map(str, range(10))
+        assert await other.settings.get("a") in [str(n) for n in range(10)]

@@ -83,7 +83,7 @@ revocations: Final = Table(
     metadata,
     Column("subject", BYTEWISE, primary_key=True),
     Column("revoked", Double, nullable=False),
-    Index(None, "revoked"),
+    Index(None, "revoked", "subject"),
 )
 
 stores: Final = Table(

@@ -69,7 +69,7 @@ def _create_accounts() -> None:
         sa.Column("revoked", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("subject", name="pk_revocations"),
     )
-    op.create_index("ix_revocations_revoked", "revocations", ["revoked"])
+    op.create_index("ix_revocations_revoked_subject", "revocations", ["revoked", "subject"])
     op.create_table(
         "settings",
         sa.Column("name", BYTEWISE, nullable=False),

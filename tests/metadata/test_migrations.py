@@ -1,0 +1,161 @@
+"""The migrations lead to the schema, on both databases, whoever starts first."""
+
+import asyncio
+import sqlite3
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from treescale.errors import DatabaseAway, SettingInvalid
+from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE, migrate
+from treescale.metadata.schema import metadata
+from treescale.metadata.sql import open_database
+from treescale.metadata.sql.address import parse_address
+
+START = "import asyncio, sys; from treescale.metadata.migrations import migrate; "
+SECONDS_MAX = 60
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/treescale.db"
+    return str(request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.fixture
+def engine(empty_url: str) -> AsyncEngine:
+    return create_async_engine(parse_address(empty_url).url)
+
+
+def differences(connection: Connection) -> list[object]:
+    """Return what the schema has and the database has not, or the other way round."""
+    context = MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
+    )
+    return list(compare_metadata(context, metadata))
+
+
+def collations(connection: Connection) -> dict[str, str | None]:
+    rows = connection.execute(
+        text(
+            "SELECT table_name || '.' || column_name, collation_name "
+            "FROM information_schema.columns WHERE table_schema = 'public'"
+        )
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def test_they_lead_to_the_schema(empty_url: str, engine: AsyncEngine) -> None:
+    await migrate(empty_url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+        await connection.execute(text("DROP TABLE upload_parts"))
+        await connection.execute(text("DROP INDEX ix_manifests_subject"))
+        assert len(await connection.run_sync(differences)) == 2
+    await engine.dispose()
+
+
+async def test_names_sort_by_bytes_on_postgresql(empty_postgres_url: str) -> None:
+    await migrate(empty_postgres_url)
+    engine = create_async_engine(parse_address(empty_postgres_url).url)
+    async with engine.connect() as connection:
+        found = await connection.run_sync(collations)
+    await engine.dispose()
+    keys = {
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for columns in (table.primary_key.columns, *(index.columns for index in table.indexes))
+        for column in columns
+        if column.type.python_type is str
+    }
+    assert len(keys) > 15
+    assert {key: found[key] for key in keys} == dict.fromkeys(keys, "C")
+
+
+def test_what_is_said_to_be_known_is_what_the_files_say() -> None:
+    config = Config()
+    config.set_main_option("script_location", "treescale.metadata:migrations")
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [HEAD]
+    assert {script.revision for script in scripts.walk_revisions()} == KNOWN
+
+
+async def test_twice_keeps_what_is_there(empty_url: str) -> None:
+    await migrate(empty_url)
+    database = open_database(empty_url)
+    await database.settings.put("a", "b")
+    await migrate(empty_url)
+    assert await database.settings.get("a") == "b"
+    await database.close()
+
+
+async def test_several_at_once(empty_url: str) -> None:
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", START + "asyncio.run(migrate(sys.argv[1]))", empty_url
+        )
+        for _ in range(4)
+    ]
+    async with asyncio.timeout(SECONDS_MAX):
+        assert [await process.wait() for process in processes] == [0] * 4
+    database = open_database(empty_url)
+    await database.settings.put("a", "b")
+    await database.close()
+
+
+async def test_a_current_database_starts_without_alembic(sqlite_url: str) -> None:
+    check = "asyncio.run(migrate(sys.argv[1])); sys.exit('alembic' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", START + check, sqlite_url)
+    assert await process.wait() == 0
+
+
+async def test_a_newer_database_is_left_alone(empty_url: str, engine: AsyncEngine) -> None:
+    await migrate(empty_url)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE schema_version SET version_num = '9999'"))
+    with pytest.raises(SettingInvalid, match=r"9999.*newer.*upgrade"):
+        await migrate(empty_url)
+    await engine.dispose()
+
+
+async def test_a_migration_that_fails_leaves_nothing(empty_url: str, engine: AsyncEngine) -> None:
+    if empty_url.startswith("sqlite"):
+        await asyncio.to_thread(Path(empty_url.removeprefix("sqlite:///")).touch)
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE upload_parts (in_the_way INTEGER)"))
+    with pytest.raises(DBAPIError, match="upload_parts"):
+        await migrate(empty_url)
+    async with engine.connect() as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    assert tables == ["upload_parts"]
+    await engine.dispose()
+
+
+async def test_the_file_is_its_owners_alone_and_in_wal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "treescale.db"
+    await migrate(f"sqlite:///{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseAway, match=r"absent/treescale.db: No such file"):
+        await migrate(f"sqlite:///{tmp_path}/absent/treescale.db")
+
+
+async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseAway, match="does not answer"):
+        await migrate(f"postgresql://u@/db?host={tmp_path}")
