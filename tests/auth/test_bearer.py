@@ -236,11 +236,14 @@ def test_times_are_compared_with_the_clock_that_is_given() -> None:
         check_times(CLAIMS, end + 3600, expired_grace_seconds=3600)
 
 
-def test_a_key_signs_only_in_its_time() -> None:
-    for not_before, retire_at in ((NOW + 60, 1e11), (0.0, NOW - 60)):
-        other = key(not_before=not_before, retire_at=retire_at)
-        with pytest.raises(CredentialsInvalid):
-            verify(TOKEN, {other.key_id: other}, IDENTITY, Kind.ACCESS)
+def test_a_retired_key_signs_nothing_that_counts() -> None:
+    for retire_at, counts in ((NOW, True), (NOW - leeway_seconds - 1, False)):
+        retired = {KEY.key_id: key(retire_at=retire_at)}
+        if counts:
+            assert verify(TOKEN, retired, IDENTITY, Kind.ACCESS) == CLAIMS
+        else:
+            with pytest.raises(CredentialsInvalid):
+                verify(TOKEN, retired, IDENTITY, Kind.ACCESS)
 
 
 def test_too_long_a_token_is_not_looked_at() -> None:

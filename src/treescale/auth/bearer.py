@@ -52,7 +52,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A key, named by a digest of its public half. Its tokens were issued in this time."""
+    """A key, named by a digest of its public half; when it signs, and when it no longer may."""
 
     key_id: str
     private: Ed25519PrivateKey
@@ -183,7 +183,7 @@ def verify(token: str, keys: Mapping[str, KeyPair], identity: str, kind: Kind) -
         payload = msgspec.convert(raw, _Payload)
     except (jwt.InvalidTokenError, msgspec.ValidationError, UnicodeError, RecursionError):
         raise _not_ours() from None
-    if payload.typ is not kind or not _key_was_in_use(pair, payload.iat):
+    if payload.typ is not kind or _retired(pair, payload.iat):
         raise _not_ours()
     return _claims(payload)
 
@@ -217,9 +217,9 @@ def _claims(payload: _Payload) -> BearerClaims:
     )
 
 
-def _key_was_in_use(pair: KeyPair, issued: float) -> bool:
-    """Say whether the key signed then: a retired one, should it leak, signs nothing that counts."""
-    return pair.not_before - leeway_seconds <= issued <= pair.retire_at + leeway_seconds
+def _retired(pair: KeyPair, issued: float) -> bool:
+    """Say whether the key had retired by then: should it leak, it signs nothing that counts."""
+    return issued > pair.retire_at + leeway_seconds
 
 
 def _audience(identity: str, kind: Kind) -> str:

@@ -1,0 +1,426 @@
+"""The token service: granted is what is allowed, void what was revoked; rotation fails nobody."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import jwt
+import pytest
+
+from tests.fakes_disk import JumpingClock
+from tests.registry.conftest import CountingPasswords
+from treescale.auth.bearer import access_seconds, leeway_seconds, refresh_seconds
+from treescale.auth.policy import ANONYMOUS, Principal
+from treescale.auth.scopes import ALL_ACTIONS, Access, Action
+from treescale.errors import CredentialsInvalid, Failed, RequestInvalid
+from treescale.metadata.sql.database import SqlDatabase, open_database
+from treescale.registry.accounts import Accounts, TokenTerms
+from treescale.registry.bearer import (
+    IDENTITY_SETTING,
+    TokenService,
+    finish_grace_seconds,
+    overlap_seconds,
+    publish_seconds,
+    rotation_seconds,
+    rotation_spread_seconds,
+)
+from treescale.registry.login import Login, remembered_seconds
+
+PASSWORD = "correct horse"
+PULL, PUSH, DELETE = Action.PULL, Action.PUSH, Action.DELETE
+ALICE_APP = [Access("alice/app", ALL_ACTIONS)]
+refresh_interval = 10.0
+"""At most this long between two refreshes of a server."""
+
+
+class CountedKeys:
+    """Signing keys that say how often they were read."""
+
+    def __init__(self, database: SqlDatabase) -> None:
+        self.reads = 0
+        inner = database.signing_keys.list
+
+        async def counted() -> object:
+            self.reads += 1
+            return await inner()
+
+        database.signing_keys.list = counted  # type: ignore[method-assign,assignment]
+
+
+@pytest.fixture
+async def tokens(database: SqlDatabase, clock: JumpingClock, accounts: Accounts) -> TokenService:
+    await accounts.add_user("alice", PASSWORD)
+    service = TokenService(database, clock)
+    await service.start()
+    return service
+
+
+@pytest.fixture
+async def elsewhere(
+    database: SqlDatabase, tmp_path: Path, clock: JumpingClock
+) -> AsyncIterator[TokenService]:
+    """Another server on the same database, started after the first."""
+    del database
+    opened = open_database(f"sqlite:///{tmp_path / 'treescale.db'}")
+    yield TokenService(opened, clock)
+    await opened.close()
+
+
+@pytest.fixture
+def login(
+    database: SqlDatabase, passwords: CountingPasswords, clock: JumpingClock, tokens: TokenService
+) -> Login:
+    del tokens
+    return Login(database.users, database.access_tokens, passwords, clock)
+
+
+def alice(clock: JumpingClock) -> Principal:
+    return Principal("alice", proven=clock.now())
+
+
+async def test_a_token_says_who_and_what(tokens: TokenService, clock: JumpingClock) -> None:
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    assert (issued.expires_in, issued.issued_at) == (300, clock.now())
+    bearer = await tokens.verify(issued.token)
+    assert (bearer.user, bearer.token_id) == ("alice", "")
+    assert bearer.access == {"alice/app": ALL_ACTIONS}
+    assert bearer.may(DELETE, "alice/app")
+    assert not bearer.may(PULL, "alice/other")
+
+
+async def test_granted_is_what_was_asked_and_is_allowed(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    await database.repositories.set_public("bob/open", public=True, now=clock.now())
+    await database.repositories.set_public("bob/closed", public=False, now=clock.now())
+    wanted = [
+        Access("alice/app", frozenset({PULL, PUSH})),
+        Access("bob/open", ALL_ACTIONS),
+        Access("bob/closed", ALL_ACTIONS),
+        Access("bob/absent", ALL_ACTIONS),
+        Access("alice/empty", frozenset()),
+    ]
+    own, opened = wanted[0], Access("bob/open", frozenset({PULL}))
+    assert (await tokens.issue(alice(clock), wanted)).granted == (own, opened)
+    assert (await tokens.issue(ANONYMOUS, wanted)).granted == (opened,)
+    narrow = Principal("alice", "t", frozenset({PULL}), "alice/x*", proven=clock.now())
+    assert (await tokens.issue(narrow, wanted)).granted == (opened,)
+    assert await tokens.granted(alice(clock), wanted) == [own, opened]
+
+
+async def test_pushing_does_not_imply_deleting(tokens: TokenService, clock: JumpingClock) -> None:
+    """S18: what was not asked for is not granted, what was not allowed neither."""
+    pusher = Principal("alice", "t", frozenset({PULL, PUSH}), proven=clock.now())
+    issued = await tokens.issue(pusher, ALICE_APP)
+    assert not (await tokens.verify(issued.token)).may(DELETE, "alice/app")
+    issued = await tokens.issue(alice(clock), [Access("alice/app", frozenset({PULL, PUSH}))])
+    assert not (await tokens.verify(issued.token)).may(DELETE, "alice/app")
+
+
+async def test_the_anonymous_get_a_token_too(tokens: TokenService, clock: JumpingClock) -> None:
+    issued = await tokens.issue(ANONYMOUS, ALICE_APP)
+    bearer = await tokens.verify(issued.token)
+    assert (bearer.user, bearer.access) == ("", {})
+    clock.seconds += access_seconds + leeway_seconds
+    with pytest.raises(CredentialsInvalid):
+        await tokens.verify(issued.token)
+
+
+async def test_too_many_names_for_one_header_are_refused(
+    tokens: TokenService, clock: JumpingClock
+) -> None:
+    wanted = [Access(f"alice/{'x' * 200}{number}", ALL_ACTIONS) for number in range(64)]
+    with pytest.raises(RequestInvalid, match="fewer"):
+        await tokens.issue(alice(clock), wanted)
+
+
+async def test_verifying_asks_no_database(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    await database.close()
+    for _ in range(3):
+        assert (await tokens.verify(issued.token)).user == "alice"
+
+
+async def test_an_upload_may_be_finished_after_its_token(
+    tokens: TokenService, clock: JumpingClock
+) -> None:
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    clock.seconds += finish_grace_seconds
+    with pytest.raises(CredentialsInvalid, match="expired"):
+        await tokens.verify(issued.token)
+    assert (await tokens.verify(issued.token, grace=True)).user == "alice"
+    clock.seconds += access_seconds + leeway_seconds
+    with pytest.raises(CredentialsInvalid, match="expired"):
+        await tokens.verify(issued.token, grace=True)
+
+
+async def test_a_revoked_user_cannot_finish_either(
+    tokens: TokenService, accounts: Accounts, clock: JumpingClock
+) -> None:
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    await accounts.remove_user("alice")
+    clock.seconds += finish_grace_seconds
+    await tokens.refresh()
+    with pytest.raises(CredentialsInvalid, match="revoked"):
+        await tokens.verify(issued.token, grace=True)
+
+
+@pytest.mark.parametrize("how", ["password", "remove", "revoke"])
+async def test_revoking_voids_what_was_issued_before(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock, how: str
+) -> None:
+    text, kept = await accounts.create_token("alice", TokenTerms("ci"))
+    principal = await login.authenticate("alice", text if how == "revoke" else PASSWORD)
+    issued = await tokens.issue(principal, ALICE_APP)
+    clock.seconds += 1
+    if how == "password":
+        await accounts.set_password("alice", "another password")
+    elif how == "remove":
+        await accounts.remove_user("alice")
+    else:
+        await accounts.revoke_token(kept.token_id)
+    await tokens.verify(issued.token)  # this server has not heard of it
+    await tokens.refresh()
+    with pytest.raises(CredentialsInvalid, match="revoked"):
+        await tokens.verify(issued.token)
+
+
+async def test_what_a_cache_still_believes_buys_no_new_token(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    """A login remembered from before the revocation gives tokens that are void like it."""
+    await login.authenticate("alice", PASSWORD)
+    clock.seconds += 5
+    await accounts.set_password("alice", "another password")
+    clock.seconds += 5
+    remembered = await login.authenticate("alice", PASSWORD)
+    issued = await tokens.issue(remembered, ALICE_APP)
+    await tokens.refresh()
+    with pytest.raises(CredentialsInvalid, match="revoked"):
+        await tokens.verify(issued.token)
+    with pytest.raises(CredentialsInvalid, match="revoked"):
+        await tokens.issue(remembered, ALICE_APP)
+    with pytest.raises(CredentialsInvalid, match="revoked"):
+        await tokens.refresh_token(remembered)
+    fresh = await login.authenticate("alice", "another password")
+    await tokens.verify((await tokens.issue(fresh, ALICE_APP)).token)
+    assert refresh_interval + remembered_seconds <= 60
+
+
+async def test_revoking_one_token_leaves_the_others(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    text, _ = await accounts.create_token("alice", TokenTerms("kept"))
+    _, lost = await accounts.create_token("alice", TokenTerms("lost"))
+    issued = await tokens.issue(await login.authenticate("alice", text), ALICE_APP)
+    clock.seconds += 1
+    await accounts.revoke_token(lost.token_id)
+    await tokens.refresh()
+    assert (await tokens.verify(issued.token)).user == "alice"
+
+
+async def test_a_refresh_token_is_a_login(tokens: TokenService, clock: JumpingClock) -> None:
+    refresh = await tokens.refresh_token(alice(clock))
+    clock.seconds += 89 * 86_400
+    found = await tokens.redeem(refresh)
+    assert found == Principal("alice")
+    assert found.proven == clock.now()
+    clock.seconds = clock.seconds - 89 * 86_400 + refresh_seconds + leeway_seconds
+    with pytest.raises(CredentialsInvalid, match="expired"):
+        await tokens.redeem(refresh)
+
+
+async def test_the_two_kinds_do_not_pass_for_each_other(
+    tokens: TokenService, clock: JumpingClock
+) -> None:
+    refresh = await tokens.refresh_token(alice(clock))
+    access = (await tokens.issue(alice(clock), ALICE_APP)).token
+    await tokens.redeem(refresh)
+    await tokens.verify(access)
+    with pytest.raises(CredentialsInvalid):
+        await tokens.verify(refresh)
+    with pytest.raises(CredentialsInvalid):
+        await tokens.redeem(access)
+    for nonsense in ("", "x", "\ud800", "a.b.c"):
+        with pytest.raises(CredentialsInvalid):
+            await tokens.redeem(nonsense)
+
+
+@pytest.mark.parametrize("how", ["password", "remove", "again"])
+async def test_a_refresh_token_dies_with_its_password(
+    tokens: TokenService, accounts: Accounts, clock: JumpingClock, how: str
+) -> None:
+    refresh = await tokens.refresh_token(alice(clock))
+    if how == "password":
+        await accounts.set_password("alice", "another password")
+        await accounts.set_password("alice", PASSWORD)
+    else:
+        await accounts.remove_user("alice")
+    if how == "again":
+        await accounts.add_user("alice", PASSWORD)
+    with pytest.raises(CredentialsInvalid, match="log in again"):
+        await tokens.redeem(refresh)
+
+
+async def test_a_refresh_token_has_no_more_rights_than_its_access_token(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    terms = TokenTerms("ci", frozenset({PULL}), "alice/app", 3600)
+    text, kept = await accounts.create_token("alice", terms)
+    refresh = await tokens.refresh_token(await login.authenticate("alice", text))
+    found = await tokens.redeem(refresh)
+    assert found == Principal("alice", kept.token_id, frozenset({PULL}), "alice/app")
+    clock.seconds += 3600
+    with pytest.raises(CredentialsInvalid):
+        await tokens.redeem(refresh)
+    clock.seconds -= 3600
+    await accounts.revoke_token(kept.token_id)
+    with pytest.raises(CredentialsInvalid, match="log in again"):
+        await tokens.redeem(refresh)
+
+
+async def test_a_refresh_token_of_an_account_that_went_is_not_made(
+    tokens: TokenService, accounts: Accounts, clock: JumpingClock
+) -> None:
+    await accounts.remove_user("alice")
+    with pytest.raises(CredentialsInvalid):
+        await tokens.refresh_token(alice(clock))
+    with pytest.raises(CredentialsInvalid):
+        await tokens.refresh_token(Principal("alice", "gone", proven=clock.now()))
+
+
+async def test_servers_that_start_at_once_agree(
+    database: SqlDatabase, elsewhere: TokenService, clock: JumpingClock
+) -> None:
+    here = TokenService(database, clock)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(here.start())
+        group.create_task(elsewhere.start())
+    assert len(await database.signing_keys.list()) == 1
+    for one, other in ((here, elsewhere), (elsewhere, here)):
+        issued = await one.issue(Principal("alice", proven=clock.now()), ALICE_APP)
+        assert (await other.verify(issued.token)).user == "alice"
+
+
+async def test_two_clusters_have_different_keys_and_identities(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    """S09, S12: a token of one cluster means nothing to another, even under one key."""
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    await database.settings.put(IDENTITY_SETTING, "treescale:another")
+    other = TokenService(database, clock)
+    await other.start()
+    with pytest.raises(CredentialsInvalid):
+        await other.verify(issued.token)
+
+
+async def test_an_empty_identity_or_no_key_is_not_worked_around(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    await database.settings.put(IDENTITY_SETTING, "")
+    with pytest.raises(Failed, match="token_identity"):
+        await TokenService(database, clock).start()
+    for key in await database.signing_keys.list():
+        await database.signing_keys.remove(key.key_id)
+    with pytest.raises(Failed, match="no signing key"):
+        await tokens.refresh()
+
+
+async def test_rotation_fails_no_request(
+    tokens: TokenService, elsewhere: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    """Two servers that refresh every 10 s, one rotates: each token is good on both, always."""
+    await elsewhere.start()
+    issued: list[tuple[float, str]] = []
+    used = set()
+    for second in range(0, 900, 10):
+        if second == 100:
+            await tokens.rotate()
+        for service in (tokens, elsewhere):
+            token = (await service.issue(alice(clock), ALICE_APP)).token
+            issued.append((clock.now(), token))
+            used.add(jwt.get_unverified_header(token)["kid"])
+        for when, token in issued:
+            if when + access_seconds > clock.now():
+                await tokens.verify(token)
+                await elsewhere.verify(token)
+        clock.seconds += 10
+        await elsewhere.refresh()
+    assert len(used) == 2
+    keys = await database.signing_keys.list()
+    assert keys[0].retire_at == keys[1].not_before + overlap_seconds
+    assert publish_seconds > refresh_interval
+
+
+async def test_a_key_nobody_told_us_of_is_looked_up_once_a_second(
+    tokens: TokenService, elsewhere: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    await elsewhere.start()
+    await elsewhere.rotate()
+    clock.seconds += publish_seconds + 1
+    issued = await elsewhere.issue(alice(clock), ALICE_APP)
+    counted = CountedKeys(database)
+    assert (await tokens.verify(issued.token)).user == "alice"
+    assert counted.reads == 1
+    stranger = jwt.encode({}, "x" * 64, "HS256", headers={"kid": "unknown"})
+    forged = jwt.encode({}, tokens._keys[next(iter(tokens._keys))].private, "EdDSA")
+    unknown = [
+        jwt.encode(
+            {}, tokens._keys[next(iter(tokens._keys))].private, "EdDSA", headers={"kid": str(n)}
+        )
+        for n in range(50)
+    ]
+    for token in (stranger, forged, *unknown):
+        with pytest.raises(CredentialsInvalid):
+            await tokens.verify(token)
+    assert counted.reads == 1
+    clock.seconds += 1
+    for token in unknown:
+        with pytest.raises(CredentialsInvalid):
+            await tokens.verify(token)
+    assert counted.reads == 2
+
+
+async def test_keys_rotate_by_themselves_once_a_month(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    clock.seconds += rotation_seconds - 1
+    await tokens.refresh()
+    assert len(await database.signing_keys.list()) == 1
+    clock.seconds += rotation_spread_seconds + 1
+    await tokens.refresh()
+    await tokens.refresh()
+    assert len(await database.signing_keys.list()) == 2
+    for _ in range(24):
+        clock.seconds += rotation_seconds + rotation_spread_seconds
+        await tokens.refresh()
+    assert len(await database.signing_keys.list()) <= 6
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    assert (await tokens.verify(issued.token)).user == "alice"
+
+
+async def test_a_key_that_was_removed_voids_its_tokens(
+    tokens: TokenService, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    issued = await tokens.issue(alice(clock), ALICE_APP)
+    await tokens.verify(issued.token)
+    first = (await database.signing_keys.list())[0]
+    await tokens.rotate()
+    await database.signing_keys.remove(first.key_id)
+    await tokens.refresh()
+    with pytest.raises(CredentialsInvalid):
+        await tokens.verify(issued.token)
+    # The new key's time has not come, but there is nothing else to sign with.
+    await tokens.verify((await tokens.issue(alice(clock), ALICE_APP)).token)
+
+
+async def test_what_is_remembered_of_tokens_is_bounded(
+    tokens: TokenService, clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treescale.registry.bearer.verified_max", 2)
+    for number in range(5):
+        issued = await tokens.issue(alice(clock), [Access(f"alice/{number}", ALL_ACTIONS)])
+        await tokens.verify(issued.token)
+    assert len(tokens._verified) == 2

@@ -1,0 +1,182 @@
+"""Logging in: what counts, what is told, what it costs, and how soon a revoked credential fails."""
+
+import asyncio
+
+import pytest
+
+from tests.fakes_disk import JumpingClock
+from tests.registry.conftest import CountingPasswords
+from treescale.auth.policy import Principal
+from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.errors import CredentialsInvalid, TooMany
+from treescale.metadata.sql.database import SqlDatabase
+from treescale.registry import login as login_module
+from treescale.registry.accounts import Accounts, TokenTerms
+from treescale.registry.login import Login, remembered_seconds
+from treescale.registry.throttle import free_failures
+
+PASSWORD = "correct horse"
+TERMS = TokenTerms("ci", frozenset({Action.PULL}), "alice/*", 3600)
+
+
+@pytest.fixture
+async def login(
+    database: SqlDatabase, passwords: CountingPasswords, clock: JumpingClock, accounts: Accounts
+) -> Login:
+    await accounts.add_user("alice", PASSWORD)
+    await accounts.add_user("bob", "bob's password")
+    return Login(database.users, database.access_tokens, passwords, clock)
+
+
+async def test_a_password_gives_all_rights(login: Login, clock: JumpingClock) -> None:
+    found = await login.authenticate("alice", PASSWORD)
+    assert found == Principal("alice", "", ALL_ACTIONS, "*")
+    assert found.proven == clock.now()
+
+
+async def test_an_access_token_gives_its_own(
+    login: Login, accounts: Accounts, database: SqlDatabase, clock: JumpingClock
+) -> None:
+    text, kept = await accounts.create_token("alice", TERMS)
+    clock.seconds += 5
+    found = await login.authenticate("alice", text)
+    assert found == Principal("alice", kept.token_id, frozenset({Action.PULL}), "alice/*")
+    assert (await database.access_tokens.list("alice"))[0].last_used == clock.now()
+
+
+async def test_wrong_is_wrong_and_says_no_more(login: Login, accounts: Accounts) -> None:
+    """S28: an unknown user, a wrong password and a wrong token are told alike."""
+    text, _ = await accounts.create_token("alice", TERMS)
+    revoked, kept = await accounts.create_token("alice", TERMS)
+    await accounts.revoke_token(kept.token_id)
+    attempts = [
+        ("alice", "wrong password"),
+        ("alice", ""),
+        ("nobody", PASSWORD),
+        ("", PASSWORD),
+        ("Alice", PASSWORD),
+        ("../alice", PASSWORD),
+        ("alice", PASSWORD + "\0"),
+        ("alice", "\ud800"),
+        ("\ud800", PASSWORD),
+        ("bob", text),
+        ("nobody", text),
+        ("\ud800", text),
+        ("alice", text[:-1]),
+        ("alice", revoked),
+        ("alice", "x" * 100_000),
+    ]
+    told = set()
+    for number, (name, secret) in enumerate(attempts):
+        with pytest.raises(CredentialsInvalid) as refused:
+            await login.authenticate(name, secret, source=f"10.0.0.{number}")
+        told.add(str(refused.value))
+    assert len(told) == 1
+
+
+async def test_an_unknown_user_costs_a_verification(
+    login: Login, passwords: CountingPasswords
+) -> None:
+    for name in ("alice", "nobody", "not a name"):
+        before = passwords.verified
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate(name, "wrong password")
+        assert passwords.verified == before + 1
+
+
+async def test_success_is_remembered_for_a_while(
+    login: Login, passwords: CountingPasswords, clock: JumpingClock
+) -> None:
+    first = await login.authenticate("alice", PASSWORD)
+    began = clock.now()
+    clock.seconds += remembered_seconds - 1
+    again = await login.authenticate("alice", PASSWORD)
+    assert passwords.verified == 1
+    assert first.proven == again.proven == began, "remembering proves nothing anew"
+    clock.seconds += 1
+    await login.authenticate("alice", PASSWORD)
+    assert passwords.verified == 2, "using it does not make it last longer"
+
+
+async def test_failure_is_not_remembered(
+    login: Login, passwords: CountingPasswords, accounts: Accounts
+) -> None:
+    with pytest.raises(CredentialsInvalid):
+        await login.authenticate("carol", "carol's password")
+    await accounts.add_user("carol", "carol's password")
+    await login.authenticate("carol", "carol's password")
+    assert passwords.verified == 2
+
+
+@pytest.mark.parametrize("how", ["password", "remove", "revoke", "expire"])
+async def test_a_revoked_credential_fails_within_a_minute(
+    login: Login, accounts: Accounts, clock: JumpingClock, how: str
+) -> None:
+    text, kept = await accounts.create_token("alice", TERMS)
+    secret = text if how in ("revoke", "expire") else PASSWORD
+    await login.authenticate("alice", secret)
+    if how == "password":
+        await accounts.set_password("alice", "another password")
+    elif how == "remove":
+        await accounts.remove_user("alice")
+    elif how == "revoke":
+        await accounts.revoke_token(kept.token_id)
+    else:
+        clock.seconds += 3600
+    clock.seconds += remembered_seconds
+    assert remembered_seconds <= 60
+    with pytest.raises(CredentialsInvalid):
+        await login.authenticate("alice", secret)
+
+
+async def test_parallel_requests_of_one_client_cost_one_verification(
+    login: Login, passwords: CountingPasswords
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(login.authenticate("alice", PASSWORD, source="10.0.0.1"))
+    assert passwords.verified == 1
+    assert login._turns._locks == {}
+
+
+async def test_parallel_guesses_are_counted(login: Login, passwords: CountingPasswords) -> None:
+    async def guess(number: int) -> type[Exception]:
+        try:
+            await login.authenticate("alice", f"guess number {number}", source="10.0.0.1")
+        except (CredentialsInvalid, TooMany) as error:
+            return type(error)
+        pytest.fail("a guess was right")
+
+    async with asyncio.TaskGroup() as group:
+        guesses = [group.create_task(guess(number)) for number in range(30)]
+    answers = [one.result() for one in guesses]
+    assert answers.count(CredentialsInvalid) == passwords.verified == free_failures
+    assert answers.count(TooMany) == 30 - free_failures
+
+
+async def test_guessing_slows_the_guesser_alone(login: Login, clock: JumpingClock) -> None:
+    await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+    for _ in range(free_failures):
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate("alice", "wrong password", source="10.0.0.1")
+    with pytest.raises(TooMany):
+        await login.authenticate("alice", "wrong password", source="10.0.0.1")
+    await login.authenticate("alice", PASSWORD, source="10.0.0.1")  # remembered
+    await login.authenticate("alice", PASSWORD, source="10.0.0.2")
+    await login.authenticate("bob", "bob's password", source="10.0.0.1")
+    clock.seconds += remembered_seconds
+    await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+
+
+async def test_what_is_remembered_is_bounded_and_holds_no_secret(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_module, "remembered_max", 1)
+    await login.authenticate("alice", PASSWORD)
+    await login.authenticate("bob", "bob's password")
+    assert len(login._remembered) == 1
+    assert PASSWORD not in repr(login._remembered)
+
+
+async def test_names_and_secrets_do_not_run_together(login: Login) -> None:
+    assert login._fingerprint("ab", "c") != login._fingerprint("a", "bc")
