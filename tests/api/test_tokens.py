@@ -1,0 +1,258 @@
+"""The token service as its clients use it, and what its tokens open."""
+
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.api.client import Answer, Client, MakePublic
+from tests.oci.documents import digest
+
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
+
+
+async def post(client: Client, **fields: str) -> Answer:
+    headers = {"Content-Type": FORM}
+    return await client.raw("POST", "/token", headers, urlencode(fields).encode())
+
+
+def expect_token(answer: Answer) -> str:
+    """Check the answer as oras, docker and containerd read it; return the token."""
+    found = answer.expect(200).json
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert found["token"] == found["access_token"]
+    assert found["expires_in"] >= 60
+    issued = datetime.fromisoformat(found["issued_at"])
+    assert issued.tzinfo is not None
+    assert issued.astimezone(UTC).year >= 2020
+    assert len(answer.body) < 1024 * 1024
+    return str(found["token"])
+
+
+async def opens(client: Client, token: str, method: str, path: str) -> int:
+    return (await client.raw(method, path, {"Authorization": f"Bearer {token}"})).status
+
+
+class TestGet:
+    async def test_login_without_a_scope(self, alice: Client) -> None:
+        answer = await alice.ask_token(account="alice", client_id="docker", offline_token="true")
+        token = expect_token(answer)
+        assert answer.json["refresh_token"]
+        assert await opens(alice, token, "GET", "/v2/") == 200
+        assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
+
+    async def test_refresh_tokens_only_for_who_asks(self, alice: Client) -> None:
+        assert "refresh_token" not in (await alice.ask_token()).expect(200).json
+
+    async def test_the_wrong_password(self, alice: Client) -> None:
+        bodies = set()
+        for user in ("alice", "nobody", "", "a\nb"):
+            stranger = Client(alice.session, alice.url, user, "wrong")
+            answer = await stranger.raw("GET", "/token", stranger.basic())
+            bodies.add(answer.expect(401, "UNAUTHORIZED").body)
+        assert len(bodies) == 1
+
+    async def test_several_scopes_however_they_are_spelled(self, alice: Client) -> None:
+        first, second = "repository:alice/a:pull,push", "repository:alice/b:push,pull"
+        for scopes in ((first, second), (f"{first} {second}",)):
+            token = expect_token(await alice.ask_token(*scopes))
+            for name in ("a", "b"):
+                path = f"/v2/alice/{name}/blobs/uploads/"
+                assert await opens(alice, token, "POST", path) == 202
+            assert await opens(alice, token, "POST", "/v2/alice/c/blobs/uploads/") == 401
+
+    async def test_what_is_not_allowed_is_left_out_without_an_error(
+        self, alice: Client, bob: Client
+    ) -> None:
+        await alice.repository("alice/secret").push_image("latest", b"layer")
+        token = expect_token(
+            await bob.ask_token("repository:alice/secret:pull", "repository:bob/own:pull,push")
+        )
+        assert await opens(bob, token, "GET", "/v2/alice/secret/manifests/latest") == 401
+        assert await opens(bob, token, "POST", "/v2/bob/own/blobs/uploads/") == 202
+
+    async def test_the_anonymous_get_a_token_that_opens_what_is_public(
+        self, alice: Client, anybody: Client, make_public: MakePublic
+    ) -> None:
+        await alice.repository("alice/open").push_image("latest", b"layer")
+        path = "/v2/alice/open/manifests/latest"
+        for scope in ("repository:alice/open:pull", "repository:alice/open:pull,push,delete"):
+            anybody.tokens.clear()
+            assert await opens(anybody, await anybody.token(scope), "GET", path) == 401
+        await make_public("alice/open")
+        anybody.tokens.clear()
+        scope = "repository:alice/open:pull,push,delete"
+        token = expect_token(await anybody.ask_token(scope))
+        assert await opens(anybody, token, "GET", path) == 200
+        assert await opens(anybody, token, "DELETE", path) == 401
+        assert await opens(anybody, token, "POST", "/v2/alice/open/blobs/uploads/") == 401
+        (await anybody.raw("GET", "/v2/")).expect(401)
+        (await anybody.raw("GET", path)).expect(401)
+
+    async def test_the_anonymous_get_no_refresh_token(self, anybody: Client) -> None:
+        answer = await anybody.ask_token(offline_token="true")
+        assert "refresh_token" not in answer.expect(200).json
+
+    @pytest.mark.parametrize(
+        "scope",
+        [
+            "",
+            "x",
+            "repository",
+            "repository:",
+            "repository::",
+            "repository:alice/app",
+            "a:b:c",
+            "repository:alice/app:fly",
+            "repository:../x:pull",
+            "registry:catalog:*",
+            "::::",
+            " ",
+        ],
+    )
+    async def test_scopes_that_ask_for_nothing(self, alice: Client, scope: str) -> None:
+        token = expect_token(await alice.ask_token(scope))
+        assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
+
+    async def test_too_many_scopes(self, alice: Client) -> None:
+        scopes = [f"repository:alice/a{number}:pull" for number in range(65)]
+        (await alice.ask_token(*scopes)).expect(400)
+
+    async def test_the_service_asked_for_does_not_matter(self, alice: Client) -> None:
+        url = "/token?service=evil.example&scope=repository:alice/app:pull"
+        token = expect_token(await alice.raw("GET", url, alice.basic()))
+        assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 404
+
+
+class TestPost:
+    async def test_password_grant(self, alice: Client) -> None:
+        """As containerd and BuildKit begin."""
+        answer = await post(
+            alice,
+            grant_type="password",
+            service="registry",
+            client_id="containerd-client",
+            username="alice",
+            password=alice.password,
+            scope="repository:alice/app:pull,push repository:alice/other:pull",
+        )
+        token = expect_token(answer)
+        assert await opens(alice, token, "POST", "/v2/alice/app/blobs/uploads/") == 202
+        assert await opens(alice, token, "POST", "/v2/alice/other/blobs/uploads/") == 401
+        assert "refresh_token" not in answer.json
+
+    async def test_refresh_grant(self, alice: Client) -> None:
+        """As docker goes on after its login."""
+        login = await alice.ask_token(offline_token="true")
+        refresh = login.json["refresh_token"]
+        answer = await post(
+            alice,
+            grant_type="refresh_token",
+            service="registry",
+            client_id="docker",
+            refresh_token=refresh,
+            scope="repository:alice/app:push,pull",
+        )
+        token = expect_token(answer)
+        assert await opens(alice, token, "POST", "/v2/alice/app/blobs/uploads/") == 202
+
+    async def test_offline_access(self, alice: Client) -> None:
+        answer = await post(
+            alice,
+            grant_type="password",
+            username="alice",
+            password=alice.password,
+            access_type="offline",
+        )
+        again = await post(
+            alice, grant_type="refresh_token", refresh_token=answer.json["refresh_token"]
+        )
+        expect_token(again)
+
+    async def test_a_bearer_token_is_no_refresh_token_and_the_reverse(self, alice: Client) -> None:
+        login = (await alice.ask_token(offline_token="true")).json
+        answer = await post(alice, grant_type="refresh_token", refresh_token=login["token"])
+        answer.expect(401)
+        assert await opens(alice, login["refresh_token"], "GET", "/v2/") == 401
+
+    @pytest.mark.parametrize("password", ["wrong", "", "x" * 10_000])
+    async def test_the_wrong_password(self, alice: Client, password: str) -> None:
+        answer = await post(alice, grant_type="password", username="alice", password=password)
+        answer.expect(401, "UNAUTHORIZED")
+
+    @pytest.mark.parametrize("refresh", ["", "x", "a.b.c"])
+    async def test_the_wrong_refresh_token(self, alice: Client, refresh: str) -> None:
+        (await post(alice, grant_type="refresh_token", refresh_token=refresh)).expect(401)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"grant_type",
+            b"grant_type=magic",
+            b"\xff=\xff",
+            b"grant_type=password&&&=",
+            b"%zz=%",
+            b"&".join([b"a=b"] * 1000),
+        ],
+    )
+    async def test_forms_that_are_none(self, alice: Client, body: bytes) -> None:
+        answer = await alice.raw("POST", "/token", {"Content-Type": FORM}, body)
+        assert answer.status in (400, 401)
+
+    async def test_other_types_of_body(self, alice: Client) -> None:
+        headers = {"Content-Type": "application/json"}
+        answer = await alice.raw("POST", "/token", headers, b'{"grant_type":"password"}')
+        assert answer.status in (400, 415)
+
+    async def test_a_form_that_is_too_long(self, alice: Client) -> None:
+        body = b"grant_type=password&username=" + b"a" * 70_000
+        (await alice.raw("POST", "/token", {"Content-Type": FORM}, body)).expect(413)
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+    async def test_other_methods(self, alice: Client, method: str) -> None:
+        (await alice.raw(method, "/token")).expect(405, "UNSUPPORTED")
+
+
+class TestRights:
+    async def test_deleting_is_never_implied_by_pushing(self, alice: Client) -> None:
+        """zot, CVE-2026-61833."""
+        repository = alice.repository("alice/app")
+        document = await repository.push_image("latest", b"layer")
+        layer = document["layers"][0]["digest"]
+        scopes = ("repository:alice/app:pull,push",)
+        for path in ("manifests/latest", f"manifests/{digest(b'x')}", f"blobs/{layer}"):
+            answer = await repository.request("DELETE", path, scopes=scopes)
+            answer.expect(401, "UNAUTHORIZED")
+            assert 'error="insufficient_scope"' in answer.headers["WWW-Authenticate"]
+        (await repository.get("manifests/latest")).expect(200)
+        (await repository.get(f"blobs/{layer}")).expect(200)
+
+    async def test_pushing_is_not_implied_by_pulling_or_deleting(self, alice: Client) -> None:
+        repository = alice.repository("alice/app")
+        for actions in ("pull", "delete", "pull,delete"):
+            scopes = (f"repository:alice/app:{actions}",)
+            for method, path in (
+                ("POST", "blobs/uploads/"),
+                ("PUT", "manifests/latest"),
+                ("PATCH", "blobs/uploads/x"),
+            ):
+                answer = await repository.request(method, path, scopes=scopes)
+                answer.expect(401, "UNAUTHORIZED")
+
+    async def test_pulling_is_not_implied_by_anything(self, alice: Client) -> None:
+        repository = alice.repository("alice/app")
+        await repository.push_image("latest", b"layer")
+        scopes = ("repository:alice/app:push,delete",)
+        for path in ("manifests/latest", "tags/list", f"referrers/{digest(b'x')}"):
+            (await repository.request("GET", path, scopes=scopes)).expect(401, "UNAUTHORIZED")
+
+    async def test_a_password_opens_the_same_as_a_token(self, alice: Client) -> None:
+        await alice.repository("alice/app").push_image("latest", b"layer")
+        basic = alice.basic()
+        (await alice.raw("GET", "/v2/alice/app/tags/list", basic)).expect(200)
+        (await alice.raw("POST", "/v2/alice/app/blobs/uploads/", basic)).expect(202)
+        (await alice.raw("DELETE", "/v2/alice/app/manifests/latest", basic)).expect(202)
+        answer = await alice.raw("GET", "/v2/bob/app/tags/list", basic)
+        answer.expect(401, "UNAUTHORIZED")
