@@ -25,7 +25,7 @@ from aiohttp import http_parser, web
 from treescale import __version__
 from treescale.api.app import Api
 from treescale.api.call import Rooms
-from treescale.api.connection import PlainServer
+from treescale.api.connection import ConnectionServer
 from treescale.api.guard import Guard
 from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
@@ -57,6 +57,8 @@ expire_seconds: Final = 600.0
 expired_at_once: Final = 1000
 backlog: Final = 1024
 read_buffer_bytes: Final = 256 * 1024
+header_bytes_max: Final = 32 * 1024
+"""One header field: podman's partial pulls send up to 1,024 ranges in one."""
 
 
 def serve(settings: Settings, admin_password: str | None, say: Callable[[str], None]) -> None:
@@ -231,12 +233,13 @@ async def _start(
 
 def new_connections(api: Api, *, tls: bool) -> web.Server:
     """Return what makes a protocol of each accepted connection."""
-    kind = web.Server if tls else PlainServer
-    return kind(
+    return ConnectionServer(
         api.handle,
+        tls=tls,
         keepalive_timeout=keepalive_seconds,
         auto_decompress=False,
         read_bufsize=read_buffer_bytes,
+        max_field_size=header_bytes_max,
         access_log=None,
     )
 

@@ -5,10 +5,18 @@ that waits for the rest of a request stalls each of their commands by ten second
 in plain HTTP is recognised ("server gave HTTP response to HTTPS client") and asked again plainly.
 """
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from treescale.api.call import stamp
+from treescale.api.errors import error_body
+from treescale.log import get_logger
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 TLS_HANDSHAKE: Final = 0x16
 TEXT: Final = b"This port speaks plain HTTP; use http:// here\n"
@@ -18,7 +26,31 @@ ANSWER: Final = (
 )
 
 
-class PlainConnection(RequestHandler):
+class Connection(RequestHandler):
+    """One HTTP/1.1 connection; what is no request at all is refused in the registry's words."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp's parser refused; an error of ours cannot get here (see api.app)."""
+        del message  # it may repeat the request's bytes
+        if exc is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            get_logger().error("connection.failed", exc_info=exc)
+        reason = HTTPStatus(status).phrase.lower()
+        body = error_body("UNSUPPORTED", f"this is not an HTTP request we can read: {reason}")
+        response = web.Response(status=status, body=body, content_type="application/json")
+        stamp(response)
+        response.force_close()
+        return response
+
+
+class PlainConnection(Connection):
     """One plain HTTP/1.1 connection."""
 
     __slots__ = ("_begun",)
@@ -34,9 +66,14 @@ class PlainConnection(RequestHandler):
         super().data_received(data)
 
 
-class PlainServer(web.Server):
-    """aiohttp's server, but with connections that know a TLS hello when they see one."""
+class ConnectionServer(web.Server):
+    """aiohttp's server, but with our connections; `tls` says that the transport is encrypted."""
+
+    def __init__(self, handler: Handler, *, tls: bool, **options: Any) -> None:  # noqa: ANN401
+        """Pass `options` on to every connection."""
+        super().__init__(handler, **options)
+        self._kind = Connection if tls else PlainConnection
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
-        return PlainConnection(self, loop=self._loop, **self._kwargs)
+        return self._kind(self, loop=self._loop, **self._kwargs)

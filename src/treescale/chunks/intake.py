@@ -108,8 +108,8 @@ class Intake:
     async def __aenter__(self) -> Self:
         """Begin."""
         await self._group.__aenter__()
-        self._spawn(self._cut_batches())
-        self._spawn(self._hash_batches())
+        self._spawn(self._cut_batches)
+        self._spawn(self._hash_batches)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -169,15 +169,15 @@ class Intake:
         if self._error is not None:
             raise self._error
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
         task = self._group.create_task(self._watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _watched(self, work: Coroutine[object, object, None]) -> None:
+    async def _watched(self, work: Callable[[], Coroutine[object, object, None]]) -> None:
         """Do the work; the first error waits for the feeder instead of ending the group."""
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001  raised again by feed, settle and finish
             async with self._changed:
                 self._error = self._error or error
@@ -193,7 +193,7 @@ class Intake:
                 self._settled.append((chunk, len(data)))
                 await self._chunk_room.acquire()
                 batch.left += 1
-                self._spawn(self._put(chunk, data, batch))
+                self._spawn(partial(self._put, chunk, data, batch))
             await self._done_with(batch)
 
     def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:

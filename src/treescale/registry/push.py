@@ -93,9 +93,13 @@ class Pushes:
 
     async def status(self, repository: str, user: str, upload_id: str) -> Upload:
         """Return the session; raises UploadUnknown unless it is this user's in this repository."""
-        upload = await self._uploads.get(upload_id)
+        unknown = UploadUnknown("no such upload; start one with POST …/blobs/uploads/")
+        try:
+            upload = await self._uploads.get(upload_id)
+        except UploadUnknown:
+            raise unknown from None
         if upload.repository != repository or upload.user != user:
-            raise UploadUnknown("no such upload; start one with POST …/blobs/uploads/")
+            raise unknown
         return upload
 
     async def cancel(self, repository: str, user: str, upload_id: str) -> None:
