@@ -7,10 +7,12 @@ between processes `BEGIN IMMEDIATE` waits at the start, never in the middle of a
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
+import aiosqlite
 from sqlalchemy import Executable, Row, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -167,7 +169,7 @@ def sqlite_engine(address: Address, wait_seconds: float, connections: int) -> As
         pool_timeout=queue_seconds_max,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
-        connect_args={"timeout": wait_seconds},
+        connect_args={"timeout": wait_seconds, "async_creator_fn": _open_sqlite},
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     return engine
@@ -180,8 +182,11 @@ def sqlite_writer(address: Address, wait_seconds: float) -> AsyncEngine:
         pool_size=1,
         max_overflow=0,
         pool_timeout=queue_seconds_max,
-        # None: Python's driver must not begin transactions on its own, we do (see _begin).
-        connect_args={"timeout": wait_seconds, "isolation_level": None},
+        connect_args={
+            "timeout": wait_seconds,
+            "isolation_level": None,  # the driver must not begin transactions: _begin does
+            "async_creator_fn": _open_sqlite,
+        },
     )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin)
@@ -223,6 +228,20 @@ def _connect_postgresql(address: Address, wait_seconds: float) -> Connections:
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
     # Two fewer than there are connections, so that writes waiting for each other leave reads some.
     return Connections(reader, engine, asyncio.Semaphore(postgresql_connections_max - 2))
+
+
+async def _open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    """Open a file. Waits for the driver's thread to end when that fails.
+
+    It reports to the event loop as it ends, and would print a traceback if the loop were gone.
+    """
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # noqa: SLF001  as SQLAlchemy does: never holds up an exit
+    try:
+        return await connection
+    except sqlite3.Error:
+        await asyncio.to_thread(connection._thread.join)  # noqa: SLF001  no public name for it
+        raise
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

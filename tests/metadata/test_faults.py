@@ -1,0 +1,98 @@
+"""Drivers' errors become errors of our tree, and bugs stay bugs."""
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from treescale.errors import DatabaseAway, StoreFull
+from treescale.metadata.sql.faults import disconnected, meaning, undone
+
+
+class DriverError(Exception):
+    """What a driver raises: SQLite's errors have a name, PostgreSQL's a state."""
+
+    def __init__(self, *, name: str | None = None, state: str | None = None) -> None:
+        super().__init__(name or state)
+        if name is not None:
+            self.sqlite_errorname = name
+        if state is not None:
+            self.sqlstate = state
+
+
+def wrapped(error: DriverError, *, invalidated: bool = False) -> DBAPIError:
+    return DBAPIError("SELECT 1", {}, error, connection_invalidated=invalidated)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("SQLITE_BUSY", DatabaseAway, "busy"),
+        ("SQLITE_BUSY_SNAPSHOT", DatabaseAway, "busy"),
+        ("SQLITE_LOCKED", DatabaseAway, "busy"),
+        ("SQLITE_FULL", StoreFull, "full"),
+        ("SQLITE_READONLY", DatabaseAway, "cannot be written"),
+        ("SQLITE_READONLY_DBMOVED", DatabaseAway, "cannot be written"),
+        ("SQLITE_IOERR_WRITE", DatabaseAway, "disk fails"),
+        ("SQLITE_CORRUPT", DatabaseAway, "damaged"),
+        ("SQLITE_NOTADB", DatabaseAway, "damaged"),
+        ("SQLITE_CANTOPEN", DatabaseAway, "cannot be opened"),
+    ],
+)
+def test_sqlites_names(name: str, kind: type[Exception], says: str) -> None:
+    error = meaning(wrapped(DriverError(name=name)))
+    assert type(error) is kind
+    assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "says"),
+    [
+        ("53100", StoreFull, "full"),
+        ("53300", DatabaseAway, "connection"),
+        ("25006", DatabaseAway, "cannot be written"),
+        ("08006", DatabaseAway, "does not answer"),
+        ("57P01", DatabaseAway, "does not answer"),
+        ("57014", DatabaseAway, "too long"),
+        ("28P01", DatabaseAway, "password"),
+        ("3D000", DatabaseAway, "create it"),
+        ("40P01", DatabaseAway, "too busy"),
+        ("55P03", DatabaseAway, "busy"),
+    ],
+)
+def test_postgresqls_states(state: str, kind: type[Exception], says: str) -> None:
+    error = meaning(wrapped(DriverError(state=state)))
+    assert type(error) is kind
+    assert says in str(error)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError(), PoolTimeout()])
+def test_no_connection_at_all(error: Exception) -> None:
+    assert isinstance(meaning(error), DatabaseAway)
+
+
+def test_a_connection_lost_without_a_word() -> None:
+    assert isinstance(meaning(wrapped(DriverError(), invalidated=True)), DatabaseAway)
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        wrapped(DriverError(name="SQLITE_CONSTRAINT_UNIQUE")),
+        wrapped(DriverError(name="SQLITE_ERROR")),
+        wrapped(DriverError(state="23505")),
+        wrapped(DriverError(state="42601")),
+        wrapped(DriverError()),
+        ValueError(),
+    ],
+    ids=str,
+)
+def test_a_bug_stays_a_bug(bug: Exception) -> None:
+    assert meaning(bug) is bug
+    assert not undone(bug)
+    assert not disconnected(bug)
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+def test_what_the_database_undid_may_run_again(state: str) -> None:
+    assert undone(wrapped(DriverError(state=state)))
+    assert disconnected(wrapped(DriverError(state="08006"), invalidated=True))
