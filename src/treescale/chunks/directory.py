@@ -23,7 +23,7 @@ from typing import Final
 
 from treescale.chunks.label import Label
 from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of, partition_of
-from treescale.chunks.syscalls import Disk
+from treescale.chunks.syscalls import Disk, read_all, write_all
 from treescale.chunks.trust import Trust
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Corrupt, StoreFull, StoreUnusable
@@ -43,6 +43,8 @@ _PASSING: Final = frozenset(
     }
 )
 """What says nothing about the disk's health: away, read-only, forbidden, or too much at once."""
+_numbers: Final = count()
+"""Makes the names in tmp unique in this process, however often it opens the directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,28 +84,13 @@ class ChunkDirectory:
         self._trust = Trust()
         self._suspect: str | None = None
         self._token = token
-        self._numbers = count()
         self._synced_directories: set[Path] = set()
         self._restored = 0
 
     def reserve(self, size: int) -> None:
         """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable."""
         self._check_healthy()
-        with self._judging("asked for its free space"):
-            space = self._disk.statvfs(self._root)
-        if space.f_flag & os.ST_RDONLY:
-            raise StoreUnusable(f"{self._root} is mounted read-only; remount it to write again")
-        kept = max(
-            int(space.f_blocks * space.f_frsize * self._reserve.fraction), self._reserve.bytes_min
-        )
-        if space.f_bavail * space.f_frsize - size < kept:
-            raise StoreFull(
-                f"{self._root} has {space.f_bavail * space.f_frsize} bytes free and keeps {kept}: "
-                f"no room for {size} more; add a disk or delete images"
-            )
-        # A file system without inodes of a fixed number says it has none at all.
-        if space.f_files and space.f_favail < self._reserve.inodes_min:
-            raise StoreFull(f"{self._root} has {space.f_favail} inodes left; add a disk")
+        self._check_room(size)
 
     def put(self, chunk: bytes, data: Bytes) -> None:
         """Keep the chunk, durably; see ChunkStore."""
@@ -113,7 +100,7 @@ class ChunkDirectory:
         with self._judging(f"written to for chunk {chunk.hex()}"):
             if self._keeps(chunk):
                 return
-            self.reserve(len(data))
+            self._check_room(len(data))
             self._write(chunk, data)
 
     def get(self, chunk: bytes) -> bytes:
@@ -211,6 +198,23 @@ class ChunkDirectory:
             raise StoreUnusable(self._suspect)
         self._label.check()
 
+    def _check_room(self, size: int) -> None:
+        with self._judging("asked for its free space"):
+            space = self._disk.statvfs(self._root)
+        if space.f_flag & os.ST_RDONLY:
+            raise StoreUnusable(f"{self._root} is mounted read-only; remount it to write again")
+        kept = max(
+            int(space.f_blocks * space.f_frsize * self._reserve.fraction), self._reserve.bytes_min
+        )
+        if space.f_bavail * space.f_frsize - size < kept:
+            raise StoreFull(
+                f"{self._root} has {space.f_bavail * space.f_frsize} bytes free and keeps {kept}: "
+                f"no room for {size} more; add a disk or delete images"
+            )
+        # A file system without inodes of a fixed number says it has none at all.
+        if space.f_files and space.f_favail < self._reserve.inodes_min:
+            raise StoreFull(f"{self._root} has {space.f_favail} inodes left; add a disk")
+
     @contextmanager
     def _judging(self, doing: str) -> Iterator[None]:
         """Raise StoreFull or StoreUnusable for an OSError; a bad one makes the store suspect.
@@ -254,12 +258,14 @@ class ChunkDirectory:
         return True
 
     def _write(self, chunk: bytes, data: Bytes) -> None:
-        temporary = self._root / "tmp" / f"{chunk.hex()}.{self._token}.{next(self._numbers)}"
+        temporary = self._root / "tmp" / f"{chunk.hex()}.{self._token}.{next(_numbers)}"
         path = self._path(chunk)
         self._make_directories(path)
         fd = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
-            self._fill(fd, data)
+            if data:
+                self._disk.fallocate(fd, len(data))
+            write_all(self._disk, fd, data)
             self._disk.fsync(fd)
             self._disk.rename(temporary, path)
             self._disk.fsync_directory(path.parent)
@@ -271,13 +277,6 @@ class ChunkDirectory:
             raise
         finally:
             self._disk.close(fd)
-
-    def _fill(self, fd: int, data: Bytes) -> None:
-        left = memoryview(data)
-        if left:
-            self._disk.fallocate(fd, len(left))
-        while left:
-            left = left[self._disk.write(fd, left) :]
 
     def _make_directories(self, path: Path) -> None:
         """Make the chunk's directories, and make sure, once in this process, that they are durable.
@@ -313,12 +312,12 @@ class ChunkDirectory:
             if keep and self._trust.may_keep(chunk, found, now=self._clock.monotonic()):
                 return b""
             data = self._content(chunk, fd, found)
+            if data is None:
+                # While it is open, no other file can get its inode's number.
+                what = f"chunk {chunk.hex()} in {self._root} is corrupt"
+                raise Corrupt(what + self._quarantine(path, found))
         finally:
             self._disk.close(fd)
-        if data is None:
-            raise Corrupt(
-                f"chunk {chunk.hex()} in {self._root} is corrupt" + self._quarantine(path, found)
-            )
         if keep:
             self._make_directories(path)
             self._disk.fsync_directory(path.parent)
@@ -330,7 +329,7 @@ class ChunkDirectory:
         if found.st_size > CHUNK_BYTES_MAX:
             return None
         try:
-            data = self._bytes(fd, found.st_size)
+            data = read_all(self._disk, fd, found.st_size)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -342,16 +341,6 @@ class ChunkDirectory:
         if chunk_id_of(data) != chunk:
             return None
         self._remember(chunk, found, durable=False)
-        return data
-
-    def _bytes(self, fd: int, size: int) -> bytes:
-        """Read `size` bytes, as a rule in one call into one buffer of exactly that size."""
-        data = self._disk.read(fd, size)
-        while 0 < len(data) < size:
-            more = self._disk.read(fd, size - len(data))
-            if not more:
-                break
-            data += more
         return data
 
     def _restore(self, chunk: bytes) -> None:

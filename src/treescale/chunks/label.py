@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from treescale.chunks.syscalls import Disk
+from treescale.chunks.syscalls import Disk, read_all, write_all
 from treescale.errors import StoreUnusable
 
 FORMAT: Final = 1
@@ -108,7 +108,7 @@ def _make(disk: Disk, path: Path) -> None:
 def _write(disk: Disk, root: Path, text: bytes) -> None:
     fd = disk.open(root / _DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
-        disk.write(fd, text)
+        write_all(disk, fd, text)
         disk.fsync(fd)
     finally:
         disk.close(fd)
@@ -120,14 +120,12 @@ def _read(disk: Disk, path: Path) -> str:
     """Return the store's id; raises StoreUnusable when this is no label of ours."""
     try:
         fd = disk.open(path, os.O_RDONLY)
+        try:
+            text = read_all(disk, fd, _label_bytes_max)
+        finally:
+            disk.close(fd)
     except OSError as error:
         raise _gone(path, error) from error
-    try:
-        text = disk.read(fd, _label_bytes_max)
-    except OSError as error:
-        raise _gone(path, error) from error
-    finally:
-        disk.close(fd)
     return _parse(path, text)
 
 
@@ -135,7 +133,7 @@ def _parse(path: Path, text: bytes) -> str:
     try:
         label = json.loads(text)
         version, store_id = label["format"], label["store"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreUnusable(f"{path} is not a store's label; restore it from a backup") from error
     if version != FORMAT:
         raise StoreUnusable(f"{path} has format {version}; this release reads format {FORMAT}")

@@ -112,6 +112,24 @@ class Disk:
         return f"{pid}-{boot}-{started}"
 
 
+def write_all(disk: Disk, fd: int, data: bytes | bytearray | memoryview) -> None:
+    """Write all of `data`, as a rule in one call."""
+    left = memoryview(data)
+    while left:
+        left = left[disk.write(fd, left) :]
+
+
+def read_all(disk: Disk, fd: int, size: int) -> bytes:
+    """Return up to `size` bytes, fewer only at the file's end; as a rule one call, no copy."""
+    data = disk.read(fd, size)
+    while 0 < len(data) < size:
+        more = disk.read(fd, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 @cache
 def _libc() -> ctypes.CDLL:
     """Return the C library: Python offers no syncfs before 3.15."""

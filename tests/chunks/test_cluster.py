@@ -1,0 +1,215 @@
+"""The cluster store: copies on the homes, the next store when one fails, bad copies replaced."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import pytest
+
+from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
+from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.placement import Layout, StoreLabel, Table, build_table
+from treescale.chunks.store import Bytes, MemoryStore
+from treescale.errors import (
+    ChunkUnknown,
+    Corrupt,
+    Failed,
+    NotEnoughStores,
+    StoreFull,
+    StoreUnusable,
+)
+
+NAMES = ("a", "b", "c")
+
+
+class FailingStore:
+    """Fails with `error`, once it is set: at writing, at reading and deleting, or at both."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryStore()
+        self.error: Failed | None = None
+        self.fails_writing = True
+        self.fails_reading = True
+
+    def _check(self, *, writing: bool = False) -> None:
+        if self.error is not None and (self.fails_writing if writing else self.fails_reading):
+            raise self.error
+
+    async def reserve(self, size: int) -> None:
+        self._check(writing=True)
+        await self.inner.reserve(size)
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        self._check(writing=True)
+        await self.inner.put(chunk, data)
+
+    async def get(self, chunk: bytes) -> bytes:
+        self._check()
+        return await self.inner.get(chunk)
+
+    async def have(self, chunks: Sequence[bytes]) -> list[bool]:
+        self._check()
+        return await self.inner.have(chunks)
+
+    async def delete(self, chunk: bytes) -> None:
+        self._check()
+        await self.inner.delete(chunk)
+
+    async def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
+        self._check()
+        async for chunk in self.inner.list(partitions):
+            yield chunk
+
+
+def table_of(copies: int, names: Sequence[str] = NAMES) -> Table:
+    return build_table(Layout(1, tuple(StoreLabel(x, f"on-{x}", "") for x in names), copies))
+
+
+TABLES = {copies: table_of(copies) for copies in (1, 2, 3)}
+
+
+def cluster_of(copies: int) -> tuple[ClusterStore, dict[str, FailingStore]]:
+    stores = {name: FailingStore() for name in NAMES}
+    return ClusterStore(TABLES[copies], stores), stores
+
+
+async def holders(stores: dict[str, FailingStore], chunk: bytes) -> set[str]:
+    return {name for name, store in stores.items() if (await store.inner.have([chunk]))[0]}
+
+
+class TestClusterOfThree(ChunkStoreContract):
+    @pytest.fixture(params=[1, 2, 3])
+    def store(self, request: pytest.FixtureRequest) -> ClusterStore:
+        return cluster_of(request.param)[0]
+
+
+class TestClusterOfThreeWithOneAway(ChunkStoreContract):
+    @pytest.fixture(params=["a", "b", "c"])
+    def store(self, request: pytest.FixtureRequest) -> ClusterStore:
+        cluster, stores = cluster_of(2)
+        stores[request.param].error = StoreUnusable("away")
+        return cluster
+
+
+class TestClusterOfThreeWithTwoFull(ChunkStoreContract):
+    @pytest.fixture
+    def store(self) -> ClusterStore:
+        cluster, stores = cluster_of(1)
+        for name in ("a", "b"):
+            stores[name].error, stores[name].fails_reading = StoreFull("full"), False
+        return cluster
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+async def test_a_chunk_is_on_its_homes_and_nowhere_else(copies: int) -> None:
+    cluster, stores = cluster_of(copies)
+    for number in range(20):
+        chunk, data = chunk_of(number)
+        await cluster.put(chunk, data)
+        assert await holders(stores, chunk) == set(TABLES[copies].homes(chunk))
+
+
+@pytest.mark.parametrize("error", [StoreFull("full"), StoreUnusable("away")])
+async def test_the_next_store_takes_the_place_of_a_failing_home(error: Failed) -> None:
+    cluster, stores = cluster_of(2)
+    chunk, data = chunk_of(1)
+    first, second, third = TABLES[2].preference(chunk)
+    stores[first].error = error
+    await cluster.put(chunk, data)
+    assert await holders(stores, chunk) == {second, third}
+    assert await cluster.get(chunk) == data
+
+
+async def test_two_copies_suffice_when_three_are_wanted_and_one_does_not() -> None:
+    cluster, stores = cluster_of(3)
+    chunk, data = chunk_of(1)
+    stores["a"].error = StoreFull("full")
+    await cluster.reserve(10)
+    await cluster.put(chunk, data)
+    stores["b"].error = StoreFull("full")
+    with pytest.raises(StoreFull):
+        await cluster.put(*chunk_of(2))
+    with pytest.raises(StoreFull):
+        await cluster.reserve(10)
+    stores["b"].error = StoreUnusable("away")
+    with pytest.raises(NotEnoughStores):
+        await cluster.put(*chunk_of(2))
+    with pytest.raises(NotEnoughStores):
+        await cluster.reserve(10)
+
+
+async def test_what_can_only_be_on_stores_that_are_away_is_not_called_unknown() -> None:
+    cluster, stores = cluster_of(2)
+    chunk, data = chunk_of(1)
+    await cluster.put(chunk, data)
+    for home in TABLES[2].homes(chunk):
+        stores[home].error = StoreUnusable("away")
+    for call in (
+        cluster.get(chunk),
+        cluster.delete(chunk),
+        cluster.have([chunk]),
+        listed(cluster),
+    ):
+        with pytest.raises(NotEnoughStores, match="away"):
+            await call
+
+
+async def test_what_is_found_needs_no_store_that_is_away() -> None:
+    cluster, stores = cluster_of(1)
+    chunk, data = chunk_of(1)
+    await cluster.put(chunk, data)
+    for name in set(NAMES) - {TABLES[1].homes(chunk)[0]}:
+        stores[name].error = StoreUnusable("away")
+    assert await cluster.have([chunk]) == [True]
+    assert await cluster.get(chunk) == data
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "missing"])
+async def test_a_bad_copy_is_replaced_by_a_good_one(fault: str) -> None:
+    cluster, stores = cluster_of(2)
+    chunk, data = chunk_of(1)
+    await cluster.put(chunk, data)
+    home = stores[TABLES[2].homes(chunk)[0]]
+    await home.inner.delete(chunk)
+    if fault == "corrupt":
+        home.error, home.fails_writing = Corrupt("rotten"), False
+    assert await cluster.get(chunk) == data
+    assert await home.inner.get(chunk) == data
+    assert (cluster.repaired, cluster.repairs_failed) == (1, 0)
+
+
+async def test_a_bad_copy_that_cannot_be_replaced_does_not_spoil_the_read() -> None:
+    cluster, stores = cluster_of(2)
+    chunk, data = chunk_of(1)
+    await cluster.put(chunk, data)
+    stores[TABLES[2].homes(chunk)[0]].error = Corrupt("rotten")
+    assert await cluster.get(chunk) == data
+    assert (cluster.repaired, cluster.repairs_failed) == (0, 1)
+
+
+async def test_when_all_copies_are_corrupt_so_is_the_chunk() -> None:
+    cluster, stores = cluster_of(3)
+    for store in stores.values():
+        store.error = Corrupt("rotten")
+    with pytest.raises(Corrupt):
+        await cluster.get(ABSENT)
+
+
+async def test_a_store_of_an_older_layout_is_read_but_not_written() -> None:
+    table = table_of(1, ["new"])
+    stores = {"new": FailingStore(), "old": FailingStore()}
+    cluster = ClusterStore(table, stores)
+    chunk, data = chunk_of(1)
+    await stores["old"].inner.put(chunk, data)
+    assert await cluster.have([chunk]) == [True]
+    assert await cluster.get(chunk) == data
+    assert await holders(stores, chunk) == {"new", "old"}
+    assert await listed(cluster) == [chunk]
+    await cluster.put(*chunk_of(2))
+    assert await holders(stores, chunk_of(2)[0]) == {"new"}
+    await cluster.delete(chunk)
+    with pytest.raises(ChunkUnknown):
+        await cluster.get(chunk)
+
+
+def test_every_store_of_the_layout_must_be_there() -> None:
+    with pytest.raises(AssertionError, match="'c'"):
+        ClusterStore(TABLES[1], {"a": MemoryStore(), "b": MemoryStore()})

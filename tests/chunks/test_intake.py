@@ -1,0 +1,216 @@
+"""Intake: any feeding gives the same chunks and digest, durable when settled, in bounded memory."""
+
+import asyncio
+import hashlib
+import random  # noqa: TID251  seeded: content to push
+from concurrent.futures import Executor
+
+import pytest
+
+from treescale.chunks.intake import Intake, RunningHash, Settled
+from treescale.chunks.split import SplitParameters, Splitter
+from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
+from treescale.errors import StoreFull
+
+SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
+BLOB = random.Random(1).randbytes(50_000)
+
+
+def parts_of(data: bytes) -> list[tuple[bytes, int]]:
+    splitter = Splitter(SMALL)
+    chunks: list[Bytes] = [*splitter.feed(data)]
+    last = splitter.finish()
+    chunks += [] if last is None else [last]
+    return [(chunk_id_of(chunk), len(chunk)) for chunk in chunks]
+
+
+def intake_of(
+    store: MemoryStore,
+    threads: Executor,
+    running: RunningHash | None = None,
+    tail: Bytes = b"",
+    **limits: int,
+) -> Intake:
+    return Intake(
+        store,
+        threads,
+        running=running or RunningHash("sha256"),
+        tail=tail,
+        parameters=SMALL,
+        **{"batch_bytes": 4096, **limits},
+    )
+
+
+async def content(store: MemoryStore, parts: list[tuple[bytes, int]], tail: Bytes = b"") -> bytes:
+    return b"".join([await store.get(chunk) for chunk, _ in parts]) + bytes(tail)
+
+
+class GatedStore(MemoryStore):
+    """Puts wait at a gate; counts how many wait and how many bytes they hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.waiting = 0
+        self.waiting_max = 0
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        self.waiting += 1
+        self.waiting_max = max(self.waiting_max, self.waiting)
+        try:
+            await self.gate.wait()
+            await super().put(chunk, data)
+        finally:
+            self.waiting -= 1
+
+
+class FullStore(MemoryStore):
+    """Takes some chunks, then is full."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        if self.room == 0:
+            raise StoreFull("full")
+        self.room -= 1
+        await super().put(chunk, data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 256, 257, 5000, 50_000])
+@pytest.mark.parametrize("piece", [1000, 4096, 50_000])
+async def test_a_blob_becomes_its_chunks_and_its_digest(
+    threads: Executor, size: int, piece: int
+) -> None:
+    store, data = MemoryStore(), BLOB[:size]
+    async with intake_of(store, threads) as intake:
+        for start in range(0, size, piece):
+            await intake.feed(data[start : start + piece])
+        settled = await intake.finish()
+    digest = hashlib.sha256(data).hexdigest()
+    assert settled == Settled(parts_of(data), b"", digest, size)
+    assert await content(store, settled.settled) == data
+
+
+async def test_settling_in_between_changes_nothing(threads: Executor) -> None:
+    store = MemoryStore()
+    parts: list[tuple[bytes, int]] = []
+    async with intake_of(store, threads) as intake:
+        for start in range(0, 50_000, 700):
+            await intake.feed(BLOB[start : start + 700])
+            settled = await intake.settle()
+            parts += settled.settled
+            so_far = BLOB[: start + 700]
+            assert settled.offset == len(so_far)
+            assert settled.hashed == hashlib.sha256(so_far).hexdigest()
+            assert await content(store, parts, settled.tail_bytes) == so_far
+        parts += (await intake.finish()).settled
+    assert parts == parts_of(BLOB)
+
+
+@pytest.mark.parametrize("cut", [1, 200, 300, 10_000, 49_999])
+async def test_another_intake_goes_on_where_one_has_settled(threads: Executor, cut: int) -> None:
+    store, running = MemoryStore(), RunningHash("sha512")
+    async with intake_of(store, threads, running) as intake:
+        await intake.feed(BLOB[:cut])
+        first = await intake.settle()
+    async with intake_of(store, threads, running, first.tail_bytes) as intake:
+        await intake.feed(BLOB[cut:])
+        last = await intake.finish()
+    assert first.settled + last.settled == parts_of(BLOB)
+    assert last.hashed == hashlib.sha512(BLOB).hexdigest()
+
+
+async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> None:
+    store = GatedStore()
+    async with intake_of(store, threads, batches_in_flight=2, chunks_in_flight=3) as intake:
+        for start in (0, 4096):
+            await intake.feed(BLOB[start : start + 4096])
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(intake.feed(BLOB[8192:12288]))
+            while store.waiting < 3:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert not feeding.done()
+            store.gate.set()
+        assert (await intake.finish()).settled == parts_of(BLOB[:12288])
+    assert store.waiting_max == 3
+
+
+@pytest.mark.parametrize("room", [0, 5, 60])
+async def test_a_failed_put_is_raised_to_the_feeder_unwrapped(threads: Executor, room: int) -> None:
+    async with intake_of(FullStore(room), threads) as intake:
+        with pytest.raises(StoreFull):  # noqa: PT012
+            for start in range(0, 50_000, 1000):
+                await intake.feed(BLOB[start : start + 1000])
+            await intake.settle()
+        with pytest.raises(StoreFull):
+            await intake.feed(b"more")
+        with pytest.raises(StoreFull):
+            await intake.finish()
+
+
+async def test_the_last_chunk_may_fail_too(threads: Executor) -> None:
+    async with intake_of(FullStore(0), threads) as intake:
+        await intake.feed(b"short")
+        with pytest.raises(StoreFull):
+            await intake.finish()
+
+
+async def test_leaving_stops_everything(threads: Executor) -> None:
+    store = GatedStore()
+    with pytest.raises(KeyError):
+        async with intake_of(store, threads) as intake:
+            await intake.feed(BLOB[:8192])
+            while store.waiting == 0:
+                await asyncio.sleep(0)
+            raise KeyError
+    assert store.waiting == 0
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_cancelling_the_feeder_stops_everything(threads: Executor) -> None:
+    store = GatedStore()
+
+    async def feed() -> None:
+        async with intake_of(store, threads) as intake:
+            for start in range(0, 50_000, 1000):
+                await intake.feed(BLOB[start : start + 1000])
+
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed())
+        while store.waiting == 0:
+            await asyncio.sleep(0)
+        feeding.cancel()
+    assert feeding.cancelled()
+    assert store.waiting == 0
+
+
+async def test_aborting_twice_is_aborting_once(threads: Executor) -> None:
+    async with intake_of(GatedStore(), threads) as intake:
+        await intake.feed(BLOB[:8192])
+        await intake.abort()
+        await intake.abort()
+
+
+async def test_a_cancelled_update_ends_with_its_thread(threads: Executor) -> None:
+    running = RunningHash("sha256")
+    big = bytes(20_000_000)
+    async with asyncio.TaskGroup() as group:
+        updates = [group.create_task(running.update(big, threads)) for _ in range(1)]
+        await asyncio.sleep(0)
+        for update in updates:
+            update.cancel()
+    digest = running.hexdigest()
+    assert digest in {hashlib.sha256().hexdigest(), hashlib.sha256(big).hexdigest()}
+    assert running.hexdigest() == digest
+
+
+async def test_a_running_hash_counts_and_hashes(threads: Executor) -> None:
+    running = RunningHash("sha256")
+    for piece in (b"ab", memoryview(b"cd"), b""):
+        await running.update(piece, threads)
+    assert running.offset == 4
+    assert running.hexdigest() == hashlib.sha256(b"abcd").hexdigest()
