@@ -183,7 +183,9 @@ def _is_list(key: str) -> bool:
 
 
 def _unknown(name: str, known: list[str], source: str) -> SettingInvalid:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    spelled = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.0)
+    nearest = spelled[close[0]]
     return SettingInvalid(f"there is no setting {name} ({source}); did you mean {nearest}?")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,8 +48,10 @@ def clock() -> JumpingClock:
 
 
 @pytest.fixture
-def passwords() -> CountingPasswords:
-    return CountingPasswords()
+def passwords() -> Iterator[CountingPasswords]:
+    made = CountingPasswords()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class Output:
         """Show a list."""
         if self.as_json:
             _emit_json([_exact_row(row) for row in rows])
-        elif sys.stdout.isatty():
+        elif for_people():
             Console().print(_table(columns, rows))
         else:
             for row in rows:
@@ -62,7 +62,7 @@ class Output:
         """Show one thing, a line for each of its values."""
         if self.as_json:
             _emit_json(_exact_row(row))
-        elif sys.stdout.isatty():
+        elif for_people():
             table = Table.grid(padding=(0, 2))
             for column in columns:
                 cell = Text(rounded(row.get(column.key), column))
@@ -78,6 +78,11 @@ class Output:
             _emit_json(_exact_row(row))
         else:
             click.echo(sentence)
+
+
+def for_people() -> bool:
+    """Return whether somebody reads along."""
+    return sys.stdout.isatty()
 
 
 def plain(value: object) -> str:

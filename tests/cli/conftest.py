@@ -1,0 +1,85 @@
+"""A command line with a cluster behind it, and nobody's settings in the environment."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner, Result
+
+from treescale.cli.main import cli
+from treescale.metadata.migrations import migrate
+from treescale.metadata.protocols import Database
+from treescale.metadata.sql.database import open_database
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Command:
+    """`treescale` on one data directory."""
+
+    data: Path
+
+    def run(self, *words: str, text_in: str = "") -> Result:
+        """Run it as it comes, and let no traceback pass."""
+        result = CliRunner().invoke(cli, list(words), input=text_in)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        return result
+
+    def here(self, *words: str, text_in: str = "") -> str:
+        """Run a command on the data directory; it must succeed."""
+        result = self.run(*words, "--data", str(self.data), text_in=text_in)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def json(self, *words: str, text_in: str = "") -> Any:
+        """Return what a command answers in JSON."""
+        return json.loads(self.here(*words, "--json", text_in=text_in))
+
+    def refused(self, *words: str, text_in: str = "") -> str:
+        """Return the one line of a command that must fail."""
+        result = self.run(*words, "--data", str(self.data), text_in=text_in)
+        assert result.exit_code == 1, result.output
+        assert result.stdout == ""
+        line, newline, rest = result.stderr.partition("\n")
+        assert line.startswith("error: ")
+        assert (newline, rest) == ("\n", "")
+        return line
+
+    def database(self, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
+        """Do something to the database."""
+
+        async def opened() -> Answer:
+            database = open_database(f"sqlite:///{self.data / 'treescale.db'}")
+            try:
+                return await work(database)
+            finally:
+                await database.close()
+
+        return asyncio.run(opened())
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("TREESCALE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "migrated.db"
+    asyncio.run(migrate(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def command(migrated: Path, tmp_path: Path) -> Command:
+    """A command line on a cluster that has been started once."""
+    shutil.copy(migrated, tmp_path / "treescale.db")
+    return Command(tmp_path)

@@ -1,0 +1,141 @@
+"""The command line as a whole: found lazily, wrong in one line, known to the documentation."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import treescale
+from tests.cli.conftest import Command
+from treescale.cli.main import COMMANDS, cli
+from treescale.cli.output import Column, Kind, plain, rounded, size, time
+from treescale.config import FIELDS
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_version_and_help(command: Command) -> None:
+    assert treescale.__version__ in command.run("--version").stdout
+    told = command.run("--help").stdout
+    assert all(name in told for name in COMMANDS)
+    assert command.run("-h").stdout == told
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error(command: Command) -> None:
+    result = command.run("usr", "list")
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr
+
+
+def test_a_command_imports_no_server() -> None:
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom treescale.cli.main import cli\n"
+        "assert CliRunner().invoke(cli, ['user', '--help']).exit_code == 0\n"
+        "assert 'treescale.cli.user' in sys.modules\n"
+        "assert not sys.modules.keys() & {'treescale.cli.serve', 'treescale.serve', 'aiohttp'}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_database_it_says_what_to_do(command: Command, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    for words in (["user", "list"], ["repo", "list"], ["cluster", "status"]):
+        result = command.run(*words, "--data", str(nowhere))
+        assert result.exit_code == 1
+        assert "treescale serve" in result.stderr
+    assert not nowhere.exists()
+
+
+def test_a_database_without_tables_is_told_of(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    result = command.run("user", "list", "--database", f"sqlite:///{tmp_path / 'empty.db'}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the database is there, but not with the tables")
+
+
+def test_a_database_that_is_none_is_told_of(command: Command, tmp_path: Path) -> None:
+    assert command.run("user", "list", "--database", "mysql://x").exit_code == 1
+    (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
+    result = command.run("user", "list", "--database", f"sqlite:///{tmp_path / 'noise.db'}")
+    assert (result.exit_code, "damaged" in result.stderr) == (1, True)
+
+
+def test_what_the_system_refuses_is_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/data")
+
+    monkeypatch.setattr("treescale.cli.options.load", refuse)
+    assert command.refused("config", "show") == "error: /data: Permission denied"
+
+
+def test_config_show_says_where_each_value_came_from(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text("copies = 2\n")
+    monkeypatch.setenv("TREESCALE_ZONE", "a")
+    monkeypatch.setenv("TREESCALE_ADMIN_PASSWORD", "never shown")
+    rows = {
+        row["key"]: (row["value"], row["source"])
+        for row in command.json("config", "show", "--config", str(file))
+    }
+    assert list(rows) == list(FIELDS)
+    assert rows["zone"] == ("a", "TREESCALE_ZONE")
+    assert rows["copies"] == (2, str(file))
+    assert rows["data"] == ([str(command.data)], "--data")
+    assert rows["listen"] == ("127.0.0.1:5000", "default")
+    assert "never shown" not in command.here("config", "show")
+    monkeypatch.setenv("TREESCALE_ZNE", "a")
+    assert "did you mean TREESCALE_ZONE" in command.refused("config", "show")
+
+
+def test_the_documentation_knows_every_command_and_option() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    context = click.Context(cli)
+    for name in COMMANDS:
+        found = cli.get_command(context, name)
+        assert found is not None
+        verbs = found.commands.items() if isinstance(found, click.Group) else [("", found)]
+        for verb, leaf in verbs:
+            words = f"treescale {name} {verb}".strip()
+            assert words in text, f"docs/cli.md lacks `{words}`"
+            for parameter in leaf.params:
+                for option in parameter.opts if isinstance(parameter, click.Option) else []:
+                    named = re.search(rf"(?<![\w-]){option}(?![\w-])", text)
+                    assert named, f"docs/cli.md lacks {option} of `{words}`"
+
+
+def test_every_command_answers_in_json() -> None:
+    context = click.Context(cli)
+    for name in COMMANDS:
+        found = cli.get_command(context, name)
+        if isinstance(found, click.Group):
+            for verb, leaf in found.commands.items():
+                options = {option for one in leaf.params for option in one.opts}
+                assert options >= {"--json", "--data", "--database", "--config"}, f"{name} {verb}"
+                assert CliRunner().invoke(cli, [name, verb, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (10**20, "100 EB")],
+)
+def test_sizes_are_rounded_for_people(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_values_are_exact_for_pipes_and_rounded_for_people() -> None:
+    moment = time(1_700_000_000.0)
+    assert (plain(moment), time(None)) == ("2023-11-14T22:13:20Z", None)
+    assert rounded(moment, Column("x", Kind.TIME)) == "2023-11-14 22:13 UTC"
+    assert rounded(None, Column("x", empty="never")) == "never"
+    assert rounded(12_345, Column("x", Kind.COUNT)) == "12,345"
+    assert plain(None) == "-"
+    assert plain([1, "a b\tc", True]) == "1,a b c,yes"

@@ -1,0 +1,225 @@
+"""Settings: which source wins, what a mistake is told, and that each key is documented."""
+
+import ipaddress
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from treescale.config import FIELDS, Settings, load, parse_listen, shown
+from treescale.errors import SettingInvalid
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+def write(path: Path, text: str) -> str:
+    file = path / "treescale.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_the_defaults() -> None:
+    loaded = load({}, {})
+    settings = loaded.settings
+    assert settings.data == ("./treescale-data",)
+    assert settings.listen == "127.0.0.1:5000"
+    assert settings.database == "sqlite:///treescale-data/treescale.db"
+    assert settings.copies == 1
+    assert settings.workers >= 1
+    assert set(loaded.sources.values()) == {"default"}
+    assert loaded.admin_password is None
+
+
+def test_flags_over_variables_over_the_file_over_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path, 'listen = "1.1.1.1:1"\nzone = "file"\ncopies = 2\nworkers = 3\n')
+    loaded = load(
+        {"listen": "3.3.3.3:3", "zone": None, "no_store": False, "data": ()},
+        {"TREESCALE_LISTEN": "2.2.2.2:2", "TREESCALE_ZONE": "variable", "HOME": "/root"},
+        config=file,
+    )
+    settings, sources = loaded.settings, loaded.sources
+    assert (settings.listen, sources["listen"]) == ("3.3.3.3:3", "--listen")
+    assert (settings.zone, sources["zone"]) == ("variable", "TREESCALE_ZONE")
+    assert (settings.copies, sources["copies"]) == (2, file)
+    assert (settings.workers, sources["workers"]) == (3, file)
+    assert (settings.no_store, sources["no_store"]) == (False, "default")
+    assert settings.address == ("3.3.3.3", 3)
+
+
+def test_a_variable_may_name_the_file_and_a_flag_another(tmp_path: Path) -> None:
+    file = write(tmp_path, 'zone = "a"')
+    variables = {"TREESCALE_CONFIG": file}
+    assert load({}, variables).settings.zone == "a"
+    other = tmp_path / "other.toml"
+    other.write_text('zone = "b"')
+    assert load({}, variables, config=str(other)).settings.zone == "b"
+
+
+def test_variables_are_read_as_what_they_mean() -> None:
+    settings = load(
+        {},
+        {
+            "TREESCALE_DATA": "/disk1, /disk2",
+            "TREESCALE_NO_STORE": "true",
+            "TREESCALE_WORKERS": "4",
+            "TREESCALE_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+            "TREESCALE_LOG_FORMAT": "json",
+        },
+    ).settings
+    assert settings.data == ("/disk1", "/disk2")
+    assert settings.no_store is True
+    assert settings.workers == 4
+    assert settings.proxies == (
+        ipaddress.ip_network("10.0.0.0/8"),
+        ipaddress.ip_network("fd00::/8"),
+    )
+    assert settings.log_format == "json"
+
+
+def test_the_database_lies_in_the_first_data_directory() -> None:
+    assert load({"data": ("/a", "/b")}, {}).settings.database == "sqlite:////a/treescale.db"
+    url = "postgresql://u:p@h/d"
+    assert load({"database": url}, {}).settings.database == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("TREESCALE_LISTN", "TREESCALE_LISTEN"),
+        ("TREESCALE_TRUSTED_PROXY", "TREESCALE_TRUSTED_PROXIES"),
+        ("TREESCALE_ADMIN_PASWORD", "TREESCALE_ADMIN_PASSWORD"),
+        ("TREESCALE_data", "TREESCALE_DATA"),
+        ("TREESCALE_", "TREESCALE_"),
+        ("TREESCALE_QQQQQQQQ", "TREESCALE_"),
+    ],
+)
+def test_an_unknown_variable_is_told_the_nearest(variable: str, nearest: str) -> None:
+    with pytest.raises(SettingInvalid, match=f"{variable} .*did you mean {nearest}"):
+        load({}, {variable: "x"})
+
+
+def test_an_unknown_key_is_told_the_nearest(tmp_path: Path) -> None:
+    file = write(tmp_path, 'tls-cert = "x"')
+    with pytest.raises(SettingInvalid, match=r"tls-cert \(.*treescale.toml\).*mean tls_cert\?"):
+        load({}, {}, config=file)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("zone =", "not TOML"),
+        ("zone = 5", r"zone \(.*toml\): Expected `str`"),
+        ("workers = '4'", r"workers \(.*toml\): Expected `int`"),
+        ("data = 'one'", "data"),
+        ("copies = true", "copies"),
+        ("copies = 1.5", "copies"),
+        ("log_level = 'loud'", "log_level"),
+        ("admin_password = 'x'", "use TREESCALE_ADMIN_PASSWORD"),
+        ("[zone]\nname = 'x'", "zone"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(SettingInvalid, match=reason):
+        load({}, {}, config=write(tmp_path, text))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match=r"cannot read .*No such file"):
+        load({}, {}, config=str(tmp_path / "absent.toml"))
+    with pytest.raises(SettingInvalid, match=r"cannot read .*Is a directory"):
+        load({}, {}, config=str(tmp_path))
+    (tmp_path / "binary.toml").write_bytes(b"\xff")
+    with pytest.raises(SettingInvalid, match="not TOML"):
+        load({}, {}, config=str(tmp_path / "binary.toml"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"data": ("",)}, "data .*at least one"),
+        ({"data": ("a", "./a")}, "twice"),
+        ({"listen": "5000"}, r"listen \(--listen\): say HOST:PORT"),
+        ({"listen": "localhost:65536"}, "port"),
+        ({"listen": "localhost:٣"}, "port"),
+        ({"workers": -1}, "from 1 to 256"),
+        ({"workers": 257}, "from 1 to 256"),
+        ({"advertise": "server1:5000"}, "advertise .*say http"),
+        ({"tls_cert": "c.pem"}, "go together"),
+        ({"tls_key": "k.pem"}, "go together"),
+        ({"tls_cert": "c", "tls_key": "k", "tls_self_signed": True}, "either"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(flags: dict[str, object], reason: str) -> None:
+    with pytest.raises(SettingInvalid, match=reason):
+        load(flags, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATA", " , "),
+        ("COPIES", "0"),
+        ("COPIES", "17"),
+        ("COPIES", "1_0"),
+        ("UPLOAD_IDLE_SECONDS_MAX", "59"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "everybody"),
+        ("NO_STORE", "perhaps"),
+        ("WORKERS", ""),
+    ],
+)
+def test_a_variable_that_cannot_be_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingInvalid, match=f"TREESCALE_{name}"):
+        load({}, {f"TREESCALE_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:5000", ("127.0.0.1", 5000)),
+        ("[::1]:0", ("::1", 0)),
+        ("localhost:80", ("localhost", 80)),
+    ],
+)
+def test_a_listen_address(text: str, expected: tuple[str, int]) -> None:
+    assert parse_listen(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", ":5000", "::1:5000", "host", "host:", "host:1_0", "[::1]"])
+def test_no_listen_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"say HOST:PORT|a port is"):
+        parse_listen(text)
+
+
+def test_passwords_are_not_shown() -> None:
+    """The database's is hidden, the administrator's not even there."""
+    loaded = load(
+        {"database": "postgresql://tree:s3cret@db.example/tree"},
+        {"TREESCALE_ADMIN_PASSWORD": "hidden one"},
+    )
+    text = repr(shown(loaded.settings))
+    assert "postgresql://tree:***@db.example/tree" in text
+    assert "s3cret" not in text
+    assert loaded.admin_password == "hidden one"
+    assert "hidden one" not in text
+    assert b"hidden one" not in msgspec.json.encode(loaded.settings)
+
+
+def test_an_empty_password_is_a_mistake() -> None:
+    with pytest.raises(SettingInvalid, match="set but empty"):
+        load({}, {"TREESCALE_ADMIN_PASSWORD": ""})
+
+
+def test_settings_survive_the_way_to_a_worker() -> None:
+    settings = load({"data": ("/a", "/b"), "zone": "z"}, {}).settings
+    assert msgspec.json.decode(msgspec.json.encode(settings), type=Settings) == settings
+
+
+def test_there_are_few_settings_and_each_is_documented() -> None:
+    assert len(FIELDS) <= 20
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for key in [*FIELDS, "config", "admin_password"]:
+        assert f"TREESCALE_{key.upper()}" in text, f"docs/configuration.md lacks {key}"
+    headings = re.findall(r"^### `([a-z_]+)`$", text, flags=re.MULTILINE)
+    assert headings == list(FIELDS), "one section for each key, in the order of the code"
