@@ -30,8 +30,10 @@ queue_seconds_max: Final = 30.0
 connect_seconds_max: Final = 5.0
 wait_seconds_max: Final = 10.0
 sqlite_readers: Final = 4
-postgresql_connections_kept: Final = 4
-postgresql_connections_max: Final = 12
+postgresql_connections: Final = 6
+"""Of each worker process; kept open, as opening one costs more than most requests."""
+postgresql_writers: Final = 4
+"""So that writes waiting for each other always leave reads some."""
 
 Result = TypeVar("Result")
 Work = Callable[[AsyncConnection], Awaitable[Result]]
@@ -199,8 +201,8 @@ def postgresql_engine(
     """Return an engine with bounded connections, waits and statements."""
     return create_async_engine(
         address.url,
-        pool_size=postgresql_connections_kept,
-        max_overflow=postgresql_connections_max - postgresql_connections_kept,
+        pool_size=postgresql_connections,
+        max_overflow=0,
         pool_timeout=queue_seconds_max,
         skip_autocommit_rollback=True,
         connect_args={
@@ -226,8 +228,7 @@ def _connect_sqlite(address: Address, wait_seconds: float) -> Connections:
 def _connect_postgresql(address: Address, wait_seconds: float) -> Connections:
     engine = postgresql_engine(address, wait_seconds, queue_seconds_max)
     reader = engine.execution_options(isolation_level="AUTOCOMMIT")
-    # Two fewer than there are connections, so that writes waiting for each other leave reads some.
-    return Connections(reader, engine, asyncio.Semaphore(postgresql_connections_max - 2))
+    return Connections(reader, engine, asyncio.Semaphore(postgresql_writers))
 
 
 async def _open_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:

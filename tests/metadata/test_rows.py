@@ -1,0 +1,152 @@
+"""What the rows say where the protocols do not: leases, exact references, cascades."""
+
+import asyncio
+import struct
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select, text
+
+from tests.contracts.metadata_uploads import progress
+from tests.contracts.metadata_values import (
+    APP,
+    NOW,
+    blob_reference,
+    digest,
+    large,
+    manifest,
+    part,
+    small,
+    upload,
+)
+from treescale.metadata.records import EMPTY_TAIL
+from treescale.metadata.schema import blob_chunks, metadata
+from treescale.metadata.sql import SqlDatabase, open_database
+from treescale.metadata.sql.address import parse_address
+from treescale.metadata.sql.blobs import lease_seconds
+from treescale.metadata.sql.connections import Connections, connect
+from treescale.metadata.sql.uploads import pack_parts, unpack_parts
+
+LEASES = text("SELECT digest, lease_until FROM repository_blobs ORDER BY repository_id, digest")
+PARTS = st.lists(
+    st.tuples(st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1)), max_size=9
+)
+PROCESSES = 3
+SECONDS_MAX = 120
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def rows(url: str) -> AsyncIterator[Connections]:
+    opened = connect(parse_address(url))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def database(rows: Connections) -> SqlDatabase:
+    return SqlDatabase(rows)
+
+
+async def pairs(rows: Connections, statement: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await rows.rows(statement)]
+
+
+async def counts(rows: Connections) -> dict[str, int]:
+    """Return how many rows each table has, but for empty ones."""
+    found = {}
+    for table in metadata.sorted_tables:
+        row = await rows.row(select(func.count()).select_from(table))
+        assert row is not None
+        found[table.name] = int(row[0])
+    return {name: count for name, count in found.items() if count}
+
+
+async def test_a_link_is_leased_for_a_day(rows: Connections, database: SqlDatabase) -> None:
+    assert lease_seconds == 24 * 3600
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    assert await pairs(rows, LEASES) == [(digest(1), NOW + lease_seconds)]
+
+
+async def test_a_lease_is_renewed_and_never_shortened(
+    rows: Connections, database: SqlDatabase
+) -> None:
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW + 5)
+    assert await pairs(rows, LEASES) == [(digest(1), NOW + 5 + lease_seconds)]
+    assert await database.blobs.mount(APP, digest(1), [APP], now=NOW + 9)
+    assert await pairs(rows, LEASES) == [(digest(1), NOW + 9 + lease_seconds)]
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    assert await pairs(rows, LEASES) == [(digest(1), NOW + 9 + lease_seconds)]
+
+
+async def test_references_are_exactly_the_recipes(rows: Connections, database: SqlDatabase) -> None:
+    chunks = select(blob_chunks.c.chunk).order_by(blob_chunks.c.chunk)
+    twice = large(1, part(2), part(1), part(2))
+    await database.blobs.commit(APP, twice, upload_id=None, now=NOW)
+    assert await pairs(rows, chunks) == [(part(1)[0],), (part(2)[0],)]
+    await database.blobs.commit(APP, large(1, part(3)), upload_id=None, now=NOW)
+    assert await pairs(rows, chunks) == [(part(3)[0],)]
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    assert await pairs(rows, chunks) == []
+
+
+async def test_a_deleted_repository_leaves_blobs_and_chunks_only(
+    rows: Connections, database: SqlDatabase
+) -> None:
+    await database.blobs.commit(APP, large(1, part(1), part(2)), upload_id=None, now=NOW)
+    await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW)
+    await database.repositories.delete(APP)
+    assert await counts(rows) == {"blobs": 1, "blob_chunks": 2, "chunks": 2}
+
+
+async def test_an_ended_upload_leaves_nothing(rows: Connections, database: SqlDatabase) -> None:
+    await database.uploads.create(upload())
+    await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
+    await database.uploads.delete("upload")
+    assert await counts(rows) == {}
+
+
+@given(st.lists(PARTS, max_size=4))
+def test_parts_come_back_in_order(lists: list[list[tuple[bytes, int]]]) -> None:
+    packed = [pack_parts(parts) for parts in lists]
+    assert [len(entries) for entries in packed] == [36 * len(parts) for parts in lists]
+    assert unpack_parts(packed) == tuple(each for parts in lists for each in parts)
+
+
+def test_a_part_is_as_documented() -> None:
+    assert pack_parts([(b"i" * 32, 0x01020304)]) == b"i" * 32 + bytes([1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("length", [-1, 2**32])
+def test_a_length_that_does_not_fit_is_no_entry(length: int) -> None:
+    with pytest.raises(struct.error):
+        pack_parts([(bytes(32), length)])
+
+
+async def test_processes_share_one_file(sqlite_url: str) -> None:
+    """Each commits blobs of its own and shared ones, and moves the same tag and upload on."""
+    database = open_database(sqlite_url)
+    await database.uploads.create(upload())
+    script = str(Path(__file__).with_name("process.py"))
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, script, sqlite_url, str(number))
+        for number in range(PROCESSES)
+    ]
+    async with asyncio.timeout(SECONDS_MAX):
+        assert [await process.wait() for process in processes] == [0] * PROCESSES
+    usage = await database.repositories.usage(APP)
+    assert (usage.blobs, usage.manifests) == (20 + PROCESSES * 20, PROCESSES * 20)
+    assert usage.bytes_chunked == (1 + PROCESSES) * 1000
+    got = await database.uploads.get("upload")
+    assert got.offset == 1000 * len(got.settled) == 1000 * 20 * PROCESSES
+    await database.close()
