@@ -14,7 +14,7 @@ from typing import Final
 from bench.wire import Connection, Target
 
 start_seconds: Final = 30.0
-PASSWORD: Final = "benchmark-password"
+PASSWORD: Final = "benchmark-password"  # noqa: S105  of a server that lives for minutes
 
 
 @contextmanager
@@ -59,9 +59,7 @@ def children_cpu_seconds() -> float:
 @contextmanager
 def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603  our own command line
-            command, env=environment, stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""The cheapest possible registry client: blocking sockets, no checks, so that the server is measured.
+"""The cheapest possible registry client: blocking sockets, no checks: the server is measured.
 
 Pushes as dockerd does (POST, one PATCH without a length, PUT) and pulls by reading to nowhere.
 """
@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ timeout_seconds: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A registry to measure: its port on loopback, a repository, and credentials if it wants any."""
+    """A registry to measure: its port on loopback, a repository, credentials if it wants any."""
 
     name: str
     port: int
@@ -65,7 +66,9 @@ class Connection:
             data += received
         head, _, rest = data.partition(b"\r\n\r\n")
         status, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        headers = {
+            name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+        }
         return Answer(int(status.split()[1]), headers, rest)
 
     def stream(self, pieces: Iterator[memoryview]) -> None:
@@ -120,7 +123,7 @@ def push(target: Target, token: str, data: bytes) -> str:
     connection.stream(view[at : at + piece_bytes] for at in range(0, len(data), piece_bytes))
     answer = connection.header()
     connection.close()
-    if answer.status != 202:
+    if answer.status != HTTPStatus.ACCEPTED:
         raise RuntimeError(f"{target.name}: PATCH answered {answer.status}")
     path = _path(answer.headers["location"])
     _expect(target, token, "PUT", f"{path}{'&' if '?' in path else '?'}digest={digest}", 201)
@@ -131,7 +134,7 @@ def pull(target: Target, token: str, digest: str) -> int:
     """Read a blob to nowhere; return its length in bytes."""
     connection = Connection(target, token)
     answer = connection.ask("GET", f"/v2/{target.repository}/blobs/{digest}")
-    if answer.status != 200:
+    if answer.status != HTTPStatus.OK:
         raise RuntimeError(f"{target.name}: GET answered {answer.status}")
     length = connection.discard(answer)
     connection.close()

@@ -1,36 +1,36 @@
 """Every error TreeScale raises on purpose, as one tree; the API maps it to HTTP in one place.
 
-    TreeScaleError
-    ├── Refused                  the caller is wrong; the message says what to do
-    │   ├── NameInvalid          not a repository name
-    │   ├── TagInvalid           not a tag
-    │   ├── DigestInvalid        not a digest, or the bytes do not have it
-    │   ├── SizeInvalid          a length that contradicts the body
-    │   ├── RangeInvalid         a byte range nothing can satisfy
-    │   │   └── UploadOutOfOrder the upload continues somewhere else
-    │   ├── ManifestInvalid      not a manifest we can keep
-    │   ├── ManifestBlobUnknown  the manifest refers to something never pushed here
-    │   ├── PageInvalid          a page size that is not a number
-    │   ├── RequestInvalid       the request cannot be understood
-    │   │   └── BodyIncomplete   the client left before its body was whole
-    │   ├── TooLarge             a body over its limit
-    │   ├── MediaTypeUnsupported a body in a form we do not read
-    │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
-    │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
-    │   ├── CredentialsInvalid   wrong name, password or token
-    │   ├── PasswordInvalid      a password too short, too long or too well known to be set
-    │   ├── Unauthorized         rights are missing; carries what was needed
-    │   ├── TooMany              over a limit on requests; carries when to try again
-    │   ├── Unsupported          an operation this registry does not offer
-    │   └── SettingInvalid       a flag, variable or file that cannot be used
-    └── Failed                   we, or the world, are wrong
-        ├── ChunkUnknown         the store has no such chunk
-        ├── Corrupt              the bytes are not what their name says; never returned as data
-        ├── StoreFull            no room left under the reserve
-        ├── StoreUnusable        a store that must not be used: foreign, read-only, suspect
-        ├── NotEnoughStores      fewer stores than an acknowledgement needs
-        ├── Unreachable          another server did not answer
-        └── DatabaseAway         the database did not answer
+TreeScaleError
+├── Refused                  the caller is wrong; the message says what to do
+│   ├── NameInvalid          not a repository name
+│   ├── TagInvalid           not a tag
+│   ├── DigestInvalid        not a digest, or the bytes do not have it
+│   ├── SizeInvalid          a length that contradicts the body
+│   ├── RangeInvalid         a byte range nothing can satisfy
+│   │   └── UploadOutOfOrder the upload continues somewhere else
+│   ├── ManifestInvalid      not a manifest we can keep
+│   ├── ManifestBlobUnknown  the manifest refers to something never pushed here
+│   ├── PageInvalid          a page size that is not a number
+│   ├── RequestInvalid       the request cannot be understood
+│   │   └── BodyIncomplete   the client left before its body was whole
+│   ├── TooLarge             a body over its limit
+│   ├── MediaTypeUnsupported a body in a form we do not read
+│   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
+│   ├── UserUnknown, TokenUnknown, UserExists    (administration)
+│   ├── CredentialsInvalid   wrong name, password or token
+│   ├── PasswordInvalid      a password too short, too long or too well known to be set
+│   ├── Unauthorized         rights are missing; carries what was needed
+│   ├── TooMany              over a limit on requests; carries when to try again
+│   ├── Unsupported          an operation this registry does not offer
+│   └── SettingInvalid       a flag, variable or file that cannot be used
+└── Failed                   we, or the world, are wrong
+    ├── ChunkUnknown         the store has no such chunk
+    ├── Corrupt              the bytes are not what their name says; never returned as data
+    ├── StoreFull            no room left under the reserve
+    ├── StoreUnusable        a store that must not be used: foreign, read-only, suspect
+    ├── NotEnoughStores      fewer stores than an acknowledgement needs
+    ├── Unreachable          another server did not answer
+    └── DatabaseAway         the database did not answer
 """
 
 

@@ -88,22 +88,21 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     supervisor.run()
 
 
-async def _prepare(
-    settings: Settings, admin_password: str | None, clock: Clock
-) -> str | None:
+async def _prepare(settings: Settings, admin_password: str | None, clock: Clock) -> str | None:
     """Do what must be done once, before the first worker; return what to tell people."""
     with ThreadPoolExecutor(1) as threads:
         stores = _open_stores(settings, threads, clock)
         for store in stores.values():
             store.clean_tmp()
     await migrate(settings.database)
+    paths = [str(Path(path).absolute()) for path in settings.data]
     async with _database(settings) as database:
-        for path, store in zip(settings.data, stores.values(), strict=False):
+        for path, store in zip(paths, stores.values(), strict=False):
             await database.stores.register(
                 StoreRecord(
                     store_id=store.store_id,
                     server=socket.gethostname(),
-                    path=str(Path(path).absolute()),
+                    path=path,
                     zone=settings.zone,
                     weight=1.0,
                     registered=clock.now(),
@@ -222,9 +221,7 @@ class _Listening:
         await self.connections.shutdown(drain_seconds)
 
 
-async def _start(
-    api: Api, listener: socket.socket, context: ssl.SSLContext | None
-) -> _Listening:
+async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | None) -> _Listening:
     connections = new_connections(api, tls=context is not None)
     loop = asyncio.get_running_loop()
     sockets = await loop.create_server(connections, sock=listener, ssl=context, backlog=backlog)

@@ -41,7 +41,13 @@ class Supervisor:
     """A number of equal workers on one listening socket."""
 
     def __init__(
-        self, command: list[str], listener: socket.socket, settings: bytes, *, workers: int, clock: Clock
+        self,
+        command: list[str],
+        listener: socket.socket,
+        settings: bytes,
+        *,
+        workers: int,
+        clock: Clock,
     ) -> None:
         self._command = command
         self._listener = listener
@@ -56,7 +62,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         started = [self._spawn() for _ in range(self._wanted)]
         for worker in started:
-            assert worker.stdout is not None, "asked for below"  # noqa: S101
+            assert worker.stdout is not None, "asked for below"
             if not _says_ready(worker.stdout):
                 self._end(signal.SIGKILL, 0)
                 raise WorkerFailed("a worker ended before it served; its error is above")
@@ -79,7 +85,7 @@ class Supervisor:
             stdout=subprocess.PIPE,
             pass_fds=[descriptor],
         )
-        assert worker.stdin is not None, "asked for above"  # noqa: S101
+        assert worker.stdin is not None, "asked for above"
         worker.stdin.write(self._settings)
         worker.stdin.close()
         self._workers[worker.pid] = (worker, self._clock.monotonic())

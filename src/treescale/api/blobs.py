@@ -95,9 +95,7 @@ async def _send(
 
     So a blob without any good copy is a 503, never a 200 that breaks off at once.
     """
-    response.content_length = len(end) + sum(
-        len(frame) + part.length for frame, part in framed
-    )
+    response.content_length = len(end) + sum(len(frame) + part.length for frame, part in framed)
     for frame, part in framed:
         async with call.rooms.pulls.read(blob, part) as reader:
             pending = frame

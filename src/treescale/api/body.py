@@ -1,4 +1,4 @@
-"""Request bodies: read in pieces, never more than allowed, with a client that leaves as an error."""
+"""Request bodies: read in pieces, never more than allowed; a client that leaves is an error."""
 
 from collections.abc import AsyncIterator
 

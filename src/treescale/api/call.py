@@ -84,9 +84,7 @@ def json_response(
     return whole(call, msgspec.json.encode(content), content_type, headers)
 
 
-def whole(
-    call: Call, payload: bytes, content_type: str, headers: dict[str, str]
-) -> web.Response:
+def whole(call: Call, payload: bytes, content_type: str, headers: dict[str, str]) -> web.Response:
     """Return a complete answer; for HEAD its header with the length the GET would have."""
     headers = {**headers, "Content-Type": content_type}
     if call.head:

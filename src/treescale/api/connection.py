@@ -39,7 +39,7 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what aiohttp's parser refused; an error of ours cannot get here (see api.app)."""
-        del message  # it may repeat the request's bytes
+        del request, message  # they may repeat what was sent
         if exc is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             get_logger().error("connection.failed", exc_info=exc)
         reason = HTTPStatus(status).phrase.lower()
@@ -69,7 +69,7 @@ class PlainConnection(Connection):
 class ConnectionServer(web.Server):
     """aiohttp's server, but with our connections; `tls` says that the transport is encrypted."""
 
-    def __init__(self, handler: Handler, *, tls: bool, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, handler: Handler, *, tls: bool, **options: Any) -> None:
         """Pass `options` on to every connection."""
         super().__init__(handler, **options)
         self._kind = Connection if tls else PlainConnection

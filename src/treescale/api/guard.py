@@ -6,7 +6,6 @@ anonymous token, as every client expects. Missing rights and missing repositorie
 """
 
 import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
@@ -79,7 +78,7 @@ class Guard:
             return await self._bearer(value.strip(), grace=grace)
         if scheme.lower() == "basic":
             principal = await self.basic(request)
-            assert principal is not None, "the header was there"  # noqa: S101
+            assert principal is not None, "the header was there"
             return Caller(principal, tokens=self.tokens)
         raise Unauthorized("use Bearer or Basic credentials")
 
@@ -138,15 +137,16 @@ class Guard:
 
 
 def decode_basic(value: str) -> tuple[str, str]:
-    """Return the name and secret of Basic credentials, strictly decoded; raises CredentialsInvalid."""
+    """Return name and secret of Basic credentials, strictly decoded; raises CredentialsInvalid."""
+    wrong = CredentialsInvalid("the Basic credentials are not base64 of name:password")
+    if len(value) > credentials_characters_max:
+        raise wrong
     try:
-        if len(value) > credentials_characters_max:
-            raise ValueError
         name, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
-        raise CredentialsInvalid("the Basic credentials are not base64 of name:password") from None
+    except ValueError:
+        raise wrong from None
     if not colon:
-        raise CredentialsInvalid("the Basic credentials are not base64 of name:password")
+        raise wrong
     return name, secret
 
 

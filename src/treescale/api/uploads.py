@@ -58,9 +58,7 @@ async def finish_upload(call: Call) -> web.StreamResponse:
 
 async def upload_status(call: Call) -> web.StreamResponse:
     """GET: how far the session got."""
-    upload = await call.rooms.pushes.status(
-        call.repository, call.caller.user, call.route.reference
-    )
+    upload = await call.rooms.pushes.status(call.repository, call.caller.user, call.route.reference)
     return empty(204, session_headers(call.repository, upload.upload_id, upload.offset))
 
 

@@ -1,4 +1,4 @@
-"""`treescale demo`: a server on this machine, an image pushed twice and pulled back, its chunks shown.
+"""`treescale demo`: a server, an image pushed in two versions and pulled back, its chunks shown.
 
 Needs no other software: the image is made of Python's own standard library, and the client is the
 few requests that `docker push` and `docker pull` send. Everything lies in a temporary directory.
@@ -25,13 +25,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from treescale.config import PASSWORD_VARIABLE
 from treescale.errors import Failed
 
 disks: Final = 3
 start_seconds: Final = 30.0
 layer_bytes_max: Final = 48 * 1024 * 1024
 REPOSITORY: Final = "admin/demo"
-PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"
 
 
 @click.command("demo")
@@ -61,7 +61,7 @@ async def _show(console: Console, stores: list[Path], address: str, password: st
             )
         _draw(console, stores, len(first) + len(second))
         pulled = await _pull_layer(client, "2")
-        assert pulled == second, "the digest was checked"  # noqa: S101
+        assert pulled == second, "the digest was checked"
         console.print(
             f"Pulled {address}/{REPOSITORY}:2 back: {len(pulled) / 1e6:.1f} MB, "
             f"sha256 {hashlib.sha256(pulled).hexdigest()[:16]}… as pushed"

@@ -137,5 +137,5 @@ class Publishing:
 
 def _page(names: Sequence[str], limit: int) -> Page:
     shown = names[:limit]
-    more = len(names) > limit and limit > 0
+    more = len(names) > limit > 0
     return Page(shown, shown[-1] if more else None)

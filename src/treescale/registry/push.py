@@ -67,7 +67,7 @@ class _Arrived:
 class Pushes:
     """Everything that brings a blob into a repository."""
 
-    def __init__(  # noqa: PLR0913  one argument per seam, named by its caller
+    def __init__(
         self,
         *,
         blobs: Blobs,
@@ -129,7 +129,7 @@ class Pushes:
         self._keep_hash(upload_id, arrived.running)
         return arrived.upload
 
-    async def finish(  # noqa: PLR0913
+    async def finish(
         self,
         repository: str,
         user: str,
@@ -248,12 +248,12 @@ class Pushes:
 
     async def _catch_up(self, running: RunningHash, upload: Upload) -> None:
         """Hash what the upload has and the hash has not seen, read back from the chunks."""
-        chunks = upload.settled if upload.tail.chunk is None else (*upload.settled, upload.tail.chunk)
+        chunks = (
+            upload.settled if upload.tail.chunk is None else (*upload.settled, upload.tail.chunk)
+        )
         recipe = Recipe(DEFAULT, chunks)
         if running.offset < recipe.size:
-            async with BlobReader(
-                self._store, recipe, running.offset, recipe.size - 1
-            ) as reader:
+            async with BlobReader(self._store, recipe, running.offset, recipe.size - 1) as reader:
                 async for piece in reader:
                     await running.update(piece, self._threads)
         if running.offset < upload.offset:

@@ -1,0 +1,309 @@
+"""Upload sessions across workers: two `Pushes` over one database and store are two processes."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from treescale.chunks.recipe import decode
+from treescale.chunks.split import DEFAULT, Splitter
+from treescale.chunks.store import ChunkStore, MemoryStore, chunk_id_of
+from treescale.clock import SystemClock
+from treescale.errors import (
+    BlobUnknown,
+    BodyIncomplete,
+    DigestInvalid,
+    StoreFull,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
+from treescale.metadata.migrations import migrate
+from treescale.metadata.sql.database import SqlDatabase, open_database
+from treescale.oci.digest import Digest, digest_of
+from treescale.registry import push
+from treescale.registry.push import Pushes
+
+REPOSITORY = "alice/app"
+DATA = hashlib.shake_256(b"a layer").digest(9_000_000)
+"""Several chunks."""
+
+
+class Body:
+    """A request body made of pieces; it can break off, or wait for a moment, after a piece."""
+
+    def __init__(
+        self, data: bytes, *, announced: bool = False, breaks_after: int | None = None
+    ) -> None:
+        self._data = data if breaks_after is None else data[:breaks_after]
+        self._breaks = breaks_after is not None
+        self.length = len(data) if announced or not data else None
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._data), 100_000):
+            self.begun.set()
+            await self.go_on.wait()
+            yield self._data[start : start + 100_000]
+        if self._breaks:
+            raise BodyIncomplete("gone")
+
+
+class CountingStore(MemoryStore):
+    """Counts the bytes that are read back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes_read = 0
+
+    async def get(self, chunk: bytes) -> bytes:
+        data = await super().get(chunk)
+        self.bytes_read += len(data)
+        return data
+
+
+class FullStore(MemoryStore):
+    """Has no room, and says so before a byte of a body is read."""
+
+    async def reserve(self, size: int) -> None:
+        raise StoreFull(f"no room for {size} bytes")
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqlDatabase]:
+    url = f"sqlite:///{tmp_path / 'treescale.db'}"
+    await migrate(url)
+    database = open_database(url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+def worker(database: SqlDatabase, store: ChunkStore, threads: ThreadPoolExecutor) -> Pushes:
+    """Return what one worker process has."""
+    numbers = count()
+    return Pushes(
+        blobs=database.blobs,
+        uploads=database.uploads,
+        store=store,
+        threads=threads,
+        clock=SystemClock(),
+        new_id=lambda: f"upload{next(numbers)}",
+    )
+
+
+async def stored(database: SqlDatabase, store: ChunkStore, digest: Digest) -> bytes:
+    """Return a blob's bytes, read without any of the code under test."""
+    blob = await database.blobs.find(REPOSITORY, str(digest))
+    if blob.inline is not None:
+        return blob.inline
+    assert blob.recipe is not None
+    return b"".join([await store.get(chunk) for chunk, _ in decode(blob.recipe).parts])
+
+
+def pieces_of(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
+    start = 0
+    for size in sizes:
+        yield data[start : start + size]
+        start += size
+    yield data[start:]
+
+
+@pytest.mark.parametrize("sizes", [[], [1], [70_000, 5], [1_000_000] * 8, [4_500_000]])
+async def test_an_upload_goes_from_worker_to_worker(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
+) -> None:
+    workers = [worker(database, store, threads) for _ in range(3)]
+    upload = await workers[0].begin(REPOSITORY, "alice")
+    for number, piece in enumerate(pieces_of(DATA, sizes)):
+        one = workers[(number + 1) % 3]
+        at = upload.offset
+        upload = await one.append(REPOSITORY, "alice", upload.upload_id, Body(piece), at=at)
+    digest = digest_of(DATA)
+    store.bytes_read = 0
+    await workers[0].finish(REPOSITORY, "alice", upload.upload_id, Body(b""), digest, at=None)
+    assert store.bytes_read == 0, "the final PUT must not read the blob back"
+    assert await stored(database, store, digest) == DATA
+
+
+@pytest.mark.parametrize("sizes", [[], [70_000, 5], [1_000_000] * 8, [8_999_999]])
+async def test_the_recipe_does_not_depend_on_how_the_bytes_came(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    for piece in pieces_of(DATA, sizes):
+        await pushes.append(REPOSITORY, "alice", upload_id, Body(piece), at=None)
+    digest = digest_of(DATA)
+    await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
+    splitter = Splitter(DEFAULT)
+    chunks = [bytes(chunk) for chunk in splitter.feed(DATA)]
+    last = splitter.finish()
+    assert last is not None
+    expected = [chunk_id_of(chunk) for chunk in [*chunks, last]]
+    blob = await database.blobs.find(REPOSITORY, str(digest))
+    assert blob.recipe is not None
+    assert [chunk for chunk, _ in decode(blob.recipe).parts] == expected
+
+
+async def test_each_worker_reads_a_byte_back_at_most_once(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    workers = [worker(database, store, threads) for _ in range(2)]
+    upload_id = (await workers[0].begin(REPOSITORY, "alice")).upload_id
+    pieces = list(pieces_of(DATA, [1_000_000] * 8))
+    for number, piece in enumerate(pieces):
+        await workers[number % 2].append(REPOSITORY, "alice", upload_id, Body(piece), at=None)
+    tails = len(pieces) * 4 * 2**20  # each request reads the tail to cut it again
+    assert store.bytes_read <= 2 * len(DATA) + tails
+
+
+async def test_small_blobs_live_in_the_database(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, store, threads)
+    for data in (b"", b"{}", DATA[: push.inline_bytes_max]):
+        await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
+        assert (await database.blobs.find(REPOSITORY, str(digest_of(data)))).inline == data
+    data = DATA[: push.inline_bytes_max + 1]
+    await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
+    assert (await database.blobs.find(REPOSITORY, str(digest_of(data)))).inline is None
+    assert await stored(database, store, digest_of(data)) == data
+
+
+async def test_what_arrived_before_the_client_left_can_be_continued(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    first, second = (worker(database, store, threads) for _ in range(2))
+    upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
+    broken = Body(DATA, breaks_after=5_000_000)
+    with pytest.raises(BodyIncomplete):
+        await first.append(REPOSITORY, "alice", upload_id, broken, at=0)
+    upload = await second.status(REPOSITORY, "alice", upload_id)
+    assert upload.offset == 5_000_000
+    rest = Body(DATA[upload.offset :])
+    await second.append(REPOSITORY, "alice", upload_id, rest, at=upload.offset)
+    digest = digest_of(DATA)
+    await second.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_a_long_request_is_recorded_on_the_way(
+    database: SqlDatabase,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(push, "checkpoint_bytes", 2_000_000)
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    offsets: set[int] = set()
+
+    original = database.uploads.advance
+
+    async def advance(upload: str, progress: push.UploadProgress, *, now: float) -> None:
+        await original(upload, progress, now=now)
+        offsets.add((await pushes.status(REPOSITORY, "alice", upload_id)).offset)
+
+    monkeypatch.setattr(database.uploads, "advance", advance)
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+    assert offsets == {2_000_000, 4_000_000, 6_000_000, 8_000_000, 9_000_000}
+
+
+async def test_of_two_writers_one_wins(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    slow, fast = (worker(database, store, threads) for _ in range(2))
+    upload_id = (await slow.begin(REPOSITORY, "alice")).upload_id
+    body = Body(DATA[::-1])
+    body.go_on.clear()
+    async with asyncio.TaskGroup() as group:
+
+        async def lose() -> None:
+            with pytest.raises(UploadOutOfOrder) as refused:
+                await slow.append(REPOSITORY, "alice", upload_id, body, at=0)
+            assert refused.value.offset == len(DATA)
+
+        group.create_task(lose())
+        await body.begun.wait()
+        await fast.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+        body.go_on.set()
+    digest = digest_of(DATA)
+    await slow.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=len(DATA))
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_a_wrong_digest_leaves_the_session_as_it_was(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA[:5_000_000]), at=0)
+    wrong, right = digest_of(b"something else"), digest_of(DATA)
+    for body in (Body(b""), Body(DATA[5_000_000:])):
+        with pytest.raises(DigestInvalid):
+            await pushes.finish(REPOSITORY, "alice", upload_id, body, wrong, at=None)
+        assert (await pushes.status(REPOSITORY, "alice", upload_id)).offset == 5_000_000
+    with pytest.raises(BlobUnknown):
+        await database.blobs.find(REPOSITORY, str(wrong))
+    rest = Body(DATA[5_000_000:])
+    await pushes.finish(REPOSITORY, "alice", upload_id, rest, right, at=5_000_000)
+    assert await stored(database, store, right) == DATA
+
+
+@pytest.mark.parametrize("announced", ["sha512", "sha256"])
+async def test_sha512_announced_or_not(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, announced: str
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice", announced)).upload_id
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+    digest = Digest("sha512", hashlib.sha512(DATA).hexdigest())
+    await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_a_full_store_refuses_before_the_body_is_read(
+    database: SqlDatabase, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, FullStore(), threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    body = Body(DATA, announced=True)
+    with pytest.raises(StoreFull):
+        await pushes.append(REPOSITORY, "alice", upload_id, body, at=0)
+    assert not body.begun.is_set()
+
+
+@pytest.mark.parametrize(("repository", "user"), [("bob/app", "bob"), (REPOSITORY, "bob")])
+async def test_a_session_is_its_users_in_its_repository(
+    database: SqlDatabase,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    repository: str,
+    user: str,
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    with pytest.raises(UploadUnknown):
+        await pushes.append(repository, user, upload_id, Body(DATA), at=0)
+    with pytest.raises(UploadUnknown):
+        await pushes.cancel(repository, user, upload_id)
+    assert (await pushes.status(REPOSITORY, "alice", upload_id)).offset == 0
+    await pushes.cancel(REPOSITORY, "alice", upload_id)
+    with pytest.raises(UploadUnknown):
+        await pushes.status(REPOSITORY, "alice", upload_id)
