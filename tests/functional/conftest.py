@@ -1,7 +1,9 @@
 """What the functional tests share: a server, a dockerd, accounts, images; and logs of failures."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from tests.functional.server import Account, Options, Server
 from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
 from tests.images import Image
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]  # fixtures
 
 Serve = Callable[[Options], Server]
 _numbers = itertools.count(1)
@@ -78,12 +83,20 @@ def wire(server: Server, alice: Account) -> Wire:
     return Wire(server, alice)
 
 
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """Return a directory whose name is short, as containerd's and podman's sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="treescale-") as place:
+        yield Path(place)
+
+
 @pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def daemon() -> Iterator[Daemon]:
     """Return the dockerd that the tests share."""
-    daemon = Daemon(tmp_path_factory.mktemp("docker") / "home").start()
-    yield daemon
-    daemon.stop()
+    with short_directory() as home:
+        daemon = Daemon(home).start()
+        yield daemon
+        daemon.stop()
 
 
 @pytest.fixture
@@ -99,11 +112,12 @@ def skopeo(server: Server, alice: Account, tmp_path: Path) -> Skopeo:
 
 
 @pytest.fixture
-def podman(tmp_path: Path) -> Iterator[Podman]:
+def podman() -> Iterator[Podman]:
     """Return a podman without images and logins."""
-    podman = Podman(tmp_path / "podman")
-    yield podman
-    podman.close()
+    with short_directory() as home:
+        podman = Podman(home)
+        yield podman
+        podman.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ class Daemon:
 
     def __init__(self, home: Path, *, hosts: str = "", trusted: Path | None = None) -> None:
         """Prepare a daemon; `hosts` and `trusted` take the place of /etc/hosts and certs.d."""
-        home.mkdir(parents=True)
         self._home = home
         self.socket = f"unix://{home}/docker.sock"
         settings = home / "daemon.json"

@@ -19,8 +19,8 @@ class Podman:
             "--cgroup-manager=cgroupfs",
             "--events-backend=file",
         ]
+        (home / "auth.json").write_text("{}")
         self._environment = {"REGISTRY_AUTH_FILE": str(home / "auth.json"), "HOME": str(home)}
-        home.mkdir(parents=True)
 
     def __call__(self, *words: str, text_in: str = "") -> str:
         """Run a podman command that must succeed, and return what it printed."""
@@ -52,7 +52,16 @@ class Podman:
 
     def run(self, name: str, *command: str) -> str:
         """Run an image and return what it printed."""
-        return self("run", "--rm", "--network=none", "--pull=never", name, *command)
+        return self(
+            "run",
+            "--rm",
+            "--network=none",
+            "--ulimit=nofile=256:256",
+            "--ulimit=nproc=256:256",
+            "--pull=never",
+            name,
+            *command,
+        )
 
     def close(self) -> None:
         """Remove images and containers, and unmount what they used."""

@@ -67,7 +67,7 @@ class Server:
     @property
     def certificate(self) -> Path:
         """Return where the server keeps the certificate it made."""
-        return self.disks[0] / "tls.crt"
+        return self.disks[0] / "tls" / "tls.crt"
 
     @property
     def admin_account(self) -> Account:

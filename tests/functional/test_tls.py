@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import Serve
+from tests.functional.conftest import Serve, short_directory
 from tests.functional.docker import Daemon, Docker
-from tests.functional.programs import outcome
+from tests.functional.programs import outcome, wait_until
 from tests.functional.server import Options, Server
 from tests.functional.wire import Wire
 from tests.images import Image, Layout
@@ -30,9 +30,10 @@ def strict(tmp_path: Path, secure: Server) -> Iterator[Docker]:
     """Return docker on a daemon that resolves HOST to ::1 and looks for certificates in certs.d."""
     trusted = tmp_path / "certs.d"
     (trusted / f"{HOST}:{secure.port}").mkdir(parents=True)
-    daemon = Daemon(tmp_path / "strict", hosts=f"::1 {HOST}\n", trusted=trusted).start()
-    yield Docker(daemon, tmp_path / "strict-config")
-    daemon.stop()
+    with short_directory() as home:
+        daemon = Daemon(home, hosts=f"::1 {HOST}\n", trusted=trusted).start()
+        yield Docker(daemon, tmp_path / "strict-config")
+        daemon.stop()
 
 
 def test_docker_trusts_the_certificate_where_certs_d_has_it(
@@ -84,7 +85,7 @@ def test_python_verifies_the_certificate_and_the_realm_is_https(serve: Serve) ->
 
 def test_the_server_says_how_docker_trusts_it_and_keeps_its_certificate(serve: Serve) -> None:
     server = serve(Options(tls=True))
-    assert "/etc/docker/certs.d" in server.log.read_text()
+    wait_until("it says so", lambda: "/etc/docker/certs.d" in server.log.read_text())
     before = server.certificate.read_bytes()
     assert server.stop() == 0
     server.start()

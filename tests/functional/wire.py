@@ -49,14 +49,23 @@ class Wire:
         self._tokens: dict[str, str] = {}
 
     def request(
-        self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Body = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        also: str = "",
     ) -> Answer:
-        """Send a request; when it is challenged, fetch the token and send it again."""
+        """Send a request; when it is challenged, fetch the token and send it again.
+
+        `also` is a scope to ask for beside the one of the challenge.
+        """
         answer = self._send(method, path, body, headers or {}, self._tokens.get(_room(path), ""))
         challenge = answer.headers.get("WWW-Authenticate", "")
         if answer.status != http.client.UNAUTHORIZED or not challenge.startswith("Bearer "):
             return answer
-        token = self._tokens[_room(path)] = self._fetch_token(challenge)
+        token = self._tokens[_room(path)] = self._fetch_token(challenge, also)
         return self._send(method, path, body, headers or {}, token)
 
     def _send(
@@ -88,7 +97,7 @@ class Wire:
         finally:
             connection.close()
 
-    def _fetch_token(self, challenge: str) -> str:
+    def _fetch_token(self, challenge: str, also: str) -> str:
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = urllib.parse.urlsplit(asked.pop("realm"))
         basic = {}
@@ -96,6 +105,7 @@ class Wire:
             pair = f"{self._account.name}:{self._account.password}".encode()
             basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
         asked.pop("error", None)
+        asked["scope"] = f"{asked.get('scope', '')} {also}".strip()
         path = f"{realm.path}?{urllib.parse.urlencode(asked)}"
         token: str = self._send("GET", path, None, basic, "").expect(200).json()["token"]
         return token
