@@ -22,6 +22,7 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.metadata.migrations import migrate
+from treescale.metadata.records import UploadProgress
 from treescale.metadata.sql.database import SqlDatabase, open_database
 from treescale.oci.digest import Digest, digest_of
 from treescale.registry import push
@@ -216,7 +217,7 @@ async def test_a_long_request_is_recorded_on_the_way(
 
     original = database.uploads.advance
 
-    async def advance(upload: str, progress: push.UploadProgress, *, now: float) -> None:
+    async def advance(upload: str, progress: UploadProgress, *, now: float) -> None:
         await original(upload, progress, now=now)
         offsets.add((await pushes.status(REPOSITORY, "alice", upload_id)).offset)
 
