@@ -112,9 +112,7 @@ def _table(rows: list[Row], rounds: int, megabytes: int) -> str:
         f"{_machine()}. docker-registry 2.8.2: filesystem driver, no login; TreeScale: login, "
         "SQLite, every chunk fsynced before 201."
     )
-    head = (
-        "| work | TreeScale MB/s | docker-registry MB/s | ratio (min to max) |\n|---|---|---|---|"
-    )
+    head = "| work | TreeScale MB/s | docker-registry MB/s | ratio (range) |\n|---|---|---|---|"
     lines = [
         f"| {row.work} | {row.treescale_mb_s:.0f} | {row.docker_registry_mb_s:.0f} "
         f"| **{row.ratio:.2f}** ({row.ratio_min:.2f} to {row.ratio_max:.2f}) |"

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -95,22 +95,27 @@ async def _prepare(settings: Settings, admin_password: str | None, clock: Clock)
         for store in stores.values():
             store.clean_tmp()
     await migrate(settings.database)
-    paths = [str(Path(path).absolute()) for path in settings.data]
     async with _database(settings) as database:
-        for path, store in zip(paths, stores.values(), strict=False):
-            await database.stores.register(
-                StoreRecord(
-                    store_id=store.store_id,
-                    server=socket.gethostname(),
-                    path=path,
-                    zone=settings.zone,
-                    weight=1.0,
-                    registered=clock.now(),
-                )
-            )
+        for record in _store_records(settings, stores, clock):
+            await database.stores.register(record)
         await TokenService(database, clock).start()
         accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
         return await accounts.first_start(admin_password)
+
+
+def _store_records(
+    settings: Settings, stores: Mapping[str, DiskStore], clock: Clock
+) -> Iterator[StoreRecord]:
+    """Yield what the cluster is told of this server's stores."""
+    for path, store_id in zip(settings.data, stores, strict=False):
+        yield StoreRecord(
+            store_id=store_id,
+            server=socket.gethostname(),
+            path=str(Path(path).absolute()),
+            zone=settings.zone,
+            weight=1.0,
+            registered=clock.now(),
+        )
 
 
 def _announce(
