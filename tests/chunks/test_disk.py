@@ -1,4 +1,4 @@
-"""The disk store: its promise, and what it does about bad bytes, full disks and foreign directories."""
+"""The disk store: its promise, and what it does about bad bytes, full and foreign disks."""
 
 import asyncio
 import errno

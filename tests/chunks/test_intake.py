@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-import random  # noqa: TID251  seeded: content to push
 from concurrent.futures import Executor
 
 import pytest
+from blake3 import blake3
 
 from treescale.chunks.intake import Intake, RunningHash, Settled
 from treescale.chunks.split import SplitParameters, Splitter
@@ -13,7 +13,7 @@ from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
 from treescale.errors import StoreFull
 
 SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
-BLOB = random.Random(1).randbytes(50_000)
+BLOB = blake3(b"content").digest(length=50_000)
 
 
 def parts_of(data: bytes) -> list[tuple[bytes, int]]:
@@ -51,11 +51,13 @@ class GatedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
+        self.waited = asyncio.Event()
         self.waiting = 0
         self.waiting_max = 0
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
         self.waiting += 1
+        self.waited.set()
         self.waiting_max = max(self.waiting_max, self.waiting)
         try:
             await self.gate.wait()
@@ -129,8 +131,7 @@ async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> Non
             await intake.feed(BLOB[start : start + 4096])
         async with asyncio.TaskGroup() as group:
             feeding = group.create_task(intake.feed(BLOB[8192:12288]))
-            while store.waiting < 3:
-                await asyncio.sleep(0)
+            await store.waited.wait()
             for _ in range(50):
                 await asyncio.sleep(0)
             assert not feeding.done()
@@ -141,11 +142,14 @@ async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> Non
 
 @pytest.mark.parametrize("room", [0, 5, 60])
 async def test_a_failed_put_is_raised_to_the_feeder_unwrapped(threads: Executor, room: int) -> None:
+    async def feed_all(intake: Intake) -> None:
+        for start in range(0, 50_000, 1000):
+            await intake.feed(BLOB[start : start + 1000])
+        await intake.settle()
+
     async with intake_of(FullStore(room), threads) as intake:
-        with pytest.raises(StoreFull):  # noqa: PT012
-            for start in range(0, 50_000, 1000):
-                await intake.feed(BLOB[start : start + 1000])
-            await intake.settle()
+        with pytest.raises(StoreFull):
+            await feed_all(intake)
         with pytest.raises(StoreFull):
             await intake.feed(b"more")
         with pytest.raises(StoreFull):
@@ -161,12 +165,15 @@ async def test_the_last_chunk_may_fail_too(threads: Executor) -> None:
 
 async def test_leaving_stops_everything(threads: Executor) -> None:
     store = GatedStore()
-    with pytest.raises(KeyError):
+
+    async def feed_and_fail() -> None:
         async with intake_of(store, threads) as intake:
             await intake.feed(BLOB[:8192])
-            while store.waiting == 0:
-                await asyncio.sleep(0)
+            await store.waited.wait()
             raise KeyError
+
+    with pytest.raises(KeyError):
+        await feed_and_fail()
     assert store.waiting == 0
     assert len(asyncio.all_tasks()) == 1
 
@@ -181,8 +188,7 @@ async def test_cancelling_the_feeder_stops_everything(threads: Executor) -> None
 
     async with asyncio.TaskGroup() as group:
         feeding = group.create_task(feed())
-        while store.waiting == 0:
-            await asyncio.sleep(0)
+        await store.waited.wait()
         feeding.cancel()
     assert feeding.cancelled()
     assert store.waiting == 0

@@ -3,11 +3,16 @@
 The table is computed once per layout and depends on the layout alone, so every server arrives at
 the same one. Copies of a partition are kept apart: in different zones if there are enough, else on
 different servers, else in different stores. docs/formats.md fixes the computation.
+
+Hashing alone would give ten equal stores shares that differ by a tenth, a hundred stores by a
+third. So the pull of the stores that are too far off their fair share is corrected, a few times at
+most; a store that joins then moves a little more than its share.
 """
 
 import math
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +23,11 @@ from treescale.errors import SettingInvalid
 
 PARTITIONS: Final = 4096
 _DRAWS: Final = struct.Struct(f">{PARTITIONS}Q")
+_tolerance: Final = 0.045
+"""How far, relative to its fair share, a store may be off it."""
+_correction: Final = 0.7 * _tolerance
+"""How far off it a corrected store is meant to be: the less is corrected, the less moves."""
+_rounds_max: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +73,34 @@ class Table:
 def build_table(layout: Layout) -> Table:
     """Compute the table; raises SettingInvalid for a layout that cannot hold a chunk."""
     _check(layout)
-    scores = [_scores(label) for label in layout.stores]
-    return Table(
-        layout,
-        tuple(
-            _order(layout, [of_store[partition] for of_store in scores])
-            for partition in range(PARTITIONS)
-        ),
-    )
+    draws = [_draws(label) for label in layout.stores]
+    fair = fair_shares(layout)
+    pulls = {label.store_id: label.weight for label in layout.stores}
+    table = _ranked(layout, draws, pulls)
+    for _ in range(_rounds_max):
+        errors = _errors(table, fair)
+        if all(abs(error) <= _tolerance for error in errors.values()):
+            break
+        pulls = {name: _corrected(pull, errors[name]) for name, pull in pulls.items()}
+        table = _ranked(layout, draws, pulls)
+    return table
+
+
+def fair_shares(layout: Layout) -> dict[str, float]:
+    """Return how many copies of an average partition each store should hold: at most one.
+
+    In proportion to the weights, as far as keeping copies apart allows: first between the zones,
+    in each between its servers, on each between its stores.
+    """
+    copies = min(layout.copies, len(layout.stores))
+    shares: dict[str, float] = {}
+    zones = _grouped(layout.stores, lambda label: label.zone)
+    for zone, (amount, least, most) in _divided(copies, copies, copies, zones).items():
+        servers = _grouped(zones[zone], lambda label: label.server)
+        for server, part in _divided(amount, least, most, servers).items():
+            stores = _grouped(servers[server], lambda label: label.store_id)
+            shares |= {name: share for name, (share, _, _) in _divided(*part, stores).items()}
+    return shares
 
 
 def _check(layout: Layout) -> None:
@@ -84,23 +114,30 @@ def _check(layout: Layout) -> None:
         raise SettingInvalid("a store's weight must be a positive number")
 
 
-def _scores(label: StoreLabel) -> tuple[float, ...]:
-    """Return the store's score in each partition: -weight / ln(u), u uniform in (0, 1).
+def _draws(label: StoreLabel) -> tuple[float, ...]:
+    """Return -1 / ln(u) for each partition, u uniform in (0, 1) and fixed by the store's id.
 
-    A store wins a partition with a probability proportional to its weight, and whether it beats
-    another does not depend on any third: a store that joins only takes, one that leaves only gives.
+    Times the store's pull it is its score: the best score is a store's with a probability
+    proportional to its pull, and whether one beats another does not depend on any third. So a
+    store that joins only takes partitions, and one that leaves only gives.
     """
     draws = _DRAWS.unpack(blake3(label.store_id.encode()).digest(length=_DRAWS.size))
-    return tuple(-label.weight / math.log(((draw >> 11) + 0.5) * 2.0**-53) for draw in draws)
+    return tuple(-1.0 / math.log(((draw >> 11) + 0.5) * 2.0**-53) for draw in draws)
 
 
-def _order(layout: Layout, scores: list[float]) -> tuple[str, ...]:
-    """Return one partition's stores: homes kept apart first, then the others by score."""
-    pairs = sorted(
-        zip(scores, layout.stores, strict=True), key=lambda pair: (-pair[0], pair[1].store_id)
-    )
-    homes, others = _homes([label for _, label in pairs], layout.copies)
-    return tuple(label.store_id for label in (*homes, *others))
+def _ranked(layout: Layout, draws: list[tuple[float, ...]], pulls: Mapping[str, float]) -> Table:
+    """Return the table under these pulls."""
+    scored = [
+        (pulls[label.store_id], of_store, label)
+        for label, of_store in zip(layout.stores, draws, strict=True)
+    ]
+    orders = []
+    for partition in range(PARTITIONS):
+        # Ids are unique, so that no two labels are ever compared.
+        ranked = sorted((-pull * draw[partition], x.store_id, x) for pull, draw, x in scored)
+        homes, others = _homes([label for _, _, label in ranked], layout.copies)
+        orders.append(tuple(label.store_id for label in (*homes, *others)))
+    return Table(layout, tuple(orders))
 
 
 def _homes(left: list[StoreLabel], copies: int) -> tuple[list[StoreLabel], list[StoreLabel]]:
@@ -109,13 +146,70 @@ def _homes(left: list[StoreLabel], copies: int) -> tuple[list[StoreLabel], list[
     Each home comes from the zones used least so far, in them from the servers used least, and is
     the best scored of those.
     """
-    homes: list[StoreLabel] = []
-    zones: Counter[str] = Counter()
-    servers: Counter[str] = Counter()
-    for _ in range(min(copies, len(left))):
+    homes = [left.pop(0)]
+    zones = Counter([homes[0].zone])
+    servers = Counter([homes[0].server])
+    for _ in range(min(copies - 1, len(left))):
         best = min(left, key=lambda label: (zones[label.zone], servers[label.server]))
         left.remove(best)
         zones[best.zone] += 1
         servers[best.server] += 1
         homes.append(best)
     return homes, left
+
+
+def _errors(table: Table, fair: Mapping[str, float]) -> dict[str, float]:
+    """Return how far each store is off its fair share, relative to it."""
+    held = Counter(name for order in table.orders for name in order[: table.copies])
+    return {name: held[name] / (PARTITIONS * share) - 1 for name, share in fair.items()}
+
+
+def _corrected(pull: float, error: float) -> float:
+    """Return the pull that brings a store from `error` to the edge of what is tolerated."""
+    if abs(error) <= _correction:
+        return pull
+    return pull * (1 + math.copysign(_correction, error)) / (1 + max(error, -0.5))
+
+
+_Part = tuple[float, int, int]
+"""Copies of an average partition, and the least and the most of any."""
+
+
+def _grouped(
+    labels: Sequence[StoreLabel], key: Callable[[StoreLabel], str]
+) -> dict[str, list[StoreLabel]]:
+    groups: dict[str, list[StoreLabel]] = defaultdict(list)
+    for label in labels:
+        groups[key(label)].append(label)
+    return groups
+
+
+def _divided(
+    amount: float, least: int, most: int, groups: Mapping[str, list[StoreLabel]]
+) -> dict[str, _Part]:
+    """Divide `amount` copies between the groups by weight, within what `_homes` gives each."""
+    sizes = {name: len(group) for name, group in groups.items()}
+    low = {name: min(size, _rounds(least, sizes.values())[0]) for name, size in sizes.items()}
+    high = {name: min(size, _rounds(most, sizes.values())[1]) for name, size in sizes.items()}
+    left = {name: sum(label.weight for label in group) for name, group in groups.items()}
+    parts: dict[str, _Part] = {}
+    while left:
+        unit = amount / sum(left.values())
+        over = {name: unit * w - high[name] for name, w in left.items() if unit * w > high[name]}
+        under = {name: low[name] - unit * w for name, w in left.items() if unit * w < low[name]}
+        bounds, bound = (high, over) if sum(over.values()) >= sum(under.values()) else (low, under)
+        for name in bound or left:
+            share = bounds[name] if bound else unit * left[name]
+            parts[name] = (share, low[name], high[name])
+        amount -= sum(parts[name][0] for name in bound)
+        left = {name: w for name, w in left.items() if bound and name not in bound}
+    return parts
+
+
+def _rounds(copies: int, sizes: Collection[int]) -> tuple[int, int]:
+    """Return how many full rounds, and how many begun, it takes to deal copies out one by one."""
+    full = 0
+    while full < copies and sum(min(size, full + 1) for size in sizes) <= copies:
+        full += 1
+    begun = full + (sum(min(size, full) for size in sizes) < copies)
+    return full, begun
