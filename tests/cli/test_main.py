@@ -1,5 +1,6 @@
 """The command line as a whole: found lazily, wrong in one line, known to the documentation."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ def test_version_and_help(command: Command) -> None:
     told = command.run("--help").stdout
     assert all(name in told for name in COMMANDS)
     assert command.run("-h").stdout == told
+    assert cli.list_commands(click.Context(cli)) == list(COMMANDS)
 
 
 def test_a_command_that_does_not_exist_is_a_usage_error(command: Command) -> None:
@@ -72,7 +74,18 @@ def test_what_the_system_refuses_is_one_line(
         raise PermissionError(13, "Permission denied", "/data")
 
     monkeypatch.setattr("treescale.cli.options.load", refuse)
-    assert command.refused("config", "show") == "error: /data: Permission denied"
+    assert command.refused("config", "show") == "error: [Errno 13] Permission denied: '/data'"
+
+
+def test_a_reader_who_has_seen_enough_is_told_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("treescale.cli.options.load", gone)
+    result = command.run("config", "show")
+    assert (result.exit_code, result.output) == (1, "")
 
 
 def test_config_show_says_where_each_value_came_from(
@@ -134,8 +147,9 @@ def test_sizes_are_rounded_for_people(count: int, text: str) -> None:
 def test_values_are_exact_for_pipes_and_rounded_for_people() -> None:
     moment = time(1_700_000_000.0)
     assert (plain(moment), time(None)) == ("2023-11-14T22:13:20Z", None)
-    assert rounded(moment, Column("x", Kind.TIME)) == "2023-11-14 22:13 UTC"
+    assert rounded(moment, Column("x", Kind.TIME)) == "2023-11-14 22:13"
     assert rounded(None, Column("x", empty="never")) == "never"
     assert rounded(12_345, Column("x", Kind.COUNT)) == "12,345"
+    assert rounded(["a", "b"], Column("x")) == "a, b"
     assert plain(None) == "-"
     assert plain([1, "a b\tc", True]) == "1,a b c,yes"

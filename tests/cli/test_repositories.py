@@ -70,8 +70,16 @@ def test_people_see_tables(filled: Command, monkeypatch: pytest.MonkeyPatch) -> 
     assert "5 MB" in shown
     assert "2 MB" in shown
     assert "media type" in shown
-    assert "┃" in shown
-    assert "┃" in filled.here("repo", "list")
+    assert "created (UTC)" in filled.here("repo", "list")
+
+
+def test_a_narrow_terminal_loses_nothing(filled: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treescale.cli.output.for_people", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = filled.here("repo", "show", "alice/app")
+    assert "…" not in shown
+    assert shown.count("d") >= len(MANIFEST.digest) - len("sha256:")
+    assert shown.count("c") >= len(CONFIG) - len("sha256:")
 
 
 def test_a_repository_is_opened_and_closed(filled: Command) -> None:

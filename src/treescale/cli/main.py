@@ -5,7 +5,7 @@ An error of ours is one line on standard error and exit status 1; a wrong comman
 
 import importlib
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -65,8 +65,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except TreeScaleError as error:
             raise OneLine(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read along has seen enough; click ends in silence
         except OSError as error:
-            raise OneLine(f"{error.filename or 'the system'}: {error.strerror}") from error
+            raise OneLine(str(error)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,10 +77,9 @@ def cli() -> None:
     """Run and look after a container registry whose storage is spread over servers."""
 
 
-def main() -> NoReturn:
-    """Run the command line of this process."""
+def main() -> None:
+    """Run the command line of this process, and exit."""
     cli(prog_name="treescale")
-    raise SystemExit(0)
 
 
 if __name__ == "__main__":

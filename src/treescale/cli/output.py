@@ -13,13 +13,16 @@ from typing import Final
 
 import click
 import msgspec
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, object]
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP: Final = 1000
+_WHOLE_MAX: Final = 24
+"""Names and ids up to this long are never broken, however narrow the terminal."""
 
 
 class Kind(Enum):
@@ -105,19 +108,20 @@ def rounded(value: object, column: Column) -> str:
         return size(value)
     if column.kind is Kind.COUNT and isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(one) for one in value)
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M UTC")
+        return value.strftime("%Y-%m-%d %H:%M")
     return plain(value)
 
 
 def size(count: int) -> str:
     """Return a number of bytes with three digits and a unit (powers of 1000)."""
-    amount = float(count)
-    for unit in _UNITS:
-        if amount < _STEP or unit == _UNITS[-1]:
-            break
+    amount, power = float(count), 0
+    while amount >= _STEP and power < len(_UNITS) - 1:
         amount /= _STEP
-    return f"{count} B" if count < _STEP else f"{amount:.3g} {unit}"
+        power += 1
+    return f"{count} B" if power == 0 else f"{amount:.3g} {_UNITS[power]}"
 
 
 def time(seconds: float | None) -> datetime | None:
@@ -126,18 +130,24 @@ def time(seconds: float | None) -> datetime | None:
 
 
 def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    table = Table()
-    for column in columns:
+    """Return a table that leaves out nothing: narrow terminals break lines, names stay whole."""
+    # Text, so that square brackets in a label are not taken for colours.
+    cells = [[Text(rounded(row.get(one.key), one)) for one in columns] for row in rows]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
         numeric = column.kind in (Kind.BYTES, Kind.COUNT)
-        table.add_column(_heading(column), justify="right" if numeric else "left")
-    for row in rows:
-        # Text, so that square brackets in a label are not taken for colours.
-        table.add_row(*(Text(rounded(row.get(column.key), column)) for column in columns))
+        longest = max((len(row[index]) for row in cells), default=0)
+        width = min(longest, _WHOLE_MAX) if index == 0 else None
+        justify: JustifyMethod = "right" if numeric else "left"
+        table.add_column(_heading(column), justify=justify, overflow="fold", min_width=width)
+    for row in cells:
+        table.add_row(*row)
     return table
 
 
 def _heading(column: Column) -> str:
-    return column.key.replace("_", " ")
+    words = column.key.replace("_", " ")
+    return f"{words} (UTC)" if column.kind is Kind.TIME else words
 
 
 def _exact(value: object) -> object:
