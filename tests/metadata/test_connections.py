@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.contracts.metadata_values import APP, NOW, digest, small
-from tests.postgres import Postgres
+from tests.postgres import CUT, EMPTIED, Postgres
 from treescale.errors import BlobUnknown, DatabaseAway, StoreFull
 from treescale.metadata.sql import SqlDatabase, connections, open_database
 from treescale.metadata.sql.address import parse_address
@@ -185,10 +185,7 @@ async def test_no_such_database(postgres: Postgres) -> None:
 
 async def cut(postgres: Postgres) -> None:
     """Close every connection of ours, as a restart of the server does."""
-    await postgres.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE application_name = 'treescale'"
-    )
+    await postgres.execute(EMPTIED, CUT)
 
 
 async def test_a_restart_between_requests_goes_unnoticed(

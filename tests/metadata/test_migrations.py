@@ -100,15 +100,25 @@ async def test_twice_keeps_what_is_there(empty_url: str) -> None:
     await database.close()
 
 
-async def test_several_at_once(empty_url: str) -> None:
+async def test_several_processes_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/treescale.db"
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", START + "asyncio.run(migrate(sys.argv[1]))", empty_url
+            sys.executable, "-c", START + "asyncio.run(migrate(sys.argv[1]))", url
         )
-        for _ in range(4)
+        for _ in range(3)
     ]
     async with asyncio.timeout(SECONDS_MAX):
-        assert [await process.wait() for process in processes] == [0] * 4
+        assert [await process.wait() for process in processes] == [0] * 3
+    database = open_database(url)
+    await database.settings.put("a", "b")
+    await database.close()
+
+
+async def test_several_at_once(empty_url: str) -> None:
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(migrate(empty_url))
     database = open_database(empty_url)
     await database.settings.put("a", "b")
     await database.close()

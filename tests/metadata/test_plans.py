@@ -134,7 +134,10 @@ def argument(kind: str) -> object:
     return values.get(kind, "x")
 
 
-KEYS = [key for table in metadata.sorted_tables for key in table.foreign_key_constraints]
+KEYS = sorted(
+    (key for table in metadata.sorted_tables for key in table.foreign_key_constraints),
+    key=lambda key: str(key.name),
+)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=lambda key: str(key.name))
