@@ -1,0 +1,58 @@
+"""The documents name everything there is: routes, error codes, make targets, links that lead on."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from treescale.api.app import ENDPOINTS
+from treescale.api.errors import TABLE
+from treescale.oci.paths import Route, RouteKind, match
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted(ROOT.glob("docs/*.md"))
+API = (ROOT / "docs/api.md").read_text()
+DIGEST = "sha256:" + "0" * 64
+EXAMPLES = {"<name>": "alice/app", "<reference>": "latest", "<digest>": DIGEST, "<id>": "some-id"}
+README_LINES_MAX = 120
+
+
+def documented_routes() -> set[tuple[RouteKind, str]]:
+    """Read the table of routes as the router would."""
+    found: set[tuple[RouteKind, str]] = set()
+    for methods, path in re.findall(r"^\| ([A-Z, ]+) \| `(/v2/[^`?]*)[^`]*` \|", API, re.MULTILINE):
+        for placeholder, example in EXAMPLES.items():
+            path = path.replace(placeholder, example)  # noqa: PLW2901
+        route = match(path)
+        assert isinstance(route, Route), path
+        found |= {(route.kind, method) for method in methods.split(", ")}
+    return found
+
+
+def test_every_route_is_documented_and_every_documented_route_is_there() -> None:
+    assert documented_routes() == set(ENDPOINTS)
+
+
+@pytest.mark.parametrize(("code", "status"), sorted(set(TABLE.values())))
+def test_every_error_code_is_documented_with_its_status(code: str, status: int) -> None:
+    row = re.search(rf"^\| `{code}` \| ([0-9, ]+) \|", API, re.MULTILINE)
+    assert row is not None, f"docs/api.md does not explain {code}"
+    assert str(status) in row[1].split(", ")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_make_target_is_on_the_hacking_page() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    hacking = (ROOT / "docs/hacking.md").read_text()
+    assert targets
+    assert [target for target in targets if f"make {target}" not in hacking] == []
