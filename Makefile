@@ -10,7 +10,7 @@ WORKERS ?= auto
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # `make test` runs against the built wheel: PYTHONPATH comes before the checkout's own entry
 WHEEL   := .make/wheel
-TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) TREESCALE_TESTED=$(CURDIR)/$(WHEEL)
+TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \

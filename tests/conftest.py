@@ -7,7 +7,7 @@ import pytest
 
 import treescale
 
-TESTED = os.environ.get("TREESCALE_TESTED")
+TESTED = os.environ.get("WHEEL_UNDER_TEST")
 """Where `make test` unpacked the built wheel; unset when the source tree is meant."""
 
 
