@@ -6,9 +6,9 @@ The file with its schema, key and users is made once; each test gets a copy of i
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import aiohttp
@@ -16,47 +16,9 @@ import pytest
 from aiohttp import web
 
 from tests.api.client import Client, MakePublic
+from tests.api.running import PASSWORD, Running, make_database, make_parts
 from treescale.api.guard import Guard
-from treescale.auth.passwords import Passwords
-from treescale.chunks.store import MemoryStore
-from treescale.clock import Clock, SystemClock
-from treescale.metadata.migrations import migrate
-from treescale.metadata.protocols import Database
-from treescale.metadata.sql.database import open_database
-from treescale.registry.accounts import Accounts
-from treescale.registry.bearer import TokenService
-from treescale.registry.login import Login
 from treescale.serve import compose, new_connections
-
-PASSWORD = "a password for tests"
-USERS = ("alice", "bob")
-
-
-@dataclass(frozen=True)
-class Running:
-    """A running registry and what it stands on."""
-
-    url: str
-    port: int
-    clock: Clock
-    database: Database
-    store: MemoryStore
-    tokens: TokenService
-    accounts: Accounts
-    connections: web.Server
-
-
-async def make_database(path: Path) -> None:
-    """Write a database as after a first start, with the users alice and bob."""
-    clock = SystemClock()
-    url = f"sqlite:///{path}"
-    await migrate(url)
-    database = open_database(url)
-    await TokenService(database, clock).start()
-    accounts = Accounts(database.users, database.access_tokens, Passwords(memory=64), clock)
-    for name in USERS:
-        await accounts.add_user(name, PASSWORD)
-    await database.close()
 
 
 @pytest.fixture(scope="session")
@@ -68,37 +30,28 @@ def database_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def registry(tmp_path: Path, database_file: Path) -> AsyncIterator[Running]:
+def trusted_proxies() -> Sequence[IPv4Network]:
+    """Trust nobody, unless a test's parameters say otherwise."""
+    return ()
+
+
+@pytest.fixture
+async def registry(
+    tmp_path: Path, database_file: Path, trusted_proxies: Sequence[IPv4Network]
+) -> AsyncIterator[Running]:
     """Run a registry with the users alice and bob."""
-    clock = SystemClock()
-    path = shutil.copy(database_file, tmp_path / "treescale.db")
-    database = open_database(f"sqlite:///{path}")
-    store = MemoryStore()
-    passwords = Passwords(memory=64)
-    tokens = TokenService(database, clock)
-    await tokens.start()
-    accounts = Accounts(database.users, database.access_tokens, passwords, clock)
-    login = Login(database.users, database.access_tokens, passwords, clock)
-    with ThreadPoolExecutor(4) as threads:
-        api = compose(database, store, threads, Guard(login, tokens), clock)
-        connections = new_connections(api, tls=False)
-        runner = web.ServerRunner(connections)
+    copy = tmp_path / "treescale.db"
+    shutil.copy(database_file, copy)
+    with ThreadPoolExecutor(4) as threads, socket.create_server(("127.0.0.1", 0)) as listener:
+        parts = await make_parts(copy, threads)
+        guard = Guard(parts.login, parts.tokens, trusted_proxies)
+        api = compose(parts.database, parts.store, threads, guard, parts.clock)
+        runner = web.ServerRunner(new_connections(api, tls=False))
         await runner.setup()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            await web.SockSite(runner, listener).start()
-            port = listener.getsockname()[1]
-            yield Running(
-                f"http://127.0.0.1:{port}",
-                port,
-                clock,
-                database,
-                store,
-                tokens,
-                accounts,
-                connections,
-            )
-            await runner.cleanup()
-    await database.close()
+        await web.SockSite(runner, listener).start()
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)
+        await runner.cleanup()
+        await parts.database.close()
 
 
 @pytest.fixture
@@ -131,6 +84,6 @@ def make_public(registry: Running) -> MakePublic:
     """Open repositories to everybody."""
 
     async def make_public(name: str) -> None:
-        await registry.database.repositories.set_public(name, public=True, now=0)
+        await registry.parts.database.repositories.set_public(name, public=True, now=0)
 
     return make_public
