@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given
@@ -24,9 +25,10 @@ from tests.contracts.metadata_values import (
     small,
     upload,
 )
+from treescale.errors import DatabaseAway, UploadUnknown
 from treescale.metadata.records import EMPTY_TAIL
 from treescale.metadata.schema import blob_chunks, metadata
-from treescale.metadata.sql import SqlDatabase, open_database
+from treescale.metadata.sql import SqlDatabase, open_database, uploads
 from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.blobs import lease_seconds
 from treescale.metadata.sql.connections import Connections, connect
@@ -114,6 +116,32 @@ async def test_an_ended_upload_leaves_nothing(rows: Connections, database: SqlDa
     await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
     await database.uploads.delete("upload")
     assert await counts(rows) == {}
+
+
+@pytest.mark.parametrize("name", ["statements._ensure_attempts_max", "blobs._attempts_max"])
+async def test_what_is_removed_under_our_feet_is_not_pursued_for_ever(
+    rows: Connections, database: SqlDatabase, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"treescale.metadata.sql.{name}", 0)
+    with pytest.raises(DatabaseAway, match="try again"):
+        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    assert await counts(rows) == {}
+
+
+async def test_an_upload_that_ends_while_it_is_read(
+    rows: Connections, database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end_first(*arguments: Any) -> Any:
+        await database.uploads.delete("upload")
+        return await read(*arguments)
+
+    await database.uploads.create(upload())
+    await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
+    row, read = await rows.row(uploads.GET, {"this": "upload"}), rows.rows
+    monkeypatch.setattr(rows, "row", AsyncMock(return_value=row))
+    monkeypatch.setattr(rows, "rows", end_first)
+    with pytest.raises(UploadUnknown):
+        await database.uploads.get("upload")
 
 
 @given(st.lists(PARTS, max_size=4))

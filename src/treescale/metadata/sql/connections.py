@@ -116,12 +116,7 @@ class Connections:
                 if undone(error) or disconnected(error):
                     raise _Undone(error) from error
                 raise
-            try:
-                await connection.commit()
-            except DBAPIError as error:
-                if undone(error):
-                    raise _Undone(error) from error
-                raise
+            await connection.commit()
             return result
 
     @asynccontextmanager
