@@ -263,4 +263,5 @@ async def test_of_two_in_each_others_way_both_end_well(post: Connections) -> Non
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
         group.create_task(post.write(lambda connection: work(connection, "a", "b")))
         group.create_task(post.write(lambda connection: work(connection, "b", "a")))
-    assert attempts == 3
+    # Most often 3: the one that was undone may meet the other once more before that gets its lock.
+    assert 3 <= attempts < 2 * attempts_max

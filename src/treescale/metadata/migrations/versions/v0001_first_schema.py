@@ -18,13 +18,16 @@ ROW_ID: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Create the tables of a fresh database."""
     _create_accounts()
+    _create_cluster()
     _create_blobs()
+    _create_chunks()
     _create_manifests()
+    _create_tags()
     _create_uploads()
 
 
 def _create_accounts() -> None:
-    """Who may do what, and what the cluster is told to be."""
+    """Users and their access tokens."""
     op.create_table(
         "users",
         sa.Column("name", BYTEWISE, nullable=False),
@@ -55,6 +58,10 @@ def _create_accounts() -> None:
         "access_tokens",
         ["user_name", "created", "token_id"],
     )
+
+
+def _create_cluster() -> None:
+    """Keys, revocations, settings and stores: shared by the servers."""
     op.create_table(
         "signing_keys",
         sa.Column("key_id", BYTEWISE, nullable=False),
@@ -89,7 +96,7 @@ def _create_accounts() -> None:
 
 
 def _create_blobs() -> None:
-    """Blobs, their chunks, and the repositories they are linked to."""
+    """Blobs and the repositories they are linked to."""
     op.create_table(
         "repositories",
         sa.Column("repository_id", ROW_ID, autoincrement=True, nullable=False),
@@ -130,6 +137,10 @@ def _create_blobs() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_repository_blobs_blob_id", "repository_blobs", ["blob_id"])
+
+
+def _create_chunks() -> None:
+    """Chunks, and which blob is made of which."""
     op.create_table(
         "chunks",
         sa.Column("chunk", sa.LargeBinary(), nullable=False),
@@ -152,7 +163,7 @@ def _create_blobs() -> None:
 
 
 def _create_manifests() -> None:
-    """Manifests, what they refer to, and tags."""
+    """Manifests, and the indexes their referrers are listed by."""
     op.create_table(
         "manifests",
         sa.Column("repository_id", ROW_ID, autoincrement=False, nullable=False),
@@ -187,6 +198,10 @@ def _create_manifests() -> None:
         sqlite_where=sa.text("subject IS NOT NULL"),
         postgresql_where=sa.text("subject IS NOT NULL"),
     )
+
+
+def _create_tags() -> None:
+    """Create manifest references, and the tags that point at manifests."""
     op.create_table(
         "manifest_references",
         sa.Column("repository_id", ROW_ID, autoincrement=False, nullable=False),

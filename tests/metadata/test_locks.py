@@ -1,0 +1,108 @@
+"""What a write relies on cannot be taken away before it ends; what it does not touch can be."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tests.contracts.metadata_values import APP, NOW, blob_reference, digest, manifest, small
+from treescale.errors import DatabaseAway
+from treescale.metadata.sql import SqlDatabase, open_database
+from treescale.metadata.sql.address import parse_address
+from treescale.metadata.sql.blobs import _find_source
+from treescale.metadata.sql.connections import connect
+from treescale.metadata.sql.manifests import _hold_references
+from treescale.metadata.sql.statements import hold_repository
+from treescale.oci.manifests import Reference, ReferenceKind
+
+SECONDS_MAX = 60
+Call = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def impatient(url: str) -> AsyncIterator[SqlDatabase]:
+    """Another process, which waits a tenth of a second."""
+    opened = open_database(url, wait_seconds=0.1)
+    await opened.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await opened.blobs.commit(APP, small(2), upload_id=None, now=NOW)
+    await opened.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
+    yield opened
+    await opened.close()
+
+
+async def while_held(
+    url: str, hold: Callable[[AsyncConnection], Awaitable[object]], call: Call
+) -> None:
+    """Run `call` in the middle of a write that holds something."""
+
+    async def work(connection: AsyncConnection) -> None:
+        await hold(connection)
+        await call()
+
+    holder = connect(parse_address(url))
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            await holder.write(work)
+    finally:
+        await holder.close()
+
+
+async def hold_needed(connection: AsyncConnection) -> None:
+    """Hold what a manifest put would, that refers to blob 1 and to a manifest."""
+    row_id = await hold_repository(connection, APP, now=NOW)
+    needed = Reference(manifest().digest, ReferenceKind.MANIFEST, required=True)
+    await _hold_references(connection, row_id, [blob_reference(1), needed])
+
+
+async def test_a_needed_blob_stays_linked(url: str, impatient: SqlDatabase) -> None:
+    with pytest.raises(DatabaseAway, match="busy"):
+        await while_held(url, hold_needed, lambda: impatient.blobs.unlink(APP, digest(1)))
+    await impatient.blobs.unlink(APP, digest(1))
+
+
+async def test_a_needed_manifest_stays(url: str, impatient: SqlDatabase) -> None:
+    with pytest.raises(DatabaseAway, match="busy"):
+        await while_held(
+            url, hold_needed, lambda: impatient.manifests.delete(APP, manifest().digest)
+        )
+    await impatient.manifests.delete(APP, manifest().digest)
+
+
+async def test_a_repository_stays_while_it_is_written_to(url: str, impatient: SqlDatabase) -> None:
+    with pytest.raises(DatabaseAway, match="busy"):
+        await while_held(
+            url,
+            lambda connection: hold_repository(connection, APP, now=NOW),
+            lambda: impatient.repositories.delete(APP),
+        )
+    await impatient.repositories.delete(APP)
+
+
+async def test_a_mounts_source_stays_linked(url: str, impatient: SqlDatabase) -> None:
+    with pytest.raises(DatabaseAway, match="busy"):
+        await while_held(
+            url,
+            lambda connection: _find_source(connection, digest(1), [APP]),
+            lambda: impatient.blobs.unlink(APP, digest(1)),
+        )
+
+
+async def test_pushes_to_one_repository_do_not_wait_for_each_other(postgres_url: str) -> None:
+    database = open_database(postgres_url, wait_seconds=0.1)
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
+
+    async def push() -> None:
+        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW + 1)
+        await database.blobs.commit(APP, small(3), upload_id=None, now=NOW)
+        await database.manifests.put(APP, manifest(b"[]"), [blob_reference(1)], ["v1"], now=NOW)
+        await database.blobs.unlink(APP, digest(3))
+
+    await while_held(postgres_url, hold_needed, push)
+    await database.close()
