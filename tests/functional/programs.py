@@ -65,12 +65,14 @@ def outcome(
     return done.returncode, done.stdout
 
 
-def wait_until(what: str, ready: Callable[[], bool], *, seconds: float = 20) -> None:
-    """Return once `ready()` is true; ask often, give up after `seconds`."""
+def wait_until(
+    what: str, ready: Callable[[], bool], *, seconds: float = 20, every: float = 0.02
+) -> None:
+    """Return once `ready()` is true; ask `every` so many seconds, give up after `seconds`."""
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def free_port() -> int:

@@ -1,8 +1,10 @@
 """The API by hand, against real worker processes: ranges, resumed uploads, mounts."""
 
 import email
+import hashlib
 import socket
 from email.message import Message
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +138,25 @@ def test_a_blob_is_mounted_from_a_readable_repository_only(
     stranger = Wire(server, bob)
     stranger.request("POST", f"/v2/{bob.name}/mine{mount}", also=source).expect(202)
     stranger.request("HEAD", f"/v2/{bob.name}/mine/blobs/{digest}").expect(404)
+
+
+def test_memory_does_not_grow_with_the_size_of_a_layer(serve: Serve) -> None:
+    server = serve(Options(workers=1))
+    wire = Wire(server, server.add_user("dave"))
+    block = images.noise(16 * MIB)
+    pieces = [number.to_bytes(8) + block for number in range(40)]  # 640 MB, none of them alike
+    digest = "sha256:" + hashlib.sha256(b"".join(pieces)).hexdigest()
+    wire.push_blob("dave/app", b"to warm up")
+    [worker] = children_of(server.program.pid)
+    before = peak_memory(worker)
+    place = wire.request("PATCH", wire.begin_upload("dave/app"), iter(pieces)).expect(202).location
+    wire.finish_upload(place, digest).expect(201)
+    assert hashlib.sha256(wire.pull_blob("dave/app", digest)).hexdigest() == digest[7:]
+    grown = peak_memory(worker) - before
+    assert grown < 160 * MIB, f"{grown / MIB:.0f} MiB more for a layer of {len(pieces) * 16} MiB"
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most memory a process ever had, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

@@ -6,14 +6,15 @@ import http.client
 import json
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tests.functional.server import Account, Server
 from tests.images import sha256_of
 
-Body = bytes | None
+Body = bytes | Iterator[bytes] | None
+"""An iterator is sent in pieces, without a length; it cannot be sent again after a challenge."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,14 @@ class Wire:
         finally:
             connection.close()
 
+    def with_basic(self, method: str, path: str) -> Answer:
+        """Send a request with name and password, when there are any."""
+        basic = {}
+        if self._account is not None:
+            pair = f"{self._account.name}:{self._account.password}".encode()
+            basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
+        return self._send(method, path, None, basic, "")
+
     def request_cut(
         self, method: str, path: str, body: bytes, *, sent: int, then: Callable[[], None]
     ) -> None:
@@ -100,14 +109,10 @@ class Wire:
     def _fetch_token(self, challenge: str, also: str) -> str:
         asked = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = urllib.parse.urlsplit(asked.pop("realm"))
-        basic = {}
-        if self._account is not None:
-            pair = f"{self._account.name}:{self._account.password}".encode()
-            basic = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
         asked.pop("error", None)
         asked["scope"] = f"{asked.get('scope', '')} {also}".strip()
         path = f"{realm.path}?{urllib.parse.urlencode(asked)}"
-        token: str = self._send("GET", path, None, basic, "").expect(200).json()["token"]
+        token: str = self.with_basic("GET", path).expect(200).json()["token"]
         return token
 
     def push_blob(self, repository: str, data: bytes) -> str:
