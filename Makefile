@@ -40,7 +40,7 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
 	$(TESTED) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(BIN)/pytest -m functional $(ARGS)
+	$(TESTED) $(BIN)/pytest -n 2 --dist worksteal -m functional $(ARGS)
 
 test-fast: $(VENV)/.dev  ## unit and contract tests against the source tree
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not functional" $(ARGS)
