@@ -25,8 +25,9 @@ PARTITIONS: Final = 4096
 _DRAWS: Final = struct.Struct(f">{PARTITIONS}Q")
 _tolerance: Final = 0.045
 """How far, relative to its fair share, a store may be off it."""
-_correction: Final = 0.7 * _tolerance
-"""How far off it a corrected store is meant to be: the less is corrected, the less moves."""
+_aim: Final = 0.7 * _tolerance
+"""How far off it a corrected store is meant to be in the first round: less corrected, less moved.
+Each round aims closer, until the last aims at the fair share itself."""
 _rounds_max: Final = 16
 
 
@@ -77,11 +78,12 @@ def build_table(layout: Layout) -> Table:
     fair = fair_shares(layout)
     pulls = {label.store_id: label.weight for label in layout.stores}
     table = _ranked(layout, draws, pulls)
-    for _ in range(_rounds_max):
+    for done in range(_rounds_max):
         errors = _errors(table, fair)
         if all(abs(error) <= _tolerance for error in errors.values()):
             break
-        pulls = {name: _corrected(pull, errors[name]) for name, pull in pulls.items()}
+        aim = _aim * (1 - done / _rounds_max)
+        pulls = {name: _corrected(pull, errors[name], aim) for name, pull in pulls.items()}
         table = _ranked(layout, draws, pulls)
     return table
 
@@ -95,11 +97,13 @@ def fair_shares(layout: Layout) -> dict[str, float]:
     copies = min(layout.copies, len(layout.stores))
     shares: dict[str, float] = {}
     zones = _grouped(layout.stores, lambda label: label.zone)
-    for zone, (amount, least, most) in _divided(copies, copies, copies, zones).items():
+    for zone, (amount, least, most) in _divided(copies, zones, _zone_limits(copies, zones)).items():
         servers = _grouped(zones[zone], lambda label: label.server)
-        for server, part in _divided(amount, least, most, servers).items():
+        limits = _limits(least, most, servers)
+        for server, (part, low, high) in _divided(amount, servers, limits).items():
             stores = _grouped(servers[server], lambda label: label.store_id)
-            shares |= {name: share for name, (share, _, _) in _divided(*part, stores).items()}
+            limits = _limits(low, high, stores)
+            shares |= {name: share for name, (share, *_) in _divided(part, stores, limits).items()}
     return shares
 
 
@@ -164,15 +168,18 @@ def _errors(table: Table, fair: Mapping[str, float]) -> dict[str, float]:
     return {name: held[name] / (PARTITIONS * share) - 1 for name, share in fair.items()}
 
 
-def _corrected(pull: float, error: float) -> float:
-    """Return the pull that brings a store from `error` to the edge of what is tolerated."""
-    if abs(error) <= _correction:
+def _corrected(pull: float, error: float, aim: float) -> float:
+    """Return the pull that brings a store which is off by more than `aim` to just that."""
+    if abs(error) <= aim:
         return pull
-    return pull * (1 + math.copysign(_correction, error)) / (1 + max(error, -0.5))
+    return pull * (1 + math.copysign(aim, error)) / (1 + max(error, -0.5))
 
 
 _Part = tuple[float, int, int]
 """Copies of an average partition, and the least and the most of any."""
+_Limits = dict[str, tuple[int, int]]
+"""The least and the most copies of a partition that each group may get."""
+_Groups = Mapping[str, Sequence[StoreLabel]]
 
 
 def _grouped(
@@ -184,26 +191,52 @@ def _grouped(
     return groups
 
 
-def _divided(
-    amount: float, least: int, most: int, groups: Mapping[str, list[StoreLabel]]
-) -> dict[str, _Part]:
-    """Divide `amount` copies between the groups by weight, within what `_homes` gives each."""
+def _zone_limits(copies: int, zones: _Groups) -> _Limits:
+    """Return the limits of the zones.
+
+    Of zones used equally, `_homes` takes from the one that still has a server used less.
+    """
+    limits = _limits(copies, copies, zones)
+    full = _rounds(copies, [len(group) for group in zones.values()])[0]
+    open_zones = [name for name, (low, high) in limits.items() if low < high]
+    uses = {
+        name: _rounds(full, Counter(label.server for label in zones[name]).values())[0]
+        for name in open_zones
+    }
+    first = [name for name in open_zones if uses[name] == min(uses.values())]
+    extra = copies - sum(low for low, _ in limits.values())
+    if len(first) >= extra:
+        return limits | {name: (full, full) for name in open_zones if name not in first}
+    return limits | dict.fromkeys(first, (full + 1, full + 1))
+
+
+def _limits(least: int, most: int, groups: _Groups) -> _Limits:
+    """Return the limits of the groups when `least` to `most` copies are dealt out evenly."""
     sizes = {name: len(group) for name, group in groups.items()}
-    low = {name: min(size, _rounds(least, sizes.values())[0]) for name, size in sizes.items()}
-    high = {name: min(size, _rounds(most, sizes.values())[1]) for name, size in sizes.items()}
+    low, high = _rounds(least, sizes.values())[0], _rounds(most, sizes.values())[1]
+    return {name: (min(size, low), min(size, high)) for name, size in sizes.items()}
+
+
+def _divided(amount: float, groups: _Groups, limits: _Limits) -> dict[str, _Part]:
+    """Divide `amount` copies between the groups by weight, within their limits."""
     left = {name: sum(label.weight for label in group) for name, group in groups.items()}
     parts: dict[str, _Part] = {}
     while left:
         unit = amount / sum(left.values())
-        over = {name: unit * w - high[name] for name, w in left.items() if unit * w > high[name]}
-        under = {name: low[name] - unit * w for name, w in left.items() if unit * w < low[name]}
-        bounds, bound = (high, over) if sum(over.values()) >= sum(under.values()) else (low, under)
+        over = {name: unit * w - limits[name][1] for name, w in left.items()}
+        under = {name: limits[name][0] - unit * w for name, w in left.items()}
+        side = 1 if _excess(over) >= _excess(under) else 0
+        bound = [name for name, excess in (over if side else under).items() if excess > 0]
         for name in bound or left:
-            share = bounds[name] if bound else unit * left[name]
-            parts[name] = (share, low[name], high[name])
+            share = limits[name][side] if bound else unit * left[name]
+            parts[name] = (share, *limits[name])
         amount -= sum(parts[name][0] for name in bound)
         left = {name: w for name, w in left.items() if bound and name not in bound}
     return parts
+
+
+def _excess(values: Mapping[str, float]) -> float:
+    return sum(value for value in values.values() if value > 0)
 
 
 def _rounds(copies: int, sizes: Collection[int]) -> tuple[int, int]:
