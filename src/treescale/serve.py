@@ -49,7 +49,9 @@ from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
 from treescale.supervisor import Supervisor, die_with_parent, drain_seconds
 
-threads_per_worker: Final = 16
+disk_threads: Final = 8
+hash_threads: Final = 4
+"""Threads per worker: waiting for disks must not keep bytes from being hashed."""
 keepalive_seconds: Final = 75.0
 refresh_seconds: Final = 5.0
 """How often a worker reads keys and revocations again."""
@@ -178,13 +180,16 @@ async def _work(settings: Settings, listener: socket.socket) -> None:
 async def _worker(settings: Settings, clock: Clock) -> AsyncIterator[_Worker]:
     """Put a worker together."""
     async with _database(settings) as database:
-        with ThreadPoolExecutor(threads_per_worker, thread_name_prefix="chunks") as threads:
-            store = _cluster_store(settings, _open_stores(settings, threads, clock))
+        with (
+            ThreadPoolExecutor(disk_threads, thread_name_prefix="disk") as disks,
+            ThreadPoolExecutor(hash_threads, thread_name_prefix="hash") as hashing,
+        ):
+            store = _cluster_store(settings, _open_stores(settings, disks, clock))
             tokens = TokenService(database, clock)
             await tokens.start()
             login = Login(database.users, database.access_tokens, Passwords(), clock)
             guard = Guard(login, tokens, settings.proxies)
-            yield _Worker(compose(database, store, threads, guard, clock), tokens, database)
+            yield _Worker(compose(database, store, hashing, guard, clock), tokens, database)
 
 
 def compose(
