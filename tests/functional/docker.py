@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.functional.programs import Program, outcome, refused, run, wait_until
+from tests.functional.programs import Program, outcome, refused, run
 from tests.functional.server import Account
 from tests.images import Image, Layout
 
@@ -62,12 +62,10 @@ class Daemon:
 
     def start(self) -> "Daemon":
         """Start it and return once it answers."""
-        self._program.start()
-        wait_until("dockerd answers", self._ready, seconds=40)
+        self._program.start_until("dockerd answers", self._ready, seconds=40)
         return self
 
     def _ready(self) -> bool:
-        self._program.check_alive()
         return outcome(DOCKER, f"--host={self.socket}", "version", seconds=10)[0] == 0
 
     def stop(self) -> None:

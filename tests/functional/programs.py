@@ -123,6 +123,20 @@ class Program:
             )
         self.running.append(self)
 
+    def start_until(self, what: str, ready: Callable[[], bool], *, seconds: float) -> None:
+        """Start it and return once `ready()`; when it never is, end it and show its log."""
+        self.start()
+
+        def ready_and_alive() -> bool:
+            self.check_alive()
+            return ready()
+
+        try:
+            wait_until(what, ready_and_alive, seconds=seconds)
+        except AssertionError as failed:
+            self.kill()
+            raise AssertionError(f"{failed}\n{self.log_end()}") from None
+
     @property
     def pid(self) -> int:
         """Return its process id."""
@@ -132,7 +146,7 @@ class Program:
     def check_alive(self) -> None:
         """Fail with the end of its log when it has ended."""
         if self._process is None or self._process.poll() is not None:
-            raise AssertionError(f"{_line(self.argv)} has ended:\n{self.log_end()}")
+            raise AssertionError(f"{_line(self.argv)} has ended")
 
     def stop(self, *, seconds: float = 20) -> int:
         """Ask it to end and return its exit code; kill what is left after `seconds`, and fail."""

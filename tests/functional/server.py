@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.functional.programs import Program, children_of, free_port, run, wait_until
+from tests.functional.programs import Program, children_of, free_port, run
 
 TREESCALE = Path(sys.executable).with_name("treescale")
 ADMIN_PASSWORD = "correct horse battery staple"
@@ -87,12 +87,10 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and return once it says that it is fit to serve."""
-        self.program.start()
-        wait_until("treescale serve is ready", self._ready, seconds=30)
+        self.program.start_until("treescale serve is ready", self._ready, seconds=40)
         return self
 
     def _ready(self) -> bool:
-        self.program.check_alive()
         connection = self.connect(seconds=5)
         try:
             connection.request("GET", "/readyz")
