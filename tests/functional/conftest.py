@@ -11,7 +11,7 @@ import pytest
 from tests import images
 from tests.functional.docker import Daemon, Docker
 from tests.functional.podman import Podman
-from tests.functional.programs import Program
+from tests.functional.programs import Program, unmount_below
 from tests.functional.server import Account, Options, Server
 from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
@@ -88,6 +88,7 @@ def short_directory() -> Iterator[Path]:
     """Return a directory whose name is short, as containerd's and podman's sockets need it."""
     with tempfile.TemporaryDirectory(prefix="treescale-") as place:
         yield Path(place)
+        unmount_below(Path(place))
 
 
 @pytest.fixture(scope="session")
