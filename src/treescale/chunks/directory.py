@@ -268,7 +268,7 @@ class ChunkDirectory:
             write_all(self._disk, fd, data)
             self._disk.fsync(fd)
             self._disk.rename(temporary, path)
-            self._disk.fsync_directory(path.parent)
+            self._sync_directories(path)
             self._remember(chunk, self._disk.fstat(fd), durable=True)
         except BaseException:
             # Best effort: clean_tmp removes what stays, and the first error is the one to tell.
@@ -279,14 +279,22 @@ class ChunkDirectory:
             self._disk.close(fd)
 
     def _make_directories(self, path: Path) -> None:
-        """Make the chunk's directories, and make sure, once in this process, that they are durable.
-
-        Also those that exist: another process may have made them a moment ago.
-        """
+        """Make the chunk's directories; `_sync_directories` makes them durable afterwards."""
         for directory in (path.parent.parent, path.parent):
             if directory not in self._synced_directories:
                 with suppress(FileExistsError):
                     self._disk.mkdir(directory)
+
+    def _sync_directories(self, path: Path) -> None:
+        """Make the chunk's name durable and, once in this process, its directories' names.
+
+        All after the rename: the first sync commits the file system's journal with everything in
+        it, and the others find nothing left to do. Also for directories that were there: another
+        process may have made them a moment ago.
+        """
+        self._disk.fsync_directory(path.parent)
+        for directory in (path.parent, path.parent.parent):
+            if directory not in self._synced_directories:
                 self._disk.fsync_directory(directory.parent)
                 self._synced_directories.add(directory)
 
@@ -319,8 +327,7 @@ class ChunkDirectory:
         finally:
             self._disk.close(fd)
         if keep:
-            self._make_directories(path)
-            self._disk.fsync_directory(path.parent)
+            self._sync_directories(path)
             self._remember(chunk, found, durable=True)
         return data
 
@@ -353,7 +360,7 @@ class ChunkDirectory:
             with suppress(FileNotFoundError):  # another reader was faster
                 self._disk.rename(self._trash(chunk), path)
                 self._restored += 1
-            self._disk.fsync_directory(path.parent)
+            self._sync_directories(path)
 
     def _quarantine(self, path: Path, found: os.stat_result) -> str:
         """Move a corrupt file away and return what to add to the report about it."""
