@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 import uvloop
-from aiohttp import http_parser, web
+from aiohttp import http_parser
 
 from treescale import __version__
 from treescale.api.app import Api
@@ -221,14 +221,13 @@ def compose(
 class _Listening:
     """A listening server and the connections it has."""
 
-    connections: web.Server
+    connections: ConnectionServer
     sockets: asyncio.Server
 
     async def stop(self) -> None:
         """Accept nothing new, finish what is in flight, for a bounded time."""
         self.sockets.close()
-        self.connections.pre_shutdown()
-        await self.connections.shutdown(drain_seconds)
+        await self.connections.drain(drain_seconds)
 
 
 async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | None) -> _Listening:
@@ -238,7 +237,7 @@ async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | No
     return _Listening(connections, sockets)
 
 
-def new_connections(api: Api, *, tls: bool) -> web.Server:
+def new_connections(api: Api, *, tls: bool) -> ConnectionServer:
     """Return what makes a protocol of each accepted connection."""
     return ConnectionServer(
         api.handle,

@@ -19,6 +19,8 @@ from treescale.log import get_logger
 
 drain_seconds: Final = 60.0
 """How long requests in flight may take after SIGTERM."""
+end_seconds: Final = 5.0
+"""How long a worker may take to end once nothing is in flight any more."""
 respawn_seconds: Final = 1.0
 """A worker that lived shorter than this is restarted only after this long."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -73,7 +75,9 @@ class Supervisor:
             received = signal.sigwait(_WATCHED)
             if received is not signal.SIGCHLD:
                 self._log.info("server.stopping", signal=signal.Signals(received).name)
-                self._end(signal.SIGTERM, drain_seconds)
+                # The last one to hold it: a new connection is refused then, not left waiting.
+                self._listener.close()
+                self._end(signal.SIGTERM, drain_seconds + end_seconds)
                 return
             self._replace_dead()
 
