@@ -37,7 +37,7 @@ REPOSITORY: Final = "admin/demo"
 @click.command("demo")
 def demo() -> None:
     """Run a server, push an image in two versions, pull it back, show its chunks."""
-    console = Console()
+    console = Console(soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="treescale-demo-") as place:
         stores = [Path(place) / f"disk{number}" for number in range(1, disks + 1)]
         address = f"127.0.0.1:{_free_port()}"
