@@ -48,6 +48,18 @@ async def test_everything_challenges_the_anonymous(anybody: Client, method: str,
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["single/tags/list", "alice/app/manifests/b!d", "alice/app/blobs/x", "a/b/blobs/uploads/!"],
+)
+async def test_what_cannot_be_a_name_challenges_the_anonymous_too(
+    anybody: Client, alice: Client, path: str
+) -> None:
+    answer = (await anybody.raw("GET", f"/v2/{path}")).expect(401, "UNAUTHORIZED")
+    assert CHALLENGE.fullmatch(answer.headers["WWW-Authenticate"]) is not None
+    assert (await alice.request("GET", f"/v2/{path}", scopes=())).status in (400, 404)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "actions"),
     [
         ("GET", "manifests/latest", "pull"),

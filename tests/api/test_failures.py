@@ -7,10 +7,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from tests.api.client import Client
 from tests.api.running import Running
 from tests.oci.documents import digest
+from treescale.api.guard import Guard
 from treescale.errors import DatabaseAway, StoreFull
 
 LARGE = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(200_000))
@@ -183,3 +185,15 @@ class TestBehindAProxy:
         challenge = (await anybody.raw("GET", "/v2/", headers)).headers["WWW-Authenticate"]
         assert f'realm="{anybody.url}/token"' in challenge
         assert realm is None or "evil" not in challenge
+
+
+@pytest.mark.parametrize(
+    ("remote", "believed"), [("::ffff:10.0.0.9", True), ("10.0.0.9", True), ("::1", False)]
+)
+def test_a_proxy_is_known_by_its_ipv4_address_on_an_ipv6_socket_too(
+    registry: Running, remote: str, *, believed: bool
+) -> None:
+    guard = Guard(registry.parts.login, registry.parts.tokens, (IPv4Network("10.0.0.0/8"),))
+    headers = {"X-Forwarded-For": "192.0.2.7"}
+    request = make_mocked_request("GET", "/v2/", headers).clone(remote=remote)
+    assert guard.client_address(request) == ("192.0.2.7" if believed else remote)

@@ -291,6 +291,21 @@ async def test_a_refresh_token_of_an_account_that_went_is_not_made(
         await tokens.refresh_token(Principal("alice", "gone", proven=clock.now()))
 
 
+async def test_an_old_password_buys_no_refresh_token_for_the_new_one(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    """Not even in the seconds before revocations are read again."""
+    before = await login.authenticate("alice", PASSWORD)
+    clock.seconds += 1
+    await accounts.set_password("alice", "another password")
+    assert await login.authenticate("alice", PASSWORD) == before, "it is still remembered"
+    with pytest.raises(CredentialsInvalid):
+        await tokens.refresh_token(before)
+    clock.seconds += 1
+    after = await login.authenticate("alice", "another password")
+    assert (await tokens.redeem(await tokens.refresh_token(after))).user == "alice"
+
+
 async def test_servers_that_start_at_once_agree(
     database: SqlDatabase, elsewhere: TokenService, clock: JumpingClock
 ) -> None:

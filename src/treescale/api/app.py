@@ -24,6 +24,7 @@ from treescale.errors import (
     Failed,
     MediaTypeUnsupported,
     NameUnknown,
+    Refused,
     Unauthorized,
     Unsupported,
     UploadOutOfOrder,
@@ -123,7 +124,11 @@ class Api:
         return response
 
     async def _registry(self, call: Call, path: str) -> web.StreamResponse:
-        route = match(path)
+        try:
+            route = match(path)
+        except Refused:
+            await self._require_caller(call, "")
+            raise
         method = call.request.method
         if route is None:
             await self._require_caller(call, "")

@@ -133,6 +133,9 @@ class Guard:
         if not self.trusted_proxies or request.remote is None:
             return False
         address = ipaddress.ip_address(request.remote)
+        if isinstance(address, ipaddress.IPv6Address):
+            # A socket that listens on [::] shows IPv4 peers so.
+            address = address.ipv4_mapped or address
         return any(address in network for network in self.trusted_proxies)
 
 

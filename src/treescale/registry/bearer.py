@@ -206,9 +206,6 @@ class TokenService:
         """
         assert not principal.anonymous
         now = self._clock.now()
-        principal = _proven(principal, now)
-        if self._void(principal):
-            raise CredentialsInvalid("these credentials have been revoked")
         expires = now + refresh_seconds
         if principal.token_id:
             token = await self._access_token(principal, now)
@@ -216,6 +213,10 @@ class TokenService:
             proof = ""
         else:
             proof = await self._password_proof(principal.user)
+        # After the proof: if that is of a newer password than the principal's, this says so.
+        await self._read()
+        if self._void(principal):
+            raise CredentialsInvalid("these credentials have been revoked")
         claims = BearerClaims(Kind.REFRESH, principal, (), now, expires, proof)
         return sign(self._signing_key(now), self._identity, claims)
 
