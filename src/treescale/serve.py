@@ -94,6 +94,7 @@ async def _prepare(settings: Settings, admin_password: str | None, clock: Clock)
     """Do what must be done once, before the first worker; return what to tell people."""
     with ThreadPoolExecutor(1) as threads:
         stores = _open_stores(settings, threads, clock)
+        _check_copies(settings, stores)
         for store in stores.values():
             store.clean_tmp()
     await migrate(settings.database)
@@ -290,6 +291,15 @@ def _open_stores(
             raise SettingInvalid(f"--data {path} is the same store as another --data")
         stores[store.store_id] = store
     return stores
+
+
+def _check_copies(settings: Settings, stores: Mapping[str, DiskStore]) -> None:
+    """Raise SettingInvalid when there are not as many stores as each chunk is to have copies."""
+    if len(stores) < settings.copies:
+        raise SettingInvalid(
+            f"copies = {settings.copies} needs as many stores, and this server has {len(stores)}: "
+            "name more directories with --data, each on a disk of its own"
+        )
 
 
 def _cluster_store(settings: Settings, stores: Mapping[str, DiskStore]) -> ClusterStore:

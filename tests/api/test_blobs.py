@@ -8,6 +8,7 @@ import pytest
 
 from tests.api.client import Answer, Client, Repository
 from tests.oci.documents import digest
+from treescale.chunks.recipe import Recipe, decode
 
 SMALL = bytes(range(256)) * 8
 """2048 bytes, as the conformance suite uses; lives in the database."""
@@ -202,3 +203,20 @@ async def test_a_blob_belongs_to_the_repositories_it_was_pushed_to(alice: Client
     other = alice.repository("alice/two")
     (await other.head(f"blobs/{digest(SMALL)}")).expect(404)
     (await other.get(f"blobs/{digest(SMALL)}")).expect(404, "BLOB_UNKNOWN")
+
+
+async def test_many_parts_decode_the_recipe_once(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 1,024 parts are asked for at once (podman); a large blob's recipe takes milliseconds each time."""
+    decoded: list[bytes] = []
+
+    def counted(data: bytes) -> Recipe:
+        decoded.append(data)
+        return decode(data)
+
+    monkeypatch.setattr("treescale.registry.pull.decode", counted)
+    name = await repository.push_blob(LARGE)
+    answer = await repository.get(f"blobs/{name}", Range="bytes=0-1,5-6,2000000-2000001")
+    assert answer.expect(206).headers["Content-Type"].startswith("multipart/byteranges")
+    assert len(decoded) == 1

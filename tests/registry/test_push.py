@@ -11,7 +11,7 @@ import pytest
 
 from treescale.chunks.recipe import decode
 from treescale.chunks.split import DEFAULT, Splitter
-from treescale.chunks.store import ChunkStore, MemoryStore, chunk_id_of
+from treescale.chunks.store import CHUNK_BYTES_MAX, ChunkStore, MemoryStore, chunk_id_of
 from treescale.clock import SystemClock
 from treescale.errors import (
     BlobUnknown,
@@ -202,6 +202,21 @@ async def test_what_arrived_before_the_client_left_can_be_continued(
     digest = digest_of(DATA)
     await second.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
     assert await stored(database, store, digest) == DATA
+
+
+async def test_the_worker_that_was_cut_off_goes_on_where_it_was(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    with pytest.raises(BodyIncomplete):
+        await pushes.append(
+            REPOSITORY, "alice", upload_id, Body(DATA, breaks_after=8_000_000), at=0
+        )
+    rest = Body(DATA[8_000_000:])
+    await pushes.finish(REPOSITORY, "alice", upload_id, rest, digest_of(DATA), at=8_000_000)
+    assert store.bytes_read <= CHUNK_BYTES_MAX, "only the tail is read, to cut it again"
+    assert await stored(database, store, digest_of(DATA)) == DATA
 
 
 async def test_a_long_request_is_recorded_on_the_way(

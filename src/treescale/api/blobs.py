@@ -96,8 +96,9 @@ async def _send(
     So a blob without any good copy is a 503, never a 200 that breaks off at once.
     """
     response.content_length = len(end) + sum(len(frame) + part.length for frame, part in framed)
+    content = call.rooms.pulls.open(blob)
     for frame, part in framed:
-        async with call.rooms.pulls.read(blob, part) as reader:
+        async with content.read(part) as reader:
             pending = frame
             async for piece in reader:
                 if call.started is None:

@@ -27,7 +27,7 @@ class BlobReader:
         self, store: ChunkStore, recipe: Recipe, first: int, last: int, *, window_chunks: int = 4
     ) -> None:
         self._store = store
-        self._lengths = dict(recipe.parts)
+        self._lengths = recipe.lengths
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
         self._window: deque[_Fetch] = deque()

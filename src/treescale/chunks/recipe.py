@@ -49,6 +49,11 @@ class Recipe:
         """The offset at which each part starts, then the blob's size."""
         return list(accumulate((length for _, length in self.parts), initial=0))
 
+    @cached_property
+    def lengths(self) -> dict[bytes, int]:
+        """The length of each distinct chunk."""
+        return dict(self.parts)
+
     @property
     def size(self) -> int:
         """Return the blob's length in bytes."""

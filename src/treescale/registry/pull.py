@@ -40,6 +40,30 @@ class InlineReader:
         return data
 
 
+class Content:
+    """The bytes of one blob. Its recipe is decoded once, however many parts are read."""
+
+    def __init__(self, store: ChunkStore, blob: Blob) -> None:
+        self._store = store
+        self._inline = blob.inline or b""
+        self._recipe = None if blob.recipe is None else decode(blob.recipe)
+
+    def read(self, part: ByteRange) -> BlobReader | InlineReader:
+        """Return a context manager that yields the part's bytes in order, each verified.
+
+        Raises Corrupt, ChunkUnknown or NotEnoughStores while iterating, when no good copy exists.
+        """
+        if self._recipe is None:
+            return InlineReader(self._inline, part)
+        return BlobReader(
+            self._store,
+            self._recipe,
+            part.first,
+            part.last,
+            window_chunks=read_ahead_chunks,
+        )
+
+
 class Pulls:
     """Everything that hands out blobs."""
 
@@ -51,20 +75,9 @@ class Pulls:
         """Return the blob if this repository has it; raises BlobUnknown."""
         return await self._blobs.find(repository, str(digest))
 
-    def read(self, blob: Blob, part: ByteRange) -> BlobReader | InlineReader:
-        """Return a context manager that yields the part's bytes in order, each verified.
-
-        Raises Corrupt, ChunkUnknown or NotEnoughStores while iterating, when no good copy exists.
-        """
-        if blob.recipe is None:
-            return InlineReader(blob.inline or b"", part)
-        return BlobReader(
-            self._store,
-            decode(blob.recipe),
-            part.first,
-            part.last,
-            window_chunks=read_ahead_chunks,
-        )
+    def open(self, blob: Blob) -> Content:
+        """Return the blob's content, ready to be read in parts; raises Corrupt."""
+        return Content(self._store, blob)
 
     async def unlink(self, repository: str, digest: Digest) -> None:
         """Take the blob out of the repository, visible at once; raises BlobUnknown."""

@@ -196,6 +196,7 @@ class Pushes:
             except BodyIncomplete:
                 if resumable:
                     await self._record(upload, intake)
+                    self._keep_hash(upload.upload_id, running)
                 raise
             if resumable:
                 upload = await self._record(upload, intake)
