@@ -208,7 +208,7 @@ async def test_a_blob_belongs_to_the_repositories_it_was_pushed_to(alice: Client
 async def test_many_parts_decode_the_recipe_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to 1,024 parts are asked for at once (podman); a large blob's recipe takes milliseconds each time."""
+    """Up to 1,024 parts are asked for at once; decoding a large recipe takes milliseconds."""
     decoded: list[bytes] = []
 
     def counted(data: bytes) -> Recipe:
