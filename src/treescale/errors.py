@@ -3,6 +3,7 @@
 TreeScaleError
 ├── Refused                  the caller is wrong; the message says what to do
 │   ├── NameInvalid          not a repository name
+│   │   └── NamespaceMissing a good name elsewhere, but here it lacks its user
 │   ├── TagInvalid           not a tag
 │   ├── DigestInvalid        not a digest, or the bytes do not have it
 │   ├── SizeInvalid          a length that contradicts the body
@@ -44,6 +45,10 @@ class Refused(TreeScaleError):
 
 class NameInvalid(Refused):
     """A repository or user name that breaks the rules (OCI Distribution, Pulling manifests)."""
+
+
+class NamespaceMissing(NameInvalid):
+    """A repository name without a user's name before it: nobody may have one here."""
 
 
 class TagInvalid(Refused):

@@ -49,7 +49,7 @@ async def test_everything_challenges_the_anonymous(anybody: Client, method: str,
 
 @pytest.mark.parametrize(
     "path",
-    ["single/tags/list", "alice/app/manifests/b!d", "alice/app/blobs/x", "a/b/blobs/uploads/!"],
+    ["alice/app/manifests/b!d", "alice/app/blobs/x", "a/b/blobs/uploads/!"],
 )
 async def test_what_cannot_be_a_name_challenges_the_anonymous_too(
     anybody: Client, alice: Client, path: str
@@ -171,7 +171,6 @@ async def test_what_is_not_in_the_registry_api(alice: Client, path: str) -> None
 @pytest.mark.parametrize(
     "name",
     [
-        "single",
         "A/b",
         "a/b..c",
         "a//b",
@@ -186,6 +185,12 @@ async def test_names_that_are_none(alice: Client, name: str) -> None:
     for path in ("tags/list", "manifests/latest", f"blobs/{SHA}"):
         answer = await alice.request("GET", f"/v2/{name}/{path}", scopes=())
         answer.expect(400, "NAME_INVALID")
+
+
+async def test_a_name_without_a_user_is_denied_with_advice(alice: Client) -> None:
+    (await alice.raw("GET", "/v2/single/tags/list")).expect(401, "UNAUTHORIZED")
+    answer = await alice.request("POST", "/v2/single/blobs/uploads/", scopes=())
+    assert "USERNAME/single" in answer.expect(403, "DENIED").json["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS"])

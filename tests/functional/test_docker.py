@@ -80,6 +80,17 @@ def test_another_users_namespace_is_refused_with_a_message_that_says_so(
     assert "denied" in docker.refused("pull", name).lower()
 
 
+def test_a_name_without_a_user_is_refused_at_once_with_advice(
+    docker: Docker, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    name = f"{server.address}/busybox:1"
+    docker.load(busybox, name, tmp_path / "layout")
+    docker.login(server.address, alice)
+    said = docker.refused("push", name)
+    assert "USERNAME/busybox" in said
+    assert "Retrying" not in said
+
+
 def test_a_public_image_is_pulled_by_anyone_and_pushed_by_its_owner_alone(
     docker: Docker, server: Server, alice: Account, bob: Account, busybox: Image, tmp_path: Path
 ) -> None:

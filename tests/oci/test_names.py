@@ -2,7 +2,7 @@
 
 import pytest
 
-from treescale.errors import NameInvalid, TagInvalid
+from treescale.errors import NameInvalid, NamespaceMissing, TagInvalid
 from treescale.oci.names import check_namespace, check_repository, check_tag, namespace_of
 
 
@@ -55,3 +55,9 @@ def test_tags() -> None:
     for tag in ("", ".a", "-a", "a" * 129, "a\n", "a:b", "a/b", "\u0663", "a b", "a\0"):
         with pytest.raises(TagInvalid):
             check_tag(tag)
+
+
+@pytest.mark.parametrize("name", ["busybox", "a", "my-app.v2"])
+def test_a_name_without_a_user_says_what_to_write(name: str) -> None:
+    with pytest.raises(NamespaceMissing, match=f"USERNAME/{name}"):
+        check_repository(name)

@@ -18,6 +18,7 @@ Row = tuple[str, int]
 
 TABLE: Final[Mapping[type[Exception], Row]] = {
     errors.NameInvalid: ("NAME_INVALID", 400),
+    errors.NamespaceMissing: ("DENIED", 403),
     errors.TagInvalid: ("TAG_INVALID", 400),
     errors.DigestInvalid: ("DIGEST_INVALID", 400),
     errors.SizeInvalid: ("SIZE_INVALID", 400),

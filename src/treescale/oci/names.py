@@ -7,7 +7,7 @@ Every check is a `fullmatch` over ASCII, so no newline, NUL, dot-dot or Unicode 
 import re
 from typing import Final
 
-from treescale.errors import NameInvalid, TagInvalid
+from treescale.errors import NameInvalid, NamespaceMissing, TagInvalid
 
 name_characters_max: Final = 255
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -18,7 +18,14 @@ namespace_characters_max: Final = 64
 
 
 def check_repository(name: str) -> str:
-    """Return `name` when it is a repository name of at least two parts; else raise NameInvalid."""
+    """Return `name` when it is a repository name of at least two parts; else raise NameInvalid.
+
+    For a name of one part NamespaceMissing: the specification allows it, so it is refused like a
+    name that is somebody else's, which ends a `docker push` at once; NAME_INVALID is tried again
+    for a minute.
+    """
+    if len(name) <= name_characters_max and _NAMESPACE.fullmatch(name) is not None:
+        raise NamespaceMissing(f"a repository here is USERNAME/IMAGE: use USERNAME/{name}")
     if len(name) > name_characters_max or _REPOSITORY.fullmatch(name) is None:
         raise NameInvalid(
             "a repository is USERNAME/IMAGE: lower-case letters and digits, parts joined by '/', "
