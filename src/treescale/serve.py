@@ -35,7 +35,7 @@ from treescale.chunks.placement import Layout, StoreLabel, build_table
 from treescale.chunks.store import ChunkStore
 from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
-from treescale.errors import SettingInvalid
+from treescale.errors import SettingInvalid, StoreUnusable
 from treescale.log import configure_logging, get_logger
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
@@ -99,6 +99,7 @@ async def _prepare(settings: Settings, admin_password: str | None, clock: Clock)
             store.clean_tmp()
     await migrate(settings.database)
     async with _database(settings) as database:
+        _check_disks(settings, stores, await database.stores.list())
         for record in _store_records(settings, stores, clock):
             await database.stores.register(record)
         await TokenService(database, clock).start()
@@ -300,6 +301,23 @@ def _check_copies(settings: Settings, stores: Mapping[str, DiskStore]) -> None:
             f"copies = {settings.copies} needs as many stores, and this server has {len(stores)}: "
             "name more directories with --data, each on a disk of its own"
         )
+
+
+def _check_disks(
+    settings: Settings, stores: Mapping[str, DiskStore], known: Sequence[StoreRecord]
+) -> None:
+    """Raise StoreUnusable when a directory held another store last time, which is nowhere now.
+
+    The mount point of a disk that is not mounted is an empty directory, as new as any.
+    """
+    here = {str(Path(path).absolute()) for path in settings.data}
+    for record in known:
+        mine = record.server == socket.gethostname() and record.path in here
+        if mine and record.store_id not in stores:
+            raise StoreUnusable(
+                f"{record.path} held the store {record.store_id}, and that is gone: is its disk "
+                "mounted? If the disk is lost, give --data another directory in its place"
+            )
 
 
 def _cluster_store(settings: Settings, stores: Mapping[str, DiskStore]) -> ClusterStore:
