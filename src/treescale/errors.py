@@ -161,7 +161,11 @@ class TooMany(Refused):
 
 
 class Unsupported(Refused):
-    """An operation this registry does not offer."""
+    """An operation this registry does not offer; `allowed` are the methods there are instead."""
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class SettingInvalid(Refused):

@@ -311,8 +311,9 @@ def _check_disks(
     The mount point of a disk that is not mounted is an empty directory, as new as any.
     """
     here = {str(Path(path).absolute()) for path in settings.data}
+    alone = settings.database.startswith("sqlite:")  # and a container's name may be new each time
     for record in known:
-        mine = record.server == socket.gethostname() and record.path in here
+        mine = record.path in here and (alone or record.server == socket.gethostname())
         if mine and record.store_id not in stores:
             raise StoreUnusable(
                 f"{record.path} held the store {record.store_id}, and that is gone: is its disk "

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import IO, Final
 
 from treescale.clock import Clock
@@ -90,8 +91,9 @@ class Supervisor:
             pass_fds=[descriptor],
         )
         assert worker.stdin is not None, "asked for above"
-        worker.stdin.write(self._settings)
-        worker.stdin.close()
+        # One that died before it read this is found dead like any other.
+        with suppress(BrokenPipeError), worker.stdin:
+            worker.stdin.write(self._settings)
         self._workers[worker.pid] = (worker, self._clock.monotonic())
         return worker
 
@@ -100,6 +102,7 @@ class Supervisor:
             if worker.poll() is None:
                 continue
             del self._workers[pid]
+            _forget(worker)
             self._log.error("worker.died", pid=pid, status=worker.returncode)
             if self._clock.monotonic() - began < respawn_seconds:
                 stop = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -119,6 +122,13 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+            _forget(worker)
+
+
+def _forget(worker: subprocess.Popen[bytes]) -> None:
+    """Let go of what is left of a worker that ended."""
+    assert worker.stdout is not None, "asked for when it was started"
+    worker.stdout.close()
 
 
 def _says_ready(output: IO[bytes]) -> bool:

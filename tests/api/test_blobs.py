@@ -220,3 +220,18 @@ async def test_many_parts_decode_the_recipe_once(
     answer = await repository.get(f"blobs/{name}", Range="bytes=0-1,5-6,2000000-2000001")
     assert answer.expect(206).headers["Content-Type"].startswith("multipart/byteranges")
     assert len(decoded) == 1
+
+
+@pytest.mark.parametrize("form", ['"{}"', 'W/"{}"', '"other", "{}"', "*"])
+async def test_what_the_client_has_is_not_sent_again(alice: Client, form: str) -> None:
+    repository = alice.repository("alice/app")
+    digest = await repository.push_blob(b"known")
+    tag = form.format(digest)
+    answer = await repository.get(f"blobs/{digest}", **{"If-None-Match": tag})
+    assert (answer.expect(304).body, answer.headers["ETag"]) == (b"", f'"{digest}"')
+    (await repository.get(f"blobs/{digest}", **{"If-None-Match": '"other"'})).expect(200)
+
+
+async def test_a_method_that_is_not_offered_names_those_that_are(alice: Client) -> None:
+    answer = await alice.repository("alice/app").request("PUT", "tags/list")
+    assert answer.expect(405, "UNSUPPORTED").headers["Allow"] == "GET"

@@ -145,7 +145,8 @@ class Api:
                 error="insufficient_scope",
             )
         if endpoint is None:
-            raise Unsupported(f"{method} is not offered here")
+            allowed = tuple(method for kind, method in ENDPOINTS if kind is route.kind)
+            raise Unsupported(f"use {' or '.join(allowed)} here, not {method}", allowed=allowed)
         return await endpoint.handler(call)
 
     async def _require_caller(self, call: Call, scope: str) -> None:
@@ -163,7 +164,10 @@ class Api:
     def _refuse(self, call: Call, error: Exception, request_id: str) -> web.StreamResponse:
         """Return the answer to an exception; cut the connection when a body has already begun."""
         if call.started is not None:
-            self._log.warning("answer.cut", error=repr(error), request_id=request_id)
+            # A client that leaves is its own affair (containerd does, on every large layer).
+            left = isinstance(error, ConnectionError)
+            say = self._log.info if left else self._log.warning
+            say("answer.cut", error=repr(error), request_id=request_id)
             if call.request.transport is not None:
                 call.request.transport.abort()
             return call.started

@@ -17,7 +17,7 @@ async def get_blob(call: Call) -> web.StreamResponse:
     """GET and HEAD of a blob, whole or in parts."""
     blob = await call.rooms.pulls.find(call.repository, parse_digest(call.route.reference))
     headers = _headers(blob)
-    if call.request.headers.get("If-None-Match") == headers["ETag"]:
+    if call.has(headers["ETag"]):
         return empty(304, headers)
     if call.head:
         return empty(200, {**headers, "Content-Length": str(blob.size)})

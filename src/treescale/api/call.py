@@ -54,6 +54,11 @@ class Call:
         """Return the first value of a query parameter."""
         return self.request.query.get(name)
 
+    def has(self, etag: str) -> bool:
+        """Return whether the client says it has this already (If-None-Match, RFC 9110 13.1.2)."""
+        known = self.request.if_none_match or ()
+        return any(tag.value in ("*", etag.strip('"')) for tag in known)
+
     async def begin(self, response: web.StreamResponse) -> None:
         """Send the header of an answer whose body follows; from here on errors cut it off."""
         self.started = response

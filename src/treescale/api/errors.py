@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from treescale import errors
+from treescale.oci.ranges import unsatisfied_range
 
 Row = tuple[str, int]
 
@@ -79,8 +80,10 @@ def error_response(error: Exception, request_id: str) -> web.Response:
     )
     if isinstance(error, errors.TooMany):
         response.headers["Retry-After"] = str(error.retry_seconds)
+    elif isinstance(error, errors.Unsupported) and error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     elif isinstance(error, errors.Failed):
         response.headers["Retry-After"] = str(retry_seconds)
     elif isinstance(error, errors.RangeInvalid) and error.size is not None:
-        response.headers["Content-Range"] = f"bytes */{error.size}"
+        response.headers["Content-Range"] = unsatisfied_range(error.size)
     return response

@@ -18,7 +18,7 @@ async def get_manifest(call: Call) -> web.StreamResponse:
     """GET and HEAD; the bytes and the type are those pushed, whatever Accept says."""
     manifest = await call.rooms.publishing.get(call.repository, call.route.reference)
     headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
-    if call.request.headers.get("If-None-Match") == headers["ETag"]:
+    if call.has(headers["ETag"]):
         return empty(304, headers)
     return whole(call, manifest.payload, manifest.media_type, headers)
 
