@@ -4,6 +4,7 @@ Rounds are interleaved and the order within a round alternates, because machines
 is the median of the rounds' ratios. Written to bench/results/: JSON and a Markdown table.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -64,11 +65,11 @@ def _measure(ours: Target, peer: Target, rounds: int, size: int) -> list[Row]:
     for number in range(rounds):
         pair = (ours, peer) if number % 2 else (peer, ours)
         data = os.urandom(size)
-        digest = ""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         tokens[ours.name] = token_for(ours)
         for target in pair:
             began = time.perf_counter()
-            digest = push(target, tokens[target.name], data)
+            push(target, tokens[target.name], data, digest)
             speed = size / (time.perf_counter() - began) / 1e6
             speeds.setdefault(("push", target.name), []).append(speed)
         for streams in STREAMS:

@@ -4,7 +4,6 @@ Pushes as dockerd does (POST, one PATCH without a length, PUT) and pulls by read
 """
 
 import base64
-import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -106,9 +105,8 @@ def token_for(target: Target) -> str:
     return str(json.loads(body)["token"])
 
 
-def push(target: Target, token: str, data: bytes) -> str:
-    """Push a blob as dockerd does and return its digest; raises unless it is acknowledged."""
-    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+def push(target: Target, token: str, data: bytes, digest: str) -> None:
+    """Push a blob as dockerd does; raises unless it is acknowledged."""
     location = _expect(
         target, token, "POST", f"/v2/{target.repository}/blobs/uploads/", 202
     ).headers["location"]
@@ -127,7 +125,6 @@ def push(target: Target, token: str, data: bytes) -> str:
         raise RuntimeError(f"{target.name}: PATCH answered {answer.status}")
     path = _path(answer.headers["location"])
     _expect(target, token, "PUT", f"{path}{'&' if '?' in path else '?'}digest={digest}", 201)
-    return digest
 
 
 def pull(target: Target, token: str, digest: str) -> int:
