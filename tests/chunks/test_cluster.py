@@ -136,6 +136,59 @@ async def test_two_copies_suffice_when_three_are_wanted_and_one_does_not() -> No
         await cluster.reserve(10)
 
 
+class RoomyStore(MemoryStore):
+    """Has room for so many bytes; remembers what it was asked for."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.asked: list[int] = []
+
+    async def reserve(self, size: int) -> None:
+        self.asked.append(size)
+        if size > self.room:
+            raise StoreFull(f"no room for {size}")
+
+
+@pytest.mark.parametrize(
+    ("copies", "rooms", "size"),
+    [
+        (1, (100, 100, 100), 300),
+        (1, (99, 150, 150), 300),  # the two others take it
+        (1, (0, 0, 300), 300),
+        (2, (200, 200, 200), 300),
+        (2, (0, 300, 300), 300),
+        (3, (300, 300, 300), 300),
+        (3, (0, 300, 300), 300),  # as many copies as the write quorum wants
+        (3, (0, 0, 0), 0),
+    ],
+)
+async def test_what_fits_is_let_in(copies: int, rooms: tuple[int, ...], size: int) -> None:
+    stores = {name: RoomyStore(room) for name, room in zip(NAMES, rooms, strict=True)}
+    await ClusterStore(TABLES[copies], stores).reserve(size)
+    assert max(max(store.asked) for store in stores.values()) <= size
+
+
+@pytest.mark.parametrize(
+    ("copies", "rooms", "size"),
+    [
+        (1, (0, 0, 100), 300),  # room for its share, but not for all of it
+        (1, (0, 149, 150), 300),
+        (1, (99, 99, 99), 300),
+        (2, (0, 299, 300), 300),
+        (2, (0, 0, 1000), 300),
+        (3, (0, 0, 1000), 300),
+        (3, (299, 299, 300), 300),
+    ],
+)
+async def test_what_does_not_fit_is_refused_at_once(
+    copies: int, rooms: tuple[int, ...], size: int
+) -> None:
+    stores = {name: RoomyStore(room) for name, room in zip(NAMES, rooms, strict=True)}
+    with pytest.raises(StoreFull):
+        await ClusterStore(TABLES[copies], stores).reserve(size)
+
+
 async def test_what_can_only_be_on_stores_that_are_away_is_not_called_unknown() -> None:
     cluster, stores = cluster_of(2)
     chunk, data = chunk_of(1)

@@ -56,11 +56,22 @@ class ClusterStore:
         """Bad copies found while reading that could not be replaced then."""
 
     async def reserve(self, size: int) -> None:
-        """Return when so many stores take their share of `size` bytes that puts can succeed."""
+        """Return when the copies of `size` bytes find room: a full store's go to the others.
+
+        Asks the stores for an equal share each, and when some refuse, the rest for a larger one,
+        until all that are left agree. What little the refusing ones may still take is not counted.
+        """
         names = [label.store_id for label in self._table.layout.stores]
-        share = -(-size * self._table.copies // len(names))
-        failures = await self._ask(names, lambda store: store.reserve(share))
-        self._check_quorum(len(names) - len(failures), failures)
+        refusals: _Failures = []
+        while True:
+            # No store takes more than one copy of a chunk.
+            share = min(size, -(-size * self._table.copies // len(names)))
+            refused = await self._ask(names, partial(_reserve, share))
+            refusals += refused.values()
+            names = [name for name in names if name not in refused]
+            self._check_quorum(len(names), refusals)
+            if not refused:
+                return
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
         """Keep the chunk on its homes, or on the next best stores where a home cannot take it.
@@ -114,7 +125,8 @@ class ClusterStore:
 
         Raises ChunkUnknown when there is none, NotEnoughStores when too many stores are away.
         """
-        failures = await self._ask(self._stores, lambda store: store.delete(chunk))
+        answers = await self._ask(self._stores, lambda store: store.delete(chunk))
+        failures = list(answers.values())
         unknown = [error for error in failures if isinstance(error, ChunkUnknown)]
         self._check_answers([error for error in failures if not isinstance(error, ChunkUnknown)])
         if len(failures) == len(self._stores):
@@ -127,7 +139,7 @@ class ClusterStore:
             part = wanted[begin : begin + _partitions_listed_at_once]
             found: set[bytes] = set()
             failures = await self._ask(self._stores, partial(_collect, part, found))
-            self._check_answers(failures)
+            self._check_answers(list(failures.values()))
             for chunk in found:
                 yield chunk
 
@@ -168,18 +180,18 @@ class ClusterStore:
 
     async def _ask(
         self, names: Iterable[str], ask: Callable[[ChunkStore], Coroutine[object, object, None]]
-    ) -> _Failures:
+    ) -> dict[str, Failed]:
         """Ask the stores at once and return the failures of those that could not oblige."""
+        failures: dict[str, Failed] = {}
 
-        async def answer(name: str) -> Failed | None:
+        async def answer(name: str) -> None:
             try:
                 await ask(self._stores[name])
             except (ChunkUnknown, *_AWAY) as error:
-                return error
-            return None
+                failures[name] = error
 
-        answers = await _together(answer(name) for name in names)
-        return [error for error in answers if error is not None]
+        await _together(answer(name) for name in names)
+        return failures
 
     def _check_quorum(self, copies: int, failures: Sequence[Failed]) -> None:
         if copies >= self._quorum:
@@ -207,6 +219,10 @@ class ClusterStore:
             if isinstance(error, Corrupt):
                 return error
         return ChunkUnknown(f"no store has chunk {chunk.hex()}")
+
+
+async def _reserve(size: int, store: ChunkStore) -> None:
+    await store.reserve(size)
 
 
 async def _collect(partitions: Sequence[int], into: set[bytes], store: ChunkStore) -> None:
