@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 import pytest
 from blake3 import blake3
 
-from treescale.chunks.intake import Intake, RunningHash, Settled
+from treescale.chunks.intake import Intake, RunningHash, pieces_loose_max
 from treescale.chunks.split import SplitParameters, Splitter
 from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
 from treescale.errors import StoreFull
@@ -18,10 +18,13 @@ BLOB = blake3(b"content").digest(length=50_000)
 
 def parts_of(data: bytes) -> list[tuple[bytes, int]]:
     splitter = Splitter(SMALL)
-    chunks: list[Bytes] = [*splitter.feed(data)]
-    last = splitter.finish()
-    chunks += [] if last is None else [last]
-    return [(chunk_id_of(chunk), len(chunk)) for chunk in chunks]
+    return [(chunk_id_of(chunk), len(chunk)) for chunk in splitter.feed(data)] + tail_part(
+        splitter.pending
+    )
+
+
+def tail_part(tail: Bytes) -> list[tuple[bytes, int]]:
+    return [(chunk_id_of(tail), len(tail))] if len(tail) > 0 else []
 
 
 def intake_of(
@@ -89,26 +92,28 @@ async def test_a_blob_becomes_its_chunks_and_its_digest(
     async with intake_of(store, threads) as intake:
         for start in range(0, size, piece):
             await intake.feed(data[start : start + piece])
-        settled = await intake.finish()
+        settled = await intake.settle()
     digest = hashlib.sha256(data).hexdigest()
-    assert settled == Settled(parts_of(data), b"", digest, size)
-    assert await content(store, settled.settled) == data
+    tail = settled.tail_bytes
+    assert settled.settled + tail_part(tail) == parts_of(data)
+    assert (settled.hashed, settled.offset) == (digest, size)
+    assert await content(store, settled.settled, tail) == data
 
 
 async def test_settling_in_between_changes_nothing(threads: Executor) -> None:
     store = MemoryStore()
     parts: list[tuple[bytes, int]] = []
+    tail: Bytes = b""
     async with intake_of(store, threads) as intake:
         for start in range(0, 50_000, 700):
             await intake.feed(BLOB[start : start + 700])
             settled = await intake.settle()
-            parts += settled.settled
+            parts, tail = parts + settled.settled, settled.tail_bytes
             so_far = BLOB[: start + 700]
             assert settled.offset == len(so_far)
             assert settled.hashed == hashlib.sha256(so_far).hexdigest()
-            assert await content(store, parts, settled.tail_bytes) == so_far
-        parts += (await intake.finish()).settled
-    assert parts == parts_of(BLOB)
+            assert await content(store, parts, tail) == so_far
+    assert parts + tail_part(tail) == parts_of(BLOB)
 
 
 @pytest.mark.parametrize("cut", [1, 200, 300, 10_000, 49_999])
@@ -119,9 +124,31 @@ async def test_another_intake_goes_on_where_one_has_settled(threads: Executor, c
         first = await intake.settle()
     async with intake_of(store, threads, running, first.tail_bytes) as intake:
         await intake.feed(BLOB[cut:])
-        last = await intake.finish()
-    assert first.settled + last.settled == parts_of(BLOB)
+        last = await intake.settle()
+    assert first.settled + last.settled + tail_part(last.tail_bytes) == parts_of(BLOB)
     assert last.hashed == hashlib.sha512(BLOB).hexdigest()
+
+
+async def test_single_bytes_are_joined_while_they_are_gathered(
+    threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[int] = []
+    original = Splitter.extend
+
+    def extend(splitter: Splitter, *data: Bytes) -> memoryview:
+        pieces.append(len(data))
+        return original(splitter, *data)
+
+    store, size = MemoryStore(), 25_500
+    async with intake_of(store, threads, batch_bytes=20_500) as intake:
+        monkeypatch.setattr(Splitter, "extend", extend)
+        for start in range(size):
+            await intake.feed(BLOB[start : start + 1])
+        settled = await intake.settle()
+    assert pieces == [20 + 500, 5]
+    assert pieces_loose_max == 1000
+    assert settled.hashed == hashlib.sha256(BLOB[:size]).hexdigest()
+    assert await content(store, settled.settled, settled.tail_bytes) == BLOB[:size]
 
 
 async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> None:
@@ -136,7 +163,8 @@ async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> Non
                 await asyncio.sleep(0)
             assert not feeding.done()
             store.gate.set()
-        assert (await intake.finish()).settled == parts_of(BLOB[:12288])
+        settled = await intake.settle()
+    assert settled.settled + tail_part(settled.tail_bytes) == parts_of(BLOB[:12288])
     assert store.waiting_max == 3
 
 
@@ -153,14 +181,7 @@ async def test_a_failed_put_is_raised_to_the_feeder_unwrapped(threads: Executor,
         with pytest.raises(StoreFull):
             await intake.feed(b"more")
         with pytest.raises(StoreFull):
-            await intake.finish()
-
-
-async def test_the_last_chunk_may_fail_too(threads: Executor) -> None:
-    async with intake_of(FullStore(0), threads) as intake:
-        await intake.feed(b"short")
-        with pytest.raises(StoreFull):
-            await intake.finish()
+            await intake.settle()
 
 
 async def test_leaving_stops_everything(threads: Executor) -> None:

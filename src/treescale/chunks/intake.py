@@ -9,7 +9,7 @@ waits while there is no room.
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, TypeVar
 
@@ -20,6 +20,8 @@ from treescale.oci.digest import new_hasher
 batch_bytes_min: Final = 4 * 1024 * 1024
 chunks_in_flight_max: Final = 8
 batches_in_flight_max: Final = 3
+pieces_loose_max: Final = 1000
+"""A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
 _Result = TypeVar("_Result")
 
@@ -71,7 +73,7 @@ class Intake:
 
     `running` has seen all bytes before the first fed one; the last of these, those after the last
     cut, are `tail`: they are cut again but not hashed again. One task feeds and settles. An error
-    of the store is raised by the next `feed`, `settle` or `finish`; nothing can be fed after it.
+    of the store is raised by the next `feed` or `settle`; nothing can be fed after it.
     """
 
     def __init__(  # noqa: PLR0913  limits, each with its default
@@ -94,6 +96,7 @@ class Intake:
         self._batch_bytes = batch_bytes
         self._pieces: list[Bytes] = []
         self._gathered = 0
+        self._loose = 0
         self._settled: list[tuple[bytes, int]] = []
         self._error: Exception | None = None
         self._batches_max = batches_in_flight
@@ -122,6 +125,10 @@ class Intake:
         """Add bytes, in the blob's order; returns when there is room for more."""
         self._raise_error()
         self._pieces.append(data)
+        self._loose += 1
+        if self._loose == pieces_loose_max:
+            self._pieces[-pieces_loose_max:] = [b"".join(self._pieces[-pieces_loose_max:])]
+            self._loose = 0
         self._gathered += len(data)
         if self._gathered >= self._batch_bytes:
             await self._dispatch()
@@ -136,16 +143,6 @@ class Intake:
             settled, self._splitter.pending, self._running.hexdigest(), self._running.offset
         )
 
-    async def finish(self) -> Settled:
-        """Settle, and store the bytes after the last cut as the blob's last chunk."""
-        settled = await self.settle()
-        last = self._splitter.finish()
-        if last is None:
-            return settled
-        chunk = await _in_thread(self._threads, partial(chunk_id_of, last))
-        await self._store.put(chunk, last)
-        return replace(settled, settled=[*settled.settled, (chunk, len(last))], tail_bytes=b"")
-
     async def abort(self) -> None:
         """Stop all work; nothing of it runs any longer when this returns. May be called twice."""
         for task in self._tasks:
@@ -157,7 +154,7 @@ class Intake:
         """Send what was gathered on its way as soon as there is room."""
         await self._until(lambda: self._batches < self._batches_max)
         self._batches += 1
-        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
         self._to_cut.put_nowait(pieces)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
@@ -178,7 +175,7 @@ class Intake:
         """Do the work; the first error waits for the feeder instead of ending the group."""
         try:
             await work()
-        except Exception as error:  # noqa: BLE001  raised again by feed, settle and finish
+        except Exception as error:  # noqa: BLE001  raised again by feed and settle
             async with self._changed:
                 self._error = self._error or error
                 self._changed.notify_all()

@@ -42,7 +42,7 @@ class Splitter:
 
     @property
     def pending(self) -> Bytes:
-        """Return the bytes since the last cut; later bytes may still extend them."""
+        """Return the bytes since the last cut: a chunk if the blob ends here, else extended."""
         return self._buffer
 
     def feed(self, *pieces: Bytes) -> list[memoryview]:
@@ -68,11 +68,6 @@ class Splitter:
             self._buffer = chunks.pop()
         self._at_start = self._at_start and not chunks
         return chunks
-
-    def finish(self) -> Bytes | None:
-        """Return the last chunk, None when there is none; nothing is pending afterwards."""
-        last, self._buffer = self._buffer, b""
-        return last if len(last) > 0 else None
 
 
 @lru_cache(maxsize=8)
