@@ -18,6 +18,7 @@ from yarl import URL
 from tests.oci.documents import OCI_CONFIG, Document, descriptor, encoded, image
 
 EVERYTHING: Final = "pull,push,delete"
+CATALOG: Final = "registry:catalog:*"
 _REPOSITORY: Final = re.compile(
     r"/v2/(.+)/(?:manifests/[^/]+|blobs/uploads/?[^/]*|blobs/[^/]+|tags/list|referrers/[^/]+)"
 )
@@ -93,8 +94,7 @@ class Client:
     ) -> Answer:
         """Send a request with a token for `scopes`; by default every right on its repository."""
         if scopes is None:
-            found = _REPOSITORY.fullmatch(path.partition("?")[0])
-            scopes = (f"repository:{found[1]}:{EVERYTHING}",) if found else ()
+            scopes = _scopes(path.partition("?")[0])
         token = await self.token(*scopes)
         return await self.raw(
             method, path, CIMultiDict({"Authorization": f"Bearer {token}", **(headers or {})}), data
@@ -189,6 +189,13 @@ class Repository:
         document = image(*map(descriptor, layers), config=descriptor(config, OCI_CONFIG), **more)
         (await self.put_manifest(document, tag)).expect(201)
         return document
+
+
+def _scopes(path: str) -> tuple[str, ...]:
+    if path == "/v2/_catalog":
+        return (CATALOG,)
+    found = _REPOSITORY.fullmatch(path)
+    return (f"repository:{found[1]}:{EVERYTHING}",) if found else ()
 
 
 def judge(method: str, path: str, answer: Answer) -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.api.client import Client
+from tests.api.client import CATALOG, Client
 
 SHA = "sha256:" + "a" * 64
 URLS = [
@@ -43,6 +43,8 @@ async def test_everything_challenges_the_anonymous(anybody: Client, method: str,
     assert challenge[1] == challenge[2] == netloc(anybody)
     if "/alice/app/" in url and "nothing" not in url:
         assert challenge[3].startswith("repository:alice/app:pull")
+    elif url == "/v2/_catalog":
+        assert challenge[3] == CATALOG
     else:
         assert challenge[3] is None
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api.client import Client, MakePublic, Repository
+from tests.api.client import CATALOG, Client, MakePublic, Repository
 from tests.oci.documents import OCI_CONFIG, descriptor, digest, encoded, image
 
 PLAIN = image(config=descriptor(b"{}", OCI_CONFIG))
@@ -101,7 +101,7 @@ class TestCatalog:
 
     async def test_ones_own(self, alice: Client, bob: Client) -> None:
         for client, names in ((alice, "abc"), (bob, "xy")):
-            answer = await client.request("GET", "/v2/_catalog", scopes=("registry:catalog:*",))
+            answer = await client.request("GET", "/v2/_catalog")
             expected = [f"{client.user}/{name}" for name in names]
             assert answer.expect(200).json == {"repositories": expected}
 
@@ -113,7 +113,7 @@ class TestCatalog:
         self, alice: Client, bob: Client, make_public: MakePublic
     ) -> None:
         await make_public("alice/b")
-        answer = await bob.request("GET", "/v2/_catalog", scopes=("registry:catalog:*",))
+        answer = await bob.request("GET", "/v2/_catalog")
         assert answer.json["repositories"] == ["alice/b", "bob/x", "bob/y"]
         assert alice.user == "alice"
 
@@ -121,22 +121,51 @@ class TestCatalog:
         """Quay matched `_` in names as a wildcard (CVE-2026-110697)."""
         names = (await bob.raw("GET", "/v2/_catalog", bob.basic())).json["repositories"]
         assert not [name for name in names if not name.startswith("bob/")]
-        answer = await alice.request("GET", "/v2/_catalog?last=alice%25", scopes=())
+        answer = await alice.request("GET", "/v2/_catalog?last=alice%25")
         assert all(name > "alice%" for name in answer.expect(200).json["repositories"])
 
     async def test_pages(self, alice: Client) -> None:
         found = await pages(alice, "/v2/_catalog?n=2", "repositories")
         assert found == [["alice/a", "alice/b"], ["alice/c"]]
 
-    async def test_the_anonymous_are_asked_who_they_are(self, alice: Client) -> None:
-        (await alice.raw("GET", "/v2/_catalog")).expect(401, "UNAUTHORIZED")
+    async def test_who_comes_without_a_token_is_told_which_to_get(self, alice: Client) -> None:
+        for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic !"}):
+            answer = await alice.raw("GET", "/v2/_catalog", headers)
+            answer.expect(401, "UNAUTHORIZED")
+            assert f'scope="{CATALOG}"' in answer.headers["WWW-Authenticate"]
+
+    @pytest.mark.parametrize(
+        "scopes",
+        [(), ("repository:alice/a:pull",), ("repository:alice/a:*", "registry:catalog:pull")],
+    )
+    async def test_a_token_for_something_else_lists_nothing(
+        self, alice: Client, scopes: tuple[str, ...]
+    ) -> None:
+        """Whoever was handed a token for one repository does not learn of the others."""
+        answer = await alice.request("GET", "/v2/_catalog", scopes=scopes)
+        answer.expect(401, "UNAUTHORIZED")
+        challenge = answer.headers["WWW-Authenticate"]
+        assert f'scope="{CATALOG}",error="insufficient_scope"' in challenge
+        asked = challenge.partition('scope="')[2].partition('"')[0]
+        answer = await alice.request("GET", "/v2/_catalog", scopes=(*scopes, asked))
+        assert answer.expect(200).json["repositories"] == ["alice/a", "alice/b", "alice/c"]
+
+    async def test_the_anonymous_see_what_is_public(
+        self, anybody: Client, make_public: MakePublic
+    ) -> None:
+        answer = await anybody.request("GET", "/v2/_catalog")
+        assert answer.expect(200).json["repositories"] == []
+        await make_public("alice/b")
+        answer = await anybody.request("GET", "/v2/_catalog")
+        assert answer.expect(200).json["repositories"] == ["alice/b"]
+        (await anybody.request("GET", "/v2/_catalog", scopes=())).expect(401, "UNAUTHORIZED")
 
     @pytest.mark.parametrize("size", NOT_NUMBERS)
     async def test_what_is_no_number(self, alice: Client, size: str) -> None:
-        answer = await alice.request("GET", f"/v2/_catalog?n={size}", scopes=())
+        answer = await alice.request("GET", f"/v2/_catalog?n={size}")
         answer.expect(400, "PAGINATION_NUMBER_INVALID")
 
     async def test_a_page_of_nothing(self, alice: Client) -> None:
-        answer = await alice.request("GET", "/v2/_catalog?n=0", scopes=())
+        answer = await alice.request("GET", "/v2/_catalog?n=0")
         assert answer.expect(200).json == {"repositories": []}
         assert "Link" not in answer.headers

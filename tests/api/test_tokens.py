@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.api.client import Answer, Client, MakePublic
+from tests.api.client import CATALOG, Answer, Client, MakePublic
 from tests.oci.documents import digest
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
@@ -106,7 +106,8 @@ class TestGet:
             "a:b:c",
             "repository:alice/app:fly",
             "repository:../x:pull",
-            "registry:catalog:*",
+            "registry:catalog:pull",
+            "registry:other:*",
             "::::",
             " ",
         ],
@@ -114,6 +115,16 @@ class TestGet:
     async def test_scopes_that_ask_for_nothing(self, alice: Client, scope: str) -> None:
         token = expect_token(await alice.ask_token(scope))
         assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
+
+    async def test_the_catalog(self, alice: Client, anybody: Client) -> None:
+        for client in (alice, anybody):
+            answer = await client.ask_token(CATALOG, "repository:alice/app:fly")
+            assert answer.expect(200).json["scope"] == CATALOG
+            token = expect_token(answer)
+            assert await opens(client, token, "GET", "/v2/_catalog") == 200
+            assert await opens(client, token, "GET", "/v2/alice/app/tags/list") == 401
+        answer = await alice.ask_token("repository:alice/app:pull")
+        assert CATALOG not in answer.json["scope"]
 
     async def test_too_many_scopes(self, alice: Client) -> None:
         scopes = [f"repository:alice/a{number}:pull" for number in range(65)]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -189,6 +190,9 @@ def test_an_unknown_key_is_refused(key_id: object) -> None:
         {"nbf": None},
         {"access": "all"},
         {"access": [{"type": "repository", "name": "alice/app", "actions": ["fly"]}]},
+        {"access": [{"type": "registry", "name": "catalog", "actions": ["pull"]}]},
+        {"access": [{"type": "registry", "name": "everything", "actions": ["*"]}]},
+        {"access": [{"type": "server", "name": "catalog", "actions": ["*"]}]},
         {"allow": ["everything"]},
     ],
 )
@@ -217,9 +221,13 @@ def test_refresh_and_access_tokens_do_not_pass_for_each_other() -> None:
         read(TOKEN, Kind.REFRESH)
 
 
-def test_other_types_of_access_grant_nothing() -> None:
-    token = resigned(access=[{"type": "registry", "name": "catalog", "actions": ["pull"]}])
-    assert read(token).access == ()
+def test_listing_repositories_is_a_right_of_its_own() -> None:
+    claims = replace(CLAIMS, catalog=True)
+    token = sign(KEY, IDENTITY, claims)
+    assert read(token) == claims
+    entry = {"type": "registry", "name": "catalog", "actions": ["*"]}
+    assert entry in jwt.decode(token, options={"verify_signature": False})["access"]
+    assert not read(TOKEN).catalog
 
 
 def test_times_are_compared_with_the_clock_that_is_given() -> None:

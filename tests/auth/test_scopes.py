@@ -9,6 +9,7 @@ from treescale.auth.scopes import (
     CATALOG,
     Access,
     Action,
+    asks_for_catalog,
     parse_actions,
     parse_scopes,
     scope_text,
@@ -43,6 +44,12 @@ words = st.text(alphabet="abz09._-/:,*() \t\n%é", max_size=60)
 )
 def test_what_is_asked_for(texts: list[str], expected: list[Access]) -> None:
     assert parse_scopes(texts) == expected
+
+
+def test_asking_for_the_catalog() -> None:
+    assert asks_for_catalog(["repository:alice/app:pull", f"x {CATALOG}"])
+    for text in ("", "registry:catalog:pull", f"{CATALOG},x", f"x{CATALOG}", "registry:catalog"):
+        assert not asks_for_catalog([text])
 
 
 def test_more_than_the_limit_is_refused() -> None:

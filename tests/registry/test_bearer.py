@@ -82,10 +82,17 @@ async def test_a_token_says_who_and_what(tokens: TokenService, clock: JumpingClo
     issued = await tokens.issue(alice(clock), ALICE_APP)
     assert (issued.expires_in, issued.issued_at) == (300, clock.now())
     bearer = await tokens.verify(issued.token)
-    assert (bearer.user, bearer.token_id) == ("alice", "")
+    assert bearer.principal == alice(clock)
     assert bearer.access == {"alice/app": ALL_ACTIONS}
-    assert bearer.may(DELETE, "alice/app")
-    assert not bearer.may(PULL, "alice/other")
+    assert not bearer.catalog
+
+
+async def test_anybody_may_list_who_asks_for_it(tokens: TokenService, clock: JumpingClock) -> None:
+    for principal in (alice(clock), ANONYMOUS):
+        issued = await tokens.issue(principal, [], catalog=True)
+        assert issued.catalog
+        bearer = await tokens.verify(issued.token)
+        assert (bearer.access, bearer.catalog) == ({}, True)
 
 
 async def test_granted_is_what_was_asked_and_is_allowed(
@@ -112,15 +119,15 @@ async def test_pushing_does_not_imply_deleting(tokens: TokenService, clock: Jump
     """S18: what was not asked for is not granted, what was not allowed neither."""
     pusher = Principal("alice", "t", frozenset({PULL, PUSH}), proven=clock.now())
     issued = await tokens.issue(pusher, ALICE_APP)
-    assert not (await tokens.verify(issued.token)).may(DELETE, "alice/app")
+    assert (await tokens.verify(issued.token)).access == {"alice/app": {PULL, PUSH}}
     issued = await tokens.issue(alice(clock), [Access("alice/app", frozenset({PULL, PUSH}))])
-    assert not (await tokens.verify(issued.token)).may(DELETE, "alice/app")
+    assert (await tokens.verify(issued.token)).access == {"alice/app": {PULL, PUSH}}
 
 
 async def test_the_anonymous_get_a_token_too(tokens: TokenService, clock: JumpingClock) -> None:
     issued = await tokens.issue(ANONYMOUS, ALICE_APP)
     bearer = await tokens.verify(issued.token)
-    assert (bearer.user, bearer.access) == ("", {})
+    assert (bearer.principal.user, bearer.access) == ("", {})
     clock.seconds += access_seconds + leeway_seconds
     with pytest.raises(CredentialsInvalid):
         await tokens.verify(issued.token)
@@ -140,7 +147,7 @@ async def test_verifying_asks_no_database(
     issued = await tokens.issue(alice(clock), ALICE_APP)
     await database.close()
     for _ in range(3):
-        assert (await tokens.verify(issued.token)).user == "alice"
+        assert (await tokens.verify(issued.token)).principal.user == "alice"
 
 
 async def test_an_upload_may_be_finished_after_its_token(
@@ -150,7 +157,7 @@ async def test_an_upload_may_be_finished_after_its_token(
     clock.seconds += finish_grace_seconds
     with pytest.raises(CredentialsInvalid, match="expired"):
         await tokens.verify(issued.token)
-    assert (await tokens.verify(issued.token, grace=True)).user == "alice"
+    assert (await tokens.verify(issued.token, grace=True)).principal.user == "alice"
     clock.seconds += access_seconds + leeway_seconds
     with pytest.raises(CredentialsInvalid, match="expired"):
         await tokens.verify(issued.token, grace=True)
@@ -218,7 +225,7 @@ async def test_revoking_one_token_leaves_the_others(
     clock.seconds += 1
     await accounts.revoke_token(lost.token_id)
     await tokens.refresh()
-    assert (await tokens.verify(issued.token)).user == "alice"
+    assert (await tokens.verify(issued.token)).principal.user == "alice"
 
 
 async def test_a_refresh_token_is_a_login(tokens: TokenService, clock: JumpingClock) -> None:
@@ -316,7 +323,7 @@ async def test_servers_that_start_at_once_agree(
     assert len(await database.signing_keys.list()) == 1
     for one, other in ((here, elsewhere), (elsewhere, here)):
         issued = await one.issue(Principal("alice", proven=clock.now()), ALICE_APP)
-        assert (await other.verify(issued.token)).user == "alice"
+        assert (await other.verify(issued.token)).principal.user == "alice"
 
 
 async def test_two_clusters_have_different_keys_and_identities(
@@ -377,7 +384,7 @@ async def test_a_key_nobody_told_us_of_is_looked_up_once_a_second(
     clock.seconds += publish_seconds + 1
     issued = await elsewhere.issue(alice(clock), ALICE_APP)
     counted = CountedKeys(database)
-    assert (await tokens.verify(issued.token)).user == "alice"
+    assert (await tokens.verify(issued.token)).principal.user == "alice"
     assert counted.reads == 1
     stranger = jwt.encode({}, "x" * 64, "HS256", headers={"kid": "unknown"})
     forged = jwt.encode({}, tokens._keys[next(iter(tokens._keys))].private, "EdDSA")
@@ -413,7 +420,7 @@ async def test_keys_rotate_by_themselves_once_a_month(
         await tokens.refresh()
     assert len(await database.signing_keys.list()) <= 6
     issued = await tokens.issue(alice(clock), ALICE_APP)
-    assert (await tokens.verify(issued.token)).user == "alice"
+    assert (await tokens.verify(issued.token)).principal.user == "alice"
 
 
 async def test_a_key_that_was_removed_voids_its_tokens(

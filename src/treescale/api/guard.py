@@ -15,11 +15,12 @@ from typing import Final
 from aiohttp import web
 
 from treescale.auth.policy import Principal, permitted
-from treescale.auth.scopes import ALL_ACTIONS, Access, Action, scope_text
+from treescale.auth.scopes import ALL_ACTIONS, CATALOG, Access, Action, scope_text
 from treescale.errors import CredentialsInvalid, Unauthorized
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
 
+CATALOG_PATH: Final = "/v2/_catalog"
 credentials_characters_max: Final = 16 * 1024
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -33,6 +34,7 @@ class Caller:
 
     principal: Principal
     granted: Mapping[str, frozenset[Action]] = field(default_factory=dict)
+    catalog: bool = False
     tokens: TokenService | None = None
 
     @property
@@ -50,6 +52,19 @@ class Caller:
     def pullable(self) -> list[str]:
         """Return the repositories the caller's token names for pulling."""
         return [name for name, actions in self.granted.items() if Action.PULL in actions]
+
+    def check_catalog(self) -> None:
+        """Return when the caller may list repositories; raises Unauthorized.
+
+        A bearer token must have been asked for with the catalog's scope: one that was made for a
+        single repository, and handed on, does not tell the names of the others.
+        """
+        if self.tokens is None and not self.catalog:
+            raise Unauthorized(
+                "requested access to the resource is denied",
+                scope=CATALOG,
+                error="insufficient_scope",
+            )
 
     def sees(self, repository: str, *, public: bool) -> bool:
         """Return whether a list may show this repository to the caller."""
@@ -87,7 +102,7 @@ class Guard:
             bearer = await self.tokens.verify(text, grace=grace)
         except CredentialsInvalid as refused:
             raise Unauthorized(str(refused), error="invalid_token") from None
-        return Caller(bearer.principal, granted=bearer.access)
+        return Caller(bearer.principal, granted=bearer.access, catalog=bearer.catalog)
 
     async def basic(self, request: web.BaseRequest) -> Principal | None:
         """Return whom Basic credentials prove; None without any. Raises CredentialsInvalid."""
@@ -123,8 +138,10 @@ class Guard:
         origin = self.origin(request)
         host = origin.partition("://")[2]
         parts = [f'realm="{origin}/token"', f'service="{host}"']
-        if refused.scope:
-            parts.append(f'scope="{refused.scope}"')
+        # Routes name scopes on their repository; this page has none, and a right of its own.
+        scope = CATALOG if request.rel_url.raw_path == CATALOG_PATH else refused.scope
+        if scope:
+            parts.append(f'scope="{scope}"')
         if refused.error:
             parts.append(f'error="{refused.error}"')
         return "Bearer " + ",".join(parts)

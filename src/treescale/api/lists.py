@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api.call import Call, json_response
+from treescale.api.guard import CATALOG_PATH
 from treescale.metadata.records import ReferrerDescriptor
 from treescale.oci.digest import parse_digest
 from treescale.oci.pages import link_header, parse_last, parse_page_size
@@ -23,6 +24,7 @@ async def list_tags(call: Call) -> web.StreamResponse:
 
 async def list_catalog(call: Call) -> web.StreamResponse:
     """GET /v2/_catalog?n=&last=: the caller's own repositories and the public ones."""
+    call.caller.check_catalog()
     limit, last = _page_asked(call)
     page = await call.rooms.publishing.list_repositories(call.caller.user or None, last, limit)
     seen = [
@@ -30,7 +32,7 @@ async def list_catalog(call: Call) -> web.StreamResponse:
         for found in page.repositories
         if call.caller.sees(found.name, public=found.public)
     ]
-    link = _link("/v2/_catalog", limit, page.last)
+    link = _link(CATALOG_PATH, limit, page.last)
     return json_response(call, {"repositories": seen}, JSON, link)
 
 

@@ -5,7 +5,6 @@ GET with Basic credentials, or without for the anonymous; POST with a form, gran
 allowed, with status 200; only wrong credentials are refused.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs
@@ -14,7 +13,7 @@ from aiohttp import web
 
 from treescale.api.call import Call, json_response
 from treescale.auth.policy import ANONYMOUS, Principal
-from treescale.auth.scopes import parse_scopes
+from treescale.auth.scopes import CATALOG, asks_for_catalog, parse_scopes
 from treescale.errors import MediaTypeUnsupported, RequestInvalid, Unsupported
 
 form_bytes_max: Final = 64 * 1024
@@ -75,17 +74,18 @@ async def _read_form(call: Call) -> dict[str, str]:
 
 
 async def _answer(
-    call: Call, principal: Principal, scopes: Sequence[str], *, refresh: bool
+    call: Call, principal: Principal, scopes: list[str], *, refresh: bool
 ) -> web.StreamResponse:
     """Answer with a token of the granted scopes, in the words of both protocols."""
     tokens = call.rooms.guard.tokens
-    issued = await tokens.issue(principal, parse_scopes(list(scopes)))
+    issued = await tokens.issue(principal, parse_scopes(scopes), catalog=asks_for_catalog(scopes))
+    granted = [CATALOG] * issued.catalog + [str(access) for access in issued.granted]
     answer: dict[str, object] = {
         "token": issued.token,
         "access_token": issued.token,
         "expires_in": issued.expires_in,
         "issued_at": datetime.fromtimestamp(issued.issued_at, UTC).isoformat(timespec="seconds"),
-        "scope": " ".join(str(access) for access in issued.granted),
+        "scope": " ".join(granted),
     }
     if refresh:
         answer["refresh_token"] = await tokens.refresh_token(principal)

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import jwt
 import msgspec
@@ -63,7 +63,10 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class BearerClaims:
-    """What a signed token says. `proof` ties a refresh token to the password of its day."""
+    """What a signed token says; `catalog`: that it may list repositories.
+
+    `proof` ties a refresh token to the password of its day.
+    """
 
     kind: Kind
     principal: Principal
@@ -71,12 +74,17 @@ class BearerClaims:
     issued: float
     expires: float
     proof: str = ""
+    catalog: bool = False
 
 
-class _Access(msgspec.Struct, frozen=True):
-    type: str
+class _Repository(msgspec.Struct, frozen=True, tag_field="type", tag="repository"):
     name: str
     actions: list[Action]
+
+
+class _Registry(msgspec.Struct, frozen=True, tag_field="type", tag="registry"):
+    name: Literal["catalog"] = "catalog"
+    actions: tuple[Literal["*"]] = ("*",)
 
 
 class _Payload(msgspec.Struct, frozen=True):
@@ -93,7 +101,7 @@ class _Payload(msgspec.Struct, frozen=True):
     auth_time: float
     allow: list[Action]
     glob: str
-    access: list[_Access] = []
+    access: list[_Repository | _Registry] = []
     proof: str = ""
 
 
@@ -135,10 +143,7 @@ def sign(pair: KeyPair, identity: str, claims: BearerClaims) -> str:
         auth_time=principal.proven,
         allow=[a for a in Action if a in principal.allow],
         glob=principal.repository_glob,
-        access=[
-            _Access("repository", one.repository, [a for a in Action if a in one.actions])
-            for one in claims.access
-        ],
+        access=_access(claims),
         proof=claims.proof,
     )
     return jwt.encode(
@@ -199,6 +204,15 @@ def check_times(claims: BearerClaims, now: float, *, expired_grace_seconds: floa
         raise CredentialsInvalid("the bearer token has expired")
 
 
+def _access(claims: BearerClaims) -> list[_Repository | _Registry]:
+    listing = [_Registry()] if claims.catalog else []
+    named = [
+        _Repository(one.repository, [a for a in Action if a in one.actions])
+        for one in claims.access
+    ]
+    return [*listing, *named]
+
+
 def _claims(payload: _Payload) -> BearerClaims:
     principal = Principal(
         payload.sub,
@@ -210,10 +224,16 @@ def _claims(payload: _Payload) -> BearerClaims:
     access = tuple(
         Access(one.name, frozenset(one.actions))
         for one in payload.access
-        if one.type == "repository"
+        if isinstance(one, _Repository)
     )
     return BearerClaims(
-        payload.typ, principal, access, payload.iat, payload.exp, proof=payload.proof
+        payload.typ,
+        principal,
+        access,
+        payload.iat,
+        payload.exp,
+        proof=payload.proof,
+        catalog=_Registry() in payload.access,
     )
 
 

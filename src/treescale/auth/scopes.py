@@ -25,6 +25,7 @@ class Action(StrEnum):
 
 ALL_ACTIONS: Final = frozenset(Action)
 CATALOG: Final = "registry:catalog:*"
+"""The scope for listing repositories: the one right that is not one on a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def parse_scopes(texts: list[str]) -> list[Access]:
             continue
         wanted[name] = wanted.get(name, frozenset()) | parse_actions(actions)
     return [Access(name, actions) for name, actions in wanted.items()]
+
+
+def asks_for_catalog(texts: list[str]) -> bool:
+    """Return whether one of the scopes is that of the catalog."""
+    return any(CATALOG in text.split() for text in texts)
 
 
 def parse_actions(text: str) -> frozenset[Action]:

@@ -71,29 +71,19 @@ class IssuedToken:
     expires_in: int
     issued_at: float
     granted: tuple[Access, ...]
+    catalog: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Who sent a bearer token and what it lets them do, without a look at the database."""
+    """Who sent a bearer token and what it lets them do, without a look at the database.
+
+    `catalog`: list the repositories they may see.
+    """
 
     principal: Principal
     access: dict[str, frozenset[Action]]
-    expires: float
-
-    @property
-    def user(self) -> str:
-        """Return the user's name, "" for the anonymous."""
-        return self.principal.user
-
-    @property
-    def token_id(self) -> str:
-        """Return the access token behind it, "" when there is none."""
-        return self.principal.token_id
-
-    def may(self, action: Action, repository: str) -> bool:
-        """Return whether the token covers this."""
-        return action in self.access.get(repository, frozenset())
+    catalog: bool
 
 
 class TokenService:
@@ -162,9 +152,12 @@ class TokenService:
         await self._database.revocations.prune(now - revocation_window_seconds)
         await self._read()
 
-    async def issue(self, principal: Principal, wanted: Sequence[Access]) -> IssuedToken:
+    async def issue(
+        self, principal: Principal, wanted: Sequence[Access], *, catalog: bool = False
+    ) -> IssuedToken:
         """Return a token for what of `wanted` the principal may do now; nothing is no error.
 
+        With `catalog` it may also list repositories: anybody may, as each sees only their own.
         An absent repository, and a private one of somebody else, grant the same: nothing.
         Raises CredentialsInvalid when the principal has been revoked since it was proven,
         RequestInvalid when the token would be longer than a header can carry.
@@ -174,11 +167,13 @@ class TokenService:
         if self._void(principal):
             raise CredentialsInvalid("these credentials have been revoked")
         granted = tuple(await self.granted(principal, wanted))
-        claims = BearerClaims(Kind.ACCESS, principal, granted, now, now + access_seconds)
+        claims = BearerClaims(
+            Kind.ACCESS, principal, granted, now, now + access_seconds, catalog=catalog
+        )
         token = sign(self._signing_key(now), self._identity, claims)
         if len(token) > characters_max:
             raise RequestInvalid("too many scopes for one token: ask for fewer at once")
-        return IssuedToken(token, access_seconds, now, granted)
+        return IssuedToken(token, access_seconds, now, granted, catalog)
 
     async def granted(self, principal: Principal, wanted: Sequence[Access]) -> list[Access]:
         """Return what of `wanted` the principal may do now, without what grants nothing at all."""
@@ -197,7 +192,7 @@ class TokenService:
         if self._void(claims.principal):
             raise CredentialsInvalid("the bearer token has been revoked")
         access = {one.repository: one.actions for one in claims.access}
-        return Bearer(claims.principal, access, claims.expires)
+        return Bearer(claims.principal, access, claims.catalog)
 
     async def refresh_token(self, principal: Principal) -> str:
         """Return a refresh token for a user who has just logged in (never for the anonymous).
