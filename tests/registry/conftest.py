@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes_disk import JumpingClock
 from treescale.auth.passwords import Passwords
+from treescale.errors import DatabaseAway, StoreFull
 from treescale.metadata.migrations import migrate
 from treescale.metadata.sql.database import SqlDatabase, open_database
 from treescale.registry.accounts import Accounts
@@ -40,6 +41,22 @@ async def database(migrated: Path, tmp_path: Path) -> AsyncIterator[SqlDatabase]
     opened = open_database(f"sqlite:///{path}")
     yield opened
     await opened.close()
+
+
+@pytest.fixture(params=[StoreFull("no space left"), DatabaseAway("locked")], ids=repr)
+def no_write(
+    request: pytest.FixtureRequest, database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> Exception:
+    """Let the database read, but no longer write when a token was used; return how it fails."""
+    error = request.param
+
+    async def touch(token_id: str, *, now: float) -> None:
+        del token_id, now
+        raise error
+
+    monkeypatch.setattr(database.access_tokens, "touch", touch)
+    assert isinstance(error, Exception)
+    return error
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
@@ -286,6 +287,17 @@ async def test_a_refresh_token_has_no_more_rights_than_its_access_token(
     await accounts.revoke_token(kept.token_id)
     with pytest.raises(CredentialsInvalid, match="log in again"):
         await tokens.redeem(refresh)
+
+
+async def test_a_database_that_cannot_write_lets_a_refresh_token_in(
+    tokens: TokenService, login: Login, accounts: Accounts, no_write: Exception
+) -> None:
+    text, kept = await accounts.create_token("alice", TokenTerms("ci"))
+    with capture_logs() as lines:
+        refresh = await tokens.refresh_token(await login.authenticate("alice", text))
+        found = await tokens.redeem(refresh)
+    assert (found.user, found.token_id) == ("alice", kept.token_id)
+    assert [one["error"] for one in lines] == [str(no_write)] * 2
 
 
 async def test_a_refresh_token_of_an_account_that_went_is_not_made(

@@ -1,14 +1,16 @@
 """Logging in: what counts, what is told, what it costs, and how soon a revoked credential fails."""
 
 import asyncio
+from unittest.mock import AsyncMock
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.errors import CredentialsInvalid, TooMany
+from treescale.errors import CredentialsInvalid, Failed, TooMany
 from treescale.metadata.sql.database import SqlDatabase
 from treescale.registry import login as login_module
 from treescale.registry.accounts import Accounts, TokenTerms
@@ -42,6 +44,31 @@ async def test_an_access_token_gives_its_own(
     found = await login.authenticate("alice", text)
     assert found == Principal("alice", kept.token_id, frozenset({Action.PULL}), "alice/*")
     assert (await database.access_tokens.list("alice"))[0].last_used == clock.now()
+
+
+async def test_a_database_that_cannot_write_lets_a_token_in(
+    login: Login, accounts: Accounts, no_write: Exception
+) -> None:
+    text, kept = await accounts.create_token("alice", TERMS)
+    with capture_logs() as lines:
+        found = await login.authenticate("alice", text)
+    assert (found.user, found.token_id) == ("alice", kept.token_id)
+    assert [(one["event"], one["error"]) for one in lines] == [
+        ("access_token.use_not_recorded", str(no_write))
+    ]
+    assert text not in repr(lines)
+
+
+async def test_other_failures_to_record_a_use_are_not_passed_over(
+    login: Login,
+    accounts: Accounts,
+    database: SqlDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text, _ = await accounts.create_token("alice", TERMS)
+    monkeypatch.setattr(database.access_tokens, "touch", AsyncMock(side_effect=Failed("a bug")))
+    with pytest.raises(Failed, match="a bug"):
+        await login.authenticate("alice", text)
 
 
 async def test_wrong_is_wrong_and_says_no_more(login: Login, accounts: Accounts) -> None:

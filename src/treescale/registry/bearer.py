@@ -47,7 +47,7 @@ from treescale.errors import (
 )
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import AccessToken, SigningKey
-from treescale.registry.login import expired, token_principal
+from treescale.registry.login import expired, record_use, token_principal
 
 finish_grace_seconds: Final = 86_400
 """How long after its token's end an upload begun with it may still be finished by its user."""
@@ -227,7 +227,7 @@ class TokenService:
         principal = claims.principal
         if principal.token_id:
             token = await self._access_token(principal, now)
-            await self._database.access_tokens.touch(token.token_id, now=now)
+            await record_use(self._database.access_tokens, token, now)
             return token_principal(token, proven=now)
         proof = await self._password_proof(principal.user)
         if not hmac.compare_digest(proof, claims.proof):

@@ -21,7 +21,15 @@ from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
 from treescale.auth.tokens import is_access_token, secret_sha256
 from treescale.clock import Clock
-from treescale.errors import CredentialsInvalid, NameInvalid, TokenUnknown, UserUnknown
+from treescale.errors import (
+    CredentialsInvalid,
+    DatabaseAway,
+    NameInvalid,
+    StoreFull,
+    TokenUnknown,
+    UserUnknown,
+)
+from treescale.log import get_logger
 from treescale.metadata.protocols import AccessTokens, Users
 from treescale.metadata.records import AccessToken
 from treescale.oci.names import check_namespace
@@ -77,7 +85,7 @@ class Login:
             raise _wrong() from None
         if not hmac.compare_digest(token.user.encode(), _comparable(name)) or expired(token, now):
             raise _wrong()
-        await self._access_tokens.touch(token.token_id, now=now)
+        await record_use(self._access_tokens, token, now)
         return token_principal(token, proven=now)
 
     async def _by_password(
@@ -153,6 +161,20 @@ class _Turns:
                 del self._locks[key]
             else:
                 self._locks[key] = (lock, holders - 1)
+
+
+async def record_use(access_tokens: AccessTokens, token: AccessToken, now: float) -> None:
+    """Keep when the access token was used last, if the database can write just now.
+
+    Pulling needs no write, and must go on when the database's disk is full or somebody holds its
+    lock: then the log says so, and the login succeeds.
+    """
+    try:
+        await access_tokens.touch(token.token_id, now=now)
+    except (StoreFull, DatabaseAway) as error:
+        get_logger().warning(
+            "access_token.use_not_recorded", token_id=token.token_id, error=str(error)
+        )
 
 
 def expired(token: AccessToken, now: float) -> bool:
