@@ -244,6 +244,18 @@ def test_times_are_compared_with_the_clock_that_is_given() -> None:
         check_times(CLAIMS, end + 3600, expired_grace_seconds=3600)
 
 
+def test_nothing_outlives_the_access_token_behind_it() -> None:
+    ends = NOW + 1000
+    claims = replace(CLAIMS, principal=replace(PRINCIPAL, expires=ends))
+    assert read(sign(KEY, IDENTITY, claims)) == claims
+    check_times(claims, ends + leeway_seconds - 1, expired_grace_seconds=3600)
+    for grace in (3600, 0):
+        with pytest.raises(CredentialsInvalid, match="expired"):
+            check_times(claims, ends + leeway_seconds, expired_grace_seconds=grace)
+    with pytest.raises(CredentialsInvalid, match="expired"):
+        check_times(claims, NOW + access_seconds + leeway_seconds)
+
+
 def test_a_retired_key_signs_nothing_that_counts() -> None:
     for retire_at, counts in ((NOW, True), (NOW - leeway_seconds - 1, False)):
         retired = {KEY.key_id: key(retire_at=retire_at)}

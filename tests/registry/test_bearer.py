@@ -164,6 +164,37 @@ async def test_an_upload_may_be_finished_after_its_token(
         await tokens.verify(issued.token, grace=True)
 
 
+async def test_a_bearer_token_ends_with_its_access_token(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    text, _ = await accounts.create_token("alice", TokenTerms("ci", lasts_seconds=100))
+    clock.seconds += 80
+    principal = await login.authenticate("alice", text)
+    issued = await tokens.issue(principal, ALICE_APP)
+    assert issued.expires_in == 20
+    clock.seconds += 20 + leeway_seconds - 1
+    await tokens.verify(issued.token)
+    clock.seconds += 1
+    for grace in (False, True):
+        with pytest.raises(CredentialsInvalid, match="expired"):
+            await tokens.verify(issued.token, grace=grace)
+    with pytest.raises(CredentialsInvalid, match="log in again"):
+        await tokens.issue(principal, ALICE_APP)
+
+
+async def test_an_upload_goes_on_after_its_token_until_the_access_token_ends(
+    tokens: TokenService, login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    text, _ = await accounts.create_token("alice", TokenTerms("ci", lasts_seconds=7200))
+    issued = await tokens.issue(await login.authenticate("alice", text), ALICE_APP)
+    assert issued.expires_in == access_seconds
+    clock.seconds += 7200 + leeway_seconds - 1
+    await tokens.verify(issued.token, grace=True)
+    clock.seconds += 1
+    with pytest.raises(CredentialsInvalid, match="expired"):
+        await tokens.verify(issued.token, grace=True)
+
+
 async def test_a_revoked_user_cannot_finish_either(
     tokens: TokenService, accounts: Accounts, clock: JumpingClock
 ) -> None:
@@ -279,7 +310,7 @@ async def test_a_refresh_token_has_no_more_rights_than_its_access_token(
     text, kept = await accounts.create_token("alice", terms)
     refresh = await tokens.refresh_token(await login.authenticate("alice", text))
     found = await tokens.redeem(refresh)
-    assert found == Principal("alice", kept.token_id, frozenset({PULL}), "alice/app")
+    assert found == Principal("alice", kept.token_id, frozenset({PULL}), "alice/app", kept.expires)
     clock.seconds += 3600
     with pytest.raises(CredentialsInvalid):
         await tokens.redeem(refresh)

@@ -42,7 +42,9 @@ async def test_an_access_token_gives_its_own(
     text, kept = await accounts.create_token("alice", TERMS)
     clock.seconds += 5
     found = await login.authenticate("alice", text)
-    assert found == Principal("alice", kept.token_id, frozenset({Action.PULL}), "alice/*")
+    assert found == Principal(
+        "alice", kept.token_id, frozenset({Action.PULL}), "alice/*", kept.expires
+    )
     assert (await database.access_tokens.list("alice"))[0].last_used == clock.now()
 
 
@@ -154,6 +156,17 @@ async def test_a_revoked_credential_fails_within_a_minute(
     assert remembered_seconds <= 60
     with pytest.raises(CredentialsInvalid):
         await login.authenticate("alice", secret)
+
+
+async def test_an_access_token_is_not_remembered_beyond_its_end(
+    login: Login, accounts: Accounts, clock: JumpingClock
+) -> None:
+    text, _ = await accounts.create_token("alice", TERMS)
+    clock.seconds += 3599
+    await login.authenticate("alice", text)
+    clock.seconds += 1
+    with pytest.raises(CredentialsInvalid):
+        await login.authenticate("alice", text)
 
 
 async def test_parallel_requests_of_one_client_cost_one_verification(

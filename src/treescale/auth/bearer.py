@@ -101,6 +101,7 @@ class _Payload(msgspec.Struct, frozen=True):
     auth_time: float
     allow: list[Action]
     glob: str
+    until: float | None = None
     access: list[_Repository | _Registry] = []
     proof: str = ""
 
@@ -143,6 +144,7 @@ def sign(pair: KeyPair, identity: str, claims: BearerClaims) -> str:
         auth_time=principal.proven,
         allow=[a for a in Action if a in principal.allow],
         glob=principal.repository_glob,
+        until=principal.expires,
         access=_access(claims),
         proof=claims.proof,
     )
@@ -196,11 +198,13 @@ def verify(token: str, keys: Mapping[str, KeyPair], identity: str, kind: Kind) -
 def check_times(claims: BearerClaims, now: float, *, expired_grace_seconds: float = 0) -> None:
     """Return when the token is good now, or was until `expired_grace_seconds` ago.
 
-    Raises CredentialsInvalid when it is not yet, or no longer.
+    No grace reaches beyond the end of the access token behind it. Raises CredentialsInvalid when
+    it is not yet good, or no longer.
     """
     if claims.issued > now + leeway_seconds:
         raise CredentialsInvalid("the bearer token is not valid yet: the servers' clocks differ")
-    if claims.expires + leeway_seconds + expired_grace_seconds <= now:
+    ends = claims.principal.bound(claims.expires + expired_grace_seconds)
+    if ends + leeway_seconds <= now:
         raise CredentialsInvalid("the bearer token has expired")
 
 
@@ -219,6 +223,7 @@ def _claims(payload: _Payload) -> BearerClaims:
         payload.tid,
         frozenset(payload.allow),
         payload.glob,
+        payload.until,
         proven=payload.auth_time,
     )
     access = tuple(

@@ -12,21 +12,31 @@ from treescale.oci.names import namespace_of
 class Principal:
     """Who is asking. `user` is "" for the anonymous; `token_id` names the access token, if any.
 
-    `allow` and `repository_glob` are the access token's limits; a password has none. `proven` is
-    when the credential was last compared with the database: what is revoked later than that voids
-    everything derived from it, whatever a cache may have said since.
+    `allow`, `repository_glob` and `expires` are the access token's limits; a password has none.
+    Nothing derived from it outlives `expires`. `proven` is when the credential was last compared
+    with the database: what is revoked later than that voids everything derived from it, whatever a
+    cache may have said since.
     """
 
     user: str
     token_id: str = ""
     allow: frozenset[Action] = ALL_ACTIONS
     repository_glob: str = "*"
+    expires: float | None = None
     proven: float = field(default=0.0, compare=False)
 
     @property
     def anonymous(self) -> bool:
         """Return whether nobody has logged in."""
         return not self.user
+
+    def ended(self, now: float) -> bool:
+        """Return whether the time of the principal's credential is over."""
+        return self.expires is not None and self.expires <= now
+
+    def bound(self, until: float) -> float:
+        """Return `until`, or when the principal's credential ends if that is sooner."""
+        return until if self.expires is None else min(until, self.expires)
 
 
 ANONYMOUS: Final = Principal("", allow=frozenset({Action.PULL}))

@@ -159,21 +159,23 @@ class TokenService:
 
         With `catalog` it may also list repositories: anybody may, as each sees only their own.
         An absent repository, and a private one of somebody else, grant the same: nothing.
-        Raises CredentialsInvalid when the principal has been revoked since it was proven,
+        It lasts `access_seconds`, or until the access token behind it ends. Raises
+        CredentialsInvalid when the principal has been revoked since it was proven, or has ended,
         RequestInvalid when the token would be longer than a header can carry.
         """
         now = self._clock.now()
         principal = _proven(principal, now)
         if self._void(principal):
             raise CredentialsInvalid("these credentials have been revoked")
+        if principal.ended(now):
+            raise _logged_out()
         granted = tuple(await self.granted(principal, wanted))
-        claims = BearerClaims(
-            Kind.ACCESS, principal, granted, now, now + access_seconds, catalog=catalog
-        )
+        expires = principal.bound(now + access_seconds)
+        claims = BearerClaims(Kind.ACCESS, principal, granted, now, expires, catalog=catalog)
         token = sign(self._signing_key(now), self._identity, claims)
         if len(token) > characters_max:
             raise RequestInvalid("too many scopes for one token: ask for fewer at once")
-        return IssuedToken(token, access_seconds, now, granted, catalog)
+        return IssuedToken(token, max(round(expires - now), 1), now, granted, catalog)
 
     async def granted(self, principal: Principal, wanted: Sequence[Access]) -> list[Access]:
         """Return what of `wanted` the principal may do now, without what grants nothing at all."""
@@ -201,10 +203,8 @@ class TokenService:
         """
         assert not principal.anonymous
         now = self._clock.now()
-        expires = now + refresh_seconds
         if principal.token_id:
-            token = await self._access_token(principal, now)
-            expires = min(expires, expires if token.expires is None else token.expires)
+            await self._access_token(principal, now)
             proof = ""
         else:
             proof = await self._password_proof(principal.user)
@@ -212,6 +212,7 @@ class TokenService:
         await self._read()
         if self._void(principal):
             raise CredentialsInvalid("these credentials have been revoked")
+        expires = principal.bound(now + refresh_seconds)
         claims = BearerClaims(Kind.REFRESH, principal, (), now, expires, proof)
         return sign(self._signing_key(now), self._identity, claims)
 

@@ -127,7 +127,7 @@ class Login:
         if entry is None:
             return None
         until, principal = entry
-        if until <= self._clock.monotonic():
+        if until <= self._clock.monotonic() or principal.ended(self._clock.now()):
             del self._remembered[fingerprint]
             return None
         self._remembered.move_to_end(fingerprint)
@@ -185,7 +185,9 @@ def expired(token: AccessToken, now: float) -> bool:
 def token_principal(token: AccessToken, *, proven: float) -> Principal:
     """Return who the bearer of an access token is, and what it is limited to."""
     allow = frozenset(action for action in Action if action in token.allow) & ALL_ACTIONS
-    return Principal(token.user, token.token_id, allow, token.repository, proven=proven)
+    return Principal(
+        token.user, token.token_id, allow, token.repository, token.expires, proven=proven
+    )
 
 
 def _comparable(text: str) -> bytes:
