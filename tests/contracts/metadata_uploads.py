@@ -20,12 +20,18 @@ def chunk_tail(number: int, size: int) -> UploadTail:
     return UploadTail(inline=None, chunk=part(number, size))
 
 
+async def chunks_of(database: Database) -> tuple[ChunkPart, ...]:
+    got = await database.uploads.get("upload")
+    return await database.uploads.settled("upload", got.settled_bytes)
+
+
 class UploadsContract:
     """Subclass with a `database` fixture."""
 
     async def test_a_fresh_session_comes_back(self, database: Database) -> None:
         await database.uploads.create(upload())
         assert await database.uploads.get("upload") == upload()
+        assert await chunks_of(database) == ()
 
     async def test_unknown_ones(self, database: Database) -> None:
         with pytest.raises(UploadUnknown):
@@ -49,7 +55,7 @@ class UploadsContract:
             await database.uploads.advance("upload", step, now=NOW + number)
             got = await database.uploads.get("upload")
             assert (got.offset, got.hashed, got.tail) == (step.offset, step.hashed, step.tail)
-            assert got.settled == tuple(settled)
+            assert await chunks_of(database) == tuple(settled)
             assert (got.created, got.updated) == (NOW, NOW + number)
 
     async def test_the_same_chunk_may_come_again(self, database: Database) -> None:
@@ -57,7 +63,30 @@ class UploadsContract:
         zeros = part(1)
         await database.uploads.advance("upload", progress(0, 3000, EMPTY_TAIL, *[zeros] * 3), now=0)
         await database.uploads.advance("upload", progress(3000, 4000, EMPTY_TAIL, zeros), now=0)
-        assert (await database.uploads.get("upload")).settled == (zeros,) * 4
+        assert await chunks_of(database) == (zeros,) * 4
+
+    async def test_the_chunks_of_an_earlier_moment_stay_readable(self, database: Database) -> None:
+        await database.uploads.create(upload())
+        steps = [
+            progress(0, 2000, EMPTY_TAIL, part(1), part(2)),
+            progress(2000, 2700, chunk_tail(3, 700)),
+            progress(2700, 4000, EMPTY_TAIL, part(4), part(5)),
+        ]
+        for step in steps:
+            await database.uploads.advance("upload", step, now=NOW)
+        expected = (part(1), part(2), part(4), part(5))
+        for count in range(5):
+            settled = await database.uploads.settled("upload", count * 1000)
+            assert settled == expected[:count]
+
+    @pytest.mark.parametrize("size", [1, 999, 1001, 2000])
+    async def test_chunks_of_another_length_are_of_another_session(
+        self, database: Database, size: int
+    ) -> None:
+        await database.uploads.create(upload())
+        await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
+        with pytest.raises(UploadUnknown):
+            await database.uploads.settled("upload", size)
 
     async def test_another_offset_is_refused_with_the_one_in_force(
         self, database: Database
@@ -70,7 +99,8 @@ class UploadsContract:
                 await database.uploads.advance("upload", late, now=NOW + 9)
             assert caught.value.offset == 1000
         got = await database.uploads.get("upload")
-        assert (got.offset, got.settled, got.updated) == (1000, (part(1),), NOW)
+        assert (got.offset, got.updated) == (1000, NOW)
+        assert await chunks_of(database) == (part(1),)
 
     async def test_a_tail_is_settled_once(self, database: Database) -> None:
         await database.uploads.create(upload())
@@ -80,7 +110,7 @@ class UploadsContract:
         with pytest.raises(UploadOutOfOrder) as caught:
             await database.uploads.advance("upload", settle, now=NOW)
         assert caught.value.offset == 500
-        assert (await database.uploads.get("upload")).settled == (part(1, 500),)
+        assert await chunks_of(database) == (part(1, 500),)
 
     async def test_delete_forgets(self, database: Database) -> None:
         await database.uploads.create(upload())
@@ -88,6 +118,8 @@ class UploadsContract:
         await database.uploads.delete("upload")
         with pytest.raises(UploadUnknown):
             await database.uploads.get("upload")
+        with pytest.raises(UploadUnknown):
+            await database.uploads.settled("upload", 1000)
         await database.uploads.create(upload())
         assert await database.uploads.get("upload") == upload()
 

@@ -56,7 +56,7 @@ def upload(upload_id: str = "upload", *, updated: float = NOW) -> Upload:
     """Return a session as it begins."""
     empty = str(digest_of(b"")).removeprefix("sha256:")
     return Upload(
-        upload_id, APP, "alice", "sha256", 0, empty, (), EMPTY_TAIL, created=NOW, updated=updated
+        upload_id, APP, "alice", "sha256", 0, empty, EMPTY_TAIL, created=NOW, updated=updated
     )
 
 

@@ -22,7 +22,7 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.metadata.migrations import migrate
-from treescale.metadata.records import UploadProgress
+from treescale.metadata.records import ChunkPart, UploadProgress
 from treescale.metadata.sql.database import SqlDatabase, open_database
 from treescale.oci.digest import Digest, digest_of
 from treescale.registry import push
@@ -42,17 +42,26 @@ class Body:
         self._data = data if breaks_after is None else data[:breaks_after]
         self._breaks = breaks_after is not None
         self.length = len(data) if announced or not data else None
+        self.asked_for = False
         self.begun = asyncio.Event()
         self.go_on = asyncio.Event()
         self.go_on.set()
 
     async def pieces(self) -> AsyncIterator[bytes]:
+        self.asked_for = True
         for start in range(0, len(self._data), 100_000):
             self.begun.set()
             await self.go_on.wait()
             yield self._data[start : start + 100_000]
         if self._breaks:
             raise BodyIncomplete("gone")
+
+
+def streamed(data: bytes) -> Body:
+    """Return a body that does not announce its length, not even when it is empty."""
+    body = Body(data)
+    body.length = None
+    return body
 
 
 class CountingStore(MemoryStore):
@@ -170,6 +179,109 @@ async def test_each_worker_reads_a_byte_back_at_most_once(
         await workers[number % 2].append(REPOSITORY, "alice", upload_id, Body(piece), at=None)
     tails = len(pieces) * 4 * 2**20  # each request reads the tail to cut it again
     assert store.bytes_read <= 2 * len(DATA) + tails
+
+
+@pytest.mark.parametrize("body", [Body(b""), streamed(b"")], ids=["no body", "an empty stream"])
+async def test_a_final_put_without_bytes_reads_nothing_back(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, body: Body
+) -> None:
+    first, second = (worker(database, store, threads) for _ in range(2))
+    upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
+    await first.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+    digest = digest_of(DATA)
+    await second.finish(REPOSITORY, "alice", upload_id, body, digest, at=None)
+    assert store.bytes_read == 0
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_a_final_put_that_breaks_off_before_its_first_byte(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+    digest = digest_of(DATA)
+    with pytest.raises(BodyIncomplete):
+        await pushes.finish(
+            REPOSITORY, "alice", upload_id, Body(b"more", breaks_after=0), digest, at=None
+        )
+    with pytest.raises(BlobUnknown):
+        await database.blobs.find(REPOSITORY, str(digest))
+    await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=len(DATA))
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_the_chunks_of_a_session_are_read_once_at_its_end(
+    database: SqlDatabase,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    original = database.uploads.settled
+
+    async def settled(upload_id: str, size: int) -> tuple[ChunkPart, ...]:
+        sizes.append(size)
+        return await original(upload_id, size)
+
+    monkeypatch.setattr(database.uploads, "settled", settled)
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    *pieces, last = pieces_of(DATA, [300_000] * 28)
+    for piece in pieces:
+        await pushes.append(REPOSITORY, "alice", upload_id, Body(piece), at=None)
+    upload = await pushes.status(REPOSITORY, "alice", upload_id)
+    assert sizes == []
+    digest = digest_of(DATA)
+    await pushes.finish(REPOSITORY, "alice", upload_id, Body(last), digest, at=None)
+    assert sizes == [upload.settled_bytes]
+    assert await stored(database, store, digest) == DATA
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+async def test_a_session_that_moves_on_while_it_is_finished(
+    database: SqlDatabase,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    algorithm: str,
+) -> None:
+    finishing, moving = (worker(database, store, threads) for _ in range(2))
+    upload_id = (await finishing.begin(REPOSITORY, "alice")).upload_id
+    await finishing.append(REPOSITORY, "alice", upload_id, Body(DATA[:5_000_000]), at=0)
+    original = database.uploads.settled
+
+    async def moved_first(upload_id: str, size: int) -> tuple[ChunkPart, ...]:
+        monkeypatch.setattr(database.uploads, "settled", original)
+        await moving.append(REPOSITORY, "alice", upload_id, Body(DATA[5_000_000:]), at=5_000_000)
+        return await original(upload_id, size)
+
+    monkeypatch.setattr(database.uploads, "settled", moved_first)
+    digest = Digest(algorithm, hashlib.new(algorithm, DATA[:5_000_000]).hexdigest())
+    await finishing.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=5_000_000)
+    assert await stored(database, store, digest) == DATA[:5_000_000]
+
+
+async def test_a_session_that_ends_while_it_is_finished(
+    database: SqlDatabase,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
+    original = database.uploads.settled
+
+    async def ended_first(upload_id: str, size: int) -> tuple[ChunkPart, ...]:
+        await pushes.cancel(REPOSITORY, "alice", upload_id)
+        return await original(upload_id, size)
+
+    monkeypatch.setattr(database.uploads, "settled", ended_first)
+    with pytest.raises(UploadUnknown):
+        await pushes.finish(
+            REPOSITORY, "alice", upload_id, Body(b""), digest_of(DATA), at=len(DATA)
+        )
 
 
 async def test_small_blobs_live_in_the_database(
@@ -300,7 +412,11 @@ async def test_a_full_store_refuses_before_the_body_is_read(
     body = Body(DATA, announced=True)
     with pytest.raises(StoreFull):
         await pushes.append(REPOSITORY, "alice", upload_id, body, at=0)
-    assert not body.begun.is_set()
+    assert not body.asked_for
+    for unknown in (Body(DATA), streamed(b"")):
+        with pytest.raises(StoreFull):
+            await pushes.finish(REPOSITORY, "alice", upload_id, unknown, digest_of(b""), at=0)
+        assert not unknown.asked_for
 
 
 @pytest.mark.parametrize(("repository", "user"), [("bob/app", "bob"), (REPOSITORY, "bob")])

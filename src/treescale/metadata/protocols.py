@@ -13,6 +13,7 @@ from typing import Protocol
 from treescale.metadata.records import (
     AccessToken,
     Blob,
+    ChunkPart,
     ClusterUsage,
     Manifest,
     NewBlob,
@@ -159,11 +160,20 @@ class Uploads(Protocol):
     """Upload sessions."""
 
     async def create(self, upload: Upload) -> None:
-        """Keep a fresh session (no settled chunks)."""
+        """Keep a fresh session (no bytes)."""
         ...
 
     async def get(self, upload_id: str) -> Upload:
-        """Return the session; raises UploadUnknown."""
+        """Return the session; raises UploadUnknown. Costs the same however long it is."""
+        ...
+
+    async def settled(self, upload_id: str, size: int) -> tuple[ChunkPart, ...]:
+        """Return the chunks of the first `size` settled bytes, in order.
+
+        They never change, so with the `settled_bytes` of an Upload they are those it had, also
+        when the session has moved on since. Raises UploadUnknown when the session does not have
+        chunks of just that length: it has ended.
+        """
         ...
 
     async def advance(self, upload_id: str, progress: UploadProgress, *, now: float) -> None:

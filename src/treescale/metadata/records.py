@@ -117,7 +117,8 @@ class Upload:
     """An upload session, bound to one repository and one user; any worker may continue it.
 
     `offset` = sum of the settled chunks' lengths + the tail's size. `hashed` is the hex digest,
-    by `algorithm`, of exactly these bytes.
+    by `algorithm`, of exactly these bytes. The settled chunks are read apart (`Uploads.settled`):
+    there may be many, and most requests need none of them.
     """
 
     upload_id: str
@@ -126,10 +127,14 @@ class Upload:
     algorithm: str
     offset: int
     hashed: str
-    settled: tuple[ChunkPart, ...]
     tail: UploadTail
     created: float
     updated: float
+
+    @property
+    def settled_bytes(self) -> int:
+        """Return how many bytes the settled chunks hold."""
+        return self.offset - self.tail.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,14 @@ class Body(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """An upload with what one request added, everything durable but an inline tail."""
+    """An upload with what one request added, everything durable but an inline tail.
+
+    `unrecorded` are the last of its settled chunks, those that no row has.
+    """
 
     upload: Upload
     running: RunningHash
+    unrecorded: tuple[ChunkPart, ...]
 
 
 class Pushes:
@@ -125,7 +129,8 @@ class Pushes:
         """
         upload = await self.status(repository, user, upload_id)
         _check_order(upload, at)
-        arrived = await self._receive(upload, body, resumable=True)
+        await self._store.reserve(body.length or 0)
+        arrived = await self._receive(upload, body.pieces(), resumable=True)
         self._keep_hash(upload_id, arrived.running)
         return arrived.upload
 
@@ -146,19 +151,22 @@ class Pushes:
         """
         upload = await self.status(repository, user, upload_id)
         _check_order(upload, at)
-        if body.length != 0:
+        pieces = await self._begun(body)
+        unrecorded: tuple[ChunkPart, ...] = ()
+        if pieces is not None:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
-            arrived = await self._receive(upload, body, resumable=False)
-            upload = arrived.upload
-        await self._commit(upload, digest, upload_id)
+            arrived = await self._receive(upload, pieces, resumable=False)
+            upload, unrecorded = arrived.upload, arrived.unrecorded
+        await self._commit(upload, unrecorded, digest, upload_id)
         self._hashes.pop(upload_id, None)
 
     async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
         """Push a blob in one request, without a session; raises as `finish` does."""
         upload = self._fresh(repository, user, digest.algorithm)
-        arrived = await self._receive(upload, body, resumable=False)
-        await self._commit(arrived.upload, digest, None)
+        await self._store.reserve(body.length or 0)
+        arrived = await self._receive(upload, body.pieces(), resumable=False)
+        await self._commit(arrived.upload, arrived.unrecorded, digest, None)
 
     def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
         now = self._clock.now()
@@ -169,25 +177,38 @@ class Pushes:
             algorithm=algorithm,
             offset=0,
             hashed=new_hasher(algorithm).hexdigest(),
-            settled=(),
             tail=EMPTY_TAIL,
             created=now,
             updated=now,
         )
 
-    async def _receive(self, upload: Upload, body: Body, *, resumable: bool) -> _Arrived:
-        """Store the body's bytes as chunks after those the upload has.
+    async def _begun(self, body: Body) -> AsyncIterator[bytes] | None:
+        """Return the body's pieces when there is room for them and the first has come.
+
+        None when there is none: also a body of unknown length may be empty, and then nothing the
+        session has needs to be read back for it.
+        """
+        if body.length == 0:
+            return None
+        await self._store.reserve(body.length or 0)
+        pieces = body.pieces()
+        first = await anext(pieces, None)
+        return None if first is None else _chained(first, pieces)
+
+    async def _receive(
+        self, upload: Upload, pieces: AsyncIterator[bytes], *, resumable: bool
+    ) -> _Arrived:
+        """Store the bytes as chunks after those the upload has.
 
         When `resumable`, the session's row follows: at every checkpoint and at the end, also when
         the client leaves early.
         """
-        await self._store.reserve(body.length or 0)
         running = await self._running_hash(upload)
         tail = await self._tail_bytes(upload)
         async with Intake(self._store, self._threads, running=running, tail=tail) as intake:
             unrecorded = 0
             try:
-                async for piece in body.pieces():
+                async for piece in pieces:
                     await intake.feed(piece)
                     unrecorded += len(piece)
                     if resumable and unrecorded >= checkpoint_bytes:
@@ -199,10 +220,9 @@ class Pushes:
                     self._keep_hash(upload.upload_id, running)
                 raise
             if resumable:
-                upload = await self._record(upload, intake)
-            else:
-                upload = _advanced(upload, await self._progress(upload, intake))
-        return _Arrived(upload, running)
+                return _Arrived(await self._record(upload, intake), running, ())
+            progress = await self._progress(upload, intake)
+        return _Arrived(_advanced(upload, progress), running, progress.settled)
 
     async def _record(self, upload: Upload, intake: Intake) -> Upload:
         progress = await self._progress(upload, intake)
@@ -244,14 +264,23 @@ class Pushes:
             or running.algorithm != upload.algorithm
         ):
             running = RunningHash(upload.algorithm)
-        await self._catch_up(running, upload)
+        if running.offset < upload.offset:
+            await self._catch_up(running, upload, await self._chunks(upload, ()))
         return running
 
-    async def _catch_up(self, running: RunningHash, upload: Upload) -> None:
+    async def _chunks(
+        self, upload: Upload, unrecorded: tuple[ChunkPart, ...]
+    ) -> tuple[ChunkPart, ...]:
+        """Return the chunks of the upload's bytes, all of these but an inline tail."""
+        recorded = upload.settled_bytes - sum(length for _, length in unrecorded)
+        settled = await self._uploads.settled(upload.upload_id, recorded) if recorded else ()
+        tail = () if upload.tail.chunk is None else (upload.tail.chunk,)
+        return (*settled, *unrecorded, *tail)
+
+    async def _catch_up(
+        self, running: RunningHash, upload: Upload, chunks: tuple[ChunkPart, ...]
+    ) -> None:
         """Hash what the upload has and the hash has not seen, read back from the chunks."""
-        chunks = (
-            upload.settled if upload.tail.chunk is None else (*upload.settled, upload.tail.chunk)
-        )
         recipe = Recipe(DEFAULT, chunks)
         if running.offset < recipe.size:
             async with BlobReader(self._store, recipe, running.offset, recipe.size - 1) as reader:
@@ -261,29 +290,35 @@ class Pushes:
             inline = upload.tail.inline or b""
             await running.update(inline[running.offset - recipe.size :], self._threads)
 
-    async def _commit(self, upload: Upload, digest: Digest, upload_id: str | None) -> None:
+    async def _commit(
+        self,
+        upload: Upload,
+        unrecorded: tuple[ChunkPart, ...],
+        digest: Digest,
+        upload_id: str | None,
+    ) -> None:
+        chunks = await self._chunks(upload, unrecorded)
         hashed = upload.hashed
         if digest.algorithm != upload.algorithm:
             running = RunningHash(digest.algorithm)
-            await self._catch_up(running, upload)
+            await self._catch_up(running, upload, chunks)
             hashed = running.hexdigest()
         if hashed != digest.hex:
             raise DigestInvalid(f"the bytes pushed have the digest {digest.algorithm}:{hashed}")
         await self._blobs.commit(
             upload.repository,
-            await self._as_blob(upload, digest),
+            await self._as_blob(upload, chunks, digest),
             upload_id=upload_id,
             now=self._clock.now(),
         )
 
-    async def _as_blob(self, upload: Upload, digest: Digest) -> NewBlob:
+    async def _as_blob(
+        self, upload: Upload, chunks: tuple[ChunkPart, ...], digest: Digest
+    ) -> NewBlob:
         inline = upload.tail.inline
-        if not upload.settled and inline is not None:
-            return NewBlob(Blob(str(digest), upload.offset, inline=inline, recipe=None), ())
-        chunks = upload.settled
-        if upload.tail.chunk is not None:
-            chunks = (*chunks, upload.tail.chunk)
-        elif inline:
+        if not chunks:
+            return NewBlob(Blob(str(digest), upload.offset, inline=inline or b"", recipe=None), ())
+        if inline:
             chunks = (*chunks, await self._put_chunk(inline))
         recipe = encode(Recipe(DEFAULT, chunks))
         blob = Blob(str(digest), upload.offset, inline=None, recipe=recipe)
@@ -303,11 +338,16 @@ def _check_order(upload: Upload, at: int | None) -> None:
         )
 
 
+async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in others:
+        yield piece
+
+
 def _advanced(upload: Upload, progress: UploadProgress) -> Upload:
     return replace(
         upload,
         offset=progress.offset,
         hashed=progress.hashed,
-        settled=upload.settled + progress.settled,
         tail=progress.tail,
     )

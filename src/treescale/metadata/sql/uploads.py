@@ -2,12 +2,14 @@
 
 An advance is one conditional update: it takes place only when the session still has the bytes, and
 the settled bytes, that the caller saw, so of two writers exactly one wins even when neither adds
-a byte. Parts are numbered by that same update and never change; a reader therefore takes those up
-to the number in the row it read, and sees one moment without a transaction.
+a byte. Parts are numbered by that same update and never change; a reader therefore takes as many
+chunks as make up the bytes settled in the row it read, and sees one moment without a transaction.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
@@ -24,7 +26,7 @@ _THIS: Final = uploads.c.upload_id == bindparam("this")
 GET: Final = select(uploads).where(_THIS)
 PARTS: Final = (
     select(upload_parts.c.entries)
-    .where(upload_parts.c.upload_id == bindparam("this"), upload_parts.c.part <= bindparam("last"))
+    .where(upload_parts.c.upload_id == bindparam("this"))
     .order_by(upload_parts.c.part)
 )
 _CREATE: Final = insert(uploads)
@@ -69,8 +71,8 @@ class SqlUploads:
         self._connections = connections
 
     async def create(self, upload: Upload) -> None:
-        """Keep a fresh session (no settled chunks)."""
-        assert not upload.settled, "an upload begins empty"
+        """Keep a fresh session (no bytes)."""
+        assert upload.offset == 0, "an upload begins empty"
         await self._connections.change(_CREATE, _row(upload))
 
     async def get(self, upload_id: str) -> Upload:
@@ -78,12 +80,17 @@ class SqlUploads:
         row = await self._connections.row(GET, {"this": upload_id})
         if row is None:
             raise _unknown(upload_id)
-        parts: Sequence[Row[Any]] = []
-        if row.parts:
-            parts = await self._connections.rows(PARTS, {"this": upload_id, "last": row.parts})
-        if len(parts) < row.parts:  # ended between the two queries
+        return _upload(row)
+
+    async def settled(self, upload_id: str, size: int) -> tuple[ChunkPart, ...]:
+        """Return the chunks of the first `size` settled bytes; raises UploadUnknown."""
+        rows = await self._connections.rows(PARTS, {"this": upload_id})
+        chunks = unpack_parts(row.entries for row in rows)
+        ends = list(accumulate((length for _, length in chunks), initial=0))
+        count = bisect_left(ends, size)
+        if count == len(ends) or ends[count] != size:
             raise _unknown(upload_id)
-        return _upload(row, unpack_parts(part.entries for part in parts))
+        return chunks[:count]
 
     async def advance(self, upload_id: str, progress: UploadProgress, *, now: float) -> None:
         """Append what arrived. Raises UploadUnknown, or UploadOutOfOrder."""
@@ -182,7 +189,7 @@ def _row(upload: Upload) -> dict[str, object]:
     }
 
 
-def _upload(row: Row[Any], settled: tuple[ChunkPart, ...]) -> Upload:
+def _upload(row: Row[Any]) -> Upload:
     chunk = None if row.tail_chunk is None else (row.tail_chunk, row.tail_chunk_length)
     return Upload(
         upload_id=row.upload_id,
@@ -191,7 +198,6 @@ def _upload(row: Row[Any], settled: tuple[ChunkPart, ...]) -> Upload:
         algorithm=row.algorithm,
         offset=row.offset,
         hashed=row.hashed,
-        settled=settled,
         tail=UploadTail(inline=row.tail_inline, chunk=chunk),
         created=row.created,
         updated=row.updated,
