@@ -59,3 +59,15 @@ def test_a_private_image_is_refused_without_login(
     server.admin("repo", "public", f"{alice.name}/app")
     podman.pull(name)
     assert podman.run(name) == "hello from busybox\n"
+
+
+def test_searching_finds_what_one_may_see(
+    podman: Podman, skopeo: Skopeo, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    """Podman asks for the catalog without its scope, and then again with that of the challenge."""
+    source = Layout(tmp_path / "source").tagged(busybox, "1")
+    skopeo.copy(source, skopeo.at(f"{alice.name}/searched:1"))
+    search = ("search", "--tls-verify=false", "--format={{.Name}}", f"{server.address}/searched")
+    assert podman(*search) == ""
+    podman.login(server, alice)
+    assert podman(*search).split() == [f"{server.address}/{alice.name}/searched"]
