@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -65,10 +65,8 @@ def clock() -> JumpingClock:
 
 
 @pytest.fixture
-def passwords() -> Iterator[CountingPasswords]:
-    made = CountingPasswords()
-    yield made
-    made.close()
+def passwords() -> CountingPasswords:
+    return CountingPasswords()
 
 
 @pytest.fixture

@@ -87,10 +87,6 @@ class Passwords:
         matched = await self._in_thread(lambda: self._verify(expected, data))
         return matched and password_hash is not None
 
-    def close(self) -> None:
-        """Let the threads end; verifications that wait are dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     def _verify(self, expected: str, data: bytes) -> bool:
         try:
             return self._hasher.verify(expected, data)
