@@ -17,7 +17,7 @@ from treescale.api.errors import error_response, lookup
 from treescale.api.guard import Caller, needed_scope
 from treescale.api.token import issue_token
 from treescale.auth.policy import ANONYMOUS
-from treescale.auth.scopes import Action
+from treescale.auth.scopes import CATALOG, Action
 from treescale.clock import Clock
 from treescale.errors import (
     CredentialsInvalid,
@@ -71,6 +71,13 @@ ENDPOINTS: Final[Mapping[tuple[RouteKind, str], Endpoint]] = {
 
 _METHOD_ACTIONS: Final = {"GET": Action.PULL, "HEAD": Action.PULL, "DELETE": Action.DELETE}
 """The right to name in the challenge for methods a route does not have; all others mean push."""
+
+
+def _scope(route: Route, action: Action | None) -> str:
+    """Return the scope that a route's challenge names."""
+    if route.kind is RouteKind.CATALOG:
+        return CATALOG
+    return needed_scope(route.repository, action) if route.repository and action else ""
 
 
 class Api:
@@ -136,9 +143,13 @@ class Api:
         call.route = route
         endpoint = ENDPOINTS.get((route.kind, method))
         action = endpoint.action if endpoint else _METHOD_ACTIONS.get(method, Action.PUSH)
-        scope = needed_scope(route.repository, action) if route.repository and action else ""
+        scope = _scope(route, action)
         await self._require_caller(call, scope)
-        if scope and action not in await call.caller.actions(route.repository):
+        if (
+            action is not None
+            and route.repository
+            and action not in await call.caller.actions(route.repository)
+        ):
             raise Unauthorized(
                 "requested access to the resource is denied",
                 scope=scope,

@@ -20,7 +20,6 @@ from treescale.errors import CredentialsInvalid, Unauthorized
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
 
-CATALOG_PATH: Final = "/v2/_catalog"
 credentials_characters_max: Final = 16 * 1024
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -138,10 +137,8 @@ class Guard:
         origin = self.origin(request)
         host = origin.partition("://")[2]
         parts = [f'realm="{origin}/token"', f'service="{host}"']
-        # Routes name scopes on their repository; this page has none, and a right of its own.
-        scope = CATALOG if request.rel_url.raw_path == CATALOG_PATH else refused.scope
-        if scope:
-            parts.append(f'scope="{scope}"')
+        if refused.scope:
+            parts.append(f'scope="{refused.scope}"')
         if refused.error:
             parts.append(f'error="{refused.error}"')
         return "Bearer " + ",".join(parts)

@@ -5,7 +5,6 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api.call import Call, json_response
-from treescale.api.guard import CATALOG_PATH
 from treescale.metadata.records import ReferrerDescriptor
 from treescale.oci.digest import parse_digest
 from treescale.oci.pages import link_header, parse_last, parse_page_size
@@ -32,7 +31,7 @@ async def list_catalog(call: Call) -> web.StreamResponse:
         for found in page.repositories
         if call.caller.sees(found.name, public=found.public)
     ]
-    link = _link(CATALOG_PATH, limit, page.last)
+    link = _link("/v2/_catalog", limit, page.last)
     return json_response(call, {"repositories": seen}, JSON, link)
 
 
