@@ -437,3 +437,18 @@ async def test_a_session_is_its_users_in_its_repository(
     await pushes.cancel(REPOSITORY, "alice", upload_id)
     with pytest.raises(UploadUnknown):
         await pushes.status(REPOSITORY, "alice", upload_id)
+
+
+async def test_a_lost_answer_to_the_last_request_is_given_again(
+    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    first, second = (worker(database, store, threads) for _ in range(2))
+    upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
+    digest = digest_of(DATA)
+    await first.finish(REPOSITORY, "alice", upload_id, Body(DATA), digest, at=None)
+    await second.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
+    other = digest_of(b"never pushed")
+    with pytest.raises(UploadUnknown):
+        await second.finish(REPOSITORY, "alice", upload_id, Body(b""), other, at=None)
+    with pytest.raises(UploadUnknown):
+        await second.finish("alice/other", "alice", upload_id, Body(b""), digest, at=None)

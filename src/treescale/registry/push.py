@@ -22,7 +22,13 @@ from treescale.chunks.recipe import Recipe, encode
 from treescale.chunks.split import DEFAULT
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.clock import Clock
-from treescale.errors import BodyIncomplete, DigestInvalid, UploadOutOfOrder, UploadUnknown
+from treescale.errors import (
+    BlobUnknown,
+    BodyIncomplete,
+    DigestInvalid,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
 from treescale.metadata.protocols import Blobs, Uploads
 from treescale.metadata.records import (
     EMPTY_TAIL,
@@ -147,10 +153,19 @@ class Pushes:
         """Add the last bytes, compare the digest, and make the blob exist: durable on return.
 
         Raises DigestInvalid (the session survives, without this request's bytes) and all that
-        `append` raises.
+        `append` raises. Idempotent: a client whose 201 was lost asks again, and the session is
+        gone because the blob is there.
         """
-        upload = await self.status(repository, user, upload_id)
-        _check_order(upload, at)
+        try:
+            upload = await self.status(repository, user, upload_id)
+            _check_order(upload, at)
+            await self._finish(upload, body, digest)
+        except UploadUnknown:
+            if not await self._has(repository, digest):
+                raise
+        self._hashes.pop(upload_id, None)
+
+    async def _finish(self, upload: Upload, body: Body, digest: Digest) -> None:
         pieces = await self._begun(body)
         unrecorded: tuple[ChunkPart, ...] = ()
         if pieces is not None:
@@ -158,8 +173,14 @@ class Pushes:
                 upload = replace(upload, algorithm=digest.algorithm)
             arrived = await self._receive(upload, pieces, resumable=False)
             upload, unrecorded = arrived.upload, arrived.unrecorded
-        await self._commit(upload, unrecorded, digest, upload_id)
-        self._hashes.pop(upload_id, None)
+        await self._commit(upload, unrecorded, digest, upload.upload_id)
+
+    async def _has(self, repository: str, digest: Digest) -> bool:
+        try:
+            await self._blobs.find(repository, str(digest))
+        except BlobUnknown:
+            return False
+        return True
 
     async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
         """Push a blob in one request, without a session; raises as `finish` does."""
