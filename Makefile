@@ -28,7 +28,8 @@ serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="
 demo: $(VENV)/.runtime  ## one server, one image pushed and pulled, its chunks shown
 	@exec $(BIN)/treescale demo $(ARGS)
 
-bench: $(VENV)/.dev $(WHEEL)/.built  ## numbers, with the machine and the peer named
+bench: PACKAGES := docker-registry
+bench: packages $(VENV)/.dev $(WHEEL)/.built  ## numbers, with the machine and the peer named
 	@$(TESTED) $(BIN)/python -m bench $(ARGS)
 
 check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
