@@ -259,7 +259,7 @@ async def _every(seconds: float, work: Callable[[], object]) -> None:
         await asyncio.sleep(seconds)
         try:
             await work()  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the next round is the retry
             log.warning("upkeep.failed", error=str(error))
 
 
