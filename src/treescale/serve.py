@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -252,13 +252,13 @@ def new_connections(api: Api, *, tls: bool) -> ConnectionServer:
     )
 
 
-async def _every(seconds: float, work: Callable[[], object]) -> None:
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Do the work again and again; when it fails say so, and try again next time."""
     log = get_logger()
     while True:
         await asyncio.sleep(seconds)
         try:
-            await work()  # type: ignore[misc]
+            await work()
         except Exception as error:  # noqa: BLE001  the next round is the retry
             log.warning("upkeep.failed", error=str(error))
 

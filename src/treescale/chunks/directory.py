@@ -282,7 +282,7 @@ class ChunkDirectory:
         """Make the chunk's directories; `_sync_directories` makes them durable afterwards."""
         for directory in (path.parent.parent, path.parent):
             if directory not in self._synced_directories:
-                with suppress(FileExistsError):
+                with suppress(FileExistsError):  # from before, or another process made it now
                     self._disk.mkdir(directory)
 
     def _sync_directories(self, path: Path) -> None:
