@@ -106,3 +106,9 @@ def test_chunks_are_views_of_one_copy(feeds: int) -> None:
     for seed in range(feeds):
         chunks = splitter.feed(noise(seed, 5000))
         assert len({id(chunk.obj) for chunk in chunks}) == 1
+
+
+def test_a_later_part_of_a_blob_may_begin_with_nothing() -> None:
+    splitter = Splitter(SMALL, at_start=False)
+    assert splitter.feed(b"") == []
+    assert bytes(splitter.pending) == b""
