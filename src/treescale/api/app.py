@@ -134,17 +134,16 @@ class Api:
         try:
             route = match(path)
         except Refused:
-            await self._require_caller(call, "")
+            await self._require_caller(call, None)
             raise
         method = call.request.method
         if route is None:
-            await self._require_caller(call, "")
+            await self._require_caller(call, None)
             raise NameUnknown(f"no such page of the registry API: {path[:200]}")
         call.route = route
         endpoint = ENDPOINTS.get((route.kind, method))
         action = endpoint.action if endpoint else _METHOD_ACTIONS.get(method, Action.PUSH)
-        scope = _scope(route, action)
-        await self._require_caller(call, scope)
+        await self._require_caller(call, action)
         if (
             action is not None
             and route.repository
@@ -152,7 +151,7 @@ class Api:
         ):
             raise Unauthorized(
                 "requested access to the resource is denied",
-                scope=scope,
+                scope=_scope(route, action),
                 error="insufficient_scope",
             )
         if endpoint is None:
@@ -160,16 +159,17 @@ class Api:
             raise Unsupported(f"use {' or '.join(allowed)} here, not {method}", allowed=allowed)
         return await endpoint.handler(call)
 
-    async def _require_caller(self, call: Call, scope: str) -> None:
+    async def _require_caller(self, call: Call, action: Action | None) -> None:
         grace = call.route.kind is RouteKind.UPLOAD
         try:
             caller = await self._rooms.guard.identify(call.request, grace=grace)
         except Unauthorized as refused:
+            scope = _scope(call.route, action)
             raise Unauthorized(str(refused), scope=scope, error=refused.error) from None
         except CredentialsInvalid as refused:
-            raise Unauthorized(str(refused), scope=scope) from None
+            raise Unauthorized(str(refused), scope=_scope(call.route, action)) from None
         if caller is None:
-            raise Unauthorized("authentication required", scope=scope)
+            raise Unauthorized("authentication required", scope=_scope(call.route, action))
         call.caller = caller
 
     def _refuse(self, call: Call, error: Exception, request_id: str) -> web.StreamResponse:

@@ -8,6 +8,7 @@ no slash. What comes out has been checked by `fullmatch` and is safe in a query,
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from treescale.errors import NameInvalid, UploadUnknown
@@ -15,6 +16,8 @@ from treescale.oci.digest import parse_digest
 from treescale.oci.names import check_repository, check_tag
 
 path_characters_max: Final = 4096
+paths_remembered: Final = 512
+"""Clients ask for the same few paths again and again; at most some 2 MiB of them are kept."""
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 _UPLOAD_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -41,6 +44,7 @@ class Route:
     reference: str = ""
 
 
+@lru_cache(paths_remembered)
 def match(path: str) -> Route | None:
     """Return what the raw (still percent-encoded) URL path means; None when it means nothing.
 
