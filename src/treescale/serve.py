@@ -6,6 +6,7 @@ listening socket and can continue what another began. This file alone names conc
 """
 
 import asyncio
+import logging
 import secrets
 import signal
 import socket
@@ -27,6 +28,7 @@ from treescale.api.app import Api
 from treescale.api.call import Rooms
 from treescale.api.connection import ConnectionServer
 from treescale.api.guard import Guard
+from treescale.api.requestlog import RequestLog
 from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
 from treescale.chunks.cluster import ClusterStore
@@ -216,7 +218,7 @@ def compose(
         ),
         guard=guard,
     )
-    return Api(rooms, ready=database.ping, clock=clock)
+    return Api(rooms, ready=database.ping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,8 @@ def new_connections(api: Api, *, tls: bool) -> ConnectionServer:
         auto_decompress=False,
         read_bufsize=read_buffer_bytes,
         max_field_size=header_bytes_max,
-        access_log=None,
+        access_log=logging.getLogger("treescale"),  # only says that there is one
+        access_log_class=RequestLog,
     )
 
 

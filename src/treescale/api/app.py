@@ -4,7 +4,6 @@ A request is matched, its caller identified, the right its route needs checked, 
 handler runs. Handlers return answers or raise; nothing else writes an error.
 """
 
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,10 +14,10 @@ from treescale.api import blobs, lists, manifests, uploads
 from treescale.api.call import Call, Rooms, json_response, stamp
 from treescale.api.errors import error_response, lookup
 from treescale.api.guard import Caller, needed_scope
+from treescale.api.requestlog import USER, request_id
 from treescale.api.token import issue_token
 from treescale.auth.policy import ANONYMOUS
 from treescale.auth.scopes import CATALOG, Action
-from treescale.clock import Clock
 from treescale.errors import (
     CredentialsInvalid,
     Failed,
@@ -83,32 +82,19 @@ def _scope(route: Route, action: Action | None) -> str:
 class Api:
     """Answers every request of a server."""
 
-    def __init__(self, rooms: Rooms, *, ready: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    def __init__(self, rooms: Rooms, *, ready: Callable[[], Awaitable[None]]) -> None:
         """`ready` returns when the server is fit to serve, and raises a Failed when it is not."""
         self._rooms = rooms
         self._ready = ready
-        self._clock = clock
         self._log = get_logger()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, whatever happens, and log one line of it."""
-        request_id = request.headers.get("X-Request-Id", "")[:64] or secrets.token_hex(8)
-        began = self._clock.monotonic()
+        """Answer one request, whatever happens."""
         call = Call(request, Route(RouteKind.ROOT), Caller(ANONYMOUS), self._rooms)
         try:
-            response = await self._answer(call)
+            return await self._answer(call)
         except Exception as error:  # noqa: BLE001  this is the one door
-            response = self._refuse(call, error, request_id)
-        self._log.info(
-            "request",
-            method=request.method,
-            path=request.rel_url.raw_path,
-            status=response.status,
-            user=call.caller.user,
-            seconds=round(self._clock.monotonic() - began, 4),
-            request_id=request_id,
-        )
-        return response
+            return self._refuse(call, error, request_id(request))
 
     async def _answer(self, call: Call) -> web.StreamResponse:
         request = call.request
@@ -171,6 +157,7 @@ class Api:
         if caller is None:
             raise Unauthorized("authentication required", scope=_scope(call.route, action))
         call.caller = caller
+        call.request[USER] = caller.user
 
     def _refuse(self, call: Call, error: Exception, request_id: str) -> web.StreamResponse:
         """Return the answer to an exception; cut the connection when a body has already begun."""
