@@ -19,6 +19,7 @@ from typing import Final
 
 import click
 
+from bench import manifests
 from bench.peers import docker_registry, treescale
 from bench.wire import Target, pull, push, token_for
 
@@ -41,16 +42,28 @@ class Row:
 @click.command()
 @click.option("--rounds", default=7, help="Interleaved rounds.")
 @click.option("--megabytes", default=300, help="Size of the layer.")
+@click.option("--only", type=click.Choice(["layers", "manifests"]), help="One part of the table.")
+@click.option("--seconds", default=3, help="Length of each manifest measurement.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
-def main(rounds: int, megabytes: int, directory: Path | None) -> None:
-    """Measure push and pull of one layer of random bytes."""
+def main(
+    rounds: int, megabytes: int, only: str | None, seconds: int, directory: Path | None
+) -> None:
+    """Measure push and pull of one layer of random bytes, and GET of a manifest by tag."""
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=directory) as place:
         root = Path(place)
         with (
             treescale(root / "treescale", os.cpu_count() or 1) as ours,
             docker_registry(root / "peer") as peer,
         ):
-            rows = _measure(ours, peer, rounds, megabytes * 1_000_000)
+            if only != "manifests":
+                rows = _measure(ours, peer, rounds, megabytes * 1_000_000)
+            if only != "layers":
+                click.echo(_manifest_table(ours, peer, rounds, seconds))
+    if only is not None:
+        if rows:
+            click.echo(_table(rows, rounds, megabytes))
+        return
     table = _table(rows, rounds, megabytes)
     click.echo(table)
     RESULTS.mkdir(exist_ok=True)
@@ -79,6 +92,49 @@ def _measure(ours: Target, peer: Target, rounds: int, size: int) -> list[Row]:
                 speeds.setdefault((f"pull, {streams} at once", target.name), []).append(speed)
     works = ["push", *(f"pull, {streams} at once" for streams in STREAMS)]
     return [_row(work, speeds[work, ours.name], speeds[work, peer.name]) for work in works]
+
+
+def _manifest_table(ours: Target, peer: Target, rounds: int, seconds: int) -> str:
+    """Measure manifests by tag; the first round warms up and is not counted."""
+    published = {
+        target.name: manifests.publish(target, token_for(target)) for target in (ours, peer)
+    }
+    lines = [
+        "| manifest by tag | ours/s | peer/s | ratio (range) | p99 ms | peer's | share (range) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method in manifests.METHODS:
+        for connections in manifests.CONNECTIONS:
+            loads: dict[str, list[manifests.Load]] = {ours.name: [], peer.name: []}
+            for number in range(rounds + 1):
+                for target in (ours, peer) if number % 2 else (peer, ours):
+                    load = manifests.load(
+                        target,
+                        token_for(target),
+                        published[target.name],
+                        method,
+                        connections,
+                        seconds if number else 1,
+                    )
+                    if number:
+                        loads[target.name].append(load)
+            lines.append(_manifest_line(method, connections, loads[ours.name], loads[peer.name]))
+    return "\n".join(lines)
+
+
+def _manifest_line(
+    method: str, connections: int, ours: list[manifests.Load], peer: list[manifests.Load]
+) -> str:
+    median = statistics.median
+    ratios = [one.per_second / other.per_second for one, other in zip(ours, peer, strict=True)]
+    shares = [one.p99_ms / other.p99_ms for one, other in zip(ours, peer, strict=True)]
+    return (
+        f"| {method}, {connections} connections "
+        f"| {median(o.per_second for o in ours):.0f} | {median(p.per_second for p in peer):.0f} "
+        f"| **{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) "
+        f"| {median(o.p99_ms for o in ours):.2f} | {median(p.p99_ms for p in peer):.2f} "
+        f"| {median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f}) |"
+    )
 
 
 def _timed_pulls(target: Target, token: str, digest: str, streams: int) -> float:

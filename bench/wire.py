@@ -49,10 +49,10 @@ class Connection:
         """Hang up."""
         self._socket.close()
 
-    def ask(self, method: str, path: str, headers: str = "") -> Answer:
-        """Send a request without a body and read the answer's header."""
+    def ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> Answer:
+        """Send a request, its body in one piece, and read the answer's header."""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._authorization}{headers}\r\n"
-        self._socket.sendall(head.encode())
+        self._socket.sendall(head.encode() + body)
         return self.header()
 
     def header(self) -> Answer:
@@ -77,6 +77,16 @@ class Connection:
             self._socket.sendall(piece)
             self._socket.sendall(b"\r\n")
         self._socket.sendall(b"0\r\n\r\n")
+
+    def body(self, answer: Answer) -> bytes:
+        """Read the answer's body, a small one."""
+        data = answer.rest
+        while len(data) < int(answer.headers["content-length"]):
+            received = self._socket.recv(65536)
+            if not received:
+                raise ConnectionError(f"the body broke off after {len(data)} bytes")
+            data += received
+        return data
 
     def discard(self, answer: Answer) -> int:
         """Read the answer's body to nowhere; return its length in bytes."""
