@@ -63,9 +63,14 @@ class Running:
 
 
 async def make_parts(database_file: Path, threads: Executor) -> Parts:
-    """Open a database and build a registry's parts on it."""
+    """Open a database file and build a registry's parts on it."""
+    return await make_parts_on(f"sqlite:///{database_file}", threads)
+
+
+async def make_parts_on(url: str, threads: Executor) -> Parts:
+    """Open a migrated database and build a registry's parts on it."""
     clock = LateClock()
-    database = open_database(f"sqlite:///{database_file}")
+    database = open_database(url)
     passwords = Passwords(memory=ARGON2_KIB)
     tokens = TokenService(database, clock)
     await tokens.start()

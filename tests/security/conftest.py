@@ -10,14 +10,19 @@ from tests.api.conftest import (
     session,
     trusted_proxies,
 )
+from tests.metadata.conftest import empty_sqlite, postgres, postgres_url, sqlite_url
 
 __all__ = [
     "alice",
     "anybody",
     "bob",
     "database_file",
+    "empty_sqlite",
     "make_public",
+    "postgres",
+    "postgres_url",
     "registry",
     "session",
+    "sqlite_url",
     "trusted_proxies",
 ]

@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api.call import Call, json_response
+from treescale.errors import RequestInvalid
 from treescale.metadata.records import ReferrerDescriptor
 from treescale.oci.digest import parse_digest
 from treescale.oci.pages import link_header, parse_last, parse_page_size
@@ -38,7 +39,7 @@ async def list_catalog(call: Call) -> web.StreamResponse:
 async def list_referrers(call: Call) -> web.StreamResponse:
     """GET …/referrers/<digest>?artifactType=: an index, empty when nothing refers to it."""
     subject = parse_digest(call.route.reference)
-    wanted = call.parameter("artifactType") or None
+    wanted = _artifact_type_asked(call)
     limit, last = _page_asked(call)
     page = await call.rooms.publishing.referrers(call.repository, subject, wanted, last, limit)
     headers: dict[str, str] = {}
@@ -67,6 +68,17 @@ def _descriptor(found: ReferrerDescriptor) -> dict[str, object]:
     if found.annotations:
         descriptor["annotations"] = found.annotations
     return descriptor
+
+
+def _artifact_type_asked(call: Call) -> str | None:
+    """Return the filter; raises RequestInvalid for what no manifest can have.
+
+    PostgreSQL keeps no NUL and neither database half a surrogate: they would fail on it.
+    """
+    wanted = call.parameter("artifactType") or None
+    if wanted is not None and not wanted.isprintable():
+        raise RequestInvalid("artifactType must be a media type")
+    return wanted
 
 
 def _page_asked(call: Call) -> tuple[int, str]:

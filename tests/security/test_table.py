@@ -1,0 +1,46 @@
+"""docs/security.md names tests: they exist, and no attack of the list is missing."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+NUMBERS: Final = (
+    *(1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15, 16, 17, 18, 20, 22, 23, 24, 28, 29),
+    *(43, 44, 45, 46, 47, 48, 49, 51),
+)
+ROWS: Final = dict(re.findall(r"^\| (S[0-9]{2}) \|(.*)\|$", PAGE, re.MULTILINE))
+
+
+def exists(test: str) -> bool:
+    """Say whether `file::[class::]function` is a test of the project."""
+    name, _, rest = test.partition("::")
+    path = ROOT / name
+    if not path.is_file():
+        return False
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    return rest.rpartition("::")[2] in functions
+
+
+def test_every_attack_of_the_list_has_a_row() -> None:
+    assert sorted(ROWS) == [f"S{number:02}" for number in NUMBERS]
+
+
+def test_every_row_names_tests_that_exist() -> None:
+    for number, row in ROWS.items():
+        tests = re.findall(r"`(tests/[^`]+)`", row)
+        assert tests, f"{number} names no test"
+        assert [test for test in tests if not exists(test)] == [], number
+
+
+def test_a_test_that_is_not_there_is_seen() -> None:
+    assert exists("tests/security/test_table.py::test_a_test_that_is_not_there_is_seen")
+    assert not exists("tests/security/test_table.py::test_nothing")
+    assert not exists("tests/security/absent.py::test_nothing")
