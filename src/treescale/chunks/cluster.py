@@ -18,6 +18,7 @@ from collections.abc import (
 from functools import partial
 from typing import Final, TypeVar
 
+from treescale.chunks.files import ChunkFile, ChunkFiles
 from treescale.chunks.placement import PARTITIONS, Table
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.errors import (
@@ -101,6 +102,15 @@ class ClusterStore:
                 await self._repair(chunk, data, lacking)
                 return data
         raise self._verdict(chunk, failures)
+
+    def opened(self, chunk: bytes) -> ChunkFile | None:
+        """Return the chunk's open file if a store of this server trusts its copy, else None."""
+        for name in self._by_preference(chunk):
+            store = self._stores[name]
+            file = store.opened(chunk) if isinstance(store, ChunkFiles) else None
+            if file is not None:
+                return file
+        return None
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether any store that answers has it."""

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from treescale.chunks.files import ChunkFile
 from treescale.chunks.label import Label
 from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of, partition_of
 from treescale.chunks.syscalls import Disk, read_all, write_all
@@ -118,6 +119,26 @@ class ChunkDirectory:
             return data
         self._label.check()
         raise ChunkUnknown(f"{self._root} has no chunk {chunk.hex()}")
+
+    def opened(self, chunk: bytes) -> ChunkFile | None:
+        """Return the chunk's open file when it is trusted; None says only: use `get`."""
+        if not self._trust.knows(chunk):
+            return None
+        path = self._path(chunk)
+        try:
+            fd = self._disk.open(path, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            found = self._disk.fstat(fd)
+        except OSError:
+            self._disk.close(fd)
+            return None
+        file = ChunkFile(self._disk, fd, found, str(path))
+        if self._trust.may_read(chunk, found, now=self._clock.monotonic()):
+            return file
+        file.close()
+        return None
 
     def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether it is here; raises StoreUnusable when the disk is away."""

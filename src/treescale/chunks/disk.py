@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from treescale.chunks.directory import ChunkDirectory, DiskUsage, Reserve
+from treescale.chunks.files import ChunkFile
 from treescale.chunks.label import create_label, open_label
 from treescale.chunks.store import Bytes
 from treescale.chunks.syscalls import Disk
@@ -83,6 +84,10 @@ class DiskStore:
     async def get(self, chunk: bytes) -> bytes:
         """Return the chunk's bytes, verified; raises ChunkUnknown, Corrupt, StoreUnusable."""
         return await self._run(partial(self._directory.get, chunk))
+
+    def opened(self, chunk: bytes) -> ChunkFile | None:
+        """Return the chunk's open file if this process trusts it, else None; see ChunkFiles."""
+        return self._directory.opened(chunk)
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether it is here."""

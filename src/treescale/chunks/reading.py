@@ -9,24 +9,34 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
+from treescale.chunks.files import ChunkFile, ChunkFiles, FileSlice
 from treescale.chunks.recipe import Recipe
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.errors import Corrupt
 
-_Fetch = tuple["asyncio.Future[bytes]", int, int]
+_Fetch = tuple["asyncio.Future[bytes] | ChunkFile", int, int]
 
 
 class BlobReader:
     """The bytes `first` to `last` (inclusive, as in HTTP) of the blob, as verified pieces in order.
 
+    With `files`, chunks that the store has as trusted files come as such from `next_piece`.
     An async context manager and, within it, an async iterator. Raises what the store's `get`
     raises, at the piece concerned and not before.
     """
 
     def __init__(
-        self, store: ChunkStore, recipe: Recipe, first: int, last: int, *, window_chunks: int = 4
+        self,
+        store: ChunkStore,
+        recipe: Recipe,
+        first: int,
+        last: int,
+        *,
+        window_chunks: int = 4,
+        files: bool = False,
     ) -> None:
         self._store = store
+        self._files = store if files and isinstance(store, ChunkFiles) else None
         self._lengths = recipe.lengths
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
@@ -44,8 +54,11 @@ class BlobReader:
         """End all fetching; nothing of it runs any longer when this returns."""
         for task in self._tasks:
             task.cancel()
-        for future, _start, _stop in self._window:
-            future.cancel()
+        for source, _start, _stop in self._window:
+            if isinstance(source, ChunkFile):
+                source.close()
+            else:
+                source.cancel()
         # Told of no exception, the group adds none of its own: the reader's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
 
@@ -55,11 +68,21 @@ class BlobReader:
 
     async def __anext__(self) -> Bytes:
         """Return the next piece."""
+        piece = await self.next_piece()
+        if piece is None:
+            raise StopAsyncIteration
+        assert not isinstance(piece, FileSlice), "asked for with `files`: use next_piece"
+        return piece
+
+    async def next_piece(self) -> Bytes | FileSlice | None:
+        """Return the next piece, None at the end. The caller closes the file of a slice."""
         self._fill()
         if not self._window:
-            raise StopAsyncIteration
-        future, start, stop = self._window.popleft()
-        data = await future
+            return None
+        source, start, stop = self._window.popleft()
+        if isinstance(source, ChunkFile):
+            return FileSlice(source, start, stop)
+        data = await source
         return memoryview(data)[start:stop]
 
     def _fill(self) -> None:
@@ -69,6 +92,11 @@ class BlobReader:
             if part is None:
                 return
             chunk, start, stop = part
+            file = None if self._files is None else self._files.opened(chunk)
+            # A file of another length than the recipe's is for `get` to judge.
+            if file is not None and file.size == self._lengths[chunk]:
+                self._window.append((file, start, stop))
+                continue
             future = asyncio.get_running_loop().create_future()
             self._window.append((future, start, stop))
             task = self._group.create_task(self._fetch(chunk, future))

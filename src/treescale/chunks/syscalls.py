@@ -32,6 +32,19 @@ class Disk:
         """Return up to `size` bytes, in a buffer no longer than they are."""
         return os.read(fd, size)
 
+    def read_cached(self, fd: int, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes from `offset`, as many as need no waiting for the disk.
+
+        Raises BlockingIOError when there are none, and OSError where that cannot be told.
+        """
+        data = bytearray(size)
+        found = os.preadv(fd, [data], offset, os.RWF_NOWAIT)
+        return bytes(data) if found == size else bytes(data[:found])
+
+    def sendfile(self, to: int, fd: int, offset: int, size: int) -> int:
+        """Send some of the file's bytes to a socket; return how many."""
+        return os.sendfile(to, fd, offset, size)
+
     def write(self, fd: int, data: bytes | memoryview) -> int:
         """Write some of `data`; return how many bytes."""
         return os.write(fd, data)

@@ -22,12 +22,12 @@ keep_seconds_max: Final = 86_400.0
 settled_ns_min: Final = 100_000_000
 """A file must have been left alone for so long when it is verified: well over a clock tick."""
 
-_Stamp = tuple[int, int, int, int, int]
+Stamp = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    stamp: _Stamp
+    stamp: Stamp
     checked: float
     settled: bool
     durable: bool
@@ -45,7 +45,7 @@ class Trust:
         self, chunk: bytes, found: os.stat_result, *, now: float, stamp_ns: int, durable: bool
     ) -> None:
         """Remember that the bytes were right; `durable` when its directory entry is synced too."""
-        stamp = _stamp_of(found)
+        stamp = stamp_of(found)
         settled = stamp_ns - max(found.st_ctime_ns, found.st_mtime_ns) >= settled_ns_min
         with self._lock:
             known = self._entries.pop(chunk, None)
@@ -53,6 +53,11 @@ class Trust:
             self._entries[chunk] = _Entry(stamp, now, settled, durable)
             while len(self._entries) > self._entries_max:
                 self._entries.popitem(last=False)
+
+    def knows(self, chunk: bytes) -> bool:
+        """Say whether the chunk's file was checked at all: if not, it need not be looked at."""
+        with self._lock:
+            return chunk in self._entries
 
     def may_read(self, chunk: bytes, found: os.stat_result, *, now: float) -> bool:
         """Say whether the file's bytes need no hashing."""
@@ -67,11 +72,12 @@ class Trust:
     def _same(self, chunk: bytes, found: os.stat_result) -> _Entry | None:
         with self._lock:
             entry = self._entries.get(chunk)
-            if entry is None or entry.stamp != _stamp_of(found):
+            if entry is None or entry.stamp != stamp_of(found):
                 return None
             self._entries.move_to_end(chunk)
             return entry
 
 
-def _stamp_of(found: os.stat_result) -> _Stamp:
+def stamp_of(found: os.stat_result) -> Stamp:
+    """Return what changes with every write, truncation or replacement of a file."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

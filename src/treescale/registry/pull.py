@@ -1,10 +1,12 @@
 """Pulling blobs: find one in its repository, and read any part of it as verified pieces."""
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Final, Self
 
+from treescale.chunks.files import ChunkFiles
 from treescale.chunks.reading import BlobReader
-from treescale.chunks.recipe import decode
+from treescale.chunks.recipe import Recipe, decode
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.metadata.protocols import Blobs
 from treescale.metadata.records import Blob
@@ -13,6 +15,8 @@ from treescale.oci.ranges import ByteRange
 
 read_ahead_chunks: Final = 4
 """Chunks fetched ahead of the client per request: at most 16 MiB."""
+recipe_parts_max: Final = 65_536
+"""Parts of the decoded recipes that are kept: about 10 MB."""
 
 
 class InlineReader:
@@ -39,16 +43,71 @@ class InlineReader:
         data, self._data = self._data, None
         return data
 
+    async def next_piece(self) -> Bytes | None:
+        """Return all bytes, once; None after that."""
+        data, self._data = self._data, None
+        return data or None
+
+
+class Recipes:
+    """The recipes decoded lately.
+
+    A row's recipe never changes, but a blob deleted and pushed again may have another: what is
+    known counts only for the very same bytes.
+    """
+
+    def __init__(self, parts_max: int = recipe_parts_max) -> None:
+        self._parts_max = parts_max
+        self._known: OrderedDict[str, tuple[bytes, Recipe]] = OrderedDict()
+        self._parts = 0
+
+    def get(self, digest: str, encoded: bytes) -> Recipe:
+        """Return the decoded recipe; raises Corrupt."""
+        known = self._known.get(digest)
+        if known is not None and known[0] == encoded:
+            self._known.move_to_end(digest)
+            return known[1]
+        recipe = decode(encoded)
+        if known is not None:
+            self._parts -= len(known[1].parts)
+        self._known[digest] = encoded, recipe
+        self._known.move_to_end(digest)
+        self._parts += len(recipe.parts)
+        while self._parts > self._parts_max:
+            _, (_, oldest) = self._known.popitem(last=False)
+            self._parts -= len(oldest.parts)
+        return recipe
+
 
 class Content:
-    """The bytes of one blob. Its recipe is decoded once, however many parts are read."""
+    """The bytes of one blob."""
 
-    def __init__(self, store: ChunkStore, blob: Blob) -> None:
+    def __init__(self, store: ChunkStore, blob: Blob, recipes: Recipes) -> None:
         self._store = store
         self._inline = blob.inline or b""
-        self._recipe = None if blob.recipe is None else decode(blob.recipe)
+        self._recipe = None if blob.recipe is None else recipes.get(blob.digest, blob.recipe)
 
-    def read(self, part: ByteRange) -> BlobReader | InlineReader:
+    def read_cached(self, part: ByteRange) -> bytes | None:
+        """Return a small part's bytes if they are trusted and at hand, without waiting."""
+        if self._recipe is None:
+            return self._inline[part.first : part.last + 1]
+        if not isinstance(self._store, ChunkFiles):
+            return None
+        found: list[bytes] = []
+        for chunk, start, stop in self._recipe.locate(part.first, part.last):
+            file = self._store.opened(chunk)
+            if file is None:
+                return None
+            # A file of another length than the recipe's is for the reader to judge.
+            right = file.size == self._recipe.lengths[chunk]
+            data = file.read_cached(start, stop) if right else None
+            file.close()
+            if data is None:
+                return None
+            found.append(data)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def read(self, part: ByteRange, *, files: bool = False) -> BlobReader | InlineReader:
         """Return a context manager that yields the part's bytes in order, each verified.
 
         Raises Corrupt, ChunkUnknown or NotEnoughStores while iterating, when no good copy exists.
@@ -61,6 +120,7 @@ class Content:
             part.first,
             part.last,
             window_chunks=read_ahead_chunks,
+            files=files,
         )
 
 
@@ -70,6 +130,7 @@ class Pulls:
     def __init__(self, *, blobs: Blobs, store: ChunkStore) -> None:
         self._blobs = blobs
         self._store = store
+        self._recipes = Recipes()
 
     async def find(self, repository: str, digest: Digest) -> Blob:
         """Return the blob if this repository has it; raises BlobUnknown."""
@@ -77,7 +138,7 @@ class Pulls:
 
     def open(self, blob: Blob) -> Content:
         """Return the blob's content, ready to be read in parts; raises Corrupt."""
-        return Content(self._store, blob)
+        return Content(self._store, blob, self._recipes)
 
     async def unlink(self, repository: str, digest: Digest) -> None:
         """Take the blob out of the repository, visible at once; raises BlobUnknown."""

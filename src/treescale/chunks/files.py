@@ -1,0 +1,69 @@
+"""Chunks as open files: what a store of files offers beside ChunkStore, so that nobody copies them.
+
+Only a file that is trusted is handed out (see `trust`); any other chunk is read and verified as a
+whole with `ChunkStore.get`, and trusted the next time.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from treescale.chunks.syscalls import Disk
+from treescale.chunks.trust import Stamp, stamp_of
+from treescale.errors import Corrupt
+
+
+class ChunkFile:
+    """The open file of a trusted chunk. Whoever asked for it closes it; losing it does so too."""
+
+    def __init__(self, disk: Disk, fd: int, found: os.stat_result, name: str) -> None:
+        self.size = found.st_size
+        self._disk = disk
+        self._fd = fd
+        self._stamp: Stamp = stamp_of(found)
+        self._name = name
+
+    def __del__(self) -> None:
+        """Close it when nobody did, as when a reader is cancelled."""
+        self.close()
+
+    def close(self) -> None:
+        """Close it; again is once."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._disk.close(fd)
+
+    def send(self, to: int, offset: int, size: int) -> int:
+        """Send some bytes to a socket that does not block; return how many.
+
+        Raises Corrupt when the file is not what was verified any more, and the socket's errors.
+        """
+        if stamp_of(self._disk.fstat(self._fd)) != self._stamp:
+            raise Corrupt(f"{self._name} changed while it was sent")
+        return self._disk.sendfile(to, self._fd, offset, size)
+
+    def read_cached(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes if that needs no waiting for the disk, else None."""
+        try:
+            data = self._disk.read_cached(self._fd, stop - start, start)
+        except OSError:
+            return None
+        return data if len(data) == stop - start else None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """The bytes `start` up to `stop` of a chunk's file."""
+
+    file: ChunkFile
+    start: int
+    stop: int
+
+
+@runtime_checkable
+class ChunkFiles(Protocol):
+    """A store whose chunks may be had as files."""
+
+    def opened(self, chunk: bytes) -> ChunkFile | None:
+        """Return the chunk's open file if this process trusts it, else None; does not wait."""
+        ...

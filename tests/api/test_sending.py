@@ -1,0 +1,194 @@
+"""Blobs sent as files: byte-exact, nothing left open, cut when a file is not what was verified."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from blake3 import blake3
+
+from tests.api.running import LateClock
+from treescale.api import sending
+from treescale.api.connection import ConnectionServer
+from treescale.api.sending import FileSender, sender_for
+from treescale.chunks.disk import DiskStore
+from treescale.chunks.files import FileSlice
+from treescale.chunks.reading import BlobReader
+from treescale.chunks.recipe import Recipe
+from treescale.chunks.split import DEFAULT
+from treescale.chunks.store import chunk_id_of
+from treescale.errors import ChunkUnknown
+
+CHUNKS = [blake3(bytes([seed])).digest(length=2_000_000 + seed) for seed in range(6)]
+IDS = [chunk_id_of(data) for data in CHUNKS]
+RECIPE = Recipe(DEFAULT, tuple(zip(IDS, map(len, CHUNKS), strict=True)))
+BLOB = b"".join(CHUNKS)
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Serving:
+    """A server of one blob, which counts the slices it sent as files."""
+
+    def __init__(self, store: DiskStore, root: Path) -> None:
+        self.store = store
+        self.root = root
+        self.slices = 0
+        self.errors: list[BaseException] = []
+        self.before = asyncio.Event()
+        self.before.set()
+
+    def path(self, chunk: bytes) -> Path:
+        name = chunk.hex()
+        return self.root / "chunks" / name[:2] / name[2:4] / name
+
+    async def trust(self) -> None:
+        """Have every chunk verified long enough after it was written."""
+        await asyncio.sleep(0.2)  # what was written a moment ago is not trusted
+        for chunk in IDS:
+            await self.store.get(chunk)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = len(BLOB)
+        await response.prepare(request)
+        sender = sender_for(request)
+        assert sender is not None
+        try:
+            with sender:
+                await self._send(response, sender)
+        except Exception as error:
+            self.errors.append(error)
+            if request.transport is not None:
+                request.transport.abort()
+            raise
+        await response.write_eof()
+        return response
+
+    async def _send(self, response: web.StreamResponse, sender: FileSender) -> None:
+        last = len(BLOB) - 1
+        async with BlobReader(self.store, RECIPE, 0, last, files=True) as reader:
+            while (piece := await reader.next_piece()) is not None:
+                await self.before.wait()
+                if isinstance(piece, FileSlice):
+                    self.slices += 1
+                    try:
+                        await sender.send(piece)
+                    finally:
+                        piece.file.close()
+                else:
+                    await response.write(piece)
+
+
+@pytest.fixture
+async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
+    with ThreadPoolExecutor(4) as threads:
+        store = DiskStore.create_or_open(tmp_path / "s", threads=threads, clock=LateClock())
+        for chunk, data in zip(IDS, CHUNKS, strict=True):
+            await store.put(chunk, data)
+        yield Serving(store, tmp_path / "s")
+
+
+@pytest.fixture
+async def port(serving: Serving) -> AsyncIterator[int]:
+    connections = ConnectionServer(serving.answer, tls=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = await asyncio.get_running_loop().create_server(connections, sock=listener)
+        yield listener.getsockname()[1]
+        server.close()
+        await connections.shutdown(1)
+
+
+async def ask(port: int, request: bytes = GET) -> Stream:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    return reader, writer
+
+
+async def body(reader: asyncio.StreamReader) -> bytes:
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    return await reader.readexactly(len(BLOB))
+
+
+async def test_trusted_chunks_leave_as_files_and_the_connection_is_kept(
+    serving: Serving, port: int
+) -> None:
+    await serving.trust()
+    reader, writer = await ask(port, GET + GET)
+    assert await body(reader) == BLOB
+    assert await body(reader) == BLOB
+    assert serving.slices == 2 * len(CHUNKS)
+    writer.close()
+
+
+async def test_what_is_not_trusted_is_verified_and_not_sent_as_a_file(
+    serving: Serving, port: int
+) -> None:
+    reader, writer = await ask(port)
+    assert await body(reader) == BLOB
+    writer.close()
+    assert serving.slices < len(CHUNKS)
+
+
+async def test_a_file_that_changed_after_it_was_opened_cuts_the_answer(
+    serving: Serving, port: int
+) -> None:
+    await serving.trust()
+    serving.before.clear()
+    reader, writer = await ask(port)
+    await reader.readuntil(b"\r\n\r\n")
+    with serving.path(IDS[0]).open("r+b") as file:
+        file.write(b"wrong")
+    serving.before.set()
+    assert await reader.read() == b""
+    assert "changed while it was sent" in str(serving.errors[0])
+    writer.close()
+
+
+async def test_a_file_that_changed_before_it_is_opened_is_not_sent(
+    serving: Serving, port: int
+) -> None:
+    await serving.trust()
+    with serving.path(IDS[-1]).open("r+b") as file:
+        file.write(b"wrong")
+    reader, writer = await ask(port)
+    with pytest.raises(asyncio.IncompleteReadError):
+        await body(reader)
+    assert "corrupt" in str(serving.errors[0])
+    with pytest.raises(ChunkUnknown):
+        await serving.store.get(IDS[-1])
+    writer.close()
+
+
+async def test_a_client_that_leaves_frees_every_descriptor(serving: Serving, port: int) -> None:
+    await serving.trust()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(5):
+        reader, writer = await ask(port)
+        await reader.readexactly(100_000)
+        writer.transport.abort()
+    async with asyncio.timeout(20):
+        while len(serving.errors) < 5 or len(os.listdir("/proc/self/fd")) > before:  # noqa: ASYNC110, PTH208
+            await asyncio.sleep(0.01)
+    assert all(isinstance(error, ConnectionError) for error in serving.errors)
+
+
+async def test_a_reader_that_takes_nothing_is_cut(
+    serving: Serving, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "idle_seconds_max", 0.2)
+    await serving.trust()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.setblocking(False)  # noqa: FBT003  the standard library's signature
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(slow, ("127.0.0.1", port))
+        await loop.sock_sendall(slow, GET)
+        async with asyncio.timeout(20):
+            while not serving.errors:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert isinstance(serving.errors[0], TimeoutError)
