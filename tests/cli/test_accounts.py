@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from treescale.auth.tokens import is_access_token
+from treescale.metadata.protocols import Database
 
 PASSWORD = "correct horse"
 
@@ -107,3 +108,21 @@ def test_a_token_that_makes_no_sense_is_refused(command: Command, alice: str) ->
     assert "whole names" in command.refused(*create, "--repository", "bob/*")
     command.refused("token", "create", "nobody", "--name", "x")
     assert command.run("token", "create", alice).exit_code == 2
+
+
+def test_what_an_earlier_user_left_is_not_handed_over_by_mistake(
+    command: Command, alice: str
+) -> None:
+    async def push(database: Database) -> None:
+        for name in ("alice/app", "alicia/app"):
+            await database.repositories.set_public(name, public=False, now=0)
+
+    command.database(push)
+    secret = {"text_in": PASSWORD}
+    assert "--adopt" not in command.refused("user", "add", alice, "--password-stdin", **secret)
+    command.here("user", "remove", alice)
+    told = command.refused("user", "add", alice, "--password-stdin", **secret)
+    assert "alice/app" in told
+    assert "--adopt" in told
+    command.here("user", "add", "ali", "--password-stdin", **secret)
+    command.here("user", "add", alice, "--adopt", "--password-stdin", **secret)

@@ -7,7 +7,7 @@ from treescale.cli.options import Desk, ask_password, cluster_options, confirm
 from treescale.cli.output import Column, Kind, Row, time
 from treescale.clock import SystemClock
 from treescale.metadata.protocols import Database
-from treescale.registry.accounts import Accounts
+from treescale.registry.accounts import Accounts, check_unclaimed
 
 COLUMNS = (Column("name"), Column("admin", Kind.FLAG), Column("created", Kind.TIME))
 
@@ -26,12 +26,15 @@ def user() -> None:
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="An administrator.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--adopt", is_flag=True, help="Own what an earlier user of this name left behind.")
 @cluster_options
-def add(desk: Desk, name: str, *, admin: bool, password_stdin: bool) -> None:
+def add(desk: Desk, name: str, *, admin: bool, password_stdin: bool, adopt: bool) -> None:
     """Add an account."""
     password = ask_password(from_stdin=password_stdin)
 
     async def work(database: Database) -> None:
+        if not adopt:
+            await check_unclaimed(database, name)
         await accounts_of(database).add_user(name, password, admin=admin)
 
     desk.run(work)
@@ -59,7 +62,7 @@ def list_users(desk: Desk) -> None:
 def remove(desk: Desk, name: str, *, yes: bool) -> None:
     """Remove an account and its access tokens. Its repositories stay.
 
-    Whoever gets the name next owns them: delete them first if they should not.
+    Nobody gets the name by mistake: `user add` asks for --adopt while there are any.
     """
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
 

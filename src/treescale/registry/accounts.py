@@ -14,8 +14,14 @@ from treescale.auth.passwords import check_new_password
 from treescale.auth.scopes import Action
 from treescale.auth.tokens import access_token_text, random_bytes, secret_sha256
 from treescale.clock import Clock
-from treescale.errors import PasswordInvalid, RequestInvalid, SettingInvalid, UserExists
-from treescale.metadata.protocols import AccessTokens, Users
+from treescale.errors import (
+    PasswordInvalid,
+    RequestInvalid,
+    SettingInvalid,
+    UserExists,
+    UserUnknown,
+)
+from treescale.metadata.protocols import AccessTokens, Database, Users
 from treescale.metadata.records import AccessToken, User
 from treescale.oci.names import check_namespace, name_characters_max
 
@@ -157,6 +163,22 @@ class Accounts:
         letters = [_LETTERS[byte & 31] for byte in self._random(_GENERATED_GROUPS * 4)]
         groups = range(0, len(letters), _GENERATED_GROUP)
         return "-".join("".join(letters[at : at + _GENERATED_GROUP]) for at in groups)
+
+
+async def check_unclaimed(database: Database, name: str) -> None:
+    """Return when no repository is left of an earlier user `name`; raises UserExists.
+
+    Whoever gets the name owns them: nobody should by mistake. Says nothing of a user who exists.
+    """
+    try:
+        await database.users.get(name)
+    except UserUnknown:
+        left = await database.repositories.list_all(f"{name}/", 1)
+        if left and left[0].name.startswith(f"{name}/"):
+            raise UserExists(
+                f"there are repositories of an earlier user {name}, such as {left[0].name}: "
+                "delete them first, or hand them over with --adopt"
+            ) from None
 
 
 def check_terms(user: str, terms: TokenTerms) -> None:
