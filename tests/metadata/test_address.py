@@ -19,7 +19,7 @@ from treescale.metadata.sql.address import parse_address
 def test_all_after_the_third_slash_is_the_file(url: str, path: str) -> None:
     address = parse_address(url)
     assert (address.path, address.url.database) == (path, path)
-    assert address.url.drivername == "sqlite+aiosqlite"
+    assert address.url.drivername == "sqlite"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

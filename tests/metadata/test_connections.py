@@ -2,20 +2,24 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 
 from tests.contracts.metadata_values import APP, NOW, digest, small
 from tests.postgres import CUT, EMPTIED, Postgres
 from treescale.errors import BlobUnknown, DatabaseAway, StoreFull
-from treescale.metadata.sql import SqlDatabase, connections, open_database
+from treescale.metadata.sql import SqlDatabase, open_database, postgresql, sqlite
 from treescale.metadata.sql.address import parse_address
-from treescale.metadata.sql.connections import Connections, attempts_max, connect
+from treescale.metadata.sql.connections import Connections
+from treescale.metadata.sql.database import connect
+from treescale.metadata.sql.postgresql import attempts_max
 
 INSERT = text("INSERT INTO settings (name, value) VALUES (:name, '')")
 UPDATE = text("UPDATE settings SET value = value WHERE name = :name")
@@ -58,8 +62,8 @@ async def count(where: Connections) -> int:
 
 
 async def test_an_error_undoes_the_whole_write(both: Connections) -> None:
-    async def work(connection: AsyncConnection) -> None:
-        await connection.execute(INSERT, {"name": "a"})
+    def work(connection: Connection) -> None:
+        connection.execute(INSERT, {"name": "a"})
         raise BlobUnknown("after a write")
 
     with pytest.raises(BlobUnknown):
@@ -75,30 +79,111 @@ async def test_a_bug_is_not_hidden(both: Connections) -> None:
     assert await both.change(INSERT, {"name": "a"}) == 1
 
 
-async def test_a_cancelled_write_leaves_nothing_and_blocks_nobody(both: Connections) -> None:
+async def test_a_cancelled_write_leaves_nothing_and_blocks_nobody(post: Connections) -> None:
     written = asyncio.Event()
 
-    async def hang(connection: AsyncConnection) -> None:
-        await connection.execute(INSERT, {"name": "a"})
+    def hang(connection: Connection) -> None:
+        connection.execute(INSERT, {"name": "a"})
         written.set()
-        await asyncio.Event().wait()
+        await_only(asyncio.Event().wait())
 
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
-        task = group.create_task(both.write(hang))
+        task = group.create_task(post.write(hang))
         await written.wait()
-        assert await count(both) == 0
+        assert await count(post) == 0
         task.cancel()
-    assert await both.change(INSERT, {"name": "a"}) == 1
+    assert await post.change(INSERT, {"name": "a"}) == 1
+
+
+class Held:
+    """A write that holds the writing thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def __call__(self, connection: Connection) -> None:
+        connection.execute(INSERT, {"name": "held"})
+        self._loop.call_soon_threadsafe(self.begun.set)
+        assert self.go.wait(SECONDS_MAX)
+
+
+async def test_a_write_cancelled_in_the_queue_never_runs(lite: Connections) -> None:
+    held = Held()
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        group.create_task(lite.write(held))
+        await held.begun.wait()
+        queued = group.create_task(lite.change(INSERT, {"name": "a"}))
+        await asyncio.sleep(0)
+        queued.cancel()
+        await asyncio.wait([queued])
+        held.go.set()
+    assert await count(lite) == 1
+
+
+async def test_a_write_cancelled_as_it_runs_has_ended_when_its_caller_goes_on(
+    lite: Connections,
+) -> None:
+    held = Held()
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        running = group.create_task(lite.write(held))
+        await held.begun.wait()
+        running.cancel()
+        await asyncio.sleep(0)
+        assert not running.done()
+        held.go.set()
+    assert running.cancelled()
+    assert await count(lite) == 1
+
+
+async def test_of_writes_committed_together_an_error_undoes_only_its_own(
+    lite: Connections,
+) -> None:
+    held = Held()
+
+    def fail(connection: Connection) -> None:
+        connection.execute(INSERT, {"name": "undone"})
+        raise BlobUnknown("after a write")
+
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        group.create_task(lite.write(held))
+        await held.begun.wait()
+        names = [lite.change(INSERT, {"name": f"{n}"}) for n in range(10)]
+        works = [*names[:5], lite.write(fail), *names[5:]]
+        together = group.create_task(gathered(works))
+        await asyncio.sleep(0)
+        held.go.set()
+    results = together.result()
+    assert isinstance(results.pop(5), BlobUnknown)
+    assert results == [1] * 10
+    assert await count(lite) == 11
+
+
+async def gathered(works: Sequence[Coroutine[object, object, object]]) -> list[object]:
+    return list(await asyncio.gather(*works, return_exceptions=True))
 
 
 async def test_writers_wait_only_so_long(
-    both: Connections, monkeypatch: pytest.MonkeyPatch
+    lite: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "queue_seconds_max", 0.0)
-    monkeypatch.setattr(both, "_turn", asyncio.Lock())
-    async with both._turn:
+    held = Held()
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        group.create_task(lite.write(held))
+        await held.begun.wait()
+        monkeypatch.setattr(sqlite, "queue_seconds_max", 0.0)
         with pytest.raises(DatabaseAway, match="waiting"):
-            await both.change(INSERT, {"name": "a"})
+            await lite.change(INSERT, {"name": "a"})
+        held.go.set()
+
+
+async def test_postgresql_writers_wait_only_so_long(
+    post: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "queue_seconds_max", 0.0)
+    monkeypatch.setattr(post._driver, "_turn", asyncio.Semaphore(0))
+    with pytest.raises(DatabaseAway, match="waiting"):
+        await post.change(INSERT, {"name": "a"})
 
 
 async def test_another_process_holds_sqlite_too_long(
@@ -115,8 +200,7 @@ async def test_another_process_holds_sqlite_too_long(
 
 
 async def pragma(where: Connections, words: str) -> None:
-    async with where._writer.connect() as connection:
-        await connection.exec_driver_sql(f"PRAGMA {words}")
+    await where.change(text(f"PRAGMA {words}"))
 
 
 async def test_a_full_disk_refuses_and_recovers(lite: Connections) -> None:
@@ -152,10 +236,13 @@ async def test_no_file(tmp_path: Path) -> None:
 
 
 async def test_each_commit_is_synced(lite: Connections) -> None:
-    async with lite._writer.connect() as connection:
-        for words, value in (("synchronous", 2), ("journal_mode", "wal"), ("foreign_keys", 1)):
-            found = await connection.exec_driver_sql(f"PRAGMA {words}")
-            assert found.scalar_one() == value
+    def level(connection: Connection) -> list[object]:
+        words = ("synchronous", "journal_mode", "foreign_keys")
+        return [connection.exec_driver_sql(f"PRAGMA {word}").scalar_one() for word in words]
+
+    assert await lite.write(level) == [2, "wal", 1]
+    assert await lite.write(level, durable=False) == [1, "wal", 1]
+    assert await lite.write(level) == [2, "wal", 1]
 
 
 async def test_postgresql_commits_durably(post: Connections) -> None:
@@ -203,13 +290,13 @@ async def test_a_connection_lost_in_the_middle_is_tried_again(
 ) -> None:
     attempts = 0
 
-    async def work(connection: AsyncConnection) -> None:
+    def work(connection: Connection) -> None:
         nonlocal attempts
         attempts += 1
-        await connection.execute(INSERT, {"name": "a"})
+        connection.execute(INSERT, {"name": "a"})
         if attempts < attempts_max:
-            await cut(postgres)
-        await connection.execute(INSERT, {"name": "b"})
+            await_only(cut(postgres))
+        connection.execute(INSERT, {"name": "b"})
 
     await post.write(work)
     assert attempts == attempts_max
@@ -219,11 +306,11 @@ async def test_a_connection_lost_in_the_middle_is_tried_again(
 async def test_but_not_for_ever(post: Connections, postgres: Postgres) -> None:
     attempts = 0
 
-    async def work(connection: AsyncConnection) -> None:
+    def work(connection: Connection) -> None:
         nonlocal attempts
         attempts += 1
-        await cut(postgres)
-        await connection.execute(INSERT, {"name": "a"})
+        await_only(cut(postgres))
+        connection.execute(INSERT, {"name": "a"})
 
     with pytest.raises(DatabaseAway, match="does not answer"):
         await post.write(work)
@@ -235,11 +322,11 @@ async def test_a_connection_lost_at_the_commit_is_told(
 ) -> None:
     attempts = 0
 
-    async def work(connection: AsyncConnection) -> None:
+    def work(connection: Connection) -> None:
         nonlocal attempts
         attempts += 1
-        await connection.execute(INSERT, {"name": "a"})
-        await cut(postgres)
+        connection.execute(INSERT, {"name": "a"})
+        await_only(cut(postgres))
 
     with pytest.raises(DatabaseAway, match="does not answer"):
         await post.write(work)
@@ -250,13 +337,13 @@ async def test_of_two_in_each_others_way_both_end_well(post: Connections) -> Non
     attempts = 0
     met = asyncio.Barrier(2)
 
-    async def work(connection: AsyncConnection, first: str, second: str) -> None:
+    def work(connection: Connection, first: str, second: str) -> None:
         nonlocal attempts
         attempts += 1
-        await connection.execute(UPDATE, {"name": first})
+        connection.execute(UPDATE, {"name": first})
         if attempts <= 2:
-            await met.wait()
-        await connection.execute(UPDATE, {"name": second})
+            await_only(met.wait())
+        connection.execute(UPDATE, {"name": second})
 
     for name in ("a", "b"):
         await post.change(INSERT, {"name": name})

@@ -1,23 +1,25 @@
 """What a write relies on cannot be taken away before it ends; what it does not touch can be."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_values import APP, NOW, blob_reference, digest, manifest, small
+from tests.metadata.waiting import wait_for
 from treescale.errors import DatabaseAway
 from treescale.metadata.sql import SqlDatabase, open_database
 from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.blobs import _find_source
-from treescale.metadata.sql.connections import connect
+from treescale.metadata.sql.database import connect
 from treescale.metadata.sql.manifests import _hold_references
 from treescale.metadata.sql.statements import hold_repository
 from treescale.oci.manifests import Reference, ReferenceKind
 
 SECONDS_MAX = 60
-Call = Callable[[], Awaitable[object]]
+Call = Callable[[], Coroutine[Any, Any, object]]
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"])
@@ -36,14 +38,13 @@ async def impatient(url: str) -> AsyncIterator[SqlDatabase]:
     await opened.close()
 
 
-async def while_held(
-    url: str, hold: Callable[[AsyncConnection], Awaitable[object]], call: Call
-) -> None:
+async def while_held(url: str, hold: Callable[[Connection], object], call: Call) -> None:
     """Run `call` in the middle of a write that holds something."""
+    loop = asyncio.get_running_loop()
 
-    async def work(connection: AsyncConnection) -> None:
-        await hold(connection)
-        await call()
+    def work(connection: Connection) -> None:
+        hold(connection)
+        wait_for(connection, loop, call())
 
     holder = connect(parse_address(url))
     try:
@@ -53,11 +54,11 @@ async def while_held(
         await holder.close()
 
 
-async def hold_needed(connection: AsyncConnection) -> None:
+def hold_needed(connection: Connection) -> None:
     """Hold what a manifest put would, that refers to blob 1 and to a manifest."""
-    row_id = await hold_repository(connection, APP, now=NOW)
+    row_id = hold_repository(connection, APP, now=NOW)
     needed = Reference(manifest().digest, ReferenceKind.MANIFEST, required=True)
-    await _hold_references(connection, row_id, [blob_reference(1), needed])
+    _hold_references(connection, row_id, [blob_reference(1), needed])
 
 
 async def test_a_needed_blob_stays_linked(url: str, impatient: SqlDatabase) -> None:

@@ -34,7 +34,9 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def engine(empty_url: str) -> AsyncEngine:
-    return create_async_engine(parse_address(empty_url).url)
+    url = parse_address(empty_url).url
+    driver = {"sqlite": "sqlite+aiosqlite"}.get(url.drivername, url.drivername)
+    return create_async_engine(url.set(drivername=driver))
 
 
 def differences(connection: Connection) -> list[object]:

@@ -30,7 +30,8 @@ from treescale.metadata.schema import blob_chunks, metadata
 from treescale.metadata.sql import SqlDatabase, open_database
 from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.blobs import lease_seconds
-from treescale.metadata.sql.connections import Connections, connect
+from treescale.metadata.sql.connections import Connections
+from treescale.metadata.sql.database import connect
 from treescale.metadata.sql.uploads import pack_parts, unpack_parts
 
 LEASES = text("SELECT digest, lease_until FROM repository_blobs ORDER BY repository_id, digest")

@@ -9,14 +9,14 @@ import os
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Executable, inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.sql.address import Address, parse_address
-from treescale.metadata.sql.connections import postgresql_engine, sqlite_engine, sqlite_writer
 from treescale.metadata.sql.faults import meaning
+from treescale.metadata.sql.postgresql import postgresql_engine
+from treescale.metadata.sql.sqlite import sqlite_reader, sqlite_writer
 
 HEAD: Final = "0001"
 KNOWN: Final = frozenset({"0001"})
@@ -40,53 +40,55 @@ async def migrate(url: str) -> None:
         if address.path is None:
             await _migrate_postgresql(address)
         else:
-            await _migrate_sqlite(address, Path(address.path))
+            await asyncio.to_thread(_migrate_sqlite, address, Path(address.path))
     except (DBAPIError, OSError) as error:
         raise meaning(error) from error
 
 
-async def _migrate_sqlite(address: Address, path: Path) -> None:
-    await asyncio.to_thread(_create_file, path)
-    engine = sqlite_engine(address, lock_seconds_max, 1)
+def _migrate_sqlite(address: Address, path: Path) -> None:
+    _create_file(path)
+    engine = sqlite_reader(address, lock_seconds_max, 1)
     try:
-        async with engine.connect() as connection:
-            await connection.execute(_WAL)  # stays with the file; not possible in a transaction
-            current = await _is_current(connection)
+        with engine.connect() as connection:
+            connection.execute(_WAL)  # stays with the file; not possible in a transaction
+            current = _is_current(connection)
     finally:
-        await engine.dispose()
-    if not current:
+        engine.dispose()
+    if current:
+        return
+    writer = sqlite_writer(address, lock_seconds_max)
+    try:
         # Its BEGIN IMMEDIATE waits for another migration to end, and finds the work done.
-        await _upgrade(sqlite_writer(address, lock_seconds_max), None)
+        with writer.begin() as connection:
+            _upgrade(connection)
+    finally:
+        writer.dispose()
 
 
 async def _migrate_postgresql(address: Address) -> None:
     engine = postgresql_engine(address, lock_seconds_max, migration_seconds_max)
     try:
         async with engine.connect() as connection:
-            current = await _is_current(connection)
-    finally:
-        await engine.dispose()
-    if not current:
-        await _upgrade(engine, _LOCK_ON_POSTGRESQL)
-
-
-async def _upgrade(engine: AsyncEngine, lock: Executable | None) -> None:
-    """Run the missing migrations in one transaction, unless somebody else did meanwhile."""
-    try:
-        async with engine.begin() as connection:
-            if lock is not None:
-                await connection.execute(lock)
-            if not await _is_current(connection):
-                await connection.run_sync(_run_alembic)
+            current = await connection.run_sync(_is_current)
+        if not current:
+            async with engine.begin() as connection:
+                await connection.execute(_LOCK_ON_POSTGRESQL)
+                await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
 
 
-async def _is_current(connection: AsyncConnection) -> bool:
+def _upgrade(connection: Connection) -> None:
+    """Run the missing migrations, unless somebody else did meanwhile."""
+    if not _is_current(connection):
+        _run_alembic(connection)
+
+
+def _is_current(connection: Connection) -> bool:
     """Return whether the tables are of this version; raises SettingInvalid when of a newer one."""
-    if not await connection.run_sync(lambda sync: inspect(sync).has_table(VERSION_TABLE)):
+    if not inspect(connection).has_table(VERSION_TABLE):
         return False
-    version = (await connection.execute(_VERSION)).scalar_one_or_none()
+    version = connection.execute(_VERSION).scalar_one_or_none()
     if version is not None and version not in KNOWN:
         raise SettingInvalid(
             f"the database has schema {version}, this version knows up to {HEAD}: "

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import TokenUnknown, UserUnknown
 from treescale.metadata.records import AccessToken
@@ -44,11 +44,11 @@ class SqlAccessTokens:
     async def add(self, token: AccessToken) -> None:
         """Keep it; raises UserUnknown when its user does not exist."""
 
-        async def work(connection: AsyncConnection) -> None:
-            held = await connection.execute(HOLD_USER, {"user": token.user})
+        def work(connection: Connection) -> None:
+            held = connection.execute(HOLD_USER, {"user": token.user})
             if held.one_or_none() is None:
                 raise UserUnknown(f"no user {token.user}")
-            await connection.execute(_ADD, _row(token))
+            connection.execute(_ADD, _row(token))
 
         await self._connections.write(work)
 
@@ -66,10 +66,10 @@ class SqlAccessTokens:
     async def revoke(self, token_id: str, *, now: float) -> None:
         """Remove it and record a revocation of `token:ID`; raises TokenUnknown."""
 
-        async def work(connection: AsyncConnection) -> None:
-            if await changed(connection, REVOKE, {"this": token_id}) == 0:
+        def work(connection: Connection) -> None:
+            if changed(connection, REVOKE, {"this": token_id}) == 0:
                 raise TokenUnknown(f"no access token {token_id}")
-            await revoke(connection, f"token:{token_id}", now=now)
+            revoke(connection, f"token:{token_id}", now=now)
 
         await self._connections.write(work)
 

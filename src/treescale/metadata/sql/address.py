@@ -40,7 +40,7 @@ def _sqlite(path: str) -> Address:
     """Return the address of a file. All of `path` is its name: there are no options after a '?'."""
     if not path or path.endswith("/") or path.startswith((":memory:", "file:")) or "\0" in path:
         raise SettingInvalid(f"{HOW}; PATH must be a file, such as treescale-data/treescale.db")
-    return Address(URL.create("sqlite+aiosqlite", database=path), path)
+    return Address(URL.create("sqlite", database=path), path)
 
 
 def _postgresql(text: str) -> Address:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import BlobUnknown, DatabaseAway
 from treescale.metadata.records import Blob, ChunkPart, NewBlob
@@ -98,12 +98,12 @@ class SqlBlobs:
     ) -> None:
         """Make the blob exist, linked and leased, and end the upload: one transaction."""
 
-        async def work(connection: AsyncConnection) -> None:
-            row_id = await hold_repository(connection, repository, now=now)
-            blob_id = await _write_blob(connection, new)
-            await _link(connection, row_id, new.blob.digest, blob_id, now=now)
+        def work(connection: Connection) -> None:
+            row_id = hold_repository(connection, repository, now=now)
+            blob_id = _write_blob(connection, new)
+            _link(connection, row_id, new.blob.digest, blob_id, now=now)
             if upload_id is not None:
-                await connection.execute(END_UPLOAD, {"upload_id": upload_id})
+                connection.execute(END_UPLOAD, {"upload_id": upload_id})
 
         await self._connections.write(work)
 
@@ -112,12 +112,12 @@ class SqlBlobs:
     ) -> bool:
         """Link the blob if one of `sources` has it, and renew its lease; False when none has."""
 
-        async def work(connection: AsyncConnection) -> bool:
-            blob_id = await _find_source(connection, digest, sources)
+        def work(connection: Connection) -> bool:
+            blob_id = _find_source(connection, digest, sources)
             if blob_id is None:
                 return False
-            row_id = await hold_repository(connection, repository, now=now)
-            await _link(connection, row_id, digest, blob_id, now=now)
+            row_id = hold_repository(connection, repository, now=now)
+            _link(connection, row_id, digest, blob_id, now=now)
             return True
 
         return await self._connections.write(work)
@@ -134,18 +134,16 @@ class SqlBlobs:
         return [_blob(row) for row in await self._connections.rows(LIST, page)]
 
 
-async def _find_source(
-    connection: AsyncConnection, digest: str, sources: Sequence[str]
-) -> int | None:
+def _find_source(connection: Connection, digest: str, sources: Sequence[str]) -> int | None:
     for start in range(0, len(sources), source_names_max):
         named = {"digest": digest, "sources": sources[start : start + source_names_max]}
-        found = (await connection.execute(FIND_SOURCE, named)).scalar_one_or_none()
+        found = connection.execute(FIND_SOURCE, named).scalar_one_or_none()
         if found is not None:
             return int(found)
     return None
 
 
-async def _write_blob(connection: AsyncConnection, new: NewBlob) -> int:
+def _write_blob(connection: Connection, new: NewBlob) -> int:
     """Make the blob's row and its references to chunks what `new` says; return its row id."""
     blob = new.blob
     row = {
@@ -155,45 +153,43 @@ async def _write_blob(connection: AsyncConnection, new: NewBlob) -> int:
         "recipe": blob.recipe,
     }
     for _ in range(_attempts_max):
-        fresh = (await connection.execute(_INSERT.on(connection), row)).scalar_one_or_none()
+        fresh = connection.execute(_INSERT.on(connection), row).scalar_one_or_none()
         if fresh is not None:
-            await _refer(connection, fresh, new.chunks)
+            _refer(connection, fresh, new.chunks)
             return int(fresh)
-        old = (await connection.execute(LOCK, {"digest": blob.digest})).one_or_none()
+        old = connection.execute(LOCK, {"digest": blob.digest}).one_or_none()
         if old is None:  # it was there, and was collected before we could hold it
             continue
         if (old.inline, old.recipe) != (blob.inline, blob.recipe):
-            await _replace(connection, old.blob_id, new)
+            _replace(connection, old.blob_id, new)
         return int(old.blob_id)
     raise DatabaseAway(f"blob {blob.digest} is collected as fast as it is pushed; try again")
 
 
-async def _replace(connection: AsyncConnection, blob_id: int, new: NewBlob) -> None:
+def _replace(connection: Connection, blob_id: int, new: NewBlob) -> None:
     """Put another recipe, and the references that go with it, in the place of the old."""
-    await connection.execute(
+    connection.execute(
         REPLACE,
         {"row_id": blob_id, "new_inline": new.blob.inline, "new_recipe": new.blob.recipe},
     )
-    await connection.execute(FORGET_CHUNKS, {"row_id": blob_id})
-    await _refer(connection, blob_id, new.chunks)
+    connection.execute(FORGET_CHUNKS, {"row_id": blob_id})
+    _refer(connection, blob_id, new.chunks)
 
 
-async def _refer(connection: AsyncConnection, blob_id: int, parts: Sequence[ChunkPart]) -> None:
+def _refer(connection: Connection, blob_id: int, parts: Sequence[ChunkPart]) -> None:
     """Add the chunks, in one order everywhere so that two pushes never wait for each other."""
     ordered = sorted(dict(parts).items())
     for start in range(0, len(ordered), chunk_rows_max):
         page = ordered[start : start + chunk_rows_max]
-        await connection.execute(
+        connection.execute(
             _INSERT_CHUNK.on(connection),
             [{"chunk": chunk, "length": length} for chunk, length in page],
         )
-        await connection.execute(
-            _REFER, [{"blob_id": blob_id, "chunk": chunk} for chunk, _ in page]
-        )
+        connection.execute(_REFER, [{"blob_id": blob_id, "chunk": chunk} for chunk, _ in page])
 
 
-async def _link(
-    connection: AsyncConnection, repository_id: int, digest: str, blob_id: int, *, now: float
+def _link(
+    connection: Connection, repository_id: int, digest: str, blob_id: int, *, now: float
 ) -> None:
     """Link the blob; a link that is there already only has its lease renewed."""
     link = {
@@ -202,7 +198,7 @@ async def _link(
         "blob_id": blob_id,
         "lease_until": now + lease_seconds,
     }
-    await connection.execute(_WRITE_LINK.on(connection), link)
+    connection.execute(_WRITE_LINK.on(connection), link)
 
 
 def _blob(row: Row[Any]) -> Blob:

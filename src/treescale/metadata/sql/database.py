@@ -6,14 +6,16 @@ from sqlalchemy import select, true
 
 from treescale.metadata import protocols
 from treescale.metadata.sql.access_tokens import SqlAccessTokens
-from treescale.metadata.sql.address import parse_address
+from treescale.metadata.sql.address import Address, parse_address
 from treescale.metadata.sql.blobs import SqlBlobs
-from treescale.metadata.sql.connections import Connections, connect, wait_seconds_max
+from treescale.metadata.sql.connections import Connections, wait_seconds_max
 from treescale.metadata.sql.manifests import SqlManifests
+from treescale.metadata.sql.postgresql import PostgresqlDriver
 from treescale.metadata.sql.repositories import SqlRepositories
 from treescale.metadata.sql.revocations import SqlRevocations
 from treescale.metadata.sql.settings import SqlSettings
 from treescale.metadata.sql.signing_keys import SqlSigningKeys
+from treescale.metadata.sql.sqlite import SqliteDriver
 from treescale.metadata.sql.stores import SqlStores
 from treescale.metadata.sql.tags import SqlTags
 from treescale.metadata.sql.uploads import SqlUploads
@@ -55,3 +57,10 @@ def open_database(url: str, *, wait_seconds: float = wait_seconds_max) -> SqlDat
     wait for another process's lock before DatabaseAway.
     """
     return SqlDatabase(connect(parse_address(url), wait_seconds=wait_seconds))
+
+
+def connect(address: Address, *, wait_seconds: float = wait_seconds_max) -> Connections:
+    """Return connections to the database; the first is made when it is first asked."""
+    if address.path is not None:
+        return Connections(SqliteDriver(address, wait_seconds))
+    return Connections(PostgresqlDriver(address, wait_seconds))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import BindParameter, ColumnElement, Row, Select, bindparam, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import ManifestBlobUnknown, ManifestUnknown
 from treescale.metadata.records import Manifest, ReferrerDescriptor
@@ -112,11 +112,11 @@ class SqlManifests:
     ) -> None:
         """Store the manifest and point `tags` at it, atomically; idempotent."""
 
-        async def work(connection: AsyncConnection) -> None:
-            row_id = await hold_repository(connection, repository, now=now)
-            await _hold_references(connection, row_id, references)
-            await connection.execute(_WRITE.on(connection), _row(row_id, manifest, now=now))
-            await _refer(connection, row_id, manifest.digest, references)
+        def work(connection: Connection) -> None:
+            row_id = hold_repository(connection, repository, now=now)
+            _hold_references(connection, row_id, references)
+            connection.execute(_WRITE.on(connection), _row(row_id, manifest, now=now))
+            _refer(connection, row_id, manifest.digest, references)
             # In one order everywhere, so that two pushes never wait for each other.
             for tag in sorted(set(tags)):
                 target = {
@@ -125,7 +125,7 @@ class SqlManifests:
                     "digest": manifest.digest,
                     "updated": now,
                 }
-                await connection.execute(_TAG.on(connection), target)
+                connection.execute(_TAG.on(connection), target)
 
         await self._connections.write(work)
 
@@ -172,8 +172,8 @@ class SqlManifests:
         return [_descriptor(row) for row in await self._connections.rows(describe, page)]
 
 
-async def _hold_references(
-    connection: AsyncConnection, repository_id: int, references: Sequence[Reference]
+def _hold_references(
+    connection: Connection, repository_id: int, references: Sequence[Reference]
 ) -> None:
     """Hold everything the manifest refers to that is here; raise when a required one is not.
 
@@ -184,7 +184,7 @@ async def _hold_references(
     for start in range(0, len(digests), digests_max):
         page = {"row_id": repository_id, "digests": digests[start : start + digests_max]}
         for hold in (HOLD_BLOBS, HOLD_MANIFESTS):
-            found.update((await connection.execute(hold, page)).scalars())
+            found.update(connection.execute(hold, page).scalars())
     for reference in references:
         if reference.required and reference.digest not in found:
             raise ManifestBlobUnknown(
@@ -192,8 +192,8 @@ async def _hold_references(
             )
 
 
-async def _refer(
-    connection: AsyncConnection,
+def _refer(
+    connection: Connection,
     repository_id: int,
     manifest: str,
     references: Iterable[Reference],
@@ -204,7 +204,7 @@ async def _refer(
         for digest, kind in sorted(kinds.items())
     ]
     for start in range(0, len(rows), digests_max):
-        await connection.execute(_REFER.on(connection), rows[start : start + digests_max])
+        connection.execute(_REFER.on(connection), rows[start : start + digests_max])
 
 
 def _row(repository_id: int, manifest: Manifest, *, now: float) -> dict[str, object]:

@@ -15,7 +15,7 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import NameUnknown
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
@@ -166,9 +166,9 @@ class SqlRepositories:
     async def set_public(self, name: str, *, public: bool, now: float) -> None:
         """Open pulling to everybody, or close it. Creates an empty repository when absent."""
 
-        async def work(connection: AsyncConnection) -> None:
-            row_id = await hold_repository(connection, name, now=now)
-            await connection.execute(_SET_PUBLIC, {"row_id": row_id, "is_public": public})
+        def work(connection: Connection) -> None:
+            row_id = hold_repository(connection, name, now=now)
+            connection.execute(_SET_PUBLIC, {"row_id": row_id, "is_public": public})
 
         await self._connections.write(work)
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sqlalchemy import bindparam, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.metadata.records import Revocation
 from treescale.metadata.schema import revocations
@@ -19,9 +19,9 @@ PRUNE: Final = delete(revocations).where(revocations.c.revoked < bindparam("befo
 _REVOKE: Final = insert_or_update(revocations, ["revoked"], later="revoked")
 
 
-async def revoke(connection: AsyncConnection, subject: str, *, now: float) -> None:
+def revoke(connection: Connection, subject: str, *, now: float) -> None:
     """Record that the subject's bearer tokens of before are void; the latest time stays."""
-    await connection.execute(_REVOKE.on(connection), {"subject": subject, "revoked": now})
+    connection.execute(_REVOKE.on(connection), {"subject": subject, "revoked": now})
 
 
 class SqlRevocations:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.metadata.schema import settings
 from treescale.metadata.sql.connections import Connections
@@ -27,7 +27,7 @@ class SqlSettings:
     async def put(self, name: str, value: str) -> None:
         """Set it."""
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_PUT.on(connection), {"name": name, "value": value})
+        def work(connection: Connection) -> None:
+            connection.execute(_PUT.on(connection), {"name": name, "value": value})
 
         await self._connections.write(work)

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.metadata.records import SigningKey
 from treescale.metadata.schema import signing_keys
@@ -37,11 +37,11 @@ class SqlSigningKeys:
     async def add_first(self, key: SigningKey) -> None:
         """Keep a key if there is none at all; of several callers at once one wins."""
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             if connection.dialect.name == "postgresql":
-                await connection.execute(LOCK_ON_POSTGRESQL)
-            if (await connection.execute(COUNT)).scalar_one() == 0:
-                await connection.execute(_ADD, _row(key))
+                connection.execute(LOCK_ON_POSTGRESQL)
+            if connection.execute(COUNT).scalar_one() == 0:
+                connection.execute(_ADD, _row(key))
 
         await self._connections.write(work)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Executable, ScalarSelect, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseAway
 from treescale.metadata.schema import repositories
@@ -22,7 +22,7 @@ class Upsert:
     on_sqlite: Executable
     on_postgresql: Executable
 
-    def on(self, connection: AsyncConnection) -> Executable:
+    def on(self, connection: Connection) -> Executable:
         """Return the statement for this connection's dialect."""
         sqlite_speaks = connection.dialect.name == "sqlite"
         return self.on_sqlite if sqlite_speaks else self.on_postgresql
@@ -72,17 +72,17 @@ _HOLD: Final = (
 _CREATE: Final = insert_or_ignore(repositories)
 
 
-async def hold_repository(connection: AsyncConnection, name: str, *, now: float) -> int:
+def hold_repository(connection: Connection, name: str, *, now: float) -> int:
     """Return the repository's row id, creating it when absent.
 
     It cannot be deleted before the transaction ends. Always the first lock that a write takes, so
     that no two writes wait for each other.
     """
     for _ in range(_ensure_attempts_max):
-        held = (await connection.execute(_HOLD, {"repository": name})).scalar_one_or_none()
+        held = connection.execute(_HOLD, {"repository": name}).scalar_one_or_none()
         if held is not None:
             return int(held)
-        await connection.execute(
+        connection.execute(
             _CREATE.on(connection),
             {"name": name, "namespace": namespace_of(name), "public": False, "created": now},
         )

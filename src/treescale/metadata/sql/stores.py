@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.metadata.records import StoreRecord
 from treescale.metadata.schema import stores
@@ -31,8 +31,8 @@ class SqlStores:
             "registered": store.registered,
         }
 
-        async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_REGISTER.on(connection), row)
+        def work(connection: Connection) -> None:
+            connection.execute(_REGISTER.on(connection), row)
 
         await self._connections.write(work)
 

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import UploadOutOfOrder, UploadUnknown
 from treescale.metadata.records import ChunkPart, Upload, UploadProgress, UploadTail
@@ -73,7 +73,7 @@ class SqlUploads:
     async def create(self, upload: Upload) -> None:
         """Keep a fresh session (no bytes)."""
         assert upload.offset == 0, "an upload begins empty"
-        await self._connections.change(_CREATE, _row(upload))
+        await self._connections.change(_CREATE, _row(upload), durable=False)
 
     async def get(self, upload_id: str) -> Upload:
         """Return the session; raises UploadUnknown."""
@@ -95,20 +95,20 @@ class SqlUploads:
     async def advance(self, upload_id: str, progress: UploadProgress, *, now: float) -> None:
         """Append what arrived. Raises UploadUnknown, or UploadOutOfOrder."""
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             change = _change(upload_id, progress, now=now)
-            part = (await connection.execute(ADVANCE, change)).scalar_one_or_none()
+            part = connection.execute(ADVANCE, change).scalar_one_or_none()
             if part is None:
-                raise await _refusal(connection, upload_id, progress)
+                raise _refusal(connection, upload_id, progress)
             if progress.settled:
                 entries = {
                     "upload_id": upload_id,
                     "part": part,
                     "entries": pack_parts(progress.settled),
                 }
-                await connection.execute(_ADD_PART, entries)
+                connection.execute(_ADD_PART, entries)
 
-        await self._connections.write(work)
+        await self._connections.write(work, durable=False)
 
     async def delete(self, upload_id: str) -> None:
         """Forget the session; raises UploadUnknown."""
@@ -157,10 +157,10 @@ def _change(upload_id: str, progress: UploadProgress, *, now: float) -> dict[str
     }
 
 
-async def _refusal(
-    connection: AsyncConnection, upload_id: str, progress: UploadProgress
+def _refusal(
+    connection: Connection, upload_id: str, progress: UploadProgress
 ) -> UploadUnknown | UploadOutOfOrder:
-    offset = (await connection.execute(OFFSET, {"this": upload_id})).scalar_one_or_none()
+    offset = connection.execute(OFFSET, {"this": upload_id}).scalar_one_or_none()
     if offset is None:
         return _unknown(upload_id)
     return UploadOutOfOrder(

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from treescale.errors import UserExists, UserUnknown
 from treescale.metadata.records import User
@@ -41,8 +41,8 @@ class SqlUsers:
             "created": user.created,
         }
 
-        async def work(connection: AsyncConnection) -> int:
-            return await changed(connection, _ADD.on(connection), row)
+        def work(connection: Connection) -> int:
+            return changed(connection, _ADD.on(connection), row)
 
         if await self._connections.write(work) == 0:
             raise UserExists(f"user {user.name} exists already")
@@ -62,21 +62,21 @@ class SqlUsers:
     async def set_password(self, name: str, password_hash: str, *, now: float) -> None:
         """Change it, and record a revocation of `user:NAME`; raises UserUnknown."""
 
-        async def work(connection: AsyncConnection) -> None:
+        def work(connection: Connection) -> None:
             change = {"this": name, "new_hash": password_hash}
-            if await changed(connection, SET_PASSWORD, change) == 0:
+            if changed(connection, SET_PASSWORD, change) == 0:
                 raise _unknown(name)
-            await revoke(connection, f"user:{name}", now=now)
+            revoke(connection, f"user:{name}", now=now)
 
         await self._connections.write(work)
 
     async def remove(self, name: str, *, now: float) -> None:
         """Remove the account and its access tokens, and record a revocation; raises UserUnknown."""
 
-        async def work(connection: AsyncConnection) -> None:
-            if await changed(connection, REMOVE, {"this": name}) == 0:
+        def work(connection: Connection) -> None:
+            if changed(connection, REMOVE, {"this": name}) == 0:
                 raise _unknown(name)
-            await revoke(connection, f"user:{name}", now=now)
+            revoke(connection, f"user:{name}", now=now)
 
         await self._connections.write(work)
 
