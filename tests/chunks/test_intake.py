@@ -7,13 +7,14 @@ from concurrent.futures import Executor
 import pytest
 from blake3 import blake3
 
-from treescale.chunks.intake import Intake, RunningHash, pieces_loose_max
+from treescale.chunks.intake import Intake, Room, RunningHash, Settled, pieces_loose_max
 from treescale.chunks.split import SplitParameters, Splitter
 from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
 from treescale.errors import StoreFull
 
 SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
 BLOB = blake3(b"content").digest(length=50_000)
+UPLOADS = 12
 
 
 def parts_of(data: bytes) -> list[tuple[bytes, int]]:
@@ -32,6 +33,7 @@ def intake_of(
     threads: Executor,
     running: RunningHash | None = None,
     tail: Bytes = b"",
+    room: Room | None = None,
     **limits: int,
 ) -> Intake:
     return Intake(
@@ -40,6 +42,7 @@ def intake_of(
         running=running or RunningHash("sha256"),
         tail=tail,
         parameters=SMALL,
+        room=room,
         **{"batch_bytes": 4096, **limits},
     )
 
@@ -241,3 +244,73 @@ async def test_a_running_hash_counts_and_hashes(threads: Executor) -> None:
         await running.update(piece, threads)
     assert running.offset == 4
     assert running.hexdigest() == hashlib.sha256(b"abcd").hexdigest()
+
+
+async def feed_all(intake: Intake, data: bytes) -> Settled:
+    async with intake:
+        for at in range(0, len(data), 1000):
+            await intake.feed(data[at : at + 1000])
+        return await intake.settle()
+
+
+class CountingRoom(Room):
+    """Counts who has asked for a place, and the most who had one at once."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__(batches)
+        self.asked = 0
+        self.inside = 0
+        self.inside_max = 0
+        self.all_asked = asyncio.Event()
+
+    async def enter(self) -> None:
+        self.asked += 1
+        if self.asked == UPLOADS:
+            self.all_asked.set()
+        await super().enter()
+        self.inside += 1
+        self.inside_max = max(self.inside_max, self.inside)
+
+    def leave(self, places: int = 1) -> None:
+        self.inside -= places
+        super().leave(places)
+
+
+@pytest.mark.parametrize(("places", "most"), [(2, 2), (100, UPLOADS)])
+async def test_all_uploads_share_the_room(threads: Executor, places: int, most: int) -> None:
+    store = GatedStore()
+    room = CountingRoom(places)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        pushes = [
+            group.create_task(
+                feed_all(intake_of(store, threads, room=room, batches_in_flight=1), BLOB)
+            )
+            for _ in range(UPLOADS)
+        ]
+        await room.all_asked.wait()
+        await asyncio.sleep(0)  # the last one enters, if it may
+        assert room.inside_max == most
+        store.gate.set()
+    assert {push.result().hashed for push in pushes} == {hashlib.sha256(BLOB).hexdigest()}
+    assert (room.inside, room.inside_max) == (0, most)
+
+
+async def test_a_failed_upload_gives_its_places_back(threads: Executor) -> None:
+    room = Room(1)
+    async with asyncio.timeout(30):
+        with pytest.raises(StoreFull):
+            await feed_all(intake_of(FullStore(3), threads, room=room), BLOB)
+        settled = await feed_all(intake_of(MemoryStore(), threads, room=room), BLOB)
+    assert settled.hashed == hashlib.sha256(BLOB).hexdigest()
+
+
+async def test_an_abandoned_upload_gives_its_places_back(threads: Executor) -> None:
+    room = Room(1)
+    store = GatedStore()
+    async with asyncio.timeout(30):
+        async with asyncio.TaskGroup() as group:
+            stuck = group.create_task(feed_all(intake_of(store, threads, room=room), BLOB))
+            await store.waited.wait()
+            stuck.cancel()
+        settled = await feed_all(intake_of(MemoryStore(), threads, room=room), BLOB)
+    assert settled.hashed == hashlib.sha256(BLOB).hexdigest()

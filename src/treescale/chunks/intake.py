@@ -3,7 +3,8 @@
 Pieces are gathered into batches. Of each batch one thread computes the blob's digest while another
 cuts it and names the chunks, which are then put, several at once. Only `batches_in_flight` batches
 exist beside the one being gathered, so memory stays the same however long the upload is; `feed`
-waits while there is no room.
+waits while there is no room. All uploads of a worker share one `Room`, so memory stays the same
+however many there are, too, but for what each is gathering and its bytes after the last cut.
 """
 
 import asyncio
@@ -23,7 +24,29 @@ batches_in_flight_max: Final = 3
 pieces_loose_max: Final = 1000
 """A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
+batches_in_worker_max: Final = 8
+"""Of all uploads of a process; enough to keep every thread of it busy."""
+
 _Result = TypeVar("_Result")
+
+
+class Room:
+    """How many batches all uploads of one process may have on their way; first come, first served.
+
+    Nobody who holds a place waits for another or for a client, so a place always comes free.
+    """
+
+    def __init__(self, batches: int = batches_in_worker_max) -> None:
+        self._places = asyncio.Semaphore(batches)
+
+    async def enter(self) -> None:
+        """Take a place, after all who asked earlier."""
+        await self._places.acquire()
+
+    def leave(self, places: int = 1) -> None:
+        """Give places back."""
+        for _ in range(places):
+            self._places.release()
 
 
 class RunningHash:
@@ -87,6 +110,7 @@ class Intake:
         batch_bytes: int = batch_bytes_min,
         chunks_in_flight: int = chunks_in_flight_max,
         batches_in_flight: int = batches_in_flight_max,
+        room: Room | None = None,
     ) -> None:
         self._store = store
         self._threads = threads
@@ -101,6 +125,8 @@ class Intake:
         self._error: Exception | None = None
         self._batches_max = batches_in_flight
         self._batches = 0
+        self._room = room or Room(batches_in_flight)
+        self._places = 0
         self._changed = asyncio.Condition()
         self._chunk_room = asyncio.Semaphore(chunks_in_flight)
         self._to_cut: asyncio.Queue[list[Bytes]] = asyncio.Queue()
@@ -149,10 +175,16 @@ class Intake:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._leave_all()
 
     async def _dispatch(self) -> None:
         """Send what was gathered on its way as soon as there is room."""
         await self._until(lambda: self._batches < self._batches_max)
+        await self._room.enter()
+        self._places += 1
+        if self._error is not None:
+            self._leave_all()
+            raise self._error
         self._batches += 1
         pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
         self._to_cut.put_nowait(pieces)
@@ -178,7 +210,14 @@ class Intake:
         except Exception as error:  # noqa: BLE001  raised again by feed and settle
             async with self._changed:
                 self._error = self._error or error
+                # The feeder may be waiting for the very places this upload holds.
+                self._leave_all()
                 self._changed.notify_all()
+
+    def _leave_all(self) -> None:
+        """Give back the places of batches that will never be done."""
+        places, self._places = self._places, 0
+        self._room.leave(places)
 
     async def _cut_batches(self) -> None:
         while True:
@@ -213,6 +252,9 @@ class Intake:
         """Count one part of the batch's work; the last one makes room for another batch."""
         batch.left -= 1
         if batch.left == 0:
+            if self._places:  # none after an error: they were given back then
+                self._places -= 1
+                self._room.leave()
             async with self._changed:
                 self._batches -= 1
                 self._changed.notify_all()

@@ -65,7 +65,8 @@ class Splitter:
             return []
         chunks = [chunk.data for chunk in _cutter(self._parameters).cut_buf(self._buffer)]
         if chunks:
-            self._buffer = chunks.pop()
+            # A copy: a view would keep all of the batch in memory until the next one comes.
+            self._buffer = bytes(chunks.pop())
         self._at_start = self._at_start and not chunks
         return chunks
 

@@ -16,7 +16,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from treescale.chunks.intake import Intake, RunningHash
+from treescale.chunks.intake import Intake, Room, RunningHash
 from treescale.chunks.reading import BlobReader
 from treescale.chunks.recipe import Recipe, encode
 from treescale.chunks.split import DEFAULT
@@ -93,6 +93,7 @@ class Pushes:
         self._threads = threads
         self._clock = clock
         self._new_id = new_id
+        self._room = Room()
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
 
     async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Upload:
@@ -226,7 +227,9 @@ class Pushes:
         """
         running = await self._running_hash(upload)
         tail = await self._tail_bytes(upload)
-        async with Intake(self._store, self._threads, running=running, tail=tail) as intake:
+        async with Intake(
+            self._store, self._threads, running=running, tail=tail, room=self._room
+        ) as intake:
             unrecorded = 0
             try:
                 async for piece in pieces:
