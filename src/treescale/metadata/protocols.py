@@ -157,7 +157,11 @@ class Tags(Protocol):
 
 
 class Uploads(Protocol):
-    """Upload sessions."""
+    """Upload sessions.
+
+    What `create` and `advance` wrote survives the end of every process, but perhaps not a power
+    cut: the client begins again then. Everything else in this file is durable when it returns.
+    """
 
     async def create(self, upload: Upload) -> None:
         """Keep a fresh session (no bytes)."""
