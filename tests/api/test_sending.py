@@ -144,7 +144,8 @@ async def test_a_file_that_changed_after_it_was_opened_cuts_the_answer(
     with serving.path(IDS[0]).open("r+b") as file:
         file.write(b"wrong")
     serving.before.set()
-    assert await reader.read() == b""
+    async with asyncio.timeout(5):
+        assert len(await reader.read()) < len(BLOB)
     assert "changed while it was sent" in str(serving.errors[0])
     writer.close()
 
