@@ -1,14 +1,14 @@
 """The supervisor with workers that do not work; the working ones are in tests/functional."""
 
+import os
 import signal
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from treescale.clock import SystemClock
-from treescale.supervisor import Supervisor, WorkerFailed
+from treescale.supervisor import Supervisor, Work, WorkerFailed
 
 
 @pytest.fixture
@@ -20,19 +20,24 @@ def listener() -> Iterator[socket.socket]:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@pytest.mark.parametrize(
-    "script",
-    ["raise SystemExit(3)", "import os; os.close(0); raise SystemExit(3)", "print('not yet')"],
-    ids=["ends", "reads nothing", "says something else"],
-)
+def end(_ready: Callable[[], None]) -> None:
+    """Return without a word."""
+
+
+def fail(_ready: Callable[[], None]) -> None:
+    """Raise what nobody expected."""
+    raise RuntimeError("a worker of a test")
+
+
+def crash(_ready: Callable[[], None]) -> None:
+    """Be gone."""
+    os._exit(3)
+
+
+@pytest.mark.parametrize("work", [end, fail, crash])
 def test_a_worker_that_does_not_get_ready_ends_the_start(
-    listener: socket.socket, script: str
+    listener: socket.socket, work: Work
 ) -> None:
-    settings = b"x" * 1_000_000  # more than a pipe holds: writing it to a dead worker fails
-    if script.startswith("print"):
-        script = f"import sys; sys.stdin.read(); {script}"
-    supervisor = Supervisor(
-        [sys.executable, "-c", script], listener, settings, workers=2, clock=SystemClock()
-    )
+    supervisor = Supervisor(work, listener, workers=2, clock=SystemClock())
     with pytest.raises(WorkerFailed):
         supervisor.start()

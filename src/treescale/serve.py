@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import uvloop
 from aiohttp import http_parser
 
@@ -49,7 +49,7 @@ from treescale.registry.login import Login
 from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
-from treescale.supervisor import Supervisor, die_with_parent, drain_seconds
+from treescale.supervisor import Supervisor, drain_seconds
 
 disk_threads: Final = 8
 hash_threads: Final = 4
@@ -80,13 +80,8 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
-    supervisor = Supervisor(
-        [sys.executable, "-m", "treescale.serve"],
-        listener,
-        msgspec.json.encode(settings),
-        workers=settings.workers,
-        clock=clock,
-    )
+    work = partial(_be_worker, settings, listener)
+    supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()
     _announce(settings, listener, announcement, tls, say)
     supervisor.run()
@@ -156,7 +151,13 @@ class _Worker:
     database: Database
 
 
-async def _work(settings: Settings, listener: socket.socket) -> None:
+def _be_worker(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Be a worker until SIGTERM, in a process of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_work(settings, listener, ready))
+
+
+async def _work(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM; then finish what is in flight and return."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -167,8 +168,7 @@ async def _work(settings: Settings, listener: socket.socket) -> None:
     context = None if tls is None else server_context(tls)
     async with _worker(settings, clock) as worker:
         server = await _start(worker.api, listener, context)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        ready()
         async with asyncio.TaskGroup() as group:
             upkeep = [
                 group.create_task(_every(refresh_seconds, worker.tokens.refresh)),
@@ -373,18 +373,3 @@ def _certificate_files(settings: Settings, clock: Clock) -> CertificateFiles | N
 def _configure_logging(settings: Settings) -> None:
     automatic = settings.log_format == "auto" and not sys.stderr.isatty()
     configure_logging(json=settings.log_format == "json" or automatic, level=settings.log_level)
-
-
-def main() -> None:
-    """Be a worker: settings on standard input, descriptor and parent's pid as arguments."""
-    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    die_with_parent(parent)
-    settings = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
-    _configure_logging(settings)
-    listener = socket.socket(fileno=descriptor)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, listener))
-
-
-if __name__ == "__main__":
-    main()

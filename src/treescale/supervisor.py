@@ -1,22 +1,29 @@
 """Keeping worker processes alive: start them, restart the ones that die, end them all together.
 
-A worker gets its settings on standard input, the listening socket as an inherited descriptor, and
-says `ready` on standard output once it serves. It asks the kernel to be killed when its supervisor
-goes (PR_SET_PDEATHSIG), so no worker outlives it and holds the port.
+A worker is a fork of the supervisor, which has imported everything and has neither threads nor an
+event loop: it starts at once, and shares the memory of what is the same in all. It says when it
+serves. It asks the kernel to be killed when its supervisor goes (PR_SET_PDEATHSIG), so no worker
+outlives it and holds the port.
 """
 
 import ctypes
+import gc
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
-from contextlib import suppress
-from typing import IO, Final
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
+from typing import Final
 
 from treescale.clock import Clock
 from treescale.errors import Failed
 from treescale.log import get_logger
+
+Work = Callable[[Callable[[], None]], None]
+"""What a worker does until a signal ends it; it is given what to call once it serves."""
 
 drain_seconds: Final = 60.0
 """How long requests in flight may take after SIGTERM."""
@@ -25,6 +32,7 @@ end_seconds: Final = 5.0
 respawn_seconds: Final = 1.0
 """A worker that lived shorter than this is restarted only after this long."""
 _PR_SET_PDEATHSIG: Final = 1
+_FORK: Final = multiprocessing.get_context("fork")
 _WATCHED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
 
 
@@ -32,7 +40,7 @@ class WorkerFailed(Failed):
     """A worker ended before it served."""
 
 
-def die_with_parent(parent: int) -> None:
+def _die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when `parent` goes; and unblock what it had blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -43,30 +51,22 @@ def die_with_parent(parent: int) -> None:
 class Supervisor:
     """A number of equal workers on one listening socket."""
 
-    def __init__(
-        self,
-        command: list[str],
-        listener: socket.socket,
-        settings: bytes,
-        *,
-        workers: int,
-        clock: Clock,
-    ) -> None:
-        self._command = command
+    def __init__(self, work: Work, listener: socket.socket, *, workers: int, clock: Clock) -> None:
+        self._work = work
         self._listener = listener
-        self._settings = settings
         self._wanted = workers
         self._clock = clock
-        self._workers: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+        self._workers: dict[int, tuple[ForkProcess, float]] = {}
         self._log = get_logger()
 
     def start(self) -> None:
         """Start all workers and return when every one serves; raises WorkerFailed."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-        started = [self._spawn() for _ in range(self._wanted)]
-        for worker in started:
-            assert worker.stdout is not None, "asked for below"
-            if not _says_ready(worker.stdout):
+        # What exists now is never collected: looking at it would only unshare its memory.
+        gc.collect()
+        gc.freeze()
+        for said in [self._spawn() for _ in range(self._wanted)]:
+            if not _says_ready(said):
                 self._end(signal.SIGKILL, 0)
                 raise WorkerFailed("a worker ended before it served; its error is above")
 
@@ -82,54 +82,52 @@ class Supervisor:
                 return
             self._replace_dead()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        descriptor = self._listener.fileno()
-        worker = subprocess.Popen(  # noqa: S603  our own interpreter, our own module
-            [*self._command, str(descriptor), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[descriptor],
-        )
-        assert worker.stdin is not None, "asked for above"
-        # One that died before it read this is found dead like any other.
-        with suppress(BrokenPipeError), worker.stdin:
-            worker.stdin.write(self._settings)
+    def _spawn(self) -> Connection:
+        """Start a worker; return where it says that it serves, or hangs up."""
+        said, say = _FORK.Pipe(duplex=False)
+        worker = _FORK.Process(target=_be_worker, args=(self._work, say, os.getpid()))
+        worker.start()
+        say.close()
+        assert worker.pid is not None, "it was started"
         self._workers[worker.pid] = (worker, self._clock.monotonic())
-        return worker
+        return said
 
     def _replace_dead(self) -> None:
         for pid, (worker, began) in list(self._workers.items()):
-            if worker.poll() is None:
+            if worker.is_alive():
                 continue
             del self._workers[pid]
-            _forget(worker)
-            self._log.error("worker.died", pid=pid, status=worker.returncode)
+            self._log.error("worker.died", pid=pid, status=worker.exitcode)
+            worker.close()
             if self._clock.monotonic() - began < respawn_seconds:
                 stop = frozenset({signal.SIGTERM, signal.SIGINT})
                 received = signal.sigtimedwait(stop, respawn_seconds)
                 if received is not None:
                     os.kill(os.getpid(), received.si_signo)
                     return
-            self._spawn()
+            self._spawn().close()
 
     def _end(self, how: signal.Signals, grace_seconds: float) -> None:
-        for worker, _ in self._workers.values():
-            worker.send_signal(how)
+        for pid, (worker, _) in self._workers.items():
+            if worker.is_alive():
+                os.kill(pid, how)
         deadline = self._clock.monotonic() + grace_seconds
         for worker, _ in self._workers.values():
-            try:
-                worker.wait(timeout=max(0.0, deadline - self._clock.monotonic()))
-            except subprocess.TimeoutExpired:
+            worker.join(max(0.0, deadline - self._clock.monotonic()))
+            if worker.is_alive():
                 worker.kill()
-                worker.wait()
-            _forget(worker)
+                worker.join()
 
 
-def _forget(worker: subprocess.Popen[bytes]) -> None:
-    """Let go of what is left of a worker that ended."""
-    assert worker.stdout is not None, "asked for when it was started"
-    worker.stdout.close()
+def _be_worker(work: Work, say: Connection, parent: int) -> None:
+    _die_with_parent(parent)
+    with say:
+        work(lambda: say.send_bytes(b"ready"))
 
 
-def _says_ready(output: IO[bytes]) -> bool:
-    return output.readline() == b"ready\n"
+def _says_ready(said: Connection) -> bool:
+    with said:
+        try:
+            return bool(said.recv_bytes())
+        except EOFError:
+            return False
