@@ -5,6 +5,7 @@ from typing import Final
 from sqlalchemy import select, true
 
 from treescale.metadata import protocols
+from treescale.metadata.cached import CachedBlobs, CachedManifests
 from treescale.metadata.sql.access_tokens import SqlAccessTokens
 from treescale.metadata.sql.address import Address, parse_address
 from treescale.metadata.sql.blobs import SqlBlobs
@@ -30,8 +31,9 @@ class SqlDatabase:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self.repositories: protocols.Repositories = SqlRepositories(connections)
-        self.blobs: protocols.Blobs = SqlBlobs(connections)
-        self.manifests: protocols.Manifests = SqlManifests(connections)
+        changes = connections.changes
+        self.blobs: protocols.Blobs = CachedBlobs(SqlBlobs(connections), changes)
+        self.manifests: protocols.Manifests = CachedManifests(SqlManifests(connections), changes)
         self.tags: protocols.Tags = SqlTags(connections)
         self.uploads: protocols.Uploads = SqlUploads(connections)
         self.users: protocols.Users = SqlUsers(connections)

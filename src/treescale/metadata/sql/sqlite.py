@@ -7,10 +7,12 @@ and one sync of the disk serves all. They are answered after the commit. Between
 """
 
 import asyncio
+import sqlite3
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine, Executable, Row, create_engine, event
@@ -53,7 +55,9 @@ class SqliteDriver:
         self._readers = ThreadPoolExecutor(readers_max, "sqlite-read")
         self._idle: list[Connection] = []
         self._writer = SqliteWriter(self._engine)
-        self._watcher: Connection | None = None
+        assert address.path is not None
+        self._file = Path(address.path).absolute().as_uri()
+        self._watcher: sqlite3.Connection | None = None
 
     async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
         """Return all rows of a query."""
@@ -76,11 +80,18 @@ class SqliteDriver:
         """Return SQLite's data version, as a connection that never writes sees it."""
         try:
             if self._watcher is None:
-                self._watcher = self._engine.connect()
-            version = self._watcher.exec_driver_sql("PRAGMA data_version").scalar_one()
-        except DBAPIError:
+                self._watcher = sqlite3.connect(
+                    f"{self._file}?mode=rw",  # an absent file is not made
+                    timeout=0,
+                    isolation_level=None,
+                    check_same_thread=False,
+                    uri=True,
+                )
+            # Two microseconds, from shared memory; through SQLAlchemy it would be sixteen.
+            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
             return None
-        return int(version)
+        return version
 
     async def close(self) -> None:
         """Let go of all connections; what is queued is done first. May be used again."""

@@ -1,0 +1,193 @@
+"""What is answered from memory is what the database would have answered."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.metadata_values import APP, NOW, digest, large, manifest, part, small
+from treescale.errors import BlobUnknown, ManifestUnknown
+from treescale.metadata.cached import CachedManifests, Recent, entry_bytes
+from treescale.metadata.protocols import Manifests
+from treescale.metadata.records import Blob, Manifest
+from treescale.metadata.sql import SqlDatabase, open_database
+
+PUSHES = 200
+SECONDS_MAX = 60
+LIBRARY = "alice/library"
+
+
+@pytest.fixture
+def url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+class Counted:
+    """A number of changes that a test sets."""
+
+    def __init__(self) -> None:
+        self.now: int | None = 1
+
+    def __call__(self) -> int | None:
+        return self.now
+
+
+@pytest.fixture
+def counted() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def recent(counted: Counted) -> Recent[str]:
+    return Recent(counted, limit=3 * (entry_bytes + 10))
+
+
+class TestRecent:
+    def test_what_was_read_stays_until_something_changes(
+        self, recent: Recent[str], counted: Counted
+    ) -> None:
+        recent.keep(APP, "a", "it", 2, recent.version())
+        assert recent.find(APP, "a") == "it"
+        assert recent.find(LIBRARY, "a") is None
+        counted.now = 2
+        assert recent.find(APP, "a") is None
+        counted.now = 1
+        assert recent.find(APP, "a") is None
+
+    def test_what_changed_while_it_was_read_is_not_kept(
+        self, recent: Recent[str], counted: Counted
+    ) -> None:
+        before = recent.version()
+        counted.now = 2
+        recent.keep(APP, "a", "old", 3, before)
+        assert recent.find(APP, "a") is None
+
+    def test_without_a_number_nothing_is_kept(self, recent: Recent[str], counted: Counted) -> None:
+        counted.now = None
+        recent.keep(APP, "a", "it", 2, recent.version())
+        assert recent.find(APP, "a") is None
+        counted.now = 1
+        assert recent.find(APP, "a") is None
+
+    def test_it_is_bounded_and_the_oldest_goes_first(self, recent: Recent[str]) -> None:
+        for name in "abcd":
+            recent.keep(APP, name, name, 10, recent.version())
+        assert [recent.find(APP, name) for name in "abcd"] == [None, "b", "c", "d"]
+        recent.keep(APP, "e", "large", 4 * entry_bytes, recent.version())
+        assert [recent.find(APP, name) for name in "bcde"] == ["b", "c", "d", None]
+
+    def test_read_twice_at_once_it_is_counted_once(self, recent: Recent[str]) -> None:
+        for _ in range(10):
+            recent.keep(APP, "a", "it", 10, recent.version())
+        recent.keep(APP, "b", "it", 10, recent.version())
+        recent.keep(APP, "c", "it", 10, recent.version())
+        assert recent.find(APP, "a") == "it"
+
+
+async def test_a_blob_deleted_by_another_process_is_gone(
+    database: SqlDatabase, other: SqlDatabase
+) -> None:
+    """CVE-2026-35172: a cache made a deleted blob readable again."""
+    for repository in (APP, LIBRARY):
+        await other.blobs.commit(repository, large(1, part(1)), upload_id=None, now=NOW)
+        await database.blobs.find(repository, digest(1))
+    await other.blobs.unlink(APP, digest(1))
+    await database.blobs.find(LIBRARY, digest(1))
+    with pytest.raises(BlobUnknown):
+        await database.blobs.find(APP, digest(1))
+
+
+async def test_a_manifest_deleted_by_another_process_is_gone(
+    database: SqlDatabase, other: SqlDatabase
+) -> None:
+    put = manifest()
+    await other.manifests.put(APP, put, [], ["v1", "v2"], now=NOW)
+    for tag in ("v1", "v2"):
+        assert await database.manifests.resolve(APP, tag) == put
+    assert await database.manifests.get(APP, put.digest) == put
+    await other.tags.delete(APP, "v1")
+    with pytest.raises(ManifestUnknown):
+        await database.manifests.resolve(APP, "v1")
+    await other.manifests.delete(APP, put.digest)
+    with pytest.raises(ManifestUnknown):
+        await database.manifests.resolve(APP, "v2")
+    with pytest.raises(ManifestUnknown):
+        await database.manifests.get(APP, put.digest)
+
+
+async def test_a_deleted_repository_takes_everything_along(
+    database: SqlDatabase, other: SqlDatabase
+) -> None:
+    await other.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await other.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
+    await database.blobs.find(APP, digest(1))
+    await database.manifests.resolve(APP, "v1")
+    await other.repositories.delete(APP)
+    with pytest.raises(BlobUnknown):
+        await database.blobs.find(APP, digest(1))
+    with pytest.raises(ManifestUnknown):
+        await database.manifests.resolve(APP, "v1")
+
+
+async def test_what_did_not_change_is_read_once(
+    database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
+    asked: list[object] = []
+    rows = database._connections.rows
+
+    async def counting(*arguments: object) -> object:
+        asked.append(arguments)
+        return await rows(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database._connections, "rows", counting)
+    for _ in range(3):
+        assert isinstance(await database.blobs.find(APP, digest(1)), Blob)
+        assert isinstance(await database.manifests.resolve(APP, "v1"), Manifest)
+        assert isinstance(await database.manifests.get(APP, manifest().digest), Manifest)
+    assert len(asked) == 3
+
+
+async def test_its_own_write_is_a_change_too(database: SqlDatabase) -> None:
+    for content in (b"one", b"two"):
+        await database.manifests.put(APP, manifest(content), [], ["v1"], now=NOW)
+        assert (await database.manifests.resolve(APP, "v1")).payload == content
+
+
+async def stale_reads(manifests: Manifests, url: str, told: Path) -> int:
+    """Count the reads that did not see a push acknowledged before they began."""
+    await asyncio.to_thread(told.write_bytes, b"%010d" % 0)
+    pusher = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(Path(__file__).with_name("pusher.py"))),
+        *(url, str(told), str(PUSHES)),
+    )
+    stale = seen = 0
+    async with asyncio.timeout(SECONDS_MAX):
+        with told.open("rb", buffering=0) as acknowledged:
+            while seen < PUSHES and pusher.returncode is None:
+                acknowledged.seek(0)
+                if not (pushed := int(acknowledged.read())):
+                    await asyncio.sleep(0)
+                    continue
+                seen = int((await manifests.resolve(APP, "latest")).payload)
+                stale += seen < pushed
+                await asyncio.sleep(0)
+        assert await pusher.wait() == 0
+    return stale
+
+
+async def test_a_tag_is_always_the_last_acknowledged_push_of_another_process(
+    database: SqlDatabase, url: str, tmp_path: Path
+) -> None:
+    assert await stale_reads(database.manifests, url, tmp_path / "told") == 0
+    assert (await database.manifests.resolve(APP, "latest")).payload == b"%d" % PUSHES
+
+
+async def test_without_the_number_of_changes_it_would_not_be(url: str, tmp_path: Path) -> None:
+    """The control: the same, but nothing ever seems to change."""
+    database = open_database(url)
+    blind = CachedManifests(database.manifests, lambda: 1)
+    assert await stale_reads(blind, url, tmp_path / "told") > 0
+    await database.close()
