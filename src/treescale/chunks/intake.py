@@ -21,6 +21,8 @@ from treescale.oci.digest import new_hasher
 batch_bytes_min: Final = 4 * 1024 * 1024
 chunks_in_flight_max: Final = 8
 batches_in_flight_max: Final = 3
+bytes_at_once_max: Final = 32 * 1024
+"""Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
 pieces_loose_max: Final = 1000
 """A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
@@ -62,7 +64,7 @@ class RunningHash:
 
     async def update(self, data: Bytes, threads: Executor) -> None:
         """Add data; one call at a time."""
-        await _in_thread(threads, partial(self._hasher.update, data))
+        await _in_thread(threads, partial(self._hasher.update, data), len(data))
         self.offset += len(data)
 
     def hexdigest(self) -> str:
@@ -222,10 +224,12 @@ class Intake:
     async def _cut_batches(self) -> None:
         while True:
             pieces = await self._to_cut.get()
-            fresh = await _in_thread(self._threads, partial(self._splitter.extend, *pieces))
+            size = len(self._splitter.pending) + sum(map(len, pieces))
+            extend = partial(self._splitter.extend, *pieces)
+            fresh = await _in_thread(self._threads, extend, size)
             batch = _Batch(left=2)
             self._to_hash.put_nowait((fresh, batch))
-            for chunk, data in await _in_thread(self._threads, self._cut_and_name):
+            for chunk, data in await _in_thread(self._threads, self._cut_and_name, size):
                 self._settled.append((chunk, len(data)))
                 await self._chunk_room.acquire()
                 batch.left += 1
@@ -260,8 +264,13 @@ class Intake:
                 self._changed.notify_all()
 
 
-async def _in_thread(threads: Executor, work: Callable[[], _Result]) -> _Result:
-    """Run `work` in a thread; also a cancelled call returns only when it does not run any more."""
+async def _in_thread(threads: Executor, work: Callable[[], _Result], size: int) -> _Result:
+    """Run `work` in a thread; also a cancelled call returns only when it does not run any more.
+
+    Work on so few bytes that handing it over would take longer is done at once.
+    """
+    if size <= bytes_at_once_max:
+        return work()
     job = threads.submit(work)
     future = asyncio.wrap_future(job)
     try:
