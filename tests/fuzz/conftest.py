@@ -1,10 +1,12 @@
 """What the fuzzers run against, and the report at the end of a run."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.fuzz.budget import REPORT, Tally
 from tests.fuzz.rig import make_home
@@ -18,6 +20,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("fuzz")
     asyncio.run(make_home(path))
     return path
+
+
+@pytest.fixture(autouse=True)
+def unread_log() -> Iterator[None]:
+    """Write the log as always, but nowhere: an hour's lines would fill the memory."""
+    before = structlog.get_config()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(nowhere))
+        yield
+        structlog.configure(**before)
 
 
 @pytest.fixture
