@@ -14,6 +14,7 @@ TreeScaleError
 │   ├── PageInvalid          a page size that is not a number
 │   ├── RequestInvalid       the request cannot be understood
 │   │   └── BodyIncomplete   the client left before its body was whole
+│   │       └── BodyTooSlow  it did not leave, but sends next to nothing
 │   ├── TooLarge             a body over its limit
 │   ├── MediaTypeUnsupported a body in a form we do not read
 │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
@@ -97,6 +98,10 @@ class RequestInvalid(Refused):
 
 class BodyIncomplete(RequestInvalid):
     """The client left, or broke the protocol, before its body was whole."""
+
+
+class BodyTooSlow(BodyIncomplete):
+    """The client takes far too long over its body."""
 
 
 class TooLarge(Refused):

@@ -28,6 +28,7 @@ from treescale.api.app import Api
 from treescale.api.call import Rooms
 from treescale.api.connection import ConnectionServer
 from treescale.api.guard import Guard
+from treescale.api.limits import LIMITS, Limits
 from treescale.api.requestlog import RequestLog
 from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
@@ -54,7 +55,6 @@ from treescale.supervisor import Supervisor, drain_seconds
 disk_threads: Final = 8
 hash_threads: Final = 4
 """Threads per worker: waiting for disks must not keep bytes from being hashed."""
-keepalive_seconds: Final = 75.0
 refresh_seconds: Final = 5.0
 """How often a worker reads keys and revocations again."""
 expire_seconds: Final = 600.0
@@ -237,16 +237,24 @@ class _Listening:
 async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | None) -> _Listening:
     connections = new_connections(api, tls=context is not None)
     loop = asyncio.get_running_loop()
-    sockets = await loop.create_server(connections, sock=listener, ssl=context, backlog=backlog)
+    patience = LIMITS.handshake_seconds_max if context is not None else None
+    sockets = await loop.create_server(
+        connections,
+        sock=listener,
+        ssl=context,
+        backlog=backlog,
+        ssl_handshake_timeout=patience,
+        ssl_shutdown_timeout=patience,
+    )
     return _Listening(connections, sockets)
 
 
-def new_connections(api: Api, *, tls: bool) -> ConnectionServer:
+def new_connections(api: Api, *, tls: bool, limits: Limits = LIMITS) -> ConnectionServer:
     """Return what makes a protocol of each accepted connection."""
     return ConnectionServer(
         api.handle,
         tls=tls,
-        keepalive_timeout=keepalive_seconds,
+        limits=limits,
         auto_decompress=False,
         read_bufsize=read_buffer_bytes,
         max_field_size=header_bytes_max,

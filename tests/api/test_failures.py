@@ -134,36 +134,6 @@ async def test_a_client_that_leaves_in_the_middle_of_a_download(alice: Client) -
     assert (await repository.get(f"blobs/{name}")).expect(200).body == LARGE
 
 
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"NONSENSE\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
-        b"POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nabcde",
-        b"POST /token HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\nabcdeabcde",
-        b"POST /token HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
-        b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
-        b"GET /v2/\0 HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ],
-)
-async def test_what_is_no_request(anybody: Client, request_bytes: bytes) -> None:
-    address = urlsplit(anybody.url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    writer.write(request_bytes + b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-    async with asyncio.timeout(20):
-        answer = await reader.read()
-    writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.partition(b" ")[2].startswith(b"400 ")
-    assert b"Content-Type: application/json" in head
-    assert body.startswith(b'{"errors":[{"code":')
-    assert b"alive" not in answer, "what follows must not be taken for a request"
-
-
 class TestBehindAProxy:
     pytestmark = pytest.mark.parametrize(
         ("trusted_proxies", "realm"),

@@ -99,7 +99,7 @@ class Api:
     async def _answer(self, call: Call) -> web.StreamResponse:
         request = call.request
         path = request.rel_url.raw_path
-        if request.headers.get("Content-Encoding", "identity") != "identity":
+        if set(request.headers.getall("Content-Encoding", ())) - {"identity"}:
             raise MediaTypeUnsupported("send the body as it is, without Content-Encoding")
         if path.startswith("/v2"):
             response = await self._registry(call, path)

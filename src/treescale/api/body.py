@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from treescale.api.limits import LIMITS, LIMITS_KEY, Pace
 from treescale.errors import BodyIncomplete, RequestInvalid, TooLarge
 
 
@@ -22,11 +23,12 @@ class RequestBody:
         return self._request.content_length
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives; raises BodyIncomplete when it breaks off."""
+        """Yield the body as it arrives; raises BodyIncomplete (BodyTooSlow) when it ends early."""
         await self._expected()
         received = 0
+        pace = Pace(self._request.content, self._request.get(LIMITS_KEY, LIMITS))
         try:
-            async for piece in self._request.content.iter_any():
+            while piece := await pace.next():
                 received += len(piece)
                 yield piece
         except (ConnectionError, ClientError, HttpProcessingError) as broken:

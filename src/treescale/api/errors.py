@@ -29,6 +29,7 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
     errors.ManifestBlobUnknown: ("MANIFEST_BLOB_UNKNOWN", 400),
     errors.PageInvalid: ("PAGINATION_NUMBER_INVALID", 400),
     errors.RequestInvalid: ("UNSUPPORTED", 400),
+    errors.BodyTooSlow: ("UNSUPPORTED", 408),
     errors.TooLarge: ("SIZE_INVALID", 413),
     errors.MediaTypeUnsupported: ("UNSUPPORTED", 415),
     errors.NameUnknown: ("NAME_UNKNOWN", 404),
