@@ -7,6 +7,7 @@ from functools import partial
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.budget import examples
 from tests.oci.documents import OCI_INDEX, OCI_MANIFEST, descriptor, image, index
 from treescale.errors import Refused
 from treescale.oci.digest import parse_digest
@@ -60,7 +61,7 @@ def value_or_refusal(parse: Callable[[], object]) -> None:
         str(refusal).encode()  # it goes into an answer's JSON
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(), st.none() | TEXT)
 @example(b"\xff\xfe{\0}\0", None)
 @example(b"[" * 100_000, OCI_MANIFEST)
@@ -68,14 +69,14 @@ def test_any_bytes_as_manifest(payload: bytes, content_type: str | None) -> None
     value_or_refusal(lambda: parse_manifest(payload, content_type))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(JUNK, st.none() | st.sampled_from([OCI_MANIFEST, OCI_INDEX, "application/json"]))
 def test_any_json_as_manifest(document: object, content_type: str | None) -> None:
     payload = json.dumps(document).encode()
     value_or_refusal(lambda: parse_manifest(payload, content_type))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.sampled_from([GOOD, index(descriptor(b"m", OCI_MANIFEST))]), KEYS, JUNK, st.booleans())
 def test_a_good_manifest_with_one_thing_changed(
     document: dict[str, object],
@@ -89,7 +90,7 @@ def test_a_good_manifest_with_one_thing_changed(
     value_or_refusal(lambda: parse_manifest(payload, None))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.integers(0, 600), st.binary(min_size=1, max_size=3))
 def test_a_good_manifest_with_some_bytes_changed(place: int, change: bytes) -> None:
     payload = bytearray(json.dumps(GOOD).encode())
