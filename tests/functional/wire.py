@@ -8,9 +8,9 @@ import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tests.functional.server import Account, Server
+from tests.functional.server import Account
 from tests.images import sha256_of
 
 Body = bytes | Iterator[bytes] | None
@@ -41,10 +41,18 @@ class Answer:
         return self
 
 
+class Reachable(Protocol):
+    """A server, whatever runs it."""
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a new connection to it."""
+        ...
+
+
 class Wire:
     """One user's requests. Each has a new connection, as dockerd's have."""
 
-    def __init__(self, server: Server, account: Account | None = None) -> None:
+    def __init__(self, server: Reachable, account: Account | None = None) -> None:
         self._server = server
         self._account = account
         self._tokens: dict[str, str] = {}

@@ -1,0 +1,202 @@
+"""What goes wrong in a worker on purpose, and the list of the steps it can go wrong at.
+
+A step is a call of the disk, a call of the database's nouns, or a statement that writes. Each has
+a label, is counted, and can be the one at which the process is killed or the call fails. `Forgets`
+names what a disk or database claims to have done and has not: for the negative controls.
+"""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+from sqlalchemy import Engine, event
+
+from tests.fakes_disk import OPERATIONS
+from treescale.chunks.syscalls import Disk
+from treescale.metadata.sql.database import SqlDatabase
+
+How = Literal["kill", "ENOSPC", "EIO", "EROFS"]
+Forgets = Literal["fsync", "fsync_directory", "syncfs", "tmp", "synchronous"]
+
+NOUNS: Final = ("blobs", "uploads", "manifests", "tags")
+QUIET: Final = frozenset({"close", "stat", "fstat", "statvfs", "listdir", "read_cached"})
+"""Calls that change nothing: they may fail, but a death there is one of the step before."""
+
+
+class Hurt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to go wrong in a worker."""
+
+    at: int | None = None
+    """The step, counted from when the worker serves; None for no step at all."""
+    how: How = "kill"
+    only: tuple[str, ...] = ()
+    """Labels that count, by their beginnings; empty for all."""
+    forgets: tuple[Forgets, ...] = ()
+
+
+class Steps:
+    """Counts the steps of a worker and hurts it at one of them."""
+
+    def __init__(self, hurt: Hurt, labels: Path) -> None:
+        self._hurt = hurt
+        self._labels = os.open(labels, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._lock = threading.Lock()
+        self._count: int | None = None
+
+    def arm(self) -> None:
+        """Count from here on."""
+        self._count = 0
+
+    def step(self, label: str) -> None:
+        """Be at this step: write it down, and die or fail if it is the one."""
+        if self._hurt.only and not label.startswith(self._hurt.only):
+            return
+        with self._lock:
+            if self._count is None:
+                return
+            number, self._count = self._count, self._count + 1
+            os.write(self._labels, f"{label}\n".encode())
+            if number != self._hurt.at:
+                return
+            if self._hurt.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+                signal.pause()
+        code = getattr(errno, self._hurt.how)
+        raise OSError(code, os.strerror(code))
+
+
+class HurtDisk(Disk):
+    """The real disk, each call a step; and what it forgets it does not do."""
+
+    def __init__(self, steps: Steps, hurt: Hurt) -> None:
+        quiet = QUIET if hurt.how == "kill" else frozenset()
+        self._forgets = hurt.forgets
+        for name in OPERATIONS:
+            if name not in quiet:
+                setattr(self, name, _counted(steps, f"disk.{name}", getattr(self, name)))
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        """Open; without `tmp`, a chunk is written under its final name at once."""
+        if "tmp" in self._forgets and path.parent.name == "tmp":
+            path = _final(path)
+            flags &= ~os.O_EXCL
+        return super().open(path, flags, mode)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename, unless the chunk was there from the beginning."""
+        if "tmp" not in self._forgets:
+            super().rename(source, target)
+
+    def fsync(self, fd: int) -> None:
+        """Sync the file, or forget to."""
+        if "fsync" not in self._forgets:
+            super().fsync(fd)
+
+    def fsync_directory(self, path: Path) -> None:
+        """Sync the directory, or forget to."""
+        if "fsync_directory" not in self._forgets:
+            super().fsync_directory(path)
+
+    def syncfs(self, path: Path) -> None:
+        """Sync the file system, or forget to."""
+        if "syncfs" not in self._forgets:
+            super().syncfs(path)
+
+
+def _final(temporary: Path) -> Path:
+    name = temporary.name.partition(".")[0]
+    return temporary.parent.parent / "chunks" / name[:2] / name[2:4] / name
+
+
+def _counted(steps: Steps, label: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any) -> Any:
+        if label == "disk.close":
+            call(*args)
+            steps.step(label)
+            return None
+        steps.step(label)
+        return call(*args)
+
+    return counted
+
+
+class _Counted:
+    """A noun of the database: before and after each of its calls is a step."""
+
+    def __init__(self, noun: Any, name: str, steps: Steps) -> None:
+        self._noun = noun
+        self._name = name
+        self._steps = steps
+
+    def __getattr__(self, verb: str) -> Any:
+        call = getattr(self._noun, verb)
+
+        async def counted(*args: Any, **named: Any) -> Any:
+            self._steps.step(f"{self._name}.{verb} before")
+            result = await call(*args, **named)
+            self._steps.step(f"{self._name}.{verb} after")
+            return result
+
+        return counted
+
+
+def count_nouns(database: SqlDatabase, steps: Steps) -> None:
+    """Make the calls of the database's nouns steps."""
+    for name in NOUNS:
+        setattr(database, name, _Counted(getattr(database, name), name, steps))
+
+
+def count_statements(steps: Steps) -> None:
+    """Make every statement that writes a step, in whichever connection of this process."""
+
+    def before(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        label = _writes(statement)
+        if label:
+            steps.step(f"sql {label} before")
+
+    def after(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("COMMIT"):
+            steps.step("sql COMMIT after")
+
+    event.listen(Engine, "before_cursor_execute", before)
+    event.listen(Engine, "after_cursor_execute", after)
+
+
+def _writes(statement: str) -> str | None:
+    words = statement.split()
+    if words[0] in {"INSERT", "DELETE"}:
+        return f"{words[0]} {words[2 if words[1] != 'OR' else 4]}"
+    if words[0] == "UPDATE":
+        return f"UPDATE {words[1]}"
+    return words[0] if words[0] in {"BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"} else None
+
+
+def forget_synchronous(forgets: Collection[Forgets]) -> None:
+    """Have SQLite never sync, when that is to be forgotten."""
+    if "synchronous" not in forgets:
+        return
+
+    def off(
+        _c: object, _cursor: object, statement: str, parameters: Any, *_rest: object
+    ) -> tuple[str, Any]:
+        if statement.startswith("PRAGMA synchronous"):
+            statement = "PRAGMA synchronous=OFF"
+        return statement, parameters
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "before_cursor_execute", off, retval=True)
+    event.listen(Engine, "connect", connected)
+
+
+def say(text: str) -> None:
+    """Tell the test something, on the one line it waits for."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,143 @@
+"""A nursery of workers: `python -m tests.crash.worker` forks one for each order it reads.
+
+It imports the product once, so that a worker serves a moment after it was ordered. A worker is
+the product's own start and its own serving (`treescale.serve`), in one process; only the disk and
+the database's nouns are wrapped. Orders and answers are lines of JSON; see `nursery.py`.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final, Self
+from unittest.mock import patch
+
+import msgspec
+
+from tests.crash.hurt import (
+    Hurt,
+    HurtDisk,
+    Steps,
+    count_nouns,
+    count_statements,
+    forget_synchronous,
+    say,
+)
+from treescale import serve
+from treescale.chunks.directory import Reserve
+from treescale.chunks.disk import DiskStore
+from treescale.chunks.syscalls import Disk
+from treescale.clock import Clock, SystemClock
+from treescale.config import Settings
+from treescale.metadata.sql.database import SqlDatabase, open_database
+
+PASSWORD: Final = "correct horse battery staple"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that is asked for."""
+
+    data: str
+    database: str
+    labels: str
+    """The file that gets the label of each step."""
+    hurt: Hurt | None = None
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A worker that serves."""
+
+    pid: int
+    port: int
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A worker that is no more, and its wait status."""
+
+    status: int
+
+
+def main() -> None:
+    """Fork a worker for each order, and say how it ended."""
+    for line in sys.stdin:
+        order = msgspec.json.decode(line, type=Order)
+        pid = os.fork()
+        if pid == 0:
+            _be(order)
+        _, status = os.waitpid(pid, 0)
+        say(msgspec.json.encode(Ended(status)).decode())
+
+
+def _be(order: Order) -> None:
+    try:
+        _serve(order)
+    finally:
+        os._exit(1)
+
+
+def _serve(order: Order) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)  # noqa: FBT003  the standard library's signature
+        settings = Settings(data=(order.data,), database=order.database, workers=1)
+        serve._configure_logging(settings)
+        port: int = listener.getsockname()[1]
+        serving = msgspec.json.encode(Serving(os.getpid(), port)).decode()
+        if order.hurt is None:
+            _run(settings, listener, lambda: say(serving))
+            return
+        steps = Steps(order.hurt, Path(order.labels))
+
+        def ready() -> None:
+            steps.arm()
+            say(serving)
+
+        disk = HurtDisk(steps, order.hurt)
+        with (
+            patch.object(serve, "DiskStore", _on(disk)),
+            patch.object(serve, "open_database", _counting(steps)),
+        ):
+            count_statements(steps)
+            forget_synchronous(order.hurt.forgets)
+            _run(settings, listener, ready)
+
+
+def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    asyncio.run(serve._prepare(settings, PASSWORD, SystemClock()))
+    serve._be_worker(settings, listener, ready)
+
+
+def _on(disk: Disk) -> type[DiskStore]:
+    """Return the disk store, on this disk whoever opens it."""
+
+    class OnDisk(DiskStore):
+        @classmethod
+        def create_or_open(
+            cls,
+            path: Path,
+            *,
+            threads: Executor,
+            clock: Clock,
+            disk: Disk | None = disk,
+            reserve: Reserve | None = None,
+        ) -> Self:
+            return super().create_or_open(
+                path, threads=threads, clock=clock, disk=disk, reserve=reserve
+            )
+
+    return OnDisk
+
+
+def _counting(steps: Steps) -> Callable[[str], SqlDatabase]:
+    def opened(url: str) -> SqlDatabase:
+        database = open_database(url)
+        count_nouns(database, steps)
+        return database
+
+    return opened
+
+
+if __name__ == "__main__":
+    main()
