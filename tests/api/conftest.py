@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.api.client import Client, MakePublic
 from tests.api.running import PASSWORD, Running, make_database, make_parts
 from treescale.api.guard import Guard
+from treescale.api.limits import LIMITS, Limits
 from treescale.serve import compose, new_connections
 
 
@@ -36,8 +37,14 @@ def trusted_proxies() -> Sequence[IPv4Network]:
 
 
 @pytest.fixture
+def limits() -> Limits:
+    """Be as patient as a real server, unless a test's parameters say otherwise."""
+    return LIMITS
+
+
+@pytest.fixture
 async def registry(
-    tmp_path: Path, database_file: Path, trusted_proxies: Sequence[IPv4Network]
+    tmp_path: Path, database_file: Path, trusted_proxies: Sequence[IPv4Network], limits: Limits
 ) -> AsyncIterator[Running]:
     """Run a registry with the users alice and bob."""
     copy = tmp_path / "treescale.db"
@@ -46,7 +53,7 @@ async def registry(
         parts = await make_parts(copy, threads)
         guard = Guard(parts.login, parts.tokens, trusted_proxies)
         api = compose(parts.database, parts.store, threads, guard, parts.clock)
-        runner = web.ServerRunner(new_connections(api, tls=False))
+        runner = web.ServerRunner(new_connections(api, tls=False, limits=limits))
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)

@@ -190,9 +190,8 @@ class ConnectionServer(web.Server):
         if self._looking is None:
             self._looking = self._loop.call_later(self._limits.look_seconds, self._look)
 
-    def _look(self) -> None:
-        """Cut the connections that are stuck, and look again while there are any."""
-        now = self._loop.time()
+    def cut_stuck(self, now: float) -> None:
+        """Cut the connections that are stuck at this time of the loop's."""
         stuck: Counter[str] = Counter()
         for connection in list(self.connections):
             assert isinstance(connection, Connection), "made by __call__"
@@ -201,7 +200,11 @@ class ConnectionServer(web.Server):
                 stuck[why] += 1
         if stuck:
             get_logger().info("connections.stuck", **stuck)
+
+    def _look(self) -> None:
+        """Look after the connections, and again as long as there are any."""
         self._looking = None
+        self.cut_stuck(self._loop.time())
         if self.connections:
             self._looking = self._loop.call_later(self._limits.look_seconds, self._look)
 
