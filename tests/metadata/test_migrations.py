@@ -4,16 +4,18 @@ import asyncio
 import sqlite3
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE, migrate
@@ -23,6 +25,7 @@ from treescale.metadata.sql.address import parse_address
 
 START = "import asyncio, sys; from treescale.metadata.migrations import migrate; "
 SECONDS_MAX = 60
+Result = TypeVar("Result")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -32,11 +35,34 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("empty_postgres_url"))
 
 
-@pytest.fixture
-def engine(empty_url: str) -> AsyncEngine:
-    url = parse_address(empty_url).url
-    driver = {"sqlite": "sqlite+aiosqlite"}.get(url.drivername, url.drivername)
-    return create_async_engine(url.set(drivername=driver))
+async def on(url: str, work: Callable[[Connection], Result]) -> Result:
+    """Run `work` in one transaction, on a connection made by none of our code."""
+    address = parse_address(url)
+    if address.path is None:
+        asynchronous = create_async_engine(address.url)
+        async with asynchronous.begin() as connection:
+            result = await connection.run_sync(work)
+        await asynchronous.dispose()
+        return result
+    return await asyncio.to_thread(_on_file, f"sqlite:///{address.path}", work)
+
+
+def _on_file(url: str, work: Callable[[Connection], Result]) -> Result:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        result = work(connection)
+    engine.dispose()
+    return result
+
+
+def executed(*statements: str) -> Callable[[Connection], None]:
+    """Return what executes the statements."""
+
+    def work(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(text(statement))
+
+    return work
 
 
 def differences(connection: Connection) -> list[object]:
@@ -45,6 +71,10 @@ def differences(connection: Connection) -> list[object]:
         connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
     )
     return list(compare_metadata(context, metadata))
+
+
+def tables(connection: Connection) -> list[str]:
+    return list(inspect(connection).get_table_names())
 
 
 def collations(connection: Connection) -> dict[str, str | None]:
@@ -57,22 +87,16 @@ def collations(connection: Connection) -> dict[str, str | None]:
     return {row[0]: row[1] for row in rows}
 
 
-async def test_they_lead_to_the_schema(empty_url: str, engine: AsyncEngine) -> None:
+async def test_they_lead_to_the_schema(empty_url: str) -> None:
     await migrate(empty_url)
-    async with engine.connect() as connection:
-        assert await connection.run_sync(differences) == []
-        await connection.execute(text("DROP TABLE upload_parts"))
-        await connection.execute(text("DROP INDEX ix_manifests_subject"))
-        assert len(await connection.run_sync(differences)) == 2
-    await engine.dispose()
+    assert await on(empty_url, differences) == []
+    await on(empty_url, executed("DROP TABLE upload_parts", "DROP INDEX ix_manifests_subject"))
+    assert len(await on(empty_url, differences)) == 2
 
 
 async def test_names_sort_by_bytes_on_postgresql(empty_postgres_url: str) -> None:
     await migrate(empty_postgres_url)
-    engine = create_async_engine(parse_address(empty_postgres_url).url)
-    async with engine.connect() as connection:
-        found = await connection.run_sync(collations)
-    await engine.dispose()
+    found = await on(empty_postgres_url, collations)
     keys = {
         f"{table.name}.{column.name}"
         for table in metadata.sorted_tables
@@ -132,26 +156,18 @@ async def test_a_current_database_starts_without_alembic(sqlite_url: str) -> Non
     assert await process.wait() == 0
 
 
-async def test_a_newer_database_is_left_alone(empty_url: str, engine: AsyncEngine) -> None:
+async def test_a_newer_database_is_left_alone(empty_url: str) -> None:
     await migrate(empty_url)
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE schema_version SET version_num = '9999'"))
+    await on(empty_url, executed("UPDATE schema_version SET version_num = '9999'"))
     with pytest.raises(SettingInvalid, match=r"9999.*newer.*upgrade"):
         await migrate(empty_url)
-    await engine.dispose()
 
 
-async def test_a_migration_that_fails_leaves_nothing(empty_url: str, engine: AsyncEngine) -> None:
-    if empty_url.startswith("sqlite"):
-        await asyncio.to_thread(Path(empty_url.removeprefix("sqlite:///")).touch)
-    async with engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE upload_parts (in_the_way INTEGER)"))
+async def test_a_migration_that_fails_leaves_nothing(empty_url: str) -> None:
+    await on(empty_url, executed("CREATE TABLE upload_parts (in_the_way INTEGER)"))
     with pytest.raises(DBAPIError, match="upload_parts"):
         await migrate(empty_url)
-    async with engine.connect() as connection:
-        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
-    assert tables == ["upload_parts"]
-    await engine.dispose()
+    assert await on(empty_url, tables) == ["upload_parts"]
 
 
 async def test_the_file_is_its_owners_alone_and_in_wal_mode(tmp_path: Path) -> None:
