@@ -29,7 +29,7 @@ serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="
 demo: $(VENV)/.runtime  ## one server, one image pushed and pulled, its chunks shown
 	@exec $(BIN)/treescale demo $(ARGS)
 
-bench: PACKAGES := docker-registry wrk
+bench: PACKAGES := docker-registry wrk openssl
 bench: packages $(VENV)/.dev $(WHEEL)/.built  ## numbers, with the machine and the peer named
 	@$(TESTED) $(BIN)/python -m bench $(ARGS)
 

@@ -1,83 +1,127 @@
 """Starting and stopping what is measured: TreeScale, and Debian's docker-registry 2.8.2."""
 
+import json
 import os
-import resource
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench.wire import Connection, Target
 
-start_seconds: Final = 30.0
+start_seconds: Final = 60.0
+poll_seconds: Final = 0.005
 PASSWORD: Final = "benchmark-password"  # noqa: S105  of a server that lives for minutes
 
 
-@contextmanager
-def treescale(directory: Path, workers: int) -> Iterator[Target]:
-    """Run our server on a fresh directory, with its login, as it comes."""
-    port = _free_port()
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A self-signed certificate and its key, as files."""
+
+    chain: Path
+    key: Path
+
+
+def certificate(directory: Path) -> Certificate:
+    """Make one for localhost, with openssl: ECDSA P-256, as public authorities sign today."""
+    made = Certificate(directory / "certificate.pem", directory / "key.pem")
     command = [
-        *(sys.executable, "-m", "treescale.cli.main", "serve"),
-        *("--data", str(directory), "--listen", f"127.0.0.1:{port}", "--workers", str(workers)),
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-nodes", "-days", "2", "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        *("-keyout", str(made.key), "-out", str(made.chain)),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return made
+
+
+@contextmanager
+def treescale(directory: Path, *, certificate: Certificate | None = None) -> Iterator[Target]:
+    """Run our server on the directory, with its login, one worker per core, as it comes."""
+    port = _free_port()
+    tls = (
+        ["--tls-cert", str(certificate.chain), "--tls-key", str(certificate.key)]
+        if certificate
+        else []
+    )
+    command = [
+        *(sys.executable, "-m", "treescale.cli.main", "serve", "--data", str(directory)),
+        *("--listen", f"127.0.0.1:{port}", *tls),
     ]
     environment = {**os.environ, "TREESCALE_ADMIN_PASSWORD": PASSWORD}
-    with _running(command, environment, directory.with_suffix(".log")):
-        target = Target("treescale", port, "admin/bench", "admin", PASSWORD)
-        _wait_until_ready(target, "/readyz", 200)
+    with _running(command, environment, directory.with_suffix(".log")) as pid:
+        chain = certificate.chain if certificate else None
+        target = Target("treescale", port, "admin/bench", "admin", PASSWORD, chain, pid)
+        wait_until_ready(target, "/readyz")
         yield target
 
 
 @contextmanager
-def docker_registry(directory: Path) -> Iterator[Target]:
-    """Run the peer with its filesystem driver and without a login."""
+def docker_registry(directory: Path, *, certificate: Certificate | None = None) -> Iterator[Target]:
+    """Run the peer with its filesystem driver, without a login.
+
+    Its cache of blob descriptors is on, as in the configuration of Debian's package.
+    """
     port = _free_port()
     directory.mkdir(parents=True, exist_ok=True)
+    http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+    if certificate:
+        http["tls"] = {"certificate": str(certificate.chain), "key": str(certificate.key)}
+    settings = {
+        "version": 0.1,
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {
+            "cache": {"blobdescriptor": "inmemory"},
+            "filesystem": {"rootdirectory": str(directory / "root")},
+            "delete": {"enabled": True},
+        },
+        "http": http,
+    }
     configuration = directory / "config.yml"
-    configuration.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {directory / 'root'}}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
+    configuration.write_text(json.dumps(settings))  # JSON is YAML
     command = ["docker-registry", "serve", str(configuration)]
-    with _running(command, dict(os.environ), directory.with_suffix(".log")):
-        target = Target("docker-registry", port, "bench/bench")
-        _wait_until_ready(target, "/v2/", 200)
+    with _running(command, dict(os.environ), directory.with_suffix(".log")) as pid:
+        chain = certificate.chain if certificate else None
+        target = Target("docker-registry", port, "bench/bench", certificate=chain, pid=pid)
+        wait_until_ready(target, "/v2/")
         yield target
 
 
-def children_cpu_seconds() -> float:
-    """Return the user and system time of all processes waited for so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def wait_until_ready(target: Target, path: str) -> None:
+    """Ask until the answer is 200; raises TimeoutError when it does not come."""
+    deadline = time.monotonic() + start_seconds
+    while time.monotonic() < deadline:
+        try:
+            with Connection(target) as connection:
+                if connection.ask("GET", path).status == 200:  # noqa: PLR2004  HTTP's OK
+                    return
+        except OSError:
+            pass
+        time.sleep(poll_seconds)
+    raise TimeoutError(f"{target.name} was not ready within {start_seconds} s")
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
+def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[int]:
+    with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
-            yield
+            yield process.pid
+        except BaseException:
+            sys.stderr.write(f"{command[0]}: the end of its log:\n{_end_of(log)}\n")
+            raise
         finally:
             process.terminate()
             process.wait(timeout=start_seconds)
 
 
-def _wait_until_ready(target: Target, path: str, status: int) -> None:
-    deadline = time.monotonic() + start_seconds
-    while time.monotonic() < deadline:
-        try:
-            connection = Connection(target)
-            if connection.ask("GET", path).status == status:
-                connection.close()
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError(f"{target.name} was not ready within {start_seconds} s")
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])
 
 
 def _free_port() -> int:

@@ -1,0 +1,127 @@
+"""What a server's processes use, read from /proc, and clients that run as processes of their own.
+
+Clients are forked, so that none waits for another's interpreter lock and none holds more memory
+than it needs. All begin at once; the time is from the first one's begin to the last one's end, by
+the clock all processes share.
+"""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import wait
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_FORK: Final = multiprocessing.get_context("fork")
+_AFTER_NAME: Final = 2
+"""Fields of /proc/*/stat before the one that proc(5) counts as the third."""
+begin_seconds: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Megabytes of all processes of a server: proportional share, and resident, summed up."""
+
+    pss_mb: float
+    rss_mb: float
+
+
+def tree(pid: int) -> list[int]:
+    """Return the process and all that descend from it."""
+    found, seen = [pid], 0
+    while seen < len(found):
+        children = Path(f"/proc/{found[seen]}/task/{found[seen]}/children")
+        seen += 1
+        try:
+            found += [int(child) for child in children.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of the process and its descendants until now."""
+    total = 0
+    for member in tree(pid):
+        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+        total += sum(int(ticks) for ticks in fields[14 - _AFTER_NAME - 1 : 16 - _AFTER_NAME - 1])
+    return total / _TICKS
+
+
+def memory(pid: int) -> Memory:
+    """Return what the process and its descendants hold now."""
+    pss = rss = 0
+    for member in tree(pid):
+        try:
+            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()[1:]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        kilobytes = {
+            name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)
+        }
+        pss += kilobytes.get("Pss", 0)
+        rss += kilobytes.get("Rss", 0)
+    return Memory(pss * 1024 / 1e6, rss * 1024 / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """When a client began and ended, or why it did not."""
+
+    began: float = 0.0
+    ended: float = 0.0
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Clients:
+    """Client processes under way."""
+
+    pipes: list[Pipe]
+
+    def running(self, wait_seconds: float) -> bool:
+        """Wait so long, or until all have ended; say whether one still runs."""
+        left = [pipe for pipe in self.pipes if not pipe.poll()]
+        if left:
+            wait(left, wait_seconds)
+        return any(not pipe.poll() for pipe in self.pipes)
+
+    def ended(self) -> float:
+        """Wait for all; return the seconds from first to last, or raise what a client raised."""
+        outcomes: list[Outcome] = [pipe.recv() for pipe in self.pipes]
+        for outcome in outcomes:
+            if outcome.problem:
+                raise RuntimeError(f"a client failed: {outcome.problem}")
+        return max(one.ended for one in outcomes) - min(one.began for one in outcomes)
+
+
+def start(work: Sequence[Callable[[], object]]) -> Clients:
+    """Start one client process for each piece of work, all released together."""
+    barrier = _FORK.Barrier(len(work))
+    pipes = []
+    for one in work:
+        ours, theirs = _FORK.Pipe()
+        _FORK.Process(target=_client, args=(one, barrier, theirs), daemon=True).start()
+        theirs.close()
+        pipes.append(ours)
+    return Clients(pipes)
+
+
+def at_once(work: Sequence[Callable[[], object]]) -> float:
+    """Run each piece of work in a client process; return the seconds all took."""
+    return start(work).ended()
+
+
+def _client(work: Callable[[], object], barrier: Barrier, pipe: Pipe) -> None:
+    try:
+        barrier.wait(begin_seconds)
+        began = time.perf_counter()
+        work()
+        pipe.send(Outcome(began, time.perf_counter()))
+    except Exception as problem:  # noqa: BLE001  whatever it is, the parent raises it
+        pipe.send(Outcome(problem=repr(problem)))
