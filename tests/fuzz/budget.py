@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random  # noqa: TID251  a seeded source: what a fuzzer sends must come again
 from typing import Final
 
+from hypothesis import settings
+
 SECONDS: Final = float(os.environ.get("FUZZ_SECONDS", "60"))
 SEED: Final = int(os.environ.get("FUZZ_SEED", "0"))
 CASE: Final = os.environ.get("FUZZ_CASE", "")
@@ -22,9 +24,13 @@ TIMEOUT: Final = SECONDS + 300
 REPORT: Final = "fuzz"
 
 
-def examples(number: int) -> int:
-    """Return how many examples a parser's fuzzer gets: `number` in a run of a minute."""
-    return max(1, round(number * max(1.0, SECONDS / 60)))
+def parser(number: int = 100) -> settings:
+    """Return how a parser is fuzzed: with `number` inputs in a run of a minute, always the same.
+
+    Another seed than 0 has hypothesis choose others each time; it prints what fails by itself.
+    """
+    inputs = round(number * max(1.0, SECONDS / 60))
+    return settings(max_examples=inputs, deadline=None, derandomize=SEED == 0)
 
 
 def chance(case: int, name: str) -> Random:

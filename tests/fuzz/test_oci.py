@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.fuzz.budget import examples
+from tests.fuzz.budget import parser
 from tests.oci.documents import OCI_INDEX, OCI_MANIFEST, descriptor, image, index
 from treescale.errors import Refused
 from treescale.oci.digest import parse_digest
@@ -61,7 +61,7 @@ def value_or_refusal(parse: Callable[[], object]) -> None:
         str(refusal).encode()  # it goes into an answer's JSON
 
 
-@settings(max_examples=examples(300))
+@parser(300)
 @given(st.binary(), st.none() | TEXT)
 @example(b"\xff\xfe{\0}\0", None)
 @example(b"[" * 100_000, OCI_MANIFEST)
@@ -69,14 +69,14 @@ def test_any_bytes_as_manifest(payload: bytes, content_type: str | None) -> None
     value_or_refusal(lambda: parse_manifest(payload, content_type))
 
 
-@settings(max_examples=examples(500))
+@parser(500)
 @given(JUNK, st.none() | st.sampled_from([OCI_MANIFEST, OCI_INDEX, "application/json"]))
 def test_any_json_as_manifest(document: object, content_type: str | None) -> None:
     payload = json.dumps(document).encode()
     value_or_refusal(lambda: parse_manifest(payload, content_type))
 
 
-@settings(max_examples=examples(500))
+@parser(500)
 @given(st.sampled_from([GOOD, index(descriptor(b"m", OCI_MANIFEST))]), KEYS, JUNK, st.booleans())
 def test_a_good_manifest_with_one_thing_changed(
     document: dict[str, object],
@@ -90,7 +90,7 @@ def test_a_good_manifest_with_one_thing_changed(
     value_or_refusal(lambda: parse_manifest(payload, None))
 
 
-@settings(max_examples=examples(500))
+@parser(500)
 @given(st.integers(0, 600), st.binary(min_size=1, max_size=3))
 def test_a_good_manifest_with_some_bytes_changed(place: int, change: bytes) -> None:
     payload = bytearray(json.dumps(GOOD).encode())
@@ -98,6 +98,7 @@ def test_a_good_manifest_with_some_bytes_changed(place: int, change: bytes) -> N
     value_or_refusal(lambda: parse_manifest(bytes(payload), None))
 
 
+@parser()
 @given(TEXT | st.text(st.sampled_from("bytes=0123456789-, \t*/")), st.integers(0, 2**63))
 def test_any_text_as_range(text: str, size: int) -> None:
     value_or_refusal(lambda: parse_range(text, size))
@@ -106,6 +107,7 @@ def test_any_text_as_range(text: str, size: int) -> None:
     value_or_refusal(lambda: chunk_offset(text, size))
 
 
+@parser()
 @given(TEXT | st.text(st.sampled_from("ab/.:%0123456789AFaf_-\0\n")))
 def test_any_text_as_path_or_name(text: str) -> None:
     for prefix in ("", "/v2/", "/v2/a/b/manifests/", "/v2/a/b/blobs/", "/v2/a/b/blobs/uploads/"):
@@ -120,6 +122,7 @@ def test_any_text_as_path_or_name(text: str) -> None:
         value_or_refusal(partial(check, text))
 
 
+@parser()
 @given(st.lists(TEXT | st.integers().map(str), max_size=3))
 def test_any_text_as_page(values: list[str]) -> None:
     value_or_refusal(lambda: parse_page_size(values))

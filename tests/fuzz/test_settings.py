@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.budget import examples
+from tests.fuzz.budget import parser
 from treescale.api.guard import decode_basic
 from treescale.chunks.recipe import decode
 from treescale.config import FIELDS, load
@@ -25,7 +25,7 @@ LINES = st.dictionaries(st.sampled_from(list(FIELDS)), VALUES, max_size=3).map(
 )
 
 
-@settings(max_examples=examples(300))
+@parser(300)
 @given(TEXT | st.binary().map(lambda data: base64.b64encode(data).decode()))
 @example("A" * 20_000)
 @example("Og==")
@@ -37,7 +37,7 @@ def test_any_text_as_basic_credentials(value: str) -> None:
     assert base64.b64encode(f"{name}:{secret}".encode()).decode() == value
 
 
-@settings(max_examples=examples(300))
+@parser(300)
 @given(st.binary(max_size=300))
 def test_any_bytes_as_recipe(data: bytes) -> None:
     try:
@@ -46,7 +46,7 @@ def test_any_bytes_as_recipe(data: bytes) -> None:
         return
 
 
-@settings(max_examples=examples(200))
+@parser(200)
 @given(TEXT)
 def test_any_text_as_address_or_terms(text: str) -> None:
     for parse in (parse_lasting, parse_allow, parse_address):
@@ -54,7 +54,7 @@ def test_any_text_as_address_or_terms(text: str) -> None:
             parse(text)
 
 
-@settings(max_examples=examples(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(parser(), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | LINES, st.dictionaries(VARIABLES, TEXT, max_size=3))
 def test_any_bytes_as_settings(tmp_path: Path, data: bytes, environment: dict[str, str]) -> None:
     file = tmp_path / "treescale.toml"

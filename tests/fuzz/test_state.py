@@ -5,12 +5,13 @@ acknowledged push made it, whichever worker is asked; who lacks a right is told 
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,21 +29,21 @@ from tests.fuzz.model import Expected, Model, Session, hash_of
 
 SHARE = 0.5
 RUNS_PER_CASE = 5
-STEPS = 40
+STEPS = 60
 NAMES = ("alice/app", "alice/base", "bob/app", "alice/manifests/tags")
 TAGS = ("latest", "v1", "V1", "_0", "a.b-c")
 
-names = st.sampled_from(NAMES)
-callers = st.sampled_from(["alice", "alice", "bob", "reader", "app-only", "nobody"])
-owners = st.sampled_from(["alice", "alice", "alice", "bob", "app-only"])
+names = st.sampled_from([*NAMES[:1] * 5, *NAMES])
+callers = st.sampled_from([*["alice"] * 7, "bob", "reader", "app-only", "nobody"])
+owners = st.sampled_from([*["alice"] * 10, "bob", "app-only"])
 workers = st.integers(0, 1)
 hows = st.sampled_from(["basic", "fresh", "held"])
 blobs = st.sampled_from(list(BLOBS))
 algorithms = st.sampled_from(["sha256", "sha256", "sha256", "sha512"])
-tags = st.sampled_from(TAGS)
+tags = st.sampled_from([*TAGS[:1] * 5, *TAGS])
 more_tags = st.lists(tags, max_size=2).map(tuple)
-samples = st.sampled_from(SAMPLES)
-positions = st.integers(0, 2**16)
+samples = st.sampled_from([*SAMPLES[:6] * 2, *SAMPLES])
+positions = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 5, 8])
 pages = st.sampled_from([None, None, 0, 1, 2, 5])
 lasts = st.sampled_from(["", "", "alice/app", "b", "latest", "v"])
 who = st.tuples(callers, workers, hows)
@@ -74,8 +75,14 @@ class Requests(RuleBasedStateMachine):
             self.registry.end()
 
     def upload(self, position: int) -> tuple[str, str, str]:
-        """Return one of the sessions there ever were: its id, its repository, its user."""
-        upload = self.uploads[position % len(self.uploads)]
+        """Return a session, 0 the latest there ever was: its id, its repository, its user.
+
+        When that has ended, 0 and 1 begin another one.
+        """
+        upload = self.uploads[-1 - position % len(self.uploads)]
+        if upload not in self.registry.models[0].sessions and position < 2:
+            self.begin(("alice", position, "basic"), NAMES[0])
+            upload = self.uploads[-1]
         found = self.registry.models[0].sessions.get(upload)
         return (upload, found.repository, found.user) if found else (upload, NAMES[0], "alice")
 
@@ -298,13 +305,15 @@ class Requests(RuleBasedStateMachine):
         request = Request(*who, method, path, name, PULL, headers)
         self.registry.ask(request, lambda model: model.get_blob(name, digest, wanted))
 
-    @rule(who=who, name=names, blob=blobs, algorithm=algorithms, sure=st.integers(0, 2))
-    def delete_blob(self, who: Who, name: str, blob: str, algorithm: str, sure: int) -> None:
-        data = BLOBS[blob]
-        digest = hash_of(data, algorithm)
-        if not sure:
-            request = Request(*who, "DELETE", f"/v2/{name}/blobs/{digest}", name, DELETE)
-            self.registry.ask(request, lambda model: model.delete_blob(name, digest))
+    @rule(who=who, name=names, blob=blobs, algorithm=algorithms, there=positions)
+    def delete_blob(self, who: Who, name: str, blob: str, algorithm: str, there: int) -> None:
+        digest = hash_of(BLOBS[blob], algorithm)
+        known = sorted(self.registry.models[0].at(name).blobs)
+        if known and there:
+            digest = known[there % len(known)]
+        request = Request(*who, "DELETE", f"/v2/{name}/blobs/{digest}", name, DELETE)
+        self.registry.ask(request, lambda model: model.delete_blob(name, digest))
+        self._look_at_blob((name.partition("/")[0], there % 2, "basic"), name, digest)
 
     # --- manifests
 
@@ -363,6 +372,7 @@ class Requests(RuleBasedStateMachine):
         headers = {"Content-Type": sample.media_type}
         request = Request(*who, "PUT", path, name, PUSH, headers, sample.payload, streamed)
         self.registry.ask(request, lambda model: model.put_manifest(name, reference, more, sample))
+        self._look_at_tags(name, (reference, *more))
 
     references = st.one_of(
         tags, st.builds(lambda sample, algorithm: sample.digest(algorithm), samples, algorithms)
@@ -373,12 +383,22 @@ class Requests(RuleBasedStateMachine):
         request = Request(*who, method, f"/v2/{name}/manifests/{reference}", name, PULL)
         self.registry.ask(request, lambda model: model.get_manifest(name, reference))
 
-    @rule(who=who, name=names, reference=references, sure=st.integers(0, 1))
-    def delete_manifest(self, who: Who, name: str, reference: str, sure: int) -> None:
-        if not sure:
-            path = f"/v2/{name}/manifests/{reference}"
-            request = Request(*who, "DELETE", path, name, DELETE)
-            self.registry.ask(request, lambda model: model.delete_manifest(name, reference))
+    @rule(who=who, name=names, reference=references, there=positions)
+    def delete_manifest(self, who: Who, name: str, reference: str, there: int) -> None:
+        here = self.registry.models[0].at(name)
+        known = sorted(here.manifests if there % 2 else here.tags)
+        if known and there:
+            reference = known[there % len(known)]
+        path = f"/v2/{name}/manifests/{reference}"
+        request = Request(*who, "DELETE", path, name, DELETE)
+        self.registry.ask(request, lambda model: model.delete_manifest(name, reference))
+        self._look_at_tags(name, (reference,))
+
+    def _look_at_tags(self, name: str, tags: Sequence[str]) -> None:
+        """Through both workers at once after a change: it has happened for everybody."""
+        for tag in tags:
+            for worker in (0, 1):
+                self.get_manifest((name.partition("/")[0], worker, "basic"), name, tag, "GET")
 
     @rule(name=names, tag=tags, pair=st.tuples(samples, samples), kind=st.integers(0, 3))
     def two_at_once(self, name: str, tag: str, pair: tuple[Sample, Sample], kind: int) -> None:
@@ -467,22 +487,29 @@ def _status(session: Session, upload: str, model: Model) -> Expected:
     return model.status(session.repository, session.user, upload)
 
 
-@pytest.mark.timeout(TIMEOUT)
-def test_any_requests_as_the_model_says(home: Path, tmp_path: Path, new_tally: NewTally) -> None:
+def run_machine(setting: Setting, number: int, *, runs: int, phases: tuple[Phase, ...]) -> None:
+    """Run the machine some times, with what this case draws."""
+    Requests.setting = setting
     options = settings(
-        max_examples=RUNS_PER_CASE,
+        max_examples=runs,
         stateful_step_count=STEPS,
+        phases=phases,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
+    machine = seed(hash_of(f"{SEED}/{number}".encode()))(Requests)
+    run_state_machine_as_test(machine, settings=options)
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_any_requests_as_the_model_says(home: Path, tmp_path: Path, new_tally: NewTally) -> None:
     with asyncio.Runner() as runner:
-        Requests.setting = Setting(home, tmp_path, runner, new_tally("state machine"))
+        setting = Setting(home, tmp_path, runner, new_tally("state machine"))
         for case in cases(SHARE):
-            machine = seed(hash_of(f"{SEED}/{case}".encode()))(Requests)
             try:
-                run_state_machine_as_test(machine, settings=options)
+                run_machine(setting, case, runs=RUNS_PER_CASE, phases=tuple(Phase))
             except BaseException as error:
                 error.add_note(again(case))
                 raise

@@ -1,0 +1,89 @@
+"""The fuzzers find what is planted: each protection switched off is noticed within a few runs."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import Phase
+
+from tests.fuzz.budget import Tally
+from tests.fuzz.callers import Wallet
+from tests.fuzz.machine import Setting
+from tests.fuzz.rig import copy_home, running
+from tests.fuzz.test_requests import run_case, run_cases
+from tests.fuzz.test_state import run_machine
+from tests.fuzz.wire import Broken
+from treescale.api import app
+from treescale.api.call import Call
+from treescale.auth.scopes import ALL_ACTIONS
+from treescale.oci.paths import RouteKind
+from treescale.registry import bearer, push
+from treescale.registry.publish import Publishing
+from treescale.registry.pull import Pulls
+
+RUNS = 30
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def stale_tags(patch: pytest.MonkeyPatch) -> None:
+    """A worker remembers what it read, whatever was pushed through the other one."""
+    get = Publishing.get
+    known: dict[tuple[Publishing, str, str], Any] = {}
+
+    async def remembered(self: Publishing, repository: str, reference: str) -> Any:
+        key = self, repository, reference
+        if key not in known:
+            known[key] = await get(self, repository, reference)
+        return known[key]
+
+    patch.setattr(Publishing, "get", remembered)
+
+
+def open_doors(patch: pytest.MonkeyPatch) -> None:
+    """Everybody may do everything."""
+    patch.setattr(bearer, "permitted", lambda *_, **__: ALL_ACTIONS)
+
+
+def any_order(patch: pytest.MonkeyPatch) -> None:
+    """A chunk of an upload is taken wherever it says it belongs."""
+    patch.setattr(push, "_check_order", lambda *_: None)
+
+
+def blobs_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A deleted blob stays."""
+
+    async def unlink(self: Pulls, repository: str, digest: object) -> None:
+        await self.find(repository, digest)  # type: ignore[arg-type]
+
+    patch.setattr(Pulls, "unlink", unlink)
+
+
+@pytest.mark.parametrize("plant", [stale_tags, open_doors, any_order, blobs_for_ever])
+def test_the_state_machine_finds(
+    plant: Plant, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with asyncio.Runner() as runner:
+        setting = Setting(home, tmp_path, runner, Tally("planted"))
+        with pytest.raises(AssertionError, match="no model explains it"):
+            run_machine(setting, 0, runs=RUNS, phases=(Phase.generate,))
+
+
+async def test_the_request_fuzzer_finds_a_handler_that_breaks(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(call: Call) -> web.StreamResponse:
+        raise ZeroDivisionError(call.repository)
+
+    key = RouteKind.TAGS, "GET"
+    monkeypatch.setitem(app.ENDPOINTS, key, app.Endpoint(broken, None))
+    async with running(copy_home(home, tmp_path / "home")) as worker:
+        credentials = [Wallet(home).basic("alice")["Authorization"]]
+        with pytest.raises(ExceptionGroup) as raised:
+            await run_cases(
+                range(200), lambda number: run_case(number, worker.port, credentials, Tally("x"))
+            )
+    assert raised.group_contains(Broken, match="500")
