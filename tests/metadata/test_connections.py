@@ -15,7 +15,7 @@ from sqlalchemy.util import await_only
 from tests.contracts.metadata_values import APP, NOW, digest, small
 from tests.postgres import CUT, EMPTIED, Postgres
 from treescale.errors import BlobUnknown, DatabaseAway, StoreFull
-from treescale.metadata.sql import SqlDatabase, open_database, postgresql, sqlite
+from treescale.metadata.sql import SqlDatabase, commits, open_database, postgresql
 from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.connections import Connections
 from treescale.metadata.sql.database import connect
@@ -171,7 +171,7 @@ async def test_writers_wait_only_so_long(
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
         group.create_task(lite.write(held))
         await held.begun.wait()
-        monkeypatch.setattr(sqlite, "queue_seconds_max", 0.0)
+        monkeypatch.setattr(commits, "queue_seconds_max", 0.0)
         with pytest.raises(DatabaseAway, match="waiting"):
             await lite.change(INSERT, {"name": "a"})
         held.go.set()
