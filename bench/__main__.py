@@ -4,6 +4,8 @@ Written to bench/results/: Markdown, JSON with every round, and a picture. `--on
 and prints them without keeping them.
 """
 
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -38,6 +40,7 @@ def main(
     rounds: int, megabytes: int, scale: float, only: tuple[str, ...], directory: Path | None
 ) -> None:
     """Measure TreeScale beside docker-registry."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
     effort = Effort(rounds, megabytes * 1_000_000, scale)
     rows: list[Row] = []
     for name in only or PARTS:

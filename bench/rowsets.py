@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, create_engine, insert
 
+from treescale.config import DATABASE_FILE
 from treescale.metadata import schema
 
-DATABASE: Final = "metadata.sqlite"
 OWNER: Final = "admin"
 batch_rows: Final = 20_000
 _EMPTY_INDEX: Final = b'{"schemaVersion":2,"manifests":[]}'
@@ -56,7 +56,7 @@ def add_tags(directory: Path, tags: int, repositories: int) -> None:
 
 
 def _connection(directory: Path) -> Any:
-    return create_engine(f"sqlite:///{directory / DATABASE}").begin()
+    return create_engine(f"sqlite:///{directory / DATABASE_FILE}").begin()
 
 
 def _add(connection: Connection, table: Table, rows: Iterable[Values]) -> None:
