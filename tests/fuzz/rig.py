@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,7 +21,7 @@ from treescale.auth.passwords import Passwords
 from treescale.auth.scopes import ALL_ACTIONS, Action
 from treescale.chunks.cluster import ClusterStore
 from treescale.chunks.disk import DiskStore
-from treescale.chunks.placement import Layout, StoreLabel, build_table
+from treescale.chunks.placement import Layout, StoreLabel, Table, build_table
 from treescale.clock import SystemClock
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
@@ -65,6 +66,12 @@ def copy_home(home: Path, to: Path) -> Path:
     return to
 
 
+@cache
+def _table(store_id: str) -> Table:
+    """Return the placement on one store; every worker of every run has the same."""
+    return build_table(Layout(1, (StoreLabel(store_id, "here", ""),), 1))
+
+
 @dataclass
 class Worker:
     """One of the server's processes, so to say."""
@@ -83,8 +90,7 @@ class Worker:
         database = open_database(f"sqlite:///{home / DATABASE}")
         threads = ThreadPoolExecutor(4)
         disk = DiskStore.create_or_open(home / STORE, threads=threads, clock=clock)
-        label = StoreLabel(disk.store_id, "here", "")
-        store = ClusterStore(build_table(Layout(1, (label,), 1)), {disk.store_id: disk})
+        store = ClusterStore(_table(disk.store_id), {disk.store_id: disk})
         tokens = TokenService(database, clock)
         await tokens.start()
         passwords = Passwords(memory=ARGON2_KIB)
