@@ -1,7 +1,9 @@
 """When it is our fault: 503, 507 or a cut connection, and never a wrong byte."""
 
 import asyncio
+import errno
 import hashlib
+import os
 from ipaddress import IPv4Network
 from urllib.parse import urlsplit
 
@@ -95,6 +97,30 @@ async def test_a_database_that_is_away_is_a_503(
     monkeypatch.setattr(registry.parts.database.tags, "list", away)
     answer = await alice.repository("alice/app").get("tags/list")
     assert int(answer.expect(503).headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_a_machine_that_has_no_more_to_give_is_a_503(
+    registry: Running, alice: Client, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was a 500 (T39): any call may say so, not only those of a room that knows."""
+
+    async def exhausted(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(registry.parts.database.tags, "list", exhausted)
+    answer = await alice.repository("alice/app").get("tags/list")
+    assert int(answer.expect(503).headers["Retry-After"]) >= 1
+
+
+async def test_ten_thousand_ranges_are_the_whole_blob(alice: Client) -> None:
+    """S48: no header field is long enough for more than some thousand; 1024 are read at most."""
+    repository = alice.repository("alice/app")
+    name = await repository.push_blob(LARGE)
+    some = ",".join(f"{start}-{start}" for start in range(3000))
+    assert (await repository.get(f"blobs/{name}", Range=f"bytes={some}")).expect(200).body == LARGE
+    many = ",".join(["0-0"] * 10_000)
+    assert (await repository.get(f"blobs/{name}", Range=f"bytes={many}")).status == 400
 
 
 async def test_what_nobody_foresaw_says_nothing_but_where_to_look(

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from treescale.api import blobs, lists, manifests, uploads
 from treescale.api.call import Call, Rooms, json_response, stamp
-from treescale.api.errors import error_response, lookup
+from treescale.api.errors import error_response, foreseen, lookup
 from treescale.api.guard import Caller, needed_scope
 from treescale.api.requestlog import USER, request_id
 from treescale.api.token import issue_token
@@ -94,7 +94,7 @@ class Api:
         try:
             return await self._answer(call)
         except Exception as error:  # noqa: BLE001  this is the one door
-            return self._refuse(call, error, request_id(request))
+            return self._refuse(call, foreseen(error), request_id(request))
 
     async def _answer(self, call: Call) -> web.StreamResponse:
         request = call.request

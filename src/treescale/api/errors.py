@@ -6,6 +6,7 @@ exception needs a row only when it differs from its parent. The body is always
 the only one dockerd parses (OCI Distribution Spec, "Error Codes"; reference/wire.md 3a).
 """
 
+import errno
 from collections.abc import Mapping
 from typing import Final
 
@@ -50,6 +51,19 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
 
 retry_seconds: Final = 5
 """What a 503 or 507 tells clients to wait."""
+
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def foreseen(error: Exception) -> Exception:
+    """Return the error as one of ours when it says that the machine has no more to give.
+
+    Any call of the operating system may say so, wherever it is made; it passes by itself.
+    """
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return errors.Failed(f"the server is at its limits ({error.strerror}); try again later")
+    return error
 
 
 def lookup(error: Exception) -> Row | None:
