@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.nursery import Nursery
-from tests.crash.places import Mounts
-from tests.functional.programs import Program
+from tests.crash.nursery import Home, Nursery
+from tests.crash.places import MIB, Mounts, make_ext4
+from tests.crash.rig import RESERVE, Rig
+from tests.functional.programs import Program, children_of
+from tests.functional.server import Options, Server
+from tests.functional.wire import Wire
 
 COUNTED = "counted"
 Counted = Callable[[str], None]
+Start = Callable[[Path, Path], Rig]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,3 +71,32 @@ def nursery(tmp_path: Path, mounts: Mounts) -> Iterator[Nursery]:
     nursery = Nursery(tmp_path / "workers.log")
     yield nursery
     nursery.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path, mounts: Mounts) -> Iterator[Start]:
+    """Return what starts a server on a data directory and a database, with one image there."""
+    del mounts
+    started: list[Server] = []
+
+    def start(data: Path, database: Path) -> Rig:
+        home = Home(data, database / "treescale.db")
+        server = Server(tmp_path / "home", Options(workers=2, database=home.url))
+        started.append(server)
+        server.start()
+        wire = Wire(server, server.admin_account)
+        rig = Rig(server, wire, home, children_of(server.program.pid))
+        for _ in range(3):
+            rig.push()
+        return rig
+
+    yield start
+    for server in started:
+        server.crash()
+
+
+@pytest.fixture
+def data(tmp_path: Path, mounts: Mounts) -> Path:
+    """Return the server's data directory: an ext4 with room for 256 MiB above the reserve."""
+    image = make_ext4(mounts.memory("memory", 1024 * MIB) / "disk.img", 2 * RESERVE + 64 * MIB)
+    return mounts.ext4(image, str(tmp_path / "home" / "disk0"), "commit=5")
