@@ -15,7 +15,7 @@ answer_seconds_max: Final = 60.0
 """No answer takes so long, however busy the machine is; what does, hangs."""
 header_bytes_max: Final = 64 * 1024
 CODES: Final = frozenset(code for code, _ in TABLE.values())
-_STATUS: Final = re.compile(rb"HTTP/([0-9]\.[0-9]) ([1-5][0-9]{2}) [ -~]*")
+_STATUS: Final = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9]{2}) [ -~]*")
 _FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([ -~\x80-\xff]*)")
 BODILESS: Final = (204, 304)
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
 from treescale.api.call import stamp
@@ -31,6 +31,7 @@ from treescale.log import get_logger
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 drain_look_seconds: Final = 0.05
+SPOKEN: Final = (HttpVersion10, HttpVersion11)
 TLS_HANDSHAKE: Final = 0x16
 TEXT: Final = b"This port speaks plain HTTP; use http:// here\n"
 ANSWER: Final = (
@@ -133,9 +134,12 @@ class Connection(RequestHandler):
 def check_framing(request: web.BaseRequest) -> None:
     """Return when everybody before us found the same end of the body; raises RequestInvalid.
 
-    aiohttp's parser refuses what is malformed. Left is what RFC 9112 section 6.1 leaves to servers:
-    codings below chunked, which we would store undecoded, and chunks in HTTP/1.0.
+    aiohttp's parser refuses what is malformed. Left are versions it reads and nobody speaks on this
+    port, and what RFC 9112 section 6.1 leaves to servers: codings below chunked, which we would
+    store undecoded, and chunks in HTTP/1.0.
     """
+    if request.version not in SPOKEN:
+        raise RequestInvalid("this port speaks HTTP/1.1 and HTTP/1.0")
     codings = request.headers.getall("Transfer-Encoding", None)
     if codings is None:
         return
@@ -228,6 +232,8 @@ class ConnectionServer(web.Server):
         try:
             check_framing(request)
         except RequestInvalid as odd:
+            if request.version not in SPOKEN:  # aiohttp would answer as HTTP/0.9 or HTTP/2.0
+                request._cache["version"] = HttpVersion10  # noqa: SLF001  nothing public sets it
             response: web.StreamResponse = error_response(odd, request_id(request))
             stamp(response)
             response.force_close()
