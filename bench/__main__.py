@@ -4,6 +4,7 @@ Written to bench/results/: Markdown, JSON with every round, and a picture. `--on
 and prints them without keeping them.
 """
 
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import Final
 import click
 
 from bench import report
+from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
 
@@ -36,8 +38,14 @@ PARTS: Final[dict[str, Part]] = {
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Parts; repeatable.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="What is kept.")
 def main(
-    rounds: int, megabytes: int, scale: float, only: tuple[str, ...], directory: Path | None
+    rounds: int,
+    megabytes: int,
+    scale: float,
+    only: tuple[str, ...],
+    directory: Path | None,
+    results: Path,
 ) -> None:
     """Measure TreeScale beside docker-registry."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
@@ -48,11 +56,14 @@ def main(
         with tempfile.TemporaryDirectory(dir=directory) as place:
             measured = PARTS[name](Path(place), effort)
         rows += measured
-        click.echo(report.table(measured, effort))
+        click.echo(report.tables(measured))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)
     if not only:
-        report.write(RESULTS, rows, effort)
+        report.write(results, rows, effort)
 
 
 if __name__ == "__main__":
+    if os.environ.get(CLIENT_TLS) != str(tls.CONFIGURATION):
+        variables = {**os.environ, CLIENT_TLS: str(tls.CONFIGURATION)}
+        os.execve(sys.executable, [sys.executable, "-m", "bench", *sys.argv[1:]], variables)  # noqa: S606
     main()

@@ -16,6 +16,7 @@ from bench.wire import Connection, Target
 
 start_seconds: Final = 60.0
 poll_seconds: Final = 0.005
+CLIENT_TLS: Final = "OPENSSL_CONF"
 PASSWORD: Final = "benchmark-password"  # noqa: S105  of a server that lives for minutes
 
 
@@ -36,8 +37,13 @@ def certificate(directory: Path) -> Certificate:
         *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
         *("-keyout", str(made.key), "-out", str(made.chain)),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=60)
     return made
+
+
+def environment() -> dict[str, str]:
+    """Return what other programs run with: without the settings of our own TLS clients."""
+    return {name: value for name, value in os.environ.items() if name != CLIENT_TLS}
 
 
 @contextmanager
@@ -53,8 +59,11 @@ def treescale(directory: Path, *, certificate: Certificate | None = None) -> Ite
         *(sys.executable, "-m", "treescale.cli.main", "serve", "--data", str(directory)),
         *("--listen", f"127.0.0.1:{port}", *tls),
     ]
-    environment = {**os.environ, "TREESCALE_ADMIN_PASSWORD": PASSWORD}
-    with _running(command, environment, directory.with_suffix(".log")) as pid:
+    with _running(
+        command,
+        {**environment(), "TREESCALE_ADMIN_PASSWORD": PASSWORD},
+        directory.with_suffix(".log"),
+    ) as pid:
         chain = certificate.chain if certificate else None
         target = Target("treescale", port, "admin/bench", "admin", PASSWORD, chain, pid)
         wait_until_ready(target, "/readyz")
@@ -85,7 +94,7 @@ def docker_registry(directory: Path, *, certificate: Certificate | None = None) 
     configuration = directory / "config.yml"
     configuration.write_text(json.dumps(settings))  # JSON is YAML
     command = ["docker-registry", "serve", str(configuration)]
-    with _running(command, dict(os.environ), directory.with_suffix(".log")) as pid:
+    with _running(command, environment(), directory.with_suffix(".log")) as pid:
         chain = certificate.chain if certificate else None
         target = Target("docker-registry", port, "bench/bench", certificate=chain, pid=pid)
         wait_until_ready(target, "/v2/")
@@ -107,9 +116,9 @@ def wait_until_ready(target: Target, path: str) -> None:
 
 
 @contextmanager
-def _running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[int]:
+def _running(command: list[str], variables: dict[str, str], log: Path) -> Iterator[int]:
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
         try:
             yield process.pid
         except BaseException:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench.rows import Row
+from bench.rows import PEER, Row
 
 label_width: Final = 330
 plot_width: Final = 420
@@ -25,7 +25,7 @@ STYLE: Final = (
 
 def drawn(rows: Sequence[Row]) -> str:
     """Return the SVG of all rows that are ratios."""
-    ratios = [row for row in rows if row.other]
+    ratios = [row for row in rows if row.other and row.against == PEER]
     height = top + row_height * len(ratios) + 10
     width = label_width + plot_width + 60
     lines = [

@@ -8,6 +8,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+PEER: Final = "docker-registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Row:
     other: list[float] = field(default_factory=list)
     """The peer's, or what else ours is held against; empty for a figure judged by itself."""
     digits: int = 0
+    against: str = PEER
 
     @property
     def judged(self) -> list[float]:
