@@ -32,6 +32,7 @@ from treescale.api.limits import LIMITS, Limits
 from treescale.api.requestlog import RequestLog
 from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
+from treescale.chunks.allocation import keep_freed_memory
 from treescale.chunks.cluster import ClusterStore
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.placement import Layout, StoreLabel, build_table
@@ -153,6 +154,7 @@ class _Worker:
 
 def _be_worker(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Be a worker until SIGTERM, in a process of its own."""
+    keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, listener, ready))
 
