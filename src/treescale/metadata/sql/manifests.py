@@ -17,7 +17,7 @@ from treescale.metadata.sql.statements import (
     insert_or_ignore,
     insert_or_update,
 )
-from treescale.oci.manifests import Reference
+from treescale.oci.manifests import Reference, ReferenceKind
 
 digests_max: Final = 500
 """Digests looked up, and rows written, in one statement."""
@@ -179,17 +179,27 @@ def _hold_references(
 
     Either kind meets either need: BuildKit's cache indexes name blobs as if they were manifests.
     """
-    digests = sorted({reference.digest for reference in references})
-    found: set[str] = set()
-    for start in range(0, len(digests), digests_max):
-        page = {"row_id": repository_id, "digests": digests[start : start + digests_max]}
-        for hold in (HOLD_BLOBS, HOLD_MANIFESTS):
-            found.update(connection.execute(hold, page).scalars())
+    digests = {reference.digest for reference in references}
+    found = _held(connection, HOLD_BLOBS, repository_id, digests)
+    named = {each.digest for each in references if each.kind is ReferenceKind.MANIFEST}
+    # An image's layers and config are all blobs: it does not ask for manifests at all.
+    found |= _held(connection, HOLD_MANIFESTS, repository_id, named | (digests - found))
     for reference in references:
         if reference.required and reference.digest not in found:
             raise ManifestBlobUnknown(
                 f"{reference.kind} {reference.digest} is not in this repository: push it first"
             )
+
+
+def _held(
+    connection: Connection, hold: Select[Any], repository_id: int, digests: set[str]
+) -> set[str]:
+    """Hold which of the digests `hold` finds, in one order everywhere."""
+    ordered, found = sorted(digests), set[str]()
+    for start in range(0, len(ordered), digests_max):
+        page = {"row_id": repository_id, "digests": ordered[start : start + digests_max]}
+        found.update(connection.execute(hold, page).scalars())
+    return found
 
 
 def _refer(
