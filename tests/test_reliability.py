@@ -1,0 +1,34 @@
+"""docs/reliability.md names tests: they exist, and none of the crash tests is left out."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+PAGE: Final = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+NAMED: Final = set(re.findall(r"`(tests/[^`]+::[^`]+)`", PAGE))
+
+
+def named_in(path: Path) -> set[str]:
+    """Return the tests in a file, as pytest calls them."""
+    return {
+        f"{path.relative_to(ROOT)}::{node.name}"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }
+
+
+def test_the_tests_it_names_exist() -> None:
+    assert NAMED
+    for name in NAMED:
+        path = ROOT / name.partition("::")[0]
+        assert path.is_file(), name
+        assert name in named_in(path)
+
+
+def test_every_crash_test_is_named() -> None:
+    files = sorted((ROOT / "tests/crash").glob("test_*.py"))
+    assert files
+    assert set().union(*map(named_in, files)) - NAMED == set()
