@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import await_only
 
 from tests.contracts.metadata_values import APP, NOW, digest, small
+from tests.metadata.held import Held
 from tests.postgres import CUT, EMPTIED, Postgres
 from treescale.errors import BlobUnknown, DatabaseAway, StoreFull
 from treescale.metadata.sql import SqlDatabase, commits, open_database, postgresql
@@ -95,22 +95,12 @@ async def test_a_cancelled_write_leaves_nothing_and_blocks_nobody(post: Connecti
     assert await post.change(INSERT, {"name": "a"}) == 1
 
 
-class Held:
-    """A write that holds the writing thread until it is let go."""
-
-    def __init__(self) -> None:
-        self.begun = asyncio.Event()
-        self.go = threading.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def __call__(self, connection: Connection) -> None:
-        connection.execute(INSERT, {"name": "held"})
-        self._loop.call_soon_threadsafe(self.begun.set)
-        assert self.go.wait(SECONDS_MAX)
+def hold(connection: Connection) -> None:
+    connection.execute(INSERT, {"name": "held"})
 
 
 async def test_a_write_cancelled_in_the_queue_never_runs(lite: Connections) -> None:
-    held = Held()
+    held = Held(hold)
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
         group.create_task(lite.write(held))
         await held.begun.wait()
@@ -125,7 +115,7 @@ async def test_a_write_cancelled_in_the_queue_never_runs(lite: Connections) -> N
 async def test_a_write_cancelled_as_it_runs_has_ended_when_its_caller_goes_on(
     lite: Connections,
 ) -> None:
-    held = Held()
+    held = Held(hold)
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
         running = group.create_task(lite.write(held))
         await held.begun.wait()
@@ -140,7 +130,7 @@ async def test_a_write_cancelled_as_it_runs_has_ended_when_its_caller_goes_on(
 async def test_of_writes_committed_together_an_error_undoes_only_its_own(
     lite: Connections,
 ) -> None:
-    held = Held()
+    held = Held(hold)
 
     def fail(connection: Connection) -> None:
         connection.execute(INSERT, {"name": "undone"})
@@ -167,7 +157,7 @@ async def gathered(works: Sequence[Coroutine[object, object, object]]) -> list[o
 async def test_writers_wait_only_so_long(
     lite: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
+    held = Held(hold)
     async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
         group.create_task(lite.write(held))
         await held.begun.wait()
