@@ -17,7 +17,7 @@ from urllib.parse import quote
 piece_bytes: Final = 32 * 1024
 """What dockerd, io.Copy in Go, puts into one chunk of a chunked body."""
 buffer_bytes: Final = 1 << 20
-timeout_seconds: Final = 120.0
+timeout_seconds: Final = 300.0
 EMPTY: Final = "Content-Length: 0\r\n"
 
 

@@ -45,7 +45,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
             samples.append(memory(target.pid))
             running = clients.running(sample_seconds)
         clients.ended()
-    work = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of 1 GB at once"
+    work = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of {size / 1e9:g} GB at once"
     bar = at_most(500.0)
     return [
         Row(f"{work} (PSS)", "MB", bar, [max(one.pss_mb for one in samples)]),

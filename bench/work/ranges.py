@@ -16,7 +16,7 @@ from bench.wire import Connection, Target, token_for
 from bench.work.layers import Layer
 
 KIB: Final = 1024
-SIZES: Final = {64 * KIB: ("64 KiB", 4.0, 2000), 1024 * KIB: ("1 MiB", 2.0, 400)}
+SIZES: Final = {64 * KIB: ("64 KiB", 4.0, 1200), 1024 * KIB: ("1 MiB", 2.0, 300)}
 """Bytes of a part: its name, the bar, how many in a round."""
 header_bytes: Final = 8192
 
