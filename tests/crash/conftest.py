@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -14,7 +15,12 @@ from tests.functional.wire import Wire
 
 COUNTED = "counted"
 Counted = Callable[[str], None]
-Start = Callable[[Path, Path], Rig]
+
+
+class Start(Protocol):
+    """Starts a server on a data directory (or more) and a database, with an image there."""
+
+    def __call__(self, data: Path, database: Path, *, disks: int = 1) -> Rig: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -79,9 +85,9 @@ def start(tmp_path: Path, mounts: Mounts) -> Iterator[Start]:
     del mounts
     started: list[Server] = []
 
-    def start(data: Path, database: Path) -> Rig:
+    def start(data: Path, database: Path, *, disks: int = 1) -> Rig:
         home = Home(data, database / "treescale.db")
-        server = Server(tmp_path / "home", Options(workers=2, database=home.url))
+        server = Server(tmp_path / "home", Options(workers=2, disks=disks, database=home.url))
         started.append(server)
         server.start()
         wire = Wire(server, server.admin_account)

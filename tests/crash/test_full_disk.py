@@ -80,6 +80,21 @@ def pouring(data: Path, whole: bytes) -> Iterator[Iterator[bytes]]:
     fill.__exit__(None, None, None)
 
 
+def test_one_full_disk_of_two(start: Start, data: Path, tmp_path: Path, mounts: Mounts) -> None:
+    """T26: what belongs on the full one goes to the other."""
+    image = make_ext4(data.parents[1] / "memory" / "other.img", 2 * RESERVE + 64 * MIB)
+    mounts.ext4(image, str(data.with_name("disk1")), "commit=5")
+    rig = start(data, tmp_path, disks=2)
+    with filled(data, RESERVE // 2):
+        blobs = [hashlib.shake_256(bytes([number])).digest(3 * MIB) for number in range(4)]
+        for blob in blobs:
+            rig.wire.push_blob(REPOSITORY, blob)
+        rig.check_pulls()
+    for blob in blobs:
+        assert rig.wire.pull_blob(REPOSITORY, sha256_of(blob)) == blob
+    rig.check_end()
+
+
 def test_no_inodes_left(start: Start, tmp_path: Path, mounts: Mounts) -> None:
     memory = mounts.memory("memory", 1024 * MIB)
     image = make_ext4(memory / "disk.img", 3 * RESERVE, inodes=3000)
