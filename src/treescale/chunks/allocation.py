@@ -13,7 +13,7 @@ _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 """From <malloc.h>."""
 
-kept_bytes_max: Final = 64 * 1024 * 1024
+kept_bytes_max: Final = 32 * 1024 * 1024
 """So much freed memory a process keeps at its heap's end; more than its batches in flight need."""
 mapped_bytes_min: Final = 32 * 1024 * 1024
 """Only longer buffers than any of ours are mapped, and unmapped, each by itself; glibc's limit."""
