@@ -174,6 +174,8 @@ def _typed(key: str, value: object, source: str, *, strict: bool) -> object:
         raise _unknown(key, list(FIELDS), source)
     try:
         return msgspec.convert(value, field.type, strict=strict)
+    except UnicodeEncodeError:  # bytes of a variable that are no text
+        raise SettingInvalid(f"{key} ({source}): not UTF-8") from None
     except msgspec.ValidationError as error:
         raise SettingInvalid(f"{key} ({source}): {error}") from None
 

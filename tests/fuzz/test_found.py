@@ -1,11 +1,19 @@
 """What the fuzzers found, each by its name."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.rig import copy_home, running
 from tests.fuzz.wire import Link
+from treescale.config import load
+from treescale.errors import SettingInvalid
+
+
+def test_a_variable_whose_bytes_are_no_text_is_an_invalid_setting() -> None:
+    with pytest.raises(SettingInvalid, match="TREESCALE_NO_STORE"):
+        load({}, {"TREESCALE_NO_STORE": os.fsdecode(b"\xff")})
 
 
 @pytest.mark.parametrize("version", ["0.9", "2.0"])
