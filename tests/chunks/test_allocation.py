@@ -8,7 +8,7 @@ import pytest
 
 from treescale.chunks.allocation import keep_freed_memory
 
-ROUNDS, BUFFERS, SIZE, PAGE = 20, 5, 4 << 20, 4096
+ROUNDS, BUFFERS, SIZE, PAGE = 20, 3, 4 << 20, 4096
 PROGRAM = f"""
 import resource, threading
 from treescale.chunks.allocation import keep_freed_memory
