@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from aiohttp import web
 from blake3 import blake3
 
 from tests.api.running import LateClock
-from treescale.api import sending
 from treescale.api.connection import ConnectionServer
+from treescale.api.limits import LIMITS, Limits
 from treescale.api.sending import FileSender, sender_for
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.files import FileSlice
@@ -56,8 +57,8 @@ class Serving:
         response = web.StreamResponse()
         response.content_length = len(BLOB)
         await response.prepare(request)
-        sender = sender_for(request)
-        assert sender is not None
+        sender = sender_for(request, response)
+        assert isinstance(sender, FileSender)
         try:
             with sender:
                 await self._send(response, sender)
@@ -94,8 +95,13 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serving]:
 
 
 @pytest.fixture
-async def port(serving: Serving) -> AsyncIterator[int]:
-    connections = ConnectionServer(serving.answer, tls=False)
+def limits() -> Limits:
+    return LIMITS
+
+
+@pytest.fixture
+async def port(serving: Serving, limits: Limits) -> AsyncIterator[int]:
+    connections = ConnectionServer(serving.answer, tls=False, limits=limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = await asyncio.get_running_loop().create_server(connections, sock=listener)
         yield listener.getsockname()[1]
@@ -178,10 +184,8 @@ async def test_a_client_that_leaves_frees_every_descriptor(serving: Serving, por
     assert all(isinstance(error, ConnectionError) for error in serving.errors)
 
 
-async def test_a_reader_that_takes_nothing_is_cut(
-    serving: Serving, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sending, "idle_seconds_max", 0.2)
+@pytest.mark.parametrize("limits", [Limits(answer_idle_seconds_max=0.2)])
+async def test_a_reader_that_takes_nothing_is_cut(serving: Serving, port: int) -> None:
     await serving.trust()
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -193,3 +197,21 @@ async def test_a_reader_that_takes_nothing_is_cut(
             while not serving.errors:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert isinstance(serving.errors[0], TimeoutError)
+
+
+@pytest.mark.parametrize("limits", [Limits(answer_idle_seconds_max=0.05)])
+async def test_a_reader_is_left_alone_while_it_confirms_anything(
+    serving: Serving, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Much lies in a slow reader's socket, which is not writable for minutes."""
+    asked = count()
+    monkeypatch.setattr(FileSender, "_acknowledged", lambda _: min(next(asked), 8))
+    await serving.trust()
+    _reader, writer = await ask(port)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(20):
+        while not serving.errors:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert isinstance(serving.errors[0], TimeoutError)
+    assert next(asked) > 8
+    writer.close()

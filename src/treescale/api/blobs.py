@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api.call import OCTET_STREAM, Call, empty
-from treescale.api.sending import FileSender, sender_for
+from treescale.api.sending import Sender, sender_for
 from treescale.chunks.files import FileSlice
 from treescale.chunks.store import Bytes
 from treescale.metadata.records import Blob
@@ -18,8 +18,8 @@ from treescale.registry.pull import Content
 BOUNDARY: Final = "treescale-part-boundary-9d0f5b6c3a"
 at_once_bytes_max: Final = 1024 * 1024
 """A part this small leaves with its header, if it is at hand."""
-encrypted_bytes: Final = 64 * 1024
-"""Bytes given to TLS at once: what fits the processor's cache is encrypted and copied faster."""
+written_at_once_bytes: Final = 64 * 1024
+"""What was read as a whole is given to the transport in pieces the processor's cache holds."""
 
 
 async def get_blob(call: Call) -> web.StreamResponse:
@@ -110,7 +110,7 @@ async def _send(
     """
     response.content_length = len(end) + sum(len(frame) + part.length for frame, part in framed)
     content = call.rooms.pulls.open(blob)
-    with sender_for(call.request) or nullcontext() as sender:
+    with sender_for(call.request, response) or nullcontext() as sender:
         for frame, part in framed:
             await _send_framed(call, response, content, frame, part, sender)
     if end:
@@ -125,9 +125,9 @@ async def _send_framed(
     content: Content,
     frame: bytes,
     part: ByteRange,
-    sender: FileSender | None,
+    sender: Sender | None,
 ) -> None:
-    """Send one part after its frame; `sender` takes the files, where they need no encryption."""
+    """Send one part after its frame."""
     async with content.read(part, files=sender is not None) as reader:
         while (piece := await reader.next_piece()) is not None:
             if call.started is None:
@@ -136,7 +136,7 @@ async def _send_framed(
                 await response.write(frame)
                 frame = b""
             if not isinstance(piece, FileSlice):
-                await _write(response, piece, encrypted=sender is None)
+                await _write(response, piece)
                 continue
             assert sender is not None, "files were not asked for"
             try:
@@ -145,10 +145,7 @@ async def _send_framed(
                 piece.file.close()
 
 
-async def _write(response: web.StreamResponse, piece: Bytes, *, encrypted: bool) -> None:
-    if not encrypted:
-        await response.write(piece)
-        return
+async def _write(response: web.StreamResponse, piece: Bytes) -> None:
     view = memoryview(piece)
-    for start in range(0, len(view), encrypted_bytes):
-        await response.write(view[start : start + encrypted_bytes])
+    for start in range(0, len(view), written_at_once_bytes):
+        await response.write(view[start : start + written_at_once_bytes])

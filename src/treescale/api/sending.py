@@ -1,25 +1,46 @@
-"""Sending an answer's body below aiohttp: files go from the page cache to the socket uncopied.
+"""Sending the files of an answer's body: as they are, or through TLS in pieces the cache holds.
 
-aiohttp sends the header and keeps the connection; in between, the body's bytes are given to a
-duplicate of the socket's descriptor, since uvloop watches no descriptor of a transport for others.
-What has left the page cache is sent in a thread, since it waits for its disk (the last byte stands
-for the rest: the kernel reads and forgets in order); what is there needs no hop to a thread. The
-socket never blocks, so a slow reader occupies no thread.
+aiohttp sends the header and keeps the connection. What is in the page cache is sent at once, in the
+loop; what has left it waits for its disk in a thread. A slow reader occupies no thread.
+
+Plain connections: the files' pages are given to the socket uncopied (sendfile), by way of a
+duplicate of its descriptor, since uvloop watches no descriptor of a transport for others.
+
+Encrypted ones: each byte is copied several times on its way through OpenSSL and the loop, which
+costs little while it stays in the processor's cache. So a piece is read only when its turn comes.
 """
 
 import asyncio
 import os
+import socket
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self, TypeVar
 
 from aiohttp import web
 
+from treescale.api.limits import LIMITS, LIMITS_KEY
 from treescale.chunks.files import FileSlice
 
-idle_seconds_max: Final = 60.0
-"""A client that takes nothing for so long is cut off."""
+_Result = TypeVar("_Result")
+_ACKED: Final = slice(120, 128)
+"""Where Linux's struct tcp_info has tcpi_bytes_acked."""
+
 sent_at_once_bytes: Final = 1024 * 1024
 """After so much the loop sees to others: a fraction of a millisecond."""
+encrypted_at_once_bytes: Final = 128 * 1024
+"""What is read, encrypted and copied while it is in the processor's cache."""
+
+
+class Sender(Protocol):
+    """What sends slices of files."""
+
+    async def send(self, piece: FileSlice) -> None:
+        """Send it after all that the answer was given.
+
+        Raises Corrupt when the file is not what was verified, ConnectionError when the client has
+        gone, TimeoutError when it takes nothing.
+        """
+        ...
 
 
 class FileSender:
@@ -44,11 +65,7 @@ class FileSender:
         os.close(self._fd)
 
     async def send(self, piece: FileSlice) -> None:
-        """Send it after all that the transport was given; return when the kernel has it.
-
-        Raises Corrupt when the file is not what was verified, ConnectionError when the client has
-        gone, TimeoutError when it takes nothing.
-        """
+        """Send it after all that the transport was given; return when the kernel has it."""
         while self._transport.get_write_buffer_size():
             await self._writable()
         loop = asyncio.get_running_loop()
@@ -58,7 +75,7 @@ class FileSender:
                 raise ConnectionResetError("the client has gone")
             size = min(piece.stop - at, sent_at_once_bytes)
             try:
-                if piece.file.read_cached(at + size - 1, at + size) is not None:
+                if piece.file.is_cached(at, at + size):
                     sent = piece.file.send(self._fd, at, size)
                 else:
                     # Not to be left half-way: the descriptors are closed when this returns.
@@ -73,30 +90,70 @@ class FileSender:
             at += sent
 
     async def _writable(self) -> None:
-        """Return when the socket takes bytes, or has failed."""
+        """Return when the socket takes bytes, or has failed.
+
+        To one that takes bytes slowly, much may lie in the socket for long: not before nothing of
+        that arrives has the client gone.
+        """
         loop = asyncio.get_running_loop()
         ready = loop.create_future()
         loop.add_writer(self._fd, lambda: None if ready.done() else ready.set_result(None))
         try:
-            async with asyncio.timeout(self._idle_seconds):
-                await ready
+            while not ready.done():
+                before = self._acknowledged()
+                done, _ = await asyncio.wait([ready], timeout=self._idle_seconds)
+                if not done and self._acknowledged() == before:
+                    raise TimeoutError(f"the client took nothing for {self._idle_seconds:g} s")
         finally:
             loop.remove_writer(self._fd)
         if self._transport.is_closing():
             raise ConnectionResetError("the client has gone")
 
+    def _acknowledged(self) -> bytes:
+        """Return how much the client has confirmed."""
+        wire = self._transport.get_extra_info("socket")
+        found: bytes = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.stop)
+        return found[_ACKED]
 
-def sender_for(request: web.BaseRequest) -> FileSender | None:
-    """Return what sends files on the request's connection; None when they must be encrypted."""
+
+class EncryptedSender:
+    """Sends slices of files with an answer whose transport encrypts; a context manager."""
+
+    def __init__(self, response: web.StreamResponse) -> None:
+        self._response = response
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    async def send(self, piece: FileSlice) -> None:
+        """Send it; return when most of it has left. See Sender."""
+        for start in range(piece.start, piece.stop, encrypted_at_once_bytes):
+            stop = min(start + encrypted_at_once_bytes, piece.stop)
+            data = piece.file.read_cached(start, stop)
+            if data is None:
+                loop = asyncio.get_running_loop()
+                data = await _finished(loop.run_in_executor(None, piece.file.read, start, stop))
+            await self._response.write(data)
+
+
+def sender_for(
+    request: web.BaseRequest, response: web.StreamResponse
+) -> FileSender | EncryptedSender | None:
+    """Return what sends files on the request's connection; None when that is gone already."""
     transport = request.transport
-    if transport is None or transport.get_extra_info("sslcontext") is not None:
+    if transport is None or transport.is_closing():
         return None
-    if transport.is_closing():
-        return None
-    return FileSender(transport, idle_seconds=idle_seconds_max)
+    if transport.get_extra_info("sslcontext") is not None:
+        return EncryptedSender(response)
+    limits = request.get(LIMITS_KEY, LIMITS)
+    return FileSender(transport, idle_seconds=limits.answer_idle_seconds_max)
 
 
-async def _finished(running: "asyncio.Future[int]") -> int:
+async def _finished(running: "asyncio.Future[_Result]") -> _Result:
     """Return its result; when cancelled, only after it has ended."""
     try:
         return await asyncio.shield(running)

@@ -38,17 +38,37 @@ class ChunkFile:
 
         Raises Corrupt when the file is not what was verified any more, and the socket's errors.
         """
-        if stamp_of(self._disk.fstat(self._fd)) != self._stamp:
+        if not self._unchanged():
             raise Corrupt(f"{self._name} changed while it was sent")
         return self._disk.sendfile(to, self._fd, offset, size)
 
-    def read_cached(self, start: int, stop: int) -> bytes | None:
-        """Return these bytes if that needs no waiting for the disk, else None."""
+    def is_cached(self, start: int, stop: int) -> bool:
+        """Say whether these bytes can be had without waiting for the disk, as far as one can tell.
+
+        The ends stand for the rest: the kernel reads and forgets in order.
+        """
         try:
-            data = self._disk.read_cached(self._fd, stop - start, start)
+            return all(self._disk.read_cached(self._fd, 1, at) for at in (start, stop - 1))
         except OSError:
+            return False
+
+    def read_cached(self, start: int, stop: int) -> bytes | None:
+        """Return these bytes if they need no waiting and are what was verified, else None."""
+        try:
+            return self.read(start, stop) if self.is_cached(start, stop) else None
+        except (Corrupt, OSError):
             return None
-        return data if len(data) == stop - start else None
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return these bytes; blocks. Raises Corrupt when they are not what was verified."""
+        data = self._disk.pread(self._fd, stop - start, start)
+        # Asked after reading: what was read cannot change any more.
+        if len(data) != stop - start or not self._unchanged():
+            raise Corrupt(f"{self._name} changed while it was read")
+        return data
+
+    def _unchanged(self) -> bool:
+        return stamp_of(self._disk.fstat(self._fd)) == self._stamp
 
 
 @dataclass(frozen=True, slots=True)

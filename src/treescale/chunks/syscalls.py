@@ -32,6 +32,10 @@ class Disk:
         """Return up to `size` bytes, in a buffer no longer than they are."""
         return os.read(fd, size)
 
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes from `offset`."""
+        return os.pread(fd, size, offset)
+
     def read_cached(self, fd: int, size: int, offset: int) -> bytes:
         """Return up to `size` bytes from `offset`, as many as need no waiting for the disk.
 
@@ -39,7 +43,7 @@ class Disk:
         """
         data = bytearray(size)
         found = os.preadv(fd, [data], offset, os.RWF_NOWAIT)
-        return bytes(data) if found == size else bytes(data[:found])
+        return bytes(data[:found])
 
     def sendfile(self, to: int, fd: int, offset: int, size: int) -> int:
         """Send some of the file's bytes to a socket; return how many."""

@@ -16,12 +16,16 @@ Asking = Callable[..., Awaitable[bytes]]
 
 
 class CountingDisk(Disk):
-    """Says how many bytes went which way. Files are old enough to be trusted once `settled`."""
+    """Says how many bytes went which way. Files are old enough to be trusted once `settled`.
+
+    When `cold`, nothing of them is in the page cache.
+    """
 
     def __init__(self) -> None:
         self.sent = 0
-        self.cached = 0
+        self.read_in_parts = 0
         self.settled = False
+        self.cold = False
 
     def stamp_ns(self) -> int:
         return super().stamp_ns() + self.settled * 10**9
@@ -32,8 +36,13 @@ class CountingDisk(Disk):
         return sent
 
     def read_cached(self, fd: int, size: int, offset: int) -> bytes:
-        data = super().read_cached(fd, size, offset)
-        self.cached += len(data)
+        if self.cold:
+            raise BlockingIOError
+        return super().read_cached(fd, size, offset)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        data = super().pread(fd, size, offset)
+        self.read_in_parts += len(data)
         return data
 
 
