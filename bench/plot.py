@@ -62,7 +62,7 @@ def _bar(row: Row, y: int) -> list[str]:
     length = max(right - left, 1)
     color = MET if row.met else SHORT
     return [
-        f'<text x="{label_width - 60}" y="{y + 15}" text-anchor="end">{escape(row.work)}</text>',
+        f'<text x="{label_width - 10}" y="{y + 15}" text-anchor="end">{escape(row.work)}</text>',
         f'<rect x="{left}" y="{y + 4}" width="{length:.1f}" height="14" fill="{color}"/>',
         f'<path d="M{_x(limit)} {y}v22" stroke="#e53e3e" stroke-width="2"/>',
         f'<text x="{max(right, _x(limit)) + 6}" y="{y + 15}">{ratio:.2f}</text>',
