@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,8 +101,13 @@ async def test_those_that_queue_share_a_commit(lite: Connections) -> None:
 
 
 async def test_calls_of_one_round_of_the_loop_share_a_commit(lite: Connections) -> None:
+    async def change(name: str) -> int:
+        # As a system call does, it lets the writing thread run in the middle of the round.
+        threading.Event().wait(0.001)
+        return await lite.change(INSERT, {"name": name})
+
     statements = await said(lite)
-    await outcomes([lite.change(INSERT, {"name": str(n)}) for n in range(20)])
+    await outcomes([change(str(n)) for n in range(20)])
     assert syncs(statements) == ["COMMIT"]
 
 
@@ -233,7 +239,12 @@ async def test_but_no_longer_than_was_asked_for(
     holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     steps: list[float] = []
-    monkeypatch.setattr(commits, "time", SimpleNamespace(sleep=steps.append))
+
+    def sleep(seconds: float) -> None:
+        steps.append(seconds)
+        assert sum(steps) < 20
+
+    monkeypatch.setattr(commits, "time", SimpleNamespace(sleep=sleep))
     with pytest.raises(DatabaseAway, match="busy"):
         await lite.change(INSERT, {"name": "a"})
     assert 10 <= sum(steps) < 10 + commits.step_seconds_max
