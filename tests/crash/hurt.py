@@ -8,6 +8,7 @@ names what a disk or database claims to have done and has not: for the negative 
 import errno
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -153,19 +154,20 @@ def count_nouns(database: SqlDatabase, steps: Steps) -> None:
 
 
 def count_statements(steps: Steps) -> None:
-    """Make every statement that writes a step, in whichever connection of this process."""
+    """Make every statement that writes a step, in whichever connection SQLAlchemy opens here.
 
-    def before(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+    SQLite itself tells of them, so that it does not matter how they reach it.
+    """
+
+    def traced(statement: str) -> None:
         label = _writes(statement)
         if label:
-            steps.step(f"sql {label} before")
+            steps.step(f"sql {label}")
 
-    def after(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if statement.startswith("COMMIT"):
-            steps.step("sql COMMIT after")
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(traced)
 
-    event.listen(Engine, "before_cursor_execute", before)
-    event.listen(Engine, "after_cursor_execute", after)
+    event.listen(Engine, "connect", connected)
 
 
 def _writes(statement: str) -> str | None:
@@ -174,25 +176,23 @@ def _writes(statement: str) -> str | None:
         return f"{words[0]} {words[2 if words[1] != 'OR' else 4]}"
     if words[0] == "UPDATE":
         return f"UPDATE {words[1]}"
-    return words[0] if words[0] in {"BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"} else None
+    return words[0] if words[0] in {"BEGIN", "COMMIT"} else None
 
 
 def forget_synchronous(forgets: Collection[Forgets]) -> None:
-    """Have SQLite never sync, when that is to be forgotten."""
+    """Have SQLite never sync, when that is to be forgotten, whatever it is told later."""
     if "synchronous" not in forgets:
         return
 
-    def off(
-        _c: object, _cursor: object, statement: str, parameters: Any, *_rest: object
-    ) -> tuple[str, Any]:
-        if statement.startswith("PRAGMA synchronous"):
-            statement = "PRAGMA synchronous=OFF"
-        return statement, parameters
+    def authorize(action: int, what: str | None, value: str | None, *_rest: object) -> int:
+        if action == sqlite3.SQLITE_PRAGMA and what == "synchronous" and value:
+            return sqlite3.SQLITE_IGNORE
+        return sqlite3.SQLITE_OK
 
-    def connected(connection: Any, _record: object) -> None:
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA synchronous=OFF")
+        connection.set_authorizer(authorize)
 
-    event.listen(Engine, "before_cursor_execute", off, retval=True)
     event.listen(Engine, "connect", connected)
 
 

@@ -44,12 +44,13 @@ EXPECTED = {
         "uploads.advance after",
         "blobs.commit before",
         "blobs.commit after",
-        "sql INSERT blobs before",
-        "sql COMMIT before",
-        "sql COMMIT after",
+        "sql BEGIN",
+        "sql INSERT blobs",
+        "sql DELETE uploads",
+        "sql COMMIT",
     },
-    "manifest PUT": {"manifests.put before", "manifests.put after", "sql INSERT manifests before"},
-    "tag DELETE": {"tags.delete before", "tags.delete after", "sql DELETE tags before"},
+    "manifest PUT": {"manifests.put before", "manifests.put after", "sql INSERT manifests"},
+    "tag DELETE": {"tags.delete before", "tags.delete after", "sql DELETE tags"},
 }
 """Steps that must be among those found: the loop sees what it is about."""
 
