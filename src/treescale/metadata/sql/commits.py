@@ -64,6 +64,7 @@ class SqliteWriter:
     def __init__(self, engine: Engine, wait_seconds: float) -> None:
         self._transactions = _Transactions(engine, wait_seconds)
         self._thread = ThreadPoolExecutor(1, "sqlite-write")
+        self._arrived: list[Entry] = []
         self._queue: deque[Entry] = deque()
         self._awake = False
 
@@ -72,11 +73,11 @@ class SqliteWriter:
 
         A cancelled caller takes it out of the queue, or waits until it has ended.
         """
-        if len(self._queue) >= queue_max:
+        if len(self._queue) + len(self._arrived) >= queue_max:
             raise _too_many()
         loop = asyncio.get_running_loop()
         entry = Entry(work, not durable, loop, loop.create_future())
-        self._queue.append(entry)
+        self._arrived.append(entry)
         # Not at once: what becomes ready in this same round of the loop shares the commit.
         loop.call_soon(self._wake)
         patience = loop.call_later(queue_seconds_max, self._give_up, entry)
@@ -98,17 +99,20 @@ class SqliteWriter:
         self._transactions.close()
 
     def _wake(self) -> None:
+        """Hand over, at one stroke, what has arrived in this round."""
+        arrived, self._arrived = self._arrived, []
+        self._queue.extend(arrived)
         if self._queue and not self._awake:
             self._awake = True
             self._thread.submit(self._turns)
 
     def _withdraw(self, entry: Entry) -> bool:
         """Take it out of the queue; False when its turn has come."""
-        try:
-            self._queue.remove(entry)
-        except ValueError:
-            return False
-        return True
+        for place in (self._arrived, self._queue):
+            with suppress(ValueError):
+                place.remove(entry)
+                return True
+        return False
 
     def _give_up(self, entry: Entry) -> None:
         if self._withdraw(entry):
