@@ -16,7 +16,7 @@ from treescale.oci.ranges import ByteRange, content_range, parse_range
 from treescale.registry.pull import Content
 
 BOUNDARY: Final = "treescale-part-boundary-9d0f5b6c3a"
-at_once_bytes_max: Final = 1024 * 1024
+at_once_bytes_max: Final = 256 * 1024
 """A part this small leaves with its header, if it is at hand."""
 written_at_once_bytes: Final = 64 * 1024
 """What was read as a whole is given to the transport in pieces the processor's cache holds."""
