@@ -18,7 +18,7 @@ from treescale.chunks.split import DEFAULT, SplitParameters, Splitter
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.oci.digest import new_hasher
 
-batch_bytes_min: Final = 4 * 1024 * 1024
+batch_bytes_min: Final = 2 * 1024 * 1024
 chunks_in_flight_max: Final = 8
 batches_in_flight_max: Final = 3
 bytes_at_once_max: Final = 32 * 1024
