@@ -6,7 +6,8 @@ ARGS    ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 WORKERS ?= auto
-# pip's own output only when something is wrong; a lock pins every package by its hash
+# pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
+# included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # `make test` runs against the built wheel: PYTHONPATH comes before the checkout's own entry
 WHEEL   := .make/wheel
@@ -78,12 +79,12 @@ $(BIN)/python:
 	@PYTHON="$(PYTHON)" bash .ci/venv $(VENV)
 
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
-	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock -r requirements-build.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
 $(WHEEL)/.built: $(VENV)/.dev $(shell find src -type f -not -name '*.pyc') README.md LICENSE

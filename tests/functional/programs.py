@@ -93,10 +93,34 @@ def children_of(pid: int) -> list[int]:
 
 def alive(pid: int) -> bool:
     """Return whether the process runs (one that waits to be reaped does not)."""
+    return _state_and_group(f"/proc/{pid}/stat")[0] not in "ZX"
+
+
+def group_runs(group: int) -> bool:
+    """Return whether any thread of a process group runs: until then its files are open."""
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    members = [pid for pid in pids if _state_and_group(f"/proc/{pid}/stat")[1] == group]
+    return any(
+        _state_and_group(f"/proc/{pid}/task/{task}/stat")[0] not in "ZX"
+        for pid in members
+        for task in _names(f"/proc/{pid}/task")
+    )
+
+
+def _names(directory: str) -> list[str]:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return os.listdir(directory)  # noqa: PTH208  /proc changes under our feet
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return []
+
+
+def _state_and_group(stat: str) -> tuple[str, int]:
+    """Return the state and the process group in a stat file of /proc; X and 0 when it is gone."""
+    try:
+        words = Path(stat).read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X", 0
+    return words[0], int(words[2])
 
 
 def unmount_below(directory: Path) -> None:
@@ -186,6 +210,8 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+        group = self._process.pid
+        wait_until(f"all of {self.argv[0]} is gone", lambda: not group_runs(group))
         with contextlib.suppress(ValueError):
             self.running.remove(self)
 
