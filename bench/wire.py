@@ -9,6 +9,7 @@ import hashlib
 import json
 import socket
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -150,7 +151,17 @@ def framed(data: bytes | bytearray) -> bytes:
     return b"".join([*pieces, b"0\r\n\r\n"])
 
 
-def push(connection: Connection, target: Target, digest: str, chunked: bytes) -> None:
+def framed_places(size: int) -> Iterator[slice]:
+    """Yield where `framed` puts so many bytes, piece by piece."""
+    at = 0
+    for begin in range(0, size, piece_bytes):
+        length = min(piece_bytes, size - begin)
+        at += len(b"%x\r\n" % length)
+        yield slice(at, at + length)
+        at += length + len(b"\r\n")
+
+
+def push(connection: Connection, target: Target, digest: str, chunked: bytes | bytearray) -> None:
     """Push a blob the registry lacks, its body framed beforehand; raises unless acknowledged."""
     blobs = f"/v2/{target.repository}/blobs"
     connection.expect(404, "HEAD", f"{blobs}/{digest}", "")

@@ -3,9 +3,10 @@
 The seconds of CPU are those of the server's processes alone, before and after, per GB of layer.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from bench.pair import side_by_side
 from bench.processes import at_once, cpu_seconds
 from bench.rows import Effort, Row, at_least, at_most
-from bench.wire import Connection, Target, framed, pull, push, sha256, token_for
+from bench.wire import Connection, Target, framed, framed_places, pull, push, token_for
 
 STREAMS: Final = (1, 3, 8)
 PUSH: Final = "push a layer"
@@ -23,19 +24,29 @@ CPU_PULLED: Final = "CPU of the server, pulled"
 
 @dataclass(slots=True)
 class Layer:
-    """Random bytes, new in each round and the same for both registries."""
+    """Random bytes, new in each round and the same for both registries.
+
+    They are written over those of the round before: memory given back here and taken by a server
+    afterwards can cost that server ten times a copy, where a hypervisor has to find it again.
+    """
 
     size: int
     number: int = -1
     digest: str = ""
-    chunked: bytes = b""
+    chunked: bytearray = field(default_factory=bytearray)
 
     def of_round(self, number: int) -> "Layer":
         """Make this round's bytes, once."""
-        if number != self.number:
-            self.chunked = b""  # before the next one is made: never two of them in memory
-            data = os.urandom(self.size)
-            self.number, self.digest, self.chunked = number, sha256(data), framed(data)
+        if number == self.number:
+            return self
+        if not self.chunked:
+            self.chunked += framed(bytes(self.size))
+        hasher = hashlib.sha256()
+        for place in framed_places(self.size):
+            data = os.urandom(place.stop - place.start)
+            self.chunked[place] = data
+            hasher.update(data)
+        self.number, self.digest = number, f"sha256:{hasher.hexdigest()}"
         return self
 
     def push(self, target: Target, number: int) -> Mapping[str, float]:

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import uvloop
@@ -37,6 +38,7 @@ from treescale.chunks.cluster import ClusterStore
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.placement import Layout, StoreLabel, build_table
 from treescale.chunks.store import ChunkStore
+from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
 from treescale.errors import SettingInvalid, StoreUnusable
@@ -81,7 +83,8 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
-    work = partial(_be_worker, settings, listener)
+    trusts = {path: Trust() for path in settings.data}  # before there are workers: shared
+    work = partial(_be_worker, settings, listener, trusts)
     supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()
     _announce(settings, listener, announcement, tls, say)
@@ -152,14 +155,24 @@ class _Worker:
     database: Database
 
 
-def _be_worker(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+def _be_worker(
+    settings: Settings,
+    listener: socket.socket,
+    trusts: Mapping[str, Trust],
+    ready: Callable[[], None],
+) -> None:
     """Be a worker until SIGTERM, in a process of its own."""
     keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, listener, ready))
+        runner.run(_work(settings, listener, trusts, ready))
 
 
-async def _work(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+async def _work(
+    settings: Settings,
+    listener: socket.socket,
+    trusts: Mapping[str, Trust],
+    ready: Callable[[], None],
+) -> None:
     """Serve until SIGTERM; then finish what is in flight and return."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -168,7 +181,7 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
     clock = SystemClock()
     tls = _certificate_files(settings, clock)
     context = None if tls is None else server_context(tls)
-    async with _worker(settings, clock) as worker:
+    async with _worker(settings, trusts, clock) as worker:
         server = await _start(worker.api, listener, context)
         ready()
         async with asyncio.TaskGroup() as group:
@@ -183,14 +196,17 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
 
 
 @asynccontextmanager
-async def _worker(settings: Settings, clock: Clock) -> AsyncIterator[_Worker]:
+async def _worker(
+    settings: Settings, trusts: Mapping[str, Trust], clock: Clock
+) -> AsyncIterator[_Worker]:
     """Put a worker together."""
     async with _database(settings) as database:
         with (
             ThreadPoolExecutor(disk_threads, thread_name_prefix="disk") as disks,
             ThreadPoolExecutor(hash_threads, thread_name_prefix="hash") as hashing,
         ):
-            store = _cluster_store(settings, _open_stores(settings, disks, clock))
+            stores = _open_stores(settings, disks, clock, trusts)
+            store = _cluster_store(settings, stores)
             tokens = TokenService(database, clock)
             await tokens.start()
             login = Login(database.users, database.access_tokens, Passwords(), clock)
@@ -294,13 +310,17 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def _open_stores(
-    settings: Settings, threads: ThreadPoolExecutor, clock: Clock
+    settings: Settings,
+    threads: ThreadPoolExecutor,
+    clock: Clock,
+    trusts: Mapping[str, Trust] = MappingProxyType({}),
 ) -> Mapping[str, DiskStore]:
     if settings.no_store:
         return {}
     stores: dict[str, DiskStore] = {}
     for path in settings.data:
-        store = DiskStore.create_or_open(Path(path), threads=threads, clock=clock)
+        trust = trusts.get(path)
+        store = DiskStore.create_or_open(Path(path), threads=threads, clock=clock, trust=trust)
         if store.store_id in stores:
             raise SettingInvalid(f"--data {path} is the same store as another --data")
         stores[store.store_id] = store

@@ -16,6 +16,7 @@ from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.store import CHUNK_BYTES_MAX, chunk_id_of
 from treescale.chunks.syscalls import Disk
+from treescale.chunks.trust import Trust
 from treescale.errors import ChunkUnknown, Corrupt, StoreFull, StoreUnusable
 
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
@@ -26,9 +27,12 @@ Opener = Callable[..., DiskStore]
 def opener(tmp_path: Path, threads: Executor, clock: JumpingClock) -> Opener:
     """Return what opens the store, each time as a process of its own would."""
 
-    def open_store(disk: Disk | None = None, reserve: Reserve = NO_RESERVE) -> DiskStore:
+    def open_store(
+        disk: Disk | None = None, reserve: Reserve = NO_RESERVE, trust: Trust | None = None
+    ) -> DiskStore:
+        root = tmp_path / "store"
         return DiskStore.create_or_open(
-            tmp_path / "store", threads=threads, clock=clock, disk=disk, reserve=reserve
+            root, threads=threads, clock=clock, disk=disk, reserve=reserve, trust=trust
         )
 
     return open_store
@@ -193,6 +197,37 @@ async def test_a_verified_chunk_is_trusted_for_ten_minutes(
     clock.seconds += 601
     with pytest.raises(Corrupt):
         await store.get(chunk)
+
+
+async def test_what_a_process_wrote_those_it_shares_its_trust_with_believe(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """And a write by anybody else is seen, however soon it comes."""
+    trust = Trust()
+    chunk, data = chunk_of(1)
+    await opener(trust=trust).put(chunk, data)
+    file = opener(trust=trust).opened(chunk)
+    assert file is not None
+    file.close()
+    assert opener().opened(chunk) is None
+    with file_of(tmp_path, chunk).open("r+b") as written:
+        written.write(b"x")
+    assert opener(trust=trust).opened(chunk) is None
+    with pytest.raises(Corrupt):
+        await opener(trust=trust).get(chunk)
+
+
+async def test_undated_files_are_not_believed_as_written(opener: Opener) -> None:
+    """The negative control: without its date, a write within the same tick could not be seen."""
+
+    class Undating(Disk):
+        def date(self, fd: int, ns: int) -> None:
+            pass
+
+    trust = Trust()
+    chunk, data = chunk_of(1)
+    await opener(Undating(), trust=trust).put(chunk, data)
+    assert opener(trust=trust).opened(chunk) is None
 
 
 async def test_another_process_does_not_trust_it(opener: Opener, tmp_path: Path) -> None:

@@ -1,20 +1,75 @@
-"""What a process remembers of the files it verified; that it matters is in test_disk.py."""
+"""What processes remember of the files they checked; that it matters is in test_disk.py."""
 
+import os
 from pathlib import Path
 
-from treescale.chunks.trust import Trust
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treescale.chunks.trust import Trust, settled_ns_min, ways
+
+CHUNKS = [number.to_bytes(32) for number in range(ways + 1)]
+DAY = 24 * 3600 * 10**9
 
 
-def test_it_remembers_a_bounded_number_and_forgets_the_longest_unused(tmp_path: Path) -> None:
+@pytest.fixture
+def found(tmp_path: Path) -> os.stat_result:
     path = tmp_path / "chunk"
     path.write_bytes(b"bytes")
-    found = path.stat()
-    later = found.st_ctime_ns + 10**9
-    trust = Trust(entries=2)
-    for chunk in (b"first", b"second"):
-        trust.record(chunk, found, now=0.0, stamp_ns=later, durable=True)
-    assert trust.may_read(b"first", found, now=1.0)
-    trust.record(b"third", found, now=1.0, stamp_ns=later, durable=True)
-    assert trust.may_read(b"first", found, now=2.0)
-    assert trust.may_keep(b"third", found, now=2.0)
-    assert not trust.may_keep(b"second", found, now=2.0)
+    return path.stat()
+
+
+def test_it_remembers_a_bounded_number_and_forgets_what_was_checked_longest_ago(
+    found: os.stat_result,
+) -> None:
+    trust = Trust(entries=ways)
+    *first, last = CHUNKS
+    for chunk in first:
+        trust.record(chunk, found, now=1.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+    trust.record(first[0], found, now=2.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+    trust.record(last, found, now=3.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+    assert [chunk for chunk in CHUNKS if not trust.knows(chunk)] == [first[1]]
+    assert trust.may_read(first[0], found, now=3.0)
+    assert trust.may_keep(last, found, now=3.0)
+
+
+def test_a_file_that_changed_a_moment_ago_is_not_settled(found: os.stat_result) -> None:
+    trust = Trust()
+    for late, settled in ((settled_ns_min - 1, False), (settled_ns_min, True)):
+        trust.record(CHUNKS[0], found, now=1.0, stamp_ns=found.st_mtime_ns + late, durable=False)
+        assert trust.may_read(CHUNKS[0], found, now=1.0) == settled
+
+
+def test_what_was_durable_stays_so_while_the_file_is_the_same(
+    found: os.stat_result, tmp_path: Path
+) -> None:
+    trust = Trust()
+    later = found.st_mtime_ns + DAY
+    trust.record(CHUNKS[0], found, now=1.0, stamp_ns=later, durable=True)
+    trust.record(CHUNKS[0], found, now=2.0, stamp_ns=later, durable=False)
+    assert trust.may_keep(CHUNKS[0], found, now=2.0)
+    other = tmp_path / "other"
+    other.write_bytes(b"bytes")
+    trust.record(CHUNKS[0], other.stat(), now=3.0, stamp_ns=later, durable=False)
+    assert not trust.may_keep(CHUNKS[0], other.stat(), now=3.0)
+
+
+def test_forked_processes_share_it(found: os.stat_result) -> None:
+    trust = Trust()
+    pid = os.fork()
+    if pid == 0:
+        trust.record(CHUNKS[0], found, now=1.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert trust.may_read(CHUNKS[0], found, now=1.0)
+
+
+@given(place=st.integers(0, 87), bit=st.integers(0, 7))
+def test_a_torn_entry_is_as_good_as_none(place: int, bit: int) -> None:
+    found = os.stat(__file__)  # noqa: PTH116  a stat result is what is wanted
+    trust = Trust(entries=ways)
+    trust.record(CHUNKS[0], found, now=1.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+    trust._table[place] ^= 1 << bit
+    assert not trust.may_read(CHUNKS[0], found, now=1.0)
+    assert not trust.may_keep(CHUNKS[0], found, now=1.0)

@@ -25,7 +25,7 @@ from treescale.chunks.files import ChunkFile
 from treescale.chunks.label import Label
 from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of, partition_of
 from treescale.chunks.syscalls import Disk, read_all, write_all
-from treescale.chunks.trust import Trust
+from treescale.chunks.trust import Trust, dated_back_ns
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Corrupt, StoreFull, StoreUnusable
 
@@ -73,7 +73,14 @@ class ChunkDirectory:
     """The files of one store."""
 
     def __init__(
-        self, root: Path, label: Label, *, clock: Clock, disk: Disk, reserve: Reserve
+        self,
+        root: Path,
+        label: Label,
+        *,
+        clock: Clock,
+        disk: Disk,
+        reserve: Reserve,
+        trust: Trust,
     ) -> None:
         token = disk.process_token(os.getpid())
         assert token is not None, "this process runs"
@@ -82,7 +89,7 @@ class ChunkDirectory:
         self._clock = clock
         self._disk = disk
         self._reserve = reserve
-        self._trust = Trust()
+        self._trust = trust
         self._suspect: str | None = None
         self._token = token
         self._synced_directories: set[Path] = set()
@@ -287,6 +294,7 @@ class ChunkDirectory:
             if data:
                 self._disk.fallocate(fd, len(data))
             write_all(self._disk, fd, data)
+            self._disk.date(fd, self._disk.stamp_ns() - dated_back_ns)
             self._disk.fsync(fd)
             self._disk.rename(temporary, path)
             self._sync_directories(path)

@@ -1,8 +1,9 @@
 """A directory on a disk as a ChunkStore: the blocking work of `directory` done in threads.
 
-A read verifies the chunk's BLAKE3 before it returns, unless this process verified the very same
-file (device, inode, size, mtime and ctime of the opened file) within the last ten minutes; see
-`trust` for what that leaves out. Every worker process opens the directory for itself.
+A read verifies the chunk's BLAKE3 before it returns, unless the very same file (device, inode,
+size, mtime and ctime of the opened file) was written or verified within the last ten minutes by a
+process with the same `Trust`; see there for what that leaves out. Every worker process opens the
+directory for itself.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from treescale.chunks.files import ChunkFile
 from treescale.chunks.label import create_label, open_label
 from treescale.chunks.store import Bytes
 from treescale.chunks.syscalls import Disk
+from treescale.chunks.trust import Trust
 from treescale.clock import Clock
 
 _Result = TypeVar("_Result")
@@ -40,18 +42,25 @@ class DiskStore:
         clock: Clock,
         disk: Disk | None = None,
         reserve: Reserve | None = None,
+        trust: Trust | None = None,
     ) -> Self:
         """Open the store at `path`, made there first if the directory is absent or empty.
 
         Blocks: it syncs the file system, so that what a killed process left there is durable
-        before it counts as stored. Raises StoreUnusable when `path` holds anything but a store.
+        before it counts as stored. Processes that share a `trust` believe each other. Raises
+        StoreUnusable when `path` holds anything but a store.
         """
         disk = disk or Disk()
         root = path.absolute()
         create_label(root, disk)
         label = open_label(root, disk)
         directory = ChunkDirectory(
-            root, label, clock=clock, disk=disk, reserve=reserve or Reserve()
+            root,
+            label,
+            clock=clock,
+            disk=disk,
+            reserve=reserve or Reserve(),
+            trust=trust or Trust(),
         )
         return cls(label.store_id, directory, threads)
 

@@ -111,6 +111,10 @@ class Disk:
         """Set a file's modification time."""
         os.utime(path, (seconds, seconds))
 
+    def date(self, fd: int, ns: int) -> None:
+        """Set an open file's modification time, in nanoseconds since 1970."""
+        os.utime(fd, ns=(ns, ns))
+
     def stamp_ns(self) -> int:
         """Return what a file changed now would get as its time: the kernel's own coarse clock."""
         return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)

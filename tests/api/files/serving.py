@@ -16,7 +16,7 @@ Asking = Callable[..., Awaitable[bytes]]
 
 
 class CountingDisk(Disk):
-    """Says how many bytes went which way. Files are old enough to be trusted once `settled`.
+    """Says how many bytes went which way. Files are trusted as written, and later, once `settled`.
 
     When `cold`, nothing of them is in the page cache.
     """
@@ -29,6 +29,10 @@ class CountingDisk(Disk):
 
     def stamp_ns(self) -> int:
         return super().stamp_ns() + self.settled * 10**9
+
+    def date(self, fd: int, ns: int) -> None:
+        if self.settled:
+            super().date(fd, ns)
 
     def sendfile(self, to: int, fd: int, offset: int, size: int) -> int:
         sent = super().sendfile(to, fd, offset, size)

@@ -68,6 +68,15 @@ async def test_whole_blobs_come_back_unknown_and_known(
     assert answer.headers["Content-Length"] == str(len(data))
 
 
+async def test_what_was_just_written_is_not_read_back_first(
+    served: Served, repository: Repository
+) -> None:
+    served.disk.settled = True
+    name = await repository.push_blob(LARGE)
+    assert (await repository.get(f"blobs/{name}")).expect(200).body == LARGE
+    assert served.disk.sent + served.disk.read_in_parts == len(LARGE)
+
+
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one-chunk", "many"])
 async def test_every_form_of_range_unknown_and_known(
     served: Served, repository: Repository, data: bytes
