@@ -85,7 +85,7 @@ class PowerCutDisk(FailingDisk):
         self._entries: dict[Path, dict[str, int | None]] = {}
         super().__init__()
 
-    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: Path | str, flags: int, mode: int = 0o600) -> int:
         """Open; a new file has nothing on the disk, though its inode's number may be an old one."""
         fd = super().open(path, flags, mode)
         if flags & os.O_EXCL:

@@ -50,6 +50,8 @@ class ClusterStore:
         assert not missing, f"stores of the layout without a connection: {sorted(missing)}"
         self._table = table
         self._stores = stores
+        # Looked up once: to ask whether a store is of this kind takes longer than to open a file.
+        self._files = {name: one for name, one in stores.items() if isinstance(one, ChunkFiles)}
         self._quorum = min(2, table.copies)
         self.repaired = 0
         """Bad copies replaced by good ones while reading."""
@@ -106,8 +108,8 @@ class ClusterStore:
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if a store of this server trusts its copy, else None."""
         for name in self._by_preference(chunk):
-            store = self._stores[name]
-            file = store.opened(chunk) if isinstance(store, ChunkFiles) else None
+            store = self._files.get(name)
+            file = None if store is None else store.opened(chunk)
             if file is not None:
                 return file
         return None

@@ -20,7 +20,7 @@ _CLOCK_REALTIME_COARSE: Final = 5
 class Disk:
     """The real disk."""
 
-    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: Path | str, flags: int, mode: int = 0o600) -> int:
         """Return a file descriptor that child processes do not inherit."""
         return os.open(path, flags | os.O_CLOEXEC, mode)
 

@@ -78,7 +78,8 @@ class Trust:
 
     def knows(self, chunk: bytes) -> bool:
         """Say whether the chunk's file was checked at all: if not, it need not be looked at."""
-        return self._find(chunk) is not None
+        at = self._place(chunk)
+        return self._table.find(chunk, at, at + _BUCKET_BYTES) >= 0
 
     def may_read(self, chunk: bytes, found: os.stat_result, *, now: float) -> bool:
         """Say whether the file's bytes need no hashing."""
@@ -96,10 +97,10 @@ class Trust:
 
     def _find(self, chunk: bytes) -> _Entry | None:
         at = self._place(chunk)
-        way, rest = divmod(self._table[at : at + _BUCKET_BYTES].find(chunk), _ENTRY.size)
-        if rest:  # not there: -1, or by chance within an entry
+        found = self._table.find(chunk, at, at + _BUCKET_BYTES)
+        if found < 0 or (found - at) % _ENTRY.size:  # or by chance across two fields
             return None
-        return _entry(self._table[at + way * _ENTRY.size : at + (way + 1) * _ENTRY.size])
+        return _entry(self._table[found : found + _ENTRY.size])
 
     def _bucket(self, chunk: bytes) -> list[_Entry | None]:
         at = self._place(chunk)
