@@ -58,6 +58,9 @@ from treescale.supervisor import Supervisor, drain_seconds
 disk_threads: Final = 8
 hash_threads: Final = 4
 """Threads per worker: waiting for disks must not keep bytes from being hashed."""
+switch_seconds: Final = 0.001
+"""A thread that has its answer waits so long, at most, for the event loop to let it run. Python's
+own 5 ms are a multiple of what a small write takes."""
 refresh_seconds: Final = 5.0
 """How often a worker reads keys and revocations again."""
 expire_seconds: Final = 600.0
@@ -163,6 +166,7 @@ def _be_worker(
 ) -> None:
     """Be a worker until SIGTERM, in a process of its own."""
     keep_freed_memory()
+    sys.setswitchinterval(switch_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, listener, trusts, ready))
 

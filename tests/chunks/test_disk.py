@@ -13,7 +13,7 @@ import pytest
 from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
 from tests.fakes_disk import JumpingClock
 from treescale.chunks.directory import Reserve
-from treescale.chunks.disk import DiskStore
+from treescale.chunks.disk import DiskStore, roomy_seconds_max
 from treescale.chunks.store import CHUNK_BYTES_MAX, chunk_id_of
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
@@ -326,6 +326,23 @@ async def test_the_reserve_is_kept(
     else:
         with pytest.raises(error):
             await store.reserve(size)
+
+
+async def test_room_is_not_asked_for_again_at_once(opener: Opener, clock: JumpingClock) -> None:
+    disk = SpaceDisk(**ROOMY)
+    store = opener(disk, Reserve())
+    await store.reserve(MIB)
+    disk.fields["f_bavail"] = 0
+    await store.reserve(MIB)
+    with pytest.raises(StoreFull):
+        await store.reserve(MIB + 1)
+    with pytest.raises(StoreFull):
+        await store.put(*chunk_of(1))
+    clock.seconds += roomy_seconds_max
+    with pytest.raises(StoreFull):
+        await store.reserve(0)
+    with pytest.raises(StoreFull):
+        await store.reserve(0)  # a refusal is not remembered: there may be room the next moment
 
 
 async def test_a_full_store_writes_nothing_but_keeps_what_it_has(
