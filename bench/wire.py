@@ -68,13 +68,20 @@ class Connection:
             f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{self._authorization}{headers}\r\n"
         ).encode()
 
-    def ask(self, method: str, path: str, headers: str = "", body: bytes = b"") -> Answer:
+    def ask(
+        self, method: str, path: str, headers: str = "", body: bytes | bytearray = b""
+    ) -> Answer:
         """Send a request, its body in one piece, and read the answer's header."""
         self.socket.sendall(self.request(method, path, headers) + body)
         return self.header()
 
     def expect(
-        self, status: int, method: str, path: str, headers: str = EMPTY, body: bytes = b""
+        self,
+        status: int,
+        method: str,
+        path: str,
+        headers: str = EMPTY,
+        body: bytes | bytearray = b"",
     ) -> Answer:
         """Ask and read the whole answer; raises RuntimeError unless it has the status."""
         answer = self.ask(method, path, headers, body)

@@ -13,7 +13,7 @@ import pytest
 from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
 from tests.fakes_disk import JumpingClock
 from treescale.chunks.directory import Reserve
-from treescale.chunks.disk import DiskStore, roomy_seconds_max
+from treescale.chunks.disk import DiskStore, roomy_bytes_min, roomy_seconds_max
 from treescale.chunks.store import CHUNK_BYTES_MAX, chunk_id_of
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
@@ -328,14 +328,18 @@ async def test_the_reserve_is_kept(
             await store.reserve(size)
 
 
-async def test_room_is_not_asked_for_again_at_once(opener: Opener, clock: JumpingClock) -> None:
-    disk = SpaceDisk(**ROOMY)
+@pytest.mark.parametrize("ample", [True, False])
+async def test_ample_room_is_not_asked_for_again_at_once(
+    opener: Opener, clock: JumpingClock, *, ample: bool
+) -> None:
+    disk = SpaceDisk(**ROOMY | {"f_bavail": 2000 * MIB + roomy_bytes_min + MIB - (not ample)})
     store = opener(disk, Reserve())
     await store.reserve(MIB)
     disk.fields["f_bavail"] = 0
-    await store.reserve(MIB)
+    if ample:
+        await store.reserve(MIB)
     with pytest.raises(StoreFull):
-        await store.reserve(MIB + 1)
+        await store.reserve(roomy_bytes_min // 16 + 1)
     with pytest.raises(StoreFull):
         await store.put(*chunk_of(1))
     clock.seconds += roomy_seconds_max

@@ -82,10 +82,10 @@ class HurtDisk(Disk):
             if name not in quiet:
                 setattr(self, name, _counted(steps, f"disk.{name}", getattr(self, name)))
 
-    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+    def open(self, path: Path | str, flags: int, mode: int = 0o600) -> int:
         """Open; without `tmp`, a chunk is written under its final name at once."""
-        if "tmp" in self._forgets and path.parent.name == "tmp":
-            path = _final(path)
+        if "tmp" in self._forgets and Path(path).parent.name == "tmp":
+            path = _final(Path(path))
             flags &= ~os.O_EXCL
         return super().open(path, flags, mode)
 

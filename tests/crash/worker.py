@@ -30,6 +30,7 @@ from treescale import serve
 from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.syscalls import Disk
+from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
 from treescale.metadata.sql.database import SqlDatabase, open_database
@@ -106,7 +107,7 @@ def _serve(order: Order) -> None:
 
 def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
     asyncio.run(serve._prepare(settings, PASSWORD, SystemClock()))
-    serve._be_worker(settings, listener, ready)
+    serve._be_worker(settings, listener, {}, ready)
 
 
 def _on(disk: Disk) -> type[DiskStore]:
@@ -122,9 +123,10 @@ def _on(disk: Disk) -> type[DiskStore]:
             clock: Clock,
             disk: Disk | None = disk,
             reserve: Reserve | None = None,
+            trust: Trust | None = None,
         ) -> Self:
             return super().create_or_open(
-                path, threads=threads, clock=clock, disk=disk, reserve=reserve
+                path, threads=threads, clock=clock, disk=disk, reserve=reserve, trust=trust
             )
 
     return OnDisk

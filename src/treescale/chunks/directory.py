@@ -96,10 +96,10 @@ class ChunkDirectory:
         self._synced_directories: set[Path] = set()
         self._restored = 0
 
-    def reserve(self, size: int) -> None:
-        """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable."""
+    def reserve(self, size: int) -> int:
+        """Return the bytes left beside these `size` more; raises StoreFull or StoreUnusable."""
         self._check_healthy()
-        self._check_room(size)
+        return self._check_room(size)
 
     def put(self, chunk: bytes, data: Bytes) -> None:
         """Keep the chunk, durably; see ChunkStore."""
@@ -228,7 +228,7 @@ class ChunkDirectory:
             raise StoreUnusable(self._suspect)
         self._label.check()
 
-    def _check_room(self, size: int) -> None:
+    def _check_room(self, size: int) -> int:
         with self._judging("asked for its free space"):
             space = self._disk.statvfs(self._root)
         if space.f_flag & os.ST_RDONLY:
@@ -236,7 +236,8 @@ class ChunkDirectory:
         kept = max(
             int(space.f_blocks * space.f_frsize * self._reserve.fraction), self._reserve.bytes_min
         )
-        if space.f_bavail * space.f_frsize - size < kept:
+        left = space.f_bavail * space.f_frsize - size - kept
+        if left < 0:
             raise StoreFull(
                 f"{self._root} has {space.f_bavail * space.f_frsize} bytes free and keeps {kept}: "
                 f"no room for {size} more; add a disk or delete images"
@@ -244,6 +245,7 @@ class ChunkDirectory:
         # A file system without inodes of a fixed number says it has none at all.
         if space.f_files and space.f_favail < self._reserve.inodes_min:
             raise StoreFull(f"{self._root} has {space.f_favail} inodes left; add a disk")
+        return left
 
     @contextmanager
     def _judging(self, doing: str) -> Iterator[None]:

@@ -23,8 +23,9 @@ from treescale.clock import Clock
 
 _Result = TypeVar("_Result")
 
+roomy_bytes_min: Final = 1024 * 1024 * 1024
 roomy_seconds_max: Final = 0.1
-"""For so long a store that had room is believed to have it still; each write asks anyway."""
+"""A store with so much room is believed for so long to have it still; each write asks anyway."""
 
 
 class DiskStore:
@@ -38,7 +39,6 @@ class DiskStore:
         self._threads = threads
         self._clock = clock
         self._roomy_until = 0.0
-        self._roomy_size = 0
         self._writing: dict[bytes, asyncio.Future[None]] = {}
 
     @classmethod
@@ -86,14 +86,14 @@ class DiskStore:
     async def reserve(self, size: int) -> None:
         """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable.
 
-        What was true of as many bytes a moment ago is not asked of the disk again: many small
-        uploads at once spent half of their time on that.
+        A disk that had far more room a moment ago is not asked again: many small uploads at once
+        spent half of their time on that.
         """
         now = self._clock.monotonic()
-        if now < self._roomy_until and size <= self._roomy_size:
+        if now < self._roomy_until and size <= roomy_bytes_min // 16:
             return
-        await self._run(partial(self._directory.reserve, size))
-        self._roomy_until, self._roomy_size = now + roomy_seconds_max, size
+        left = await self._run(partial(self._directory.reserve, size))
+        self._roomy_until = now + roomy_seconds_max if left >= roomy_bytes_min else 0.0
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
         """Keep the chunk; durable when it returns. A cancelled put may still finish."""
