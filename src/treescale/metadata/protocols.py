@@ -168,7 +168,8 @@ class Uploads(Protocol):
     """Upload sessions.
 
     What `create` and `advance` wrote survives the end of every process, but perhaps not a power
-    cut: the client begins again then. Everything else in this file is durable when it returns.
+    cut: the client begins again then. Everything else in this file, heartbeats excepted, is durable
+    when it returns.
     """
 
     async def create(self, upload: Upload) -> None:
