@@ -251,10 +251,14 @@ def test_a_database_whose_clock_is_set_puts_nobody_out_and_lets_no_dead_in(skew:
 def test_when_the_time_repeats_itself_the_dead_stay_out() -> None:
     """The database's time is again what it was when the dead store was last heard of."""
     cluster = Cluster.of(*FIVE)
-    cluster.pass_time(GRACE + BEAT, "abcd")
+    cluster.set_state("e", State.DRAINING)
+    cluster.pass_time(GRACE / 2, "abcd")
+    cluster.set_state("e", State.ACTIVE)
     cluster.skew = -cluster.monotonic
     assert cluster.now == cluster.stores["e"].seen
     assert cluster.turn("abcd").layout is None
+    cluster.monotonic += 1
+    assert cluster.turn("abcde").layout is not None, "and when it is alive it is in"
 
 
 @pytest.mark.parametrize(
