@@ -19,6 +19,7 @@ TreeScaleError
 │   ├── MediaTypeUnsupported a body in a form we do not read
 │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
+│   ├── ServerUnknown, StoreUnknown              (administration)
 │   ├── CredentialsInvalid   wrong name, password or token
 │   ├── PasswordInvalid      a password too short, too long or too well known to be set
 │   ├── Unauthorized         rights are missing; carries what was needed
@@ -138,6 +139,14 @@ class UserExists(Refused):
 
 class TokenUnknown(Refused):
     """No such access token."""
+
+
+class ServerUnknown(Refused):
+    """No such server in the cluster: it was never there, or has been forgotten."""
+
+
+class StoreUnknown(Refused):
+    """No such store in the cluster: it was never there, or has been forgotten."""
 
 
 class CredentialsInvalid(Refused):

@@ -6,6 +6,7 @@ a state no order of the calls could have led to.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from typing import Any
 
 from tests.contracts.metadata_values import (
@@ -14,9 +15,12 @@ from tests.contracts.metadata_values import (
     blob_reference,
     digest,
     large,
+    layout,
     manifest,
     part,
+    server,
     small,
+    store,
     upload,
     user,
 )
@@ -25,13 +29,21 @@ from treescale.errors import (
     ManifestBlobUnknown,
     ManifestUnknown,
     NameUnknown,
+    ServerUnknown,
     TreeScaleError,
     UploadOutOfOrder,
     UploadUnknown,
     UserExists,
 )
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import EMPTY_TAIL, SigningKey, UploadProgress
+from treescale.metadata.records import (
+    EMPTY_TAIL,
+    Debt,
+    NewBlob,
+    SigningKey,
+    StoreReport,
+    UploadProgress,
+)
 
 SECONDS_MAX = 60
 
@@ -253,3 +265,93 @@ class RacesContract:
         assert len(await other.signing_keys.list()) == 1
         await race(*(both[n % 2].settings.put("a", str(n)) for n in range(10)))
         assert await other.settings.get("a") in [str(n) for n in range(10)]
+
+    async def test_of_many_layouts_of_a_number_one_wins(
+        self, database: Database, other: Database
+    ) -> None:
+        for number in range(1, 6):
+            made = [layout(number, f"s{n}") for n in range(10)]
+            late = layout(number + 1, "too early")
+            won = await race(
+                *((database, other)[n % 2].layouts.propose(each) for n, each in enumerate(made)),
+            )
+            assert sorted(map(bool, won)) == [False] * 9 + [True]
+            assert await other.layouts.latest() == made[won.index(True)]
+            assert len(await database.layouts.list(99)) == number
+            if number == 5:
+                assert await other.layouts.propose(late)
+
+    async def test_of_many_that_claim_a_store_one_wins(
+        self, database: Database, other: Database
+    ) -> None:
+        claims = [store("disk", f"server-{n}") for n in range(10)]
+        for holder in ("", "one of before"):
+            won = await race(
+                *(
+                    (database, other)[n % 2].stores.register(claim, holder=holder)
+                    for n, claim in enumerate(claims)
+                )
+            )
+            assert won.count(True) == 1
+            (found,) = await database.stores.list()
+            assert found.server_id == claims[won.index(True)].server_id
+            await other.stores.remove("disk")
+            await database.stores.register(store("disk", "one of before"))
+
+    async def test_of_two_that_claim_to_be_one_server_one_wins(
+        self, database: Database, other: Database
+    ) -> None:
+        for n in range(5):
+            one = server(f"server-{n}")
+            won = await race(
+                database.servers.register(one, live_seconds=60),
+                other.servers.register(replace(one, address="http://copy:1"), live_seconds=60),
+            )
+            assert sorted(map(bool, won)) == [False, True]
+
+    async def test_one_first_peer_key(self, database: Database, other: Database) -> None:
+        won = await race(
+            *((database, other)[n % 2].peer_keys.add(1, bytes([n]) * 32) for n in range(10))
+        )
+        (key,) = await other.peer_keys.list()
+        assert key.secret == bytes([won.index(True)]) * 32
+        assert won.count(True) == 1
+
+    async def test_heartbeats_of_a_server_that_is_forgotten(
+        self, database: Database, other: Database
+    ) -> None:
+        names = [f"s{n}" for n in range(8)]
+        for _ in range(8):
+            await database.servers.register(server("a"), live_seconds=60)
+            for name in names:
+                await database.stores.register(store(name, "a"))
+            reports = [StoreReport(name, 9, 8) for name in names]
+            await race(
+                database.servers.heartbeat("a", reports),
+                other.servers.heartbeat("a", reports[::-1]),
+                other.servers.remove("a"),
+                database.servers.heartbeat("a", reports),
+                may=(ServerUnknown,),
+            )
+            assert await other.stores.list() == []
+
+    async def test_debts_are_made_and_paid_in_any_order(
+        self, database: Database, other: Database
+    ) -> None:
+        debts: list[Debt] = [(part(n)[0], f"s{n % 3}") for n in range(60)]
+        parts = [part(n) for n in range(60)]
+        await database.uploads.create(upload())
+        step = UploadProgress(0, 60_000, "h", tuple(parts), EMPTY_TAIL, tuple(debts[::-1]))
+        whole = large(1, *parts)
+        await race(
+            database.blobs.commit(
+                APP, NewBlob(whole.blob, whole.chunks, tuple(debts)), upload_id="upload", now=NOW
+            ),
+            other.uploads.advance("upload", step, now=NOW),
+            other.owed.add(debts[30:] + debts[:30], now=NOW),
+            database.owed.settle(debts[::-1]),
+            other.owed.forget("s1", 99),
+            may=(UploadUnknown,),
+        )
+        await database.owed.add(debts, now=NOW)
+        assert sum(each.copies for each in await other.owed.summary()) == 60

@@ -5,8 +5,12 @@ from treescale.metadata.records import (
     AccessToken,
     Blob,
     ChunkPart,
+    LayoutRecord,
+    LayoutStore,
     Manifest,
     NewBlob,
+    ServerRecord,
+    StoreRecord,
     Upload,
     User,
 )
@@ -80,3 +84,23 @@ def access_token(
         expires=None,
         last_used=None,
     )
+
+
+def server(server_id: str) -> ServerRecord:
+    """Return a server of this id, with an address of its own."""
+    return ServerRecord(
+        server_id, f"name-{server_id}", f"http://{server_id}:5000", "zone", started=NOW
+    )
+
+
+def store(store_id: str, server_id: str) -> StoreRecord:
+    """Return a store of this server."""
+    return StoreRecord(
+        store_id, f"name-{server_id}", "/data", "zone", 1.0, NOW, server_id=server_id
+    )
+
+
+def layout(number: int, *store_ids: str) -> LayoutRecord:
+    """Return a layout of these stores, each on a server of its own."""
+    stores = tuple(LayoutStore(name, f"on-{name}", "zone", 1.0) for name in store_ids)
+    return LayoutRecord(number, stores, 2, created=NOW)

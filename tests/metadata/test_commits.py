@@ -21,7 +21,9 @@ from tests.contracts.metadata_values import (
     digest,
     manifest,
     part,
+    server,
     small,
+    store,
     upload,
 )
 from tests.metadata.held import Held
@@ -32,7 +34,7 @@ from treescale.errors import (
     StoreFull,
     UploadUnknown,
 )
-from treescale.metadata.records import EMPTY_TAIL
+from treescale.metadata.records import EMPTY_TAIL, StoreReport
 from treescale.metadata.sql import SqlDatabase, commits, open_database
 from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.connections import Connections
@@ -155,7 +157,21 @@ async def test_real_calls_in_one_commit_keep_to_themselves(lite: Connections) ->
     assert known == [APP, "alice/new"], "what the refused put created is undone"
 
 
-async def test_only_upload_sessions_are_not_synced(lite: Connections) -> None:
+async def test_a_heartbeat_is_one_commit_that_is_not_synced(lite: Connections) -> None:
+    database = SqlDatabase(lite)
+    await database.servers.register(server("a"), live_seconds=1)
+    for name in ("s1", "s2"):
+        await database.stores.register(store(name, "a"))
+    statements = await said(lite)
+    await database.servers.heartbeat("a", [StoreReport(name, 9, 8) for name in ("s1", "s2")])
+    assert syncs(statements) == ["NORMAL", "COMMIT"]
+    (well, _) = await database.stores.list()
+    assert well.bytes_free == 8
+    await database.servers.register(server("a"), live_seconds=1)
+    assert syncs(statements) == ["NORMAL", "COMMIT", "FULL", "COMMIT"]
+
+
+async def test_an_upload_session_is_not_synced(lite: Connections) -> None:
     """The control of test_the_commit_of_a_blob_syncs_what_went_before."""
     database, statements = SqlDatabase(lite), await said(lite)
     await database.uploads.create(upload())

@@ -5,10 +5,12 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -19,6 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE, migrate
+from treescale.metadata.records import EMPTY_TAIL, StoreRecord
 from treescale.metadata.schema import metadata
 from treescale.metadata.sql import open_database
 from treescale.metadata.sql.address import parse_address
@@ -65,6 +68,22 @@ def executed(*statements: str) -> Callable[[Connection], None]:
     return work
 
 
+def upgraded(revision: str) -> Callable[[Connection], None]:
+    """Return what brings a database to an older version."""
+
+    def work(connection: Connection) -> None:
+        command.upgrade(alembic(connection), revision)
+
+    return work
+
+
+def alembic(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "treescale.metadata:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
 def differences(connection: Connection) -> list[object]:
     """Return what the schema has and the database has not, or the other way round."""
     context = MigrationContext.configure(
@@ -109,10 +128,7 @@ async def test_names_sort_by_bytes_on_postgresql(empty_postgres_url: str) -> Non
 
 
 def test_what_is_said_to_be_known_is_what_the_files_say() -> None:
-    config = Config()
-    config.set_main_option("script_location", "treescale.metadata:migrations")
-    config.set_main_option("path_separator", "os")
-    scripts = ScriptDirectory.from_config(config)
+    scripts = ScriptDirectory.from_config(alembic())
     assert scripts.get_heads() == [HEAD]
     assert {script.revision for script in scripts.walk_revisions()} == KNOWN
 
@@ -123,6 +139,39 @@ async def test_twice_keeps_what_is_there(empty_url: str) -> None:
     await database.settings.put("a", "b")
     await migrate(empty_url)
     assert await database.settings.get("a") == "b"
+    await database.close()
+
+
+FIRST = (
+    "INSERT INTO users VALUES ('alice', 'x', true, 1)",
+    "INSERT INTO settings VALUES ('copies', '2')",
+    "INSERT INTO repositories VALUES (7, 'alice/app', 'alice', false, 1)",
+    (
+        "INSERT INTO uploads VALUES "
+        "('u', 'alice/app', 'alice', 'sha256', 0, 'h', 0, 0, NULL, NULL, 1, 1, :nothing)"
+    ),
+    "INSERT INTO stores VALUES ('d1', 'host', '/data', 'east', 1.5, 1700000000)",
+)
+"""What a database of the first version may hold."""
+
+
+async def test_a_database_of_the_first_version_is_brought_along(empty_url: str) -> None:
+    await on(empty_url, upgraded("0001"))
+    words = "X''" if empty_url.startswith("sqlite") else "''::bytea"
+    await on(empty_url, executed(*(each.replace(":nothing", words) for each in FIRST)))
+    assert "layouts" not in await on(empty_url, tables)
+    await migrate(empty_url)
+    assert await on(empty_url, differences) == []
+    database = open_database(empty_url)
+    assert (await database.users.get("alice")).admin
+    assert await database.settings.get("copies") == "2"
+    assert (await database.repositories.get("alice/app")).name == "alice/app"
+    assert (await database.uploads.get("u")).tail == EMPTY_TAIL
+    disk = StoreRecord("d1", "host", "/data", "east", 1.5, 1_700_000_000)
+    assert await database.stores.list() == [disk]
+    assert await database.stores.register(disk), "as one server did before, and may again"
+    assert await database.stores.register(replace(disk, server_id="s"))
+    assert await database.layouts.latest() is None
     await database.close()
 
 

@@ -1,6 +1,7 @@
 """What the rows say where the protocols do not: leases, exact references, cascades."""
 
 import asyncio
+import json
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -19,12 +20,13 @@ from tests.contracts.metadata_values import (
     blob_reference,
     digest,
     large,
+    layout,
     manifest,
     part,
     small,
     upload,
 )
-from treescale.errors import DatabaseAway
+from treescale.errors import Corrupt, DatabaseAway
 from treescale.metadata.records import EMPTY_TAIL
 from treescale.metadata.schema import blob_chunks, metadata
 from treescale.metadata.sql import SqlDatabase, open_database
@@ -116,6 +118,25 @@ async def test_an_ended_upload_leaves_nothing(rows: Connections, database: SqlDa
     await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
     await database.uploads.delete("upload")
     assert await counts(rows) == {}
+
+
+async def test_a_layout_is_as_documented(rows: Connections, database: SqlDatabase) -> None:
+    await database.layouts.propose(layout(1, "a"))
+    (found,) = await pairs(rows, text("SELECT number, copies, created, stores FROM layouts"))
+    assert found[:3] == (1, 2, NOW)
+    assert json.loads(found[3]) == [
+        {"store_id": "a", "server": "on-a", "zone": "zone", "weight": 1.0}
+    ]
+
+
+@pytest.mark.parametrize("stores", ["", "{}", '[{"store_id": "a"}]'])
+async def test_what_is_no_layout_is_not_taken_for_one(
+    rows: Connections, database: SqlDatabase, stores: str
+) -> None:
+    row = text("INSERT INTO layouts (number, copies, created, stores) VALUES (1, 1, 0, :stores)")
+    await rows.change(row, {"stores": stores})
+    with pytest.raises(Corrupt, match="layout 1"):
+        await database.layouts.latest()
 
 
 @pytest.mark.parametrize("name", ["statements._ensure_attempts_max", "blobs._attempts_max"])

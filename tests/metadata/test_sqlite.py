@@ -6,6 +6,7 @@ from tests.contracts import metadata_accounts as accounts
 from tests.contracts import metadata_cluster as cluster
 from tests.contracts.metadata_blobs import BlobsContract
 from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
+from tests.contracts.metadata_owed import OwedContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_repositories import RepositoriesContract
 from tests.contracts.metadata_uploads import UploadsContract
@@ -49,7 +50,19 @@ class TestRevocations(accounts.RevocationsContract): ...
 class TestSettings(cluster.SettingsContract): ...
 
 
+class TestPeerKeys(cluster.PeerKeysContract): ...
+
+
+class TestServers(cluster.ServersContract): ...
+
+
 class TestStores(cluster.StoresContract): ...
+
+
+class TestLayouts(cluster.LayoutsContract): ...
+
+
+class TestOwed(OwedContract): ...
 
 
 class TestDatabase(cluster.DatabaseContract): ...

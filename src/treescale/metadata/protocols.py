@@ -7,7 +7,7 @@ when the disk is full); lists are keyset-paginated in byte order of their key (`
 blob or manifest linked to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from treescale.metadata.records import (
@@ -15,14 +15,21 @@ from treescale.metadata.records import (
     Blob,
     ChunkPart,
     ClusterUsage,
+    Debt,
+    LayoutRecord,
     Manifest,
     NewBlob,
+    OwedCopies,
+    PeerKey,
     ReferrerDescriptor,
     Repository,
     RepositoryUsage,
     Revocation,
+    ServerRecord,
     SigningKey,
     StoreRecord,
+    StoreReport,
+    StoreState,
     Upload,
     UploadProgress,
     User,
@@ -74,8 +81,9 @@ class Blobs(Protocol):
     ) -> None:
         """Make the blob exist, linked and leased, and end the upload: one transaction.
 
-        Idempotent: a blob of this digest may exist already (its recipe is then replaced by this
-        one), linked or not, and the upload may be gone.
+        What `new.owed` says is in it too (faults.md G2): no blob exists whose missing copies nobody
+        knows of. Idempotent: a blob of this digest may exist already (its recipe is then replaced
+        by this one), linked or not, and the upload may be gone.
         """
         ...
 
@@ -160,7 +168,8 @@ class Uploads(Protocol):
     """Upload sessions.
 
     What `create` and `advance` wrote survives the end of every process, but perhaps not a power
-    cut: the client begins again then. Everything else in this file is durable when it returns.
+    cut: the client begins again then. Everything else in this file, heartbeats excepted, is durable
+    when it returns.
     """
 
     async def create(self, upload: Upload) -> None:
@@ -181,7 +190,7 @@ class Uploads(Protocol):
         ...
 
     async def advance(self, upload_id: str, progress: UploadProgress, *, now: float) -> None:
-        """Append what arrived; raises UploadUnknown, UploadOutOfOrder.
+        """Append what arrived, and note `progress.owed`; raises UploadUnknown, UploadOutOfOrder.
 
         UploadOutOfOrder carries the offset in force, when the session is not at
         `progress.from_offset`: of two writers one wins.
@@ -296,15 +305,135 @@ class Settings(Protocol):
         ...
 
 
-class Stores(Protocol):
-    """The stores of the cluster."""
+class PeerKeys(Protocol):
+    """The secrets by which servers know each other. All are accepted; which signs is not said."""
 
-    async def register(self, store: StoreRecord) -> None:
-        """Add it, or update its labels."""
+    async def list(self) -> list[PeerKey]:
+        """Return all, oldest first."""
+        ...
+
+    async def add(self, number: int, secret: bytes) -> bool:
+        """Keep a key under this number; False when there is one: of several at once one wins."""
+        ...
+
+    async def remove(self, number: int) -> None:
+        """Forget it: what it signed is void at once. Nothing happens when it is gone."""
+        ...
+
+
+class Servers(Protocol):
+    """The servers of the cluster, and when each was last heard of.
+
+    `seen` is the database's time, so it may be compared whoever wrote it; servers' clocks may not.
+    """
+
+    async def register(self, server: ServerRecord, *, live_seconds: float) -> bool:
+        """Add it, or update its labels, and note that it is heard of now.
+
+        False, and nothing changes, when it was heard of within `live_seconds` at another address:
+        two servers then claim to be the same one.
+        """
+        ...
+
+    async def heartbeat(self, server_id: str, reports: Sequence[StoreReport] = ()) -> float:
+        """Note that it lives and what it says of its stores; return the database's time.
+
+        A store whose report names trouble is not heard of by that; a report on a store that is not
+        (or no longer) this server's is ignored. One small transaction for both, so that a beat is
+        one commit. It survives the end of every process, but perhaps not a power cut: then the next
+        one comes soon enough. Raises ServerUnknown when the server has been forgotten.
+        """
+        ...
+
+    async def list(self) -> list[ServerRecord]:
+        """Return all, by id."""
+        ...
+
+    async def now(self) -> float:
+        """Return the database's time: with the caller's before and after, how far that is off."""
+        ...
+
+    async def remove(self, server_id: str) -> None:
+        """Forget it and its stores; raises ServerUnknown. It may register again."""
+        ...
+
+    async def prune(self, silent_seconds: float) -> int:
+        """Forget the servers that have no store and were silent for so long; return how many."""
+        ...
+
+
+class Stores(Protocol):
+    """The stores of the cluster, and whose each is."""
+
+    async def register(self, store: StoreRecord, *, holder: str = "") -> bool:
+        """Add it, or update its labels and owner, and note that it is heard of now.
+
+        False, and nothing changes, when neither its own server nor `holder` (a server's id, "" for
+        none yet) has it: of two servers that claim a store at once one wins. When it was first
+        registered, and its state, stay; `seen`, room and trouble are not taken from the record.
+        """
+        ...
+
+    async def set_state(self, store_id: str, state: StoreState) -> None:
+        """Say what is wanted of it; raises StoreUnknown. Twice is once."""
         ...
 
     async def list(self) -> list[StoreRecord]:
         """Return all, by id."""
+        ...
+
+    async def remove(self, store_id: str) -> None:
+        """Forget it; raises StoreUnknown. It may register again, and is then active."""
+        ...
+
+
+class Layouts(Protocol):
+    """The layouts, numbered from 1. None is ever changed or taken back."""
+
+    async def latest(self) -> LayoutRecord | None:
+        """Return the one in force, None before the first."""
+        ...
+
+    async def list(self, limit: int) -> list[LayoutRecord]:
+        """Return the newest `limit`, newest first."""
+        ...
+
+    async def propose(self, layout: LayoutRecord) -> bool:
+        """Put it in force when its number is the next; else False, and nothing changes.
+
+        Of several callers that decide at once exactly one wins; the others look again.
+        """
+        ...
+
+
+class Owed(Protocol):
+    """Copies that a chunk's homes have yet to get.
+
+    `Uploads.advance` and `Blobs.commit` add to them in their own transactions. A debt may outlive
+    its reason (the layout changed, the upload was given up): who pays looks first, then settles.
+    """
+
+    async def add(self, debts: Iterable[Debt], *, now: float) -> None:
+        """Note them; those that are known keep the time since when they are owed."""
+        ...
+
+    async def summary(self) -> list[OwedCopies]:
+        """Return for each store that is owed anything how much, by id. For administration."""
+        ...
+
+    async def list(self, store_id: str, after: bytes, limit: int) -> list[bytes]:
+        """Return a page of the chunks owed to the store, by id; `after` = b"" starts."""
+        ...
+
+    async def settle(self, debts: Iterable[Debt]) -> None:
+        """Strike them off, when the copies are durable; unknown ones do not matter."""
+        ...
+
+    async def forget(self, store_id: str, limit: int) -> int:
+        """Strike off up to `limit` of what is owed to a store that was forgotten; return how many.
+
+        Bounded, because there may be millions: call it until it returns 0.
+        """
         ...
 
 
@@ -321,7 +450,11 @@ class Database(Protocol):
     signing_keys: SigningKeys
     revocations: Revocations
     settings: Settings
+    peer_keys: PeerKeys
+    servers: Servers
     stores: Stores
+    layouts: Layouts
+    owed: Owed
 
     async def ping(self) -> None:
         """Return when the database answers; raises DatabaseAway."""

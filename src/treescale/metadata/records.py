@@ -5,9 +5,12 @@ binary form of docs/formats.md and opaque in this room.
 """
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 ChunkPart = tuple[bytes, int]
 """A chunk's id and its length in bytes."""
+Debt = tuple[bytes, str]
+"""A chunk's id, and the id of a store that is a home of it and has yet to get its copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class NewBlob:
 
     blob: Blob
     chunks: tuple[ChunkPart, ...]
+    owed: tuple[Debt, ...] = ()
+    """Homes that did not get their copy; those that an upload's progress named need not be here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,8 @@ class UploadProgress:
     settled: tuple[ChunkPart, ...]
     """Chunks to append to the settled ones (the former tail's bytes are in them or in `tail`)."""
     tail: UploadTail
+    owed: tuple[Debt, ...] = ()
+    """Homes that did not get their copy of what this request wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +205,95 @@ class Revocation:
     revoked: float
 
 
+class StoreState(StrEnum):
+    """What the operator wants of a store. Whether it answers is another matter: see `seen`."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    """To be emptied: no home any more, still read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """A server of the cluster. One that has no stores is none the less one (`--no-store`)."""
+
+    server_id: str
+    name: str
+    """What its machine calls itself; for people, and not unique."""
+    address: str
+    """The URL at which the others reach it. No two servers have the same."""
+    zone: str
+    started: float
+    seen: float = 0.0
+    """When it was last heard of, by the database's clock; written by the database alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreRecord:
-    """A store of the cluster and the labels placement uses."""
+    """A store of the cluster, the labels placement uses, and what its server says of it."""
 
     store_id: str
     server: str
+    """The name of its server's machine; for people."""
     path: str
     zone: str
     weight: float
     registered: float
+    server_id: str = ""
+    """Whose it is; "" as long as only a version without server ids has registered it."""
+    state: StoreState = StoreState.ACTIVE
+    seen: float = 0.0
+    """When it was last said to be usable, by the database's clock; written by the database."""
+    bytes_total: int | None = None
+    bytes_free: int | None = None
+    trouble: str = ""
+    """Why it cannot be used, in words for people; "" when it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """What a server says of one of its stores with each heartbeat."""
+
+    store_id: str
+    bytes_total: int | None
+    bytes_free: int | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutStore:
+    """A store as a layout names it: what placement needs, and nothing that changes by itself."""
+
+    store_id: str
+    server: str
+    """Its server's id: a failure domain."""
+    zone: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutRecord:
+    """A layout: which stores hold how many copies. It never changes; the highest number rules."""
+
+    number: int
+    stores: tuple[LayoutStore, ...]
+    copies: int
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class OwedCopies:
+    """How many copies a store has yet to get, and since when the oldest."""
+
+    store_id: str
+    copies: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerKey:
+    """A secret by which servers know each other: 32 random bytes. Higher numbers are newer."""
+
+    number: int
+    secret: bytes = field(repr=False)
+    created: float

@@ -86,6 +86,27 @@ revocations: Final = Table(
     Index(None, "revoked", "subject"),
 )
 
+peer_keys: Final = Table(
+    "peer_keys",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+# No index on what a heartbeat writes: PostgreSQL then changes the row in place, or nearly.
+servers: Final = Table(
+    "servers",
+    metadata,
+    Column("server_id", BYTEWISE, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("started", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+)
+
+# No foreign key to servers: rows from before there were any have no server.
 stores: Final = Table(
     "stores",
     metadata,
@@ -95,6 +116,33 @@ stores: Final = Table(
     Column("zone", Text, nullable=False),
     Column("weight", Double, nullable=False),
     Column("registered", Double, nullable=False),
+    Column("server_id", BYTEWISE, nullable=False, server_default=text("''")),
+    Column("state", Text, nullable=False, server_default="active"),
+    Column("seen", Double, nullable=False, server_default="0"),
+    Column("bytes_total", BigInteger),
+    Column("bytes_free", BigInteger),
+    Column("trouble", Text, nullable=False, server_default=text("''")),
+)
+
+layouts: Final = Table(
+    "layouts",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("copies", Integer, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("stores", Text, nullable=False),
+)
+
+# No foreign keys: a debt is written before its chunk belongs to a blob, and must be written though
+# its store is being forgotten at this moment.
+owed: Final = Table(
+    "owed",
+    metadata,
+    Column("chunk", LargeBinary, primary_key=True),
+    Column("store_id", BYTEWISE, primary_key=True),
+    Column("since", Double, nullable=False),
+    Index(None, "store_id", "chunk"),
+    sqlite_with_rowid=False,
 )
 
 repositories: Final = Table(

@@ -17,6 +17,7 @@ from treescale.metadata.schema import (
     uploads,
 )
 from treescale.metadata.sql.connections import Connections
+from treescale.metadata.sql.owed import write_debts
 from treescale.metadata.sql.statements import (
     hold_repository,
     id_of,
@@ -104,6 +105,7 @@ class SqlBlobs:
             _link(connection, row_id, new.blob.digest, blob_id, now=now)
             if upload_id is not None:
                 connection.execute(END_UPLOAD, {"upload_id": upload_id})
+            write_debts(connection, new.owed, now=now)
 
         await self._connections.write(work)
 

@@ -10,10 +10,14 @@ from treescale.metadata.sql.access_tokens import SqlAccessTokens
 from treescale.metadata.sql.address import Address, parse_address
 from treescale.metadata.sql.blobs import SqlBlobs
 from treescale.metadata.sql.connections import Connections, wait_seconds_max
+from treescale.metadata.sql.layouts import SqlLayouts
 from treescale.metadata.sql.manifests import SqlManifests
+from treescale.metadata.sql.owed import SqlOwed
+from treescale.metadata.sql.peer_keys import SqlPeerKeys
 from treescale.metadata.sql.postgresql import PostgresqlDriver
 from treescale.metadata.sql.repositories import SqlRepositories
 from treescale.metadata.sql.revocations import SqlRevocations
+from treescale.metadata.sql.servers import SqlServers
 from treescale.metadata.sql.settings import SqlSettings
 from treescale.metadata.sql.signing_keys import SqlSigningKeys
 from treescale.metadata.sql.sqlite import SqliteDriver
@@ -41,7 +45,11 @@ class SqlDatabase:
         self.signing_keys: protocols.SigningKeys = SqlSigningKeys(connections)
         self.revocations: protocols.Revocations = SqlRevocations(connections)
         self.settings: protocols.Settings = SqlSettings(connections)
+        self.peer_keys: protocols.PeerKeys = SqlPeerKeys(connections)
+        self.servers: protocols.Servers = SqlServers(connections)
         self.stores: protocols.Stores = SqlStores(connections)
+        self.layouts: protocols.Layouts = SqlLayouts(connections)
+        self.owed: protocols.Owed = SqlOwed(connections)
 
     async def ping(self) -> None:
         """Return when the database answers; raises DatabaseAway."""

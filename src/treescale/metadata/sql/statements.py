@@ -1,12 +1,22 @@
 """Pieces that several nouns' statements share: upserts for both dialects, a repository's row id."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, Executable, ScalarSelect, Table, bindparam, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Executable,
+    ScalarSelect,
+    Table,
+    bindparam,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from treescale.errors import DatabaseAway
 from treescale.metadata.schema import repositories
@@ -28,13 +38,24 @@ class Upsert:
         return self.on_sqlite if sqlite_speaks else self.on_postgresql
 
 
-def insert_or_ignore(table: Table, *, returning: Column[Any] | None = None) -> Upsert:
+Computed = Mapping[str, ColumnElement[Any]]
+"""Columns that the database fills in itself, with what."""
+NewRow = ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
+"""The row that was to be inserted, in the condition of an update."""
+_NOTHING: Final[Computed] = {}
+
+
+def insert_or_ignore(
+    table: Table, *, returning: Column[Any] | None = None, computed: Computed = _NOTHING
+) -> Upsert:
     """Return an insert that leaves an existing row as it is (any unique key counts).
 
     `returning` is read from the row if it is new; there is no answer when it is not.
     """
     lite = sqlite.insert(table).on_conflict_do_nothing()
     post = postgresql.insert(table).on_conflict_do_nothing()
+    if computed:
+        lite, post = lite.values(**computed), post.values(**computed)
     if returning is None:
         return Upsert(lite, post)
     return Upsert(lite.returning(returning), post.returning(returning))
@@ -54,6 +75,33 @@ def insert_or_update(table: Table, columns: Sequence[str], *, later: str | None 
             index_elements=keys,
             set_={name: post.excluded[name] for name in columns},
             where=None if later is None else post.excluded[later] > table.c[later],
+        ),
+    )
+
+
+def insert_or_update_if(
+    table: Table,
+    columns: Sequence[str],
+    computed: Computed,
+    condition: Callable[[NewRow], ColumnElement[bool]],
+) -> Upsert:
+    """Return an insert that else sets `columns`, if `condition` holds of the row that is there.
+
+    One statement, so nobody comes between condition and change; no row changes when it fails.
+    """
+    keys = [column.name for column in table.primary_key.columns]
+    lite = sqlite.insert(table).values(**computed)
+    post = postgresql.insert(table).values(**computed)
+    return Upsert(
+        lite.on_conflict_do_update(
+            index_elements=keys,
+            set_={**{name: lite.excluded[name] for name in columns}, **computed},
+            where=condition(lite.excluded),
+        ),
+        post.on_conflict_do_update(
+            index_elements=keys,
+            set_={**{name: post.excluded[name] for name in columns}, **computed},
+            where=condition(post.excluded),
         ),
     )
 

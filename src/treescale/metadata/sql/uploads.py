@@ -19,6 +19,7 @@ from treescale.errors import UploadOutOfOrder, UploadUnknown
 from treescale.metadata.records import ChunkPart, Upload, UploadProgress, UploadTail
 from treescale.metadata.schema import upload_parts, uploads
 from treescale.metadata.sql.connections import Connections
+from treescale.metadata.sql.owed import write_debts
 
 _ENTRY: Final = struct.Struct(">32sI")
 _THIS: Final = uploads.c.upload_id == bindparam("this")
@@ -107,6 +108,7 @@ class SqlUploads:
                     "entries": pack_parts(progress.settled),
                 }
                 connection.execute(_ADD_PART, entries)
+            write_debts(connection, progress.owed, now=now)
 
         await self._connections.write(work, durable=False)
 
