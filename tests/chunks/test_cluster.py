@@ -68,7 +68,7 @@ TABLES = {copies: table_of(copies) for copies in (1, 2, 3)}
 
 def cluster_of(copies: int) -> tuple[ClusterStore, dict[str, FailingStore]]:
     stores = {name: FailingStore() for name in NAMES}
-    return ClusterStore(TABLES[copies], stores), stores
+    return ClusterStore(TABLES[copies], stores, chance=lambda: 0.0), stores
 
 
 async def holders(stores: dict[str, FailingStore], chunk: bytes) -> set[str]:
