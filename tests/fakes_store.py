@@ -18,6 +18,8 @@ class Behaviour:
     hung: bool = False
     down: bool = False
     full: bool = False
+    garbles: bool = False
+    """What is put arrives with other bytes."""
     lost: float = 0.0
     """The part of requests that get no answer but an error: half of them were done all the same."""
     rotten: set[bytes] = field(default_factory=set)
@@ -58,6 +60,8 @@ class FaultyStore:
         await self._arrive()
         if self.is_.full:
             raise StoreFull(f"{self.name} is full")
+        if self.is_.garbles:
+            data = bytes(data)[::-1]
         lost = self._random.random() < self.is_.lost
         if not lost or self._random.random() < 0.5:
             await self.inner.put(chunk, data)

@@ -7,10 +7,14 @@ something that hangs ends at once.
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 _Result = TypeVar("_Result")
+_Given = ParamSpec("_Given")
 EPOCH = 1_700_000_000.0
+THINKING_SECONDS = 1e-9
+"""What each turn of the loop takes, so that what waits for the time to be past something ends."""
 
 
 class NothingToWaitFor(BaseException):
@@ -29,7 +33,7 @@ class _JumpingSelector(selectors.SelectSelector):
         if not found:
             if timeout is None:
                 raise NothingToWaitFor
-            self.seconds += max(0.0, timeout)
+            self.seconds += max(0.0, timeout) + THINKING_SECONDS
         return found
 
 
@@ -61,3 +65,13 @@ def virtually(main: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
     """Run `main()` in a loop with virtual time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(main())
+
+
+def virtual(test: Callable[_Given, Coroutine[Any, Any, None]]) -> Callable[_Given, None]:
+    """Make a test of a coroutine function: it runs in virtual time."""
+
+    @wraps(test)
+    def run(*args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        virtually(partial(test, *args, **kwargs))
+
+    return run
