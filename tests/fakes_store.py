@@ -49,6 +49,11 @@ class FaultyStore:
         self.is_ = Behaviour(rotten=self.is_.rotten)
         self._crashed = asyncio.Event()
 
+    def wipe(self) -> None:
+        """Lose everything, as a disk that was replaced."""
+        self.inner = MemoryStore()
+        self.is_.rotten.clear()
+
     async def reserve(self, size: int) -> None:
         """Say whether there is room."""
         await self._arrive()
@@ -97,9 +102,9 @@ class FaultyStore:
         async for chunk in self.inner.list(partitions):
             yield chunk
 
-    async def holds(self, chunk: bytes) -> bool:
+    def holds(self, chunk: bytes) -> bool:
         """Say whether a good copy is here, whatever the store would answer."""
-        return (await self.inner.have([chunk]))[0] and chunk not in self.is_.rotten
+        return chunk in self.inner._chunks and chunk not in self.is_.rotten
 
     async def _arrive(self) -> None:
         """Take the time a request takes; raises Unreachable when the store is or goes down."""

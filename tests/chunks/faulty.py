@@ -65,7 +65,7 @@ class Faulty:
 
     async def holders(self, chunk: bytes) -> set[str]:
         """Return the stores with a good copy."""
-        return {name for name, store in self.stores.items() if await store.holds(chunk)}
+        return {name for name, store in self.stores.items() if store.holds(chunk)}
 
     def asked(self) -> Mapping[str, int]:
         """Return how often each store was asked."""
