@@ -206,3 +206,14 @@ async def test_room_is_asked_of_those_who_answer() -> None:
     rig.stores["z0s2d0"].is_.full = True
     with pytest.raises(NotEnoughStores):
         await rig.cluster.reserve(1000)
+
+
+@virtual
+async def test_room_is_asked_of_a_store_in_doubt_when_it_is_needed() -> None:
+    """Else nothing would be put there that could end the doubt."""
+    rig = Faulty(servers(2, 2))
+    for _ in range(late_max):
+        rig.cluster.figures["z0s0d0"].give_up(LoopClock().monotonic())
+    await rig.cluster.reserve(1000)
+    assert rig.stores["z0s0d0"].asked == 1
+    assert not rig.cluster.figures["z0s0d0"].doubt.holds(LoopClock().monotonic())

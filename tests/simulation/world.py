@@ -183,6 +183,8 @@ class World(Faulty):
         known = list(self.acknowledged)
         if known and self.random.random() < 0.6:
             return self._get(self.random.choice(known))
+        if self.random.random() < 0.1:
+            return self._reserve()
         fresh = not known or self.random.random() < 0.8
         if fresh:
             self.chunks += 1
@@ -203,6 +205,16 @@ class World(Faulty):
         else:
             self._note(f"put {number}: on {placed.stores}, owed to {placed.owed}")
             self._check_placed(number, placed, fresh=fresh)
+
+    async def _reserve(self) -> None:
+        layout = self.table.layout
+        able = [x.store_id for x in layout.stores if self._can_write(self.stores[x.store_id])]
+        try:
+            await self.cluster.reserve(1000)
+        except (NotEnoughStores, StoreFull) as error:
+            self._note(f"reserve: {error!r}")
+            possible = len(domains_of(layout, able)) >= quorum_of(layout)
+            self.check(not possible, f"there was no room, though there is on {able}")
 
     def _check_placed(self, number: int, placed: Placed, *, fresh: bool) -> None:
         chunk, _ = chunk_of(number)

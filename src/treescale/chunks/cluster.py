@@ -8,16 +8,15 @@ one chunk; this keeps what they share, and asks all stores at once where all are
 
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from secrets import SystemRandom
+from random import Random  # noqa: TID251  what `chance` is by default: to spread, not to hide
 from typing import Final
 
 from treescale.chunks.fetching import Fetching, Hedging
 from treescale.chunks.files import ChunkFile
 from treescale.chunks.health import AllUp, Handoffs, Health
 from treescale.chunks.mending import Mender
-from treescale.chunks.placement import PARTITIONS, Layout, Table, fair_shares
+from treescale.chunks.placement import PARTITIONS, Table
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
 from treescale.chunks.store import Bytes, ChunkStore
@@ -55,7 +54,7 @@ class ClusterStore:
         self._health = health or AllUp()
         self._handoffs = handoffs
         self._clock = clock or SystemClock()
-        self._chance = chance or SystemRandom().random
+        self._chance = chance or Random().random  # noqa: S311  likewise
         self._hedging = Hedging()
         self._mender = Mender()
         self._watched: dict[str, WatchedStore] = {}
@@ -113,16 +112,19 @@ class ClusterStore:
 
         Asks the stores for their fair shares each, and when some refuse, the rest for larger
         ones, until all that are left agree. What little the refusing ones may still take is not
-        counted. A store that is down or in doubt is not asked.
+        counted. A store that is down is not asked, one in doubt only if there is no quorum else.
         """
         spread = self._spread
-        layout = spread.table.layout
         refusals: dict[str, Failed] = {}
-        names = [name for name in spread.domains.labels if spread.copy(name, 0).clear]
+        up = [name for name in spread.domains.labels if self._health.is_up(name)]
+        doubtful = [name for name in up if spread.is_doubtful(name)]
+        names = [name for name in up if name not in doubtful]
         while True:
             if not spread.domains.spans(names):
+                names, doubtful = names + doubtful, []
+            if not spread.domains.spans(names):
                 raise shortage(spread, tuple(names), refusals)
-            shares = _shares(layout, names)
+            shares = spread.shares_of(names)
             asks = {name: partial(_reserve, math.ceil(size * shares[name])) for name in names}
             refused = await self._ask(spread, asks, reserve_seconds_max)
             if not refused:
@@ -239,12 +241,6 @@ class ClusterStore:
                 answers = await race.answers(left)
                 failures |= {name: error for name, error in answers if error is not None}
         return failures
-
-
-def _shares(layout: Layout, names: Sequence[str]) -> dict[str, float]:
-    """Return the copies of an average chunk that each of these stores takes when others do not."""
-    left = tuple(label for label in layout.stores if label.store_id in names)
-    return fair_shares(replace(layout, stores=left))
 
 
 def _check_answers(spread: Spread, failures: Mapping[str, Failed]) -> None:

@@ -68,9 +68,8 @@ class Fetching:
         self._hedging = hedging
         self._handoffs = handoffs
         self._chance = chance
-        homes = ranked(spread.homes(chunk), chance)
-        self._likely = deque(copy.store_id for copy in homes if copy.clear)
-        self._dim = [copy.store_id for copy in homes if not copy.clear]
+        self._likely: deque[str] = deque()
+        self._dim: list[str] = []
         self._others: deque[str] | None = None
         self._failures: dict[str, Failed] = {}
         self._hedge_at = float("inf")
@@ -85,6 +84,8 @@ class Fetching:
         """
         if len(self._spread.stores) == 1:
             return await self._alone()
+        for copy in ranked(self._spread.homes(self._chunk), self._chance):
+            (self._likely if copy.clear else self._dim).append(copy.store_id)
         self._hedging.budget.earn()
         async with Race[bytes](self._spread.clock) as race:
             await self._ask_next(race)

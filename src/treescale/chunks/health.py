@@ -5,7 +5,10 @@ from typing import Protocol
 
 
 class Health(Protocol):
-    """Which stores can be expected to answer. Never waits and never raises; any id may be asked."""
+    """Which stores can be expected to answer.
+
+    Never waits and never raises; a store it has not heard of is up.
+    """
 
     def is_up(self, store_id: str) -> bool:
         """Say whether the store is not known to be down: False spares it, and us, a request."""

@@ -6,7 +6,9 @@ however many requests there are, and at most a quarter too high.
 """
 
 import math
+from bisect import bisect_left
 from collections import deque
+from itertools import accumulate
 from typing import Final
 
 half_life_seconds: Final = 10.0
@@ -64,14 +66,11 @@ class Latency:
     def _computed_p95(self, now: float) -> float | None:
         oldest = int(now // slot_seconds) - slots_max + 1
         counts = [sum(row) for row in zip(*self._recent(oldest), strict=True)]
-        left = math.ceil(0.95 * sum(counts))
-        if left == 0:
+        wanted = math.ceil(0.95 * sum(counts))
+        if wanted == 0:
             return None
-        for bucket, count in enumerate(counts):
-            left -= count
-            if left <= 0:
-                return bucket_seconds_min * bucket_growth**bucket
-        raise AssertionError("counts that do not add up")
+        bucket = bisect_left(list(accumulate(counts)), wanted)
+        return bucket_seconds_min * bucket_growth**bucket
 
     def _recent(self, oldest: int) -> list[list[int]]:
         return [counts for slot, counts in self._slots if slot >= oldest]

@@ -4,15 +4,15 @@ A call takes the Spread that stands when it begins and keeps it to its end, so a
 never tears it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from treescale.chunks.domains import Domains, write_quorum
 from treescale.chunks.files import ChunkFiles
 from treescale.chunks.health import Health
 from treescale.chunks.order import Copy, generations
-from treescale.chunks.placement import Table
+from treescale.chunks.placement import Table, fair_shares
 from treescale.chunks.store import ChunkStore
 from treescale.chunks.watched import WatchedStore
 from treescale.chunks.writeplan import WritePlan
@@ -25,7 +25,7 @@ class Spread:
 
     `stores` has all of the current table, and may have more. `quorum` is the least number of
     copies that any of these layouts acknowledged. `files` are the stores whose chunks may be had
-    as open files.
+    as open files. `shares` are the copies of an average chunk that each store should take.
     """
 
     tables: tuple[Table, ...]
@@ -35,6 +35,7 @@ class Spread:
     domains: Domains
     quorum: int
     files: Mapping[str, ChunkFiles]
+    shares: Mapping[str, float]
 
     @classmethod
     def over(
@@ -56,6 +57,7 @@ class Spread:
             domains=Domains(tables[0].layout),
             quorum=min(write_quorum(table.layout) for table in tables),
             files={name: store for name, store in inner.items() if isinstance(store, ChunkFiles)},
+            shares=fair_shares(tables[0].layout),
         )
 
     @property
@@ -88,10 +90,19 @@ class Spread:
 
     def copy(self, name: str, generation: int) -> Copy:
         """Return how the store stands now."""
+        figures, now = self.stores[name].figures, self.now()
         return Copy(
             store_id=name,
             generation=generation,
-            clear=self.health.is_up(name) and not self.is_doubtful(name),
+            clear=self.health.is_up(name) and not figures.doubt.holds(now),
             local=self.health.is_local(name),
-            load=self.stores[name].figures.load(self.now()),
+            load=figures.load(now),
         )
+
+    def shares_of(self, names: Collection[str]) -> Mapping[str, float]:
+        """Return the shares when the other stores of the layout take nothing."""
+        if len(names) == len(self.shares):
+            return self.shares
+        layout = self.table.layout
+        left = tuple(label for label in layout.stores if label.store_id in names)
+        return fair_shares(replace(layout, stores=left))

@@ -96,7 +96,7 @@ class WatchedStore:
         begun = self._clock.monotonic()
         try:
             async with self._places:
-                figures.doubt.begin(begun)
+                figures.doubt.begin(self._clock.monotonic())
                 result = await call()
         except ChunkUnknown:
             figures.doubt.answer()
