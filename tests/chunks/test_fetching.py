@@ -225,6 +225,16 @@ async def test_a_chunk_is_unknown_only_when_enough_stores_said_so() -> None:
 
 
 @virtual
+async def test_stores_there_was_no_time_to_ask_have_not_said_so() -> None:
+    rig = Faulty(servers(20, 3))
+    for store in rig.stores.values():
+        store.is_.seconds = late_seconds_max - 0.1
+    with pytest.raises(NotEnoughStores, match="no time to ask"):
+        await rig.cluster.get(ABSENT)
+    assert LoopClock().monotonic() == pytest.approx(request_seconds_max)
+
+
+@virtual
 async def test_what_an_older_layout_acknowledged_with_one_copy_counts() -> None:
     old, new = servers(3, 1, number=1), servers(3, 2, number=2)
     rig = Faulty(new, older=[old])

@@ -98,6 +98,8 @@ class Fetching:
                 await self._ask_more(race)
             for name in race.prompt:
                 self._give_up(name)
+        for name in [x for x in self._spread.stores if x not in self._failures]:
+            self._failures[name] = Unreachable(f"there was no time to ask store {name}")
         raise self._verdict()
 
     async def _alone(self) -> Found:
