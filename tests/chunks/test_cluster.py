@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import pytest
 
 from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
+from tests.contracts.placing_store import PlacingStoreContract
 from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.files import ChunkFile
 from treescale.chunks.placement import Layout, StoreLabel, Table, build_table
 from treescale.chunks.store import Bytes, MemoryStore
 from treescale.errors import (
@@ -15,6 +17,7 @@ from treescale.errors import (
     NotEnoughStores,
     StoreFull,
     StoreUnusable,
+    Unreachable,
 )
 
 NAMES = ("a", "b", "c")
@@ -68,20 +71,26 @@ TABLES = {copies: table_of(copies) for copies in (1, 2, 3)}
 
 def cluster_of(copies: int) -> tuple[ClusterStore, dict[str, FailingStore]]:
     stores = {name: FailingStore() for name in NAMES}
-    return ClusterStore(TABLES[copies], stores), stores
+    return ClusterStore(TABLES[copies], stores, chance=lambda: 0.0), stores
 
 
 async def holders(stores: dict[str, FailingStore], chunk: bytes) -> set[str]:
     return {name for name, store in stores.items() if (await store.inner.have([chunk]))[0]}
 
 
-class TestClusterOfThree(ChunkStoreContract):
+class TestClusterOfThree(ChunkStoreContract, PlacingStoreContract):
     @pytest.fixture(params=[1, 2, 3])
     def store(self, request: pytest.FixtureRequest) -> ClusterStore:
         return cluster_of(request.param)[0]
 
 
-class TestClusterOfThreeWithOneAway(ChunkStoreContract):
+class TestClusterOfOne(ChunkStoreContract, PlacingStoreContract):
+    @pytest.fixture(params=[1, 2])
+    def store(self, request: pytest.FixtureRequest) -> ClusterStore:
+        return ClusterStore(table_of(request.param, ["a"]), {"a": MemoryStore()})
+
+
+class TestClusterOfThreeWithOneAway(ChunkStoreContract, PlacingStoreContract):
     @pytest.fixture(params=["a", "b", "c"])
     def store(self, request: pytest.FixtureRequest) -> ClusterStore:
         cluster, stores = cluster_of(2)
@@ -266,3 +275,68 @@ async def test_a_store_of_an_older_layout_is_read_but_not_written() -> None:
 def test_every_store_of_the_layout_must_be_there() -> None:
     with pytest.raises(AssertionError, match="'c'"):
         ClusterStore(TABLES[1], {"a": MemoryStore(), "b": MemoryStore()})
+
+
+@pytest.mark.parametrize(
+    ("error", "reading", "writing"),
+    [
+        (StoreFull("full"), NotEnoughStores, StoreFull),
+        (StoreUnusable("away"), NotEnoughStores, NotEnoughStores),
+        (Corrupt("rotten"), Corrupt, NotEnoughStores),
+    ],
+)
+async def test_the_only_store_fails_as_several_would(
+    error: Failed, reading: type[Failed], writing: type[Failed]
+) -> None:
+    store = FailingStore()
+    cluster = ClusterStore(table_of(1, ["a"]), {"a": store})
+    store.error = error
+    with pytest.raises(reading):
+        await cluster.get(ABSENT)
+    with pytest.raises(writing):
+        await cluster.put(*chunk_of(1))
+
+
+class OpeningStore(MemoryStore):
+    """Has some chunks as files."""
+
+    def __init__(self, *opened: bytes) -> None:
+        super().__init__()
+        self.files = {chunk: ChunkFile.__new__(ChunkFile) for chunk in opened}
+        for file in self.files.values():
+            file._fd = -1
+
+    def opened(self, chunk: bytes) -> ChunkFile | None:
+        return self.files.get(chunk)
+
+
+def test_a_trusted_file_is_found_wherever_it_is_by_preference() -> None:
+    chunk, other = chunk_of(1)[0], chunk_of(2)[0]
+    first, second, _ = TABLES[2].preference(chunk)
+    stores = {name: OpeningStore() for name in NAMES}
+    assert ClusterStore(TABLES[2], stores).opened(chunk) is None
+    stores[second], stores["old"] = OpeningStore(chunk), OpeningStore(chunk, other)
+    cluster = ClusterStore(TABLES[2], stores)
+    assert cluster.opened(chunk) is stores[second].files[chunk]
+    assert cluster.opened(other) is stores["old"].files[other]
+    stores[first] = OpeningStore(chunk)
+    cluster.relayout(TABLES[2], [], stores)
+    assert cluster.opened(chunk) is stores[first].files[chunk]
+    assert cluster.opened(ABSENT) is None
+
+
+async def test_a_list_waits_once_for_a_store_that_is_unreachable() -> None:
+    cluster, stores = cluster_of(2)
+    chunk, data = chunk_of(1)
+    await cluster.put(chunk, data)
+    stores["a"].error = Unreachable("away")
+    asked = 0
+
+    def count(**_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise Unreachable("away")
+
+    stores["a"]._check = count  # type: ignore[method-assign]
+    assert await listed(cluster) == [chunk]
+    assert asked == 1

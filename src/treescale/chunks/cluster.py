@@ -1,236 +1,255 @@
 """Several stores as one: each chunk on its homes, read from whichever copy is good.
 
-A put is acknowledged when at least the write quorum of copies is durable: 2, or 1 when the layout
-asks for one copy only. So when fewer stores than that cannot be asked, a chunk that none of the
-others has is known to be nowhere.
+A put is acknowledged when durable copies lie in as many failure domains as the write quorum: 2,
+or 1 when the layout asks for one copy only. So when fewer stores than that cannot be asked, a
+chunk that none of the others has is known to be nowhere. `writing` and `fetching` do the work for
+one chunk; this keeps what they share, and asks all stores at once where all are meant.
 """
 
-import asyncio
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from random import Random  # noqa: TID251  what `chance` is by default: to spread, not to hide
+from typing import Final
 
-from treescale.chunks.files import ChunkFile, ChunkFiles
+from treescale.chunks.fetching import Fetching, Hedging
+from treescale.chunks.files import ChunkFile
+from treescale.chunks.health import AllUp, Handoffs, Health
+from treescale.chunks.mending import Mender
 from treescale.chunks.placement import PARTITIONS, Table
+from treescale.chunks.race import Race
+from treescale.chunks.spread import Spread
 from treescale.chunks.store import Bytes, ChunkStore
-from treescale.errors import (
-    ChunkUnknown,
-    Corrupt,
-    Failed,
-    NotEnoughStores,
-    StoreFull,
-    StoreUnusable,
-    Unreachable,
-)
+from treescale.chunks.watched import StoreFigures, WatchedStore
+from treescale.chunks.writeplan import Placed
+from treescale.chunks.writing import Writing, request_seconds_max, shortage
+from treescale.clock import Clock, SystemClock
+from treescale.errors import ChunkUnknown, Failed, NotEnoughStores, Unreachable
 
-_AWAY: Final = (StoreFull, StoreUnusable, Unreachable)
-_Result = TypeVar("_Result")
-_Failures = list[Failed]
+reserve_seconds_max: Final = 0.5
+"""A store that does not say by then whether it has room is taken to have none."""
 _partitions_listed_at_once: Final = 16
 """One top directory of a disk store: bounds what a list holds in memory."""
 
 
 class ClusterStore:
-    """A ChunkStore over the stores of a layout.
+    """A ChunkStore over the stores of a layout; used from one event loop.
 
-    `stores` has every store of the table, and may have more (of older layouts): these are read
+    `older` are the tables of earlier layouts, newest first, whose homes may still hold what has
+    not moved. `stores` has every store of the current table, and may have more: these are read
     and deleted from, never written to.
     """
 
-    def __init__(self, table: Table, stores: Mapping[str, ChunkStore]) -> None:
-        missing = {label.store_id for label in table.layout.stores} - stores.keys()
-        assert not missing, f"stores of the layout without a connection: {sorted(missing)}"
-        self._table = table
-        self._stores = stores
-        # Looked up once: to ask whether a store is of this kind takes longer than to open a file.
-        self._files = {name: one for name, one in stores.items() if isinstance(one, ChunkFiles)}
-        self._quorum = min(2, table.copies)
-        self.repaired = 0
-        """Bad copies replaced by good ones while reading."""
-        self.repairs_failed = 0
-        """Bad copies found while reading that could not be replaced then."""
+    def __init__(
+        self,
+        table: Table,
+        stores: Mapping[str, ChunkStore],
+        *,
+        older: Sequence[Table] = (),
+        health: Health | None = None,
+        handoffs: Handoffs | None = None,
+        clock: Clock | None = None,
+        chance: Callable[[], float] | None = None,
+    ) -> None:
+        self._health = health or AllUp()
+        self._handoffs = handoffs
+        self._clock = clock or SystemClock()
+        self._chance = chance or Random().random  # noqa: S311  likewise
+        self._hedging = Hedging()
+        self._mender = Mender()
+        self._watched: dict[str, WatchedStore] = {}
+        self._spread = self._spread_over(table, older, stores)
+
+    def relayout(
+        self, table: Table, older: Sequence[Table], stores: Mapping[str, ChunkStore]
+    ) -> None:
+        """Use these from the next call on; calls in flight finish on what they began with."""
+        self._spread = self._spread_over(table, older, stores)
+
+    def _spread_over(
+        self, table: Table, older: Sequence[Table], stores: Mapping[str, ChunkStore]
+    ) -> Spread:
+        self._watched = {name: self._watch(name, store) for name, store in stores.items()}
+        return Spread.over((table, *older), self._watched, self._health, self._clock)
+
+    def _watch(self, name: str, store: ChunkStore) -> WatchedStore:
+        """Return the store watched; one that stays keeps its queue, a new way to it the figures."""
+        known = self._watched.get(name)
+        if known is not None and known.inner is store:
+            return known
+        figures = StoreFigures() if known is None else known.figures
+        return WatchedStore(store, figures, self._clock)
+
+    @property
+    def figures(self) -> Mapping[str, StoreFigures]:
+        """Return what this process has seen of each store."""
+        return {name: store.figures for name, store in self._watched.items()}
+
+    @property
+    def hedging(self) -> Hedging:
+        """Return how often a second store was asked."""
+        return self._hedging
+
+    @property
+    def repaired(self) -> int:
+        """Return how many bad or missing copies were replaced after reading."""
+        return self._mender.mended
+
+    @property
+    def repairs_failed(self) -> int:
+        """Return how many found while reading could not be replaced then."""
+        return self._mender.failed + self._mender.dropped
+
+    async def run(self) -> None:
+        """Repair beside the reads until cancelled: for the TaskGroup of whoever serves.
+
+        While it does not run, a read repairs before it returns.
+        """
+        await self._mender.run()
 
     async def reserve(self, size: int) -> None:
         """Return when the copies of `size` bytes find room: a full store's go to the others.
 
-        Asks the stores for an equal share each, and when some refuse, the rest for a larger one,
-        until all that are left agree. What little the refusing ones may still take is not counted.
+        Asks the stores for their fair shares each, and when some refuse, the rest for larger
+        ones, until all that are left agree. What little the refusing ones may still take is not
+        counted. A store that is down is not asked, one in doubt only if there is no quorum else.
         """
-        names = [label.store_id for label in self._table.layout.stores]
-        refusals: _Failures = []
+        spread = self._spread
+        refusals: dict[str, Failed] = {}
+        up = [name for name in spread.domains.labels if self._health.is_up(name)]
+        doubtful = [name for name in up if spread.is_doubtful(name)]
+        names = [name for name in up if name not in doubtful]
         while True:
-            # No store takes more than one copy of a chunk.
-            share = min(size, -(-size * self._table.copies // len(names)))
-            refused = await self._ask(names, partial(_reserve, share))
-            refusals += refused.values()
-            names = [name for name in names if name not in refused]
-            self._check_quorum(len(names), refusals)
+            if not spread.domains.spans(names):
+                names, doubtful = names + doubtful, []
+            if not spread.domains.spans(names):
+                raise shortage(spread, tuple(names), refusals)
+            shares = spread.shares_of(names)
+            asks = {name: partial(_reserve, math.ceil(size * shares[name])) for name in names}
+            refused = await self._ask(spread, asks, reserve_seconds_max)
             if not refused:
                 return
+            refusals |= refused
+            names = [name for name in names if name not in refused]
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
+        """Keep the chunk as `place` does."""
+        await self.place(chunk, data)
+
+    async def place(self, chunk: bytes, data: Bytes) -> Placed:
         """Keep the chunk on its homes, or on the next best stores where a home cannot take it.
 
-        Raises NotEnoughStores (StoreFull when that is why) below the write quorum.
+        Durable when it returns, in as many failure domains as the write quorum. Raises
+        NotEnoughStores (StoreFull when that is why) as soon as that cannot be had, and Corrupt.
         """
-        candidates = iter(self._table.preference(chunk))
-        failures: _Failures = []
-        copies = await _together(
-            self._put_once(candidates, chunk, data, failures) for _ in range(self._table.copies)
-        )
-        self._check_quorum(sum(copies), failures)
+        return await Writing(self._spread, chunk, data).run()
 
     async def get(self, chunk: bytes) -> bytes:
-        """Return the first good copy; homes whose copy was bad or missing get it again."""
-        lacking: list[str] = []
-        failures: _Failures = []
-        for name in self._by_preference(chunk):
-            try:
-                data = await self._stores[name].get(chunk)
-            except (Corrupt, ChunkUnknown) as error:
-                lacking.append(name)
-                failures.append(error)
-            except _AWAY as error:
-                failures.append(error)
-            else:
-                await self._repair(chunk, data, lacking)
-                return data
-        raise self._verdict(chunk, failures)
+        """Return the first good copy; homes whose copy was bad or missing get it again.
+
+        Raises ChunkUnknown, Corrupt or NotEnoughStores (see Fetching.run).
+        """
+        spread = self._spread
+        found = await Fetching(
+            spread, chunk, hedging=self._hedging, handoffs=self._handoffs, chance=self._chance
+        ).run()
+        if found.lacking:
+            for name in spread.table.homes(chunk):
+                if name in found.lacking:
+                    await self._mender.mend(chunk, found.data, name, spread.stores[name])
+        return found.data
 
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if a store of this server trusts its copy, else None."""
-        for name in self._by_preference(chunk):
-            store = self._files.get(name)
-            file = None if store is None else store.opened(chunk)
+        files = self._spread.files
+        preferred = self._spread.table.preference(chunk)
+        for name in dict.fromkeys((*preferred, *files)):
+            file = files[name].opened(chunk) if name in files else None
             if file is not None:
                 return file
         return None
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether any store that answers has it."""
-        found = dict.fromkeys(chunks, False)
-        failures: _Failures = []
-        for name in self._stores:
-            wanted = [chunk for chunk, known in found.items() if not known]
-            if not wanted:
-                break
-            try:
-                answers = await self._stores[name].have(wanted)
-            except _AWAY as error:
-                failures.append(error)
-            else:
-                found.update(zip(wanted, answers, strict=True))
-        if not all(found.values()):
-            self._check_answers(failures)
-        return [found[chunk] for chunk in chunks]
+        spread = self._spread
+        wanted = list(dict.fromkeys(chunks))
+        found: set[bytes] = set()
+
+        async def look(store: ChunkStore) -> None:
+            answers = await store.have(wanted)
+            found.update(chunk for chunk, known in zip(wanted, answers, strict=True) if known)
+
+        failures = await self._ask(
+            spread, dict.fromkeys(spread.stores, look), is_enough=lambda: len(found) == len(wanted)
+        )
+        if len(found) < len(wanted):
+            _check_answers(spread, failures)
+        return [chunk in found for chunk in chunks]
 
     async def delete(self, chunk: bytes) -> None:
         """Remove every copy; one on a store that is away stays until that store is looked through.
 
         Raises ChunkUnknown when there is none, NotEnoughStores when too many stores are away.
         """
-        answers = await self._ask(self._stores, lambda store: store.delete(chunk))
-        failures = list(answers.values())
-        unknown = [error for error in failures if isinstance(error, ChunkUnknown)]
-        self._check_answers([error for error in failures if not isinstance(error, ChunkUnknown)])
-        if len(failures) == len(self._stores):
+        spread = self._spread
+        answers = await self._ask(
+            spread, dict.fromkeys(spread.stores, lambda store: store.delete(chunk))
+        )
+        unknown = [error for error in answers.values() if isinstance(error, ChunkUnknown)]
+        away = {name: x for name, x in answers.items() if not isinstance(x, ChunkUnknown)}
+        _check_answers(spread, away)
+        if len(answers) == len(spread.stores):
             raise unknown[0]
 
     async def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
         """Yield the chunks of all stores that answer, each once."""
+        spread = self._spread
         wanted = sorted(range(PARTITIONS) if partitions is None else set(partitions))
+        hung: dict[str, Failed] = {}
         for begin in range(0, len(wanted), _partitions_listed_at_once):
             part = wanted[begin : begin + _partitions_listed_at_once]
             found: set[bytes] = set()
-            failures = await self._ask(self._stores, partial(_collect, part, found))
-            self._check_answers(list(failures.values()))
+            asks = {x: partial(_collect, part, found) for x in spread.stores if x not in hung}
+            failures = await self._ask(spread, asks)
+            # Waited for once is enough: that store's list is incomplete as it is.
+            hung |= {name: x for name, x in failures.items() if isinstance(x, Unreachable)}
+            _check_answers(spread, hung | failures)
             for chunk in found:
                 yield chunk
 
-    def _by_preference(self, chunk: bytes) -> Iterator[str]:
-        """Yield every store: homes first, then where a handoff would be, then older ones."""
-        preferred = self._table.preference(chunk)
-        yield from preferred
-        yield from (name for name in self._stores if name not in preferred)
-
-    async def _put_once(
-        self, candidates: Iterator[str], chunk: bytes, data: Bytes, failures: _Failures
-    ) -> bool:
-        """Put one copy on the first of the candidates that takes it; False when none is left."""
-        for name in candidates:
-            try:
-                await self._stores[name].put(chunk, data)
-            except _AWAY as error:
-                failures.append(error)
-            else:
-                return True
-        return False
-
-    async def _repair(self, chunk: bytes, data: bytes, lacking: Sequence[str]) -> None:
-        """Write the good bytes to the homes among those that lacked them.
-
-        A failure is counted and not raised: the reader has the right bytes, and the next read or
-        scrub tries again.
-        """
-        homes = self._table.homes(chunk)
-        for name in lacking:
-            if name in homes:
-                try:
-                    await self._stores[name].put(chunk, data)
-                except Failed:
-                    self.repairs_failed += 1
-                else:
-                    self.repaired += 1
-
     async def _ask(
-        self, names: Iterable[str], ask: Callable[[ChunkStore], Coroutine[object, object, None]]
+        self,
+        spread: Spread,
+        asks: Mapping[str, Callable[[ChunkStore], Coroutine[object, object, None]]],
+        seconds: float = request_seconds_max,
+        *,
+        is_enough: Callable[[], bool] = lambda: False,
     ) -> dict[str, Failed]:
-        """Ask the stores at once and return the failures of those that could not oblige."""
+        """Ask the stores at once and return the failures of those that could not oblige in time."""
         failures: dict[str, Failed] = {}
-
-        async def answer(name: str) -> None:
-            try:
-                await ask(self._stores[name])
-            except (ChunkUnknown, *_AWAY) as error:
-                failures[name] = error
-
-        await _together(answer(name) for name in names)
+        end = self._clock.monotonic() + seconds
+        async with Race[None](self._clock) as race:
+            for name, ask in asks.items():
+                race.start(name, partial(ask, spread.stores[name]))
+            while race.running and not is_enough():
+                left = end - self._clock.monotonic()
+                if left <= 0:
+                    for name in race.running:
+                        spread.stores[name].figures.give_up(self._clock.monotonic())
+                        failures[name] = Unreachable(f"store {name} did not answer in time")
+                    break
+                answers = await race.answers(left)
+                failures |= {name: error for name, error in answers if error is not None}
         return failures
 
-    def _check_quorum(self, copies: int, failures: Sequence[Failed]) -> None:
-        if copies >= self._quorum:
-            return
-        message = f"{copies} of {self._quorum} copies are possible: " + "; ".join(
-            map(str, failures)
-        )
-        full = all(isinstance(error, StoreFull) for error in failures)
-        raise StoreFull(message) if full else NotEnoughStores(message)
 
-    def _check_answers(self, failures: Sequence[Failed]) -> None:
-        """Raise NotEnoughStores when a chunk could be only on the stores that gave no answer."""
-        if len(failures) >= self._quorum:
-            raise NotEnoughStores(
-                f"{len(failures)} stores did not answer: " + "; ".join(map(str, failures))
-            ) from failures[0]
-
-    def _verdict(self, chunk: bytes, failures: Sequence[Failed]) -> Failed:
-        """Return why no copy could be read."""
-        away = [error for error in failures if isinstance(error, _AWAY)]
-        if len(away) >= self._quorum:
-            reasons = "; ".join(map(str, away))
-            return NotEnoughStores(f"chunk {chunk.hex()} may be on a store that is away: {reasons}")
-        for error in failures:
-            if isinstance(error, Corrupt):
-                return error
-        return ChunkUnknown(f"no store has chunk {chunk.hex()}")
+def _check_answers(spread: Spread, failures: Mapping[str, Failed]) -> None:
+    """Raise NotEnoughStores when a chunk could be only on the stores that gave no answer."""
+    if len(failures) >= spread.quorum:
+        first, *_ = failures.values()
+        raise NotEnoughStores(
+            f"{len(failures)} stores did not answer: " + "; ".join(map(str, failures.values()))
+        ) from first
 
 
 async def _reserve(size: int, store: ChunkStore) -> None:
@@ -240,13 +259,3 @@ async def _reserve(size: int, store: ChunkStore) -> None:
 async def _collect(partitions: Sequence[int], into: set[bytes], store: ChunkStore) -> None:
     async for chunk in store.list(partitions):
         into.add(chunk)
-
-
-async def _together(work: Iterable[Coroutine[object, object, _Result]]) -> list[_Result]:
-    """Run all at once and return their results in order; the first error is raised by itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -1,0 +1,82 @@
+"""How long requests take: a mean that forgets, and the 95th percentile of the last minute. Pure.
+
+The mean halves every `half_life_seconds` without a request, so a store that was slow is tried
+again. The percentile comes from counts in buckets a quarter apart, ten seconds to a set: bounded
+however many requests there are, and at most a quarter too high.
+"""
+
+import math
+from bisect import bisect_left
+from collections import deque
+from itertools import accumulate
+from typing import Final
+
+half_life_seconds: Final = 10.0
+new_weight: Final = 0.2
+"""What a request counts beside the mean of those just before it."""
+slot_seconds: Final = 10.0
+slots_max: Final = 6
+bucket_growth: Final = 1.25
+bucket_seconds_min: Final = 0.0001
+buckets_max: Final = 64
+"""The last but one ends at 100 seconds."""
+
+
+class Latency:
+    """The requests of one kind to one store. All times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._mean = 0.0
+        self._at = -math.inf
+        self._slots: deque[tuple[int, list[int]]] = deque(maxlen=slots_max)
+        self._p95: tuple[int, float | None] = (-1, None)
+
+    def record(self, seconds: float, now: float) -> None:
+        """Count a request that took so long."""
+        kept = (1 - new_weight) * self._kept(now)
+        self._mean = kept * self._mean + (1 - kept) * seconds
+        self._at = now
+        slot = int(now // slot_seconds)
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append((slot, [0] * buckets_max))
+        self._slots[-1][1][_bucket(seconds)] += 1
+
+    def record_unfinished(self, seconds: float, now: float) -> None:
+        """Count a request given up after so long, if that says anything: it took at least this."""
+        if seconds > self.mean(now):
+            self.record(seconds, now)
+
+    def mean(self, now: float) -> float:
+        """Return the recent mean in seconds, fading to 0 when nothing is asked."""
+        return self._mean * self._kept(now)
+
+    def p95(self, now: float) -> float | None:
+        """Return what 95 of 100 requests of the last minute stayed under; None when none came.
+
+        Computed once a second.
+        """
+        second = int(now)
+        if self._p95[0] != second:
+            self._p95 = second, self._computed_p95(now)
+        return self._p95[1]
+
+    def _kept(self, now: float) -> float:
+        return float(0.5 ** ((now - self._at) / half_life_seconds))
+
+    def _computed_p95(self, now: float) -> float | None:
+        oldest = int(now // slot_seconds) - slots_max + 1
+        counts = [sum(row) for row in zip(*self._recent(oldest), strict=True)]
+        wanted = math.ceil(0.95 * sum(counts))
+        if wanted == 0:
+            return None
+        bucket = bisect_left(list(accumulate(counts)), wanted)
+        return bucket_seconds_min * bucket_growth**bucket
+
+    def _recent(self, oldest: int) -> list[list[int]]:
+        return [counts for slot, counts in self._slots if slot >= oldest]
+
+
+def _bucket(seconds: float) -> int:
+    """Return the first bucket whose bound is not below."""
+    ratio = max(seconds, bucket_seconds_min) / bucket_seconds_min
+    return min(buckets_max - 1, math.ceil(math.log(ratio, bucket_growth) - 1e-9))

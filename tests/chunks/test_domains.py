@@ -1,0 +1,59 @@
+"""A write quorum is of failure domains: as far apart as the layout allows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.chunks.layouts import layouts, table_of
+from treescale.chunks.domains import Domains, write_quorum
+from treescale.chunks.placement import PARTITIONS, Layout, StoreLabel
+
+
+def layout_of(*places: tuple[str, str], copies: int = 3) -> Layout:
+    labels = tuple(StoreLabel(f"s{n}", server, zone) for n, (server, zone) in enumerate(places))
+    return Layout(1, labels, copies)
+
+
+@pytest.mark.parametrize(
+    ("layout", "level", "quorum"),
+    [
+        (layout_of(("a", "x"), ("b", "y"), ("c", "y")), "zones", 2),
+        (layout_of(("a", "x"), ("b", "x"), ("b", "x")), "servers", 2),
+        (layout_of(("a", "x"), ("a", "x")), "stores", 2),
+        (layout_of(("a", "x")), "zones", 1),
+        (layout_of(("a", "x"), ("b", "y"), copies=1), "zones", 1),
+    ],
+)
+def test_the_level_is_the_highest_with_enough_domains(
+    layout: Layout, level: str, quorum: int
+) -> None:
+    domains = Domains(layout)
+    assert (domains.level, domains.quorum) == (level, quorum)
+
+
+def test_two_copies_in_one_zone_are_one() -> None:
+    domains = Domains(layout_of(("a", "x"), ("b", "y"), ("c", "y")))
+    assert not domains.spans(["s1", "s2"])
+    assert domains.spans(["s0", "s2"])
+
+
+@given(layouts(), st.data())
+def test_what_spans_survives_the_loss_of_any_domain_but_one(
+    layout: Layout, data: st.DataObject
+) -> None:
+    domains = Domains(layout)
+    ids = [label.store_id for label in layout.stores]
+    held = data.draw(st.sets(st.sampled_from(ids)))
+    lost = domains.of(data.draw(st.sampled_from(ids)))
+    left = [name for name in held if domains.of(name) != lost]
+    if domains.spans(held):
+        assert len(left) >= domains.quorum - 1
+    else:
+        assert len({domains.of(name) for name in held}) < domains.quorum
+
+
+@given(layouts(), st.integers(0, PARTITIONS - 1))
+def test_the_homes_of_every_chunk_span_the_quorum(layout: Layout, partition: int) -> None:
+    table = table_of(layout)
+    assert Domains(layout).spans(table.orders[partition][: table.copies])
+    assert write_quorum(layout) == min(2, table.copies)
