@@ -54,6 +54,11 @@ class Trust:
             while len(self._entries) > self._entries_max:
                 self._entries.popitem(last=False)
 
+    def forget(self, chunk: bytes) -> None:
+        """Trust the chunk's file no longer: somebody says that it is bad."""
+        with self._lock:
+            self._entries.pop(chunk, None)
+
     def knows(self, chunk: bytes) -> bool:
         """Say whether the chunk's file was checked at all: if not, it need not be looked at."""
         with self._lock:
