@@ -6,8 +6,8 @@ connection in one direction, from its beginning.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 RST_ON_CLOSE = b"\1\0\0\0\0\0\0\0"
@@ -50,34 +50,35 @@ class Relay:
     """How many were made, ever."""
     open: set[asyncio.StreamWriter] = field(default_factory=set)
     """The client's ends of those there are."""
-    _ends: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _changes: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def reset_all(self) -> None:
         """Reset all connections, as when the process at the other end is killed."""
         for writer in list(self.open):
             _reset(writer)
 
-    async def empty(self) -> None:
-        """Return when no connection is left."""
-        async with self._ends:
-            await self._ends.wait_for(lambda: not self.open)
+    async def has_open(self, count: int) -> None:
+        """Return when there are so many connections."""
+        async with self._changes:
+            await self._changes.wait_for(lambda: len(self.open) == count)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Be one connection until either end closes it."""
         self.connections += 1
         self.open.add(writer)
+        async with self._changes:
+            self._changes.notify_all()
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             _reset(writer)
         else:
-            ways = (_carry(reader, back, self.asked), _carry(there, writer, self.answered))
-            await asyncio.gather(*ways, return_exceptions=True)
-            back.transport.abort()
-        writer.transport.abort()
+            await _first(_carry(reader, back, self.asked), _carry(there, writer, self.answered))
+            back.close()
+        writer.close()
         self.open.discard(writer)
-        async with self._ends:
-            self._ends.notify_all()
+        async with self._changes:
+            self._changes.notify_all()
 
 
 @asynccontextmanager
@@ -93,11 +94,25 @@ async def relay_to(port: int) -> AsyncIterator[Relay]:
         for faults in (relay.asked, relay.answered):
             faults.release()
         relay.reset_all()
-        await relay.empty()
+        await relay.has_open(0)
+
+
+async def _first(*ways: Coroutine[None, None, None]) -> None:
+    """Return when one of them has ended, whichever and however: then the connection has."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_ended(way)) for way in ways]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
+async def _ended(way: Coroutine[None, None, None]) -> None:
+    with suppress(ConnectionError):
+        await way
 
 
 async def _carry(reader: asyncio.StreamReader, to: asyncio.StreamWriter, faults: Faults) -> None:
-    """Pass bytes on until there are no more, or a fault ends it; then end the other side too."""
+    """Pass bytes on until there are no more, or a fault ends it."""
     passed = 0
     while data := await reader.read(65536):
         if faults.held is not None:
@@ -107,25 +122,22 @@ async def _carry(reader: asyncio.StreamReader, to: asyncio.StreamWriter, faults:
         if faults.flip_at is not None and passed <= faults.flip_at < passed + len(data):
             at = faults.flip_at - passed
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        for limit, end in ((faults.reset_after, _reset), (faults.end_after, _end)):
+        for limit in (faults.reset_after, faults.end_after):
             if limit is not None and passed + len(data) > limit:
                 to.write(data[: max(limit - passed, 0)])
                 await to.drain()
-                end(to)
+                if limit == faults.reset_after:
+                    _reset(to)
                 return
         passed += len(data)
         to.write(data)
         await to.drain()
-    _end(to)
-
-
-def _end(writer: asyncio.StreamWriter) -> None:
-    writer.close()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     wire = writer.get_extra_info("socket")
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+    if wire.fileno() >= 0:  # else it has ended already
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
     writer.transport.abort()
 
 
