@@ -25,14 +25,14 @@ def test_the_defaults() -> None:
     assert settings.data == ("./treescale-data",)
     assert settings.listen == "127.0.0.1:5000"
     assert settings.database == "sqlite:///treescale-data/treescale.db"
-    assert settings.copies == 1
+    assert settings.grace_seconds == 600
     assert settings.workers >= 1
     assert set(loaded.sources.values()) == {"default"}
     assert loaded.admin_password is None
 
 
 def test_flags_over_variables_over_the_file_over_defaults(tmp_path: Path) -> None:
-    file = write(tmp_path, 'listen = "1.1.1.1:1"\nzone = "file"\ncopies = 2\nworkers = 3\n')
+    file = write(tmp_path, 'listen = "1.1.1.1:1"\nzone = "file"\ngrace_seconds = 20\nworkers = 3\n')
     loaded = load(
         {"listen": "3.3.3.3:3", "zone": None, "no_store": False, "data": ()},
         {"TREESCALE_LISTEN": "2.2.2.2:2", "TREESCALE_ZONE": "variable", "HOME": "/root"},
@@ -41,7 +41,7 @@ def test_flags_over_variables_over_the_file_over_defaults(tmp_path: Path) -> Non
     settings, sources = loaded.settings, loaded.sources
     assert (settings.listen, sources["listen"]) == ("3.3.3.3:3", "--listen")
     assert (settings.zone, sources["zone"]) == ("variable", "TREESCALE_ZONE")
-    assert (settings.copies, sources["copies"]) == (2, file)
+    assert (settings.grace_seconds, sources["grace_seconds"]) == (20, file)
     assert (settings.workers, sources["workers"]) == (3, file)
     assert (settings.no_store, sources["no_store"]) == (False, "default")
     assert settings.address == ("3.3.3.3", 3)
@@ -112,8 +112,8 @@ def test_an_unknown_key_is_told_the_nearest(tmp_path: Path) -> None:
         ("zone = 5", r"zone \(.*toml\): Expected `str`"),
         ("workers = '4'", r"workers \(.*toml\): Expected `int`"),
         ("data = 'one'", "data"),
-        ("copies = true", "copies"),
-        ("copies = 1.5", "copies"),
+        ("grace_seconds = true", "grace_seconds"),
+        ("copies = 2", "cluster set copies=2"),
         ("log_level = 'loud'", "log_level"),
         ("admin_password = 'x'", "use TREESCALE_ADMIN_PASSWORD"),
         ("[zone]\nname = 'x'", "zone"),

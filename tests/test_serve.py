@@ -1,5 +1,8 @@
 """What a server makes sure of before its first worker starts."""
 
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,44 +17,84 @@ def settings(tmp_path: Path, **environment: str) -> Settings:
     return load({"data": [str(tmp_path / "disk")]}, environment).settings
 
 
-@pytest.mark.parametrize("environment", [{"TREESCALE_COPIES": "2"}, {"TREESCALE_NO_STORE": "true"}])
-async def test_fewer_stores_than_copies_are_refused(
-    tmp_path: Path, environment: dict[str, str]
+Preparing = Callable[[Settings], Awaitable[str | None]]
+
+
+@pytest.fixture
+def prepare() -> Iterator[Preparing]:
+    """Return what does what comes before the workers, and returns what is said of the account."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        async def prepare(settings: Settings) -> str | None:
+            arrival = await _prepare(settings, listener, None, SystemClock(), pytest.fail)
+            return arrival.first_start
+
+        yield prepare
+
+
+async def test_a_server_without_stores_waits_for_one_that_has_some(
+    prepare: Preparing, tmp_path: Path
 ) -> None:
-    """And not taken for a layout that keeps fewer copies than were asked for."""
-    with pytest.raises(SettingInvalid, match="--data"):
-        await _prepare(settings(tmp_path, **environment), "a password", SystemClock())
+    database = f"sqlite:///{tmp_path / 'a.db'}"
+    said: list[str] = []
+    gateway = load({"no_store": True, "database": database}, {}).settings
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(
+                _prepare(gateway, listener, None, SystemClock(), said.append)
+            )
+            while not said:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await prepare(load({"data": [str(tmp_path / "d")], "database": database}, {}).settings)
+        arrival = waiting.result()
+    assert len(arrival.layout.stores) == 1
+    assert arrival.servers == 2
+    assert "--no-store" in said[0]
 
 
-async def test_the_first_start_says_who_the_administrator_is(tmp_path: Path) -> None:
-    said = await _prepare(settings(tmp_path), None, SystemClock())
+async def test_two_machines_at_one_address_are_told_apart(
+    prepare: Preparing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = f"sqlite:///{tmp_path / 'a.db'}"
+    await prepare(load({"data": [str(tmp_path / "a")], "database": database}, {}).settings)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another")
+    with pytest.raises(SettingInvalid, match="--advertise"):
+        await prepare(load({"data": [str(tmp_path / "b")], "database": database}, {}).settings)
+
+
+async def test_the_first_start_says_who_the_administrator_is(
+    prepare: Preparing, tmp_path: Path
+) -> None:
+    said = await prepare(settings(tmp_path))
     assert said is not None
     assert "admin" in said
-    assert await _prepare(settings(tmp_path), None, SystemClock()) is None
+    assert await prepare(settings(tmp_path)) is None
 
 
-async def test_an_empty_mount_point_is_not_taken_for_a_new_disk(tmp_path: Path) -> None:
+async def test_an_empty_mount_point_is_not_taken_for_a_new_disk(
+    prepare: Preparing, tmp_path: Path
+) -> None:
     first, second, away = (tmp_path / name for name in ("first", "second", "away"))
     both = load({"data": [str(first), str(second)]}, {}).settings
-    await _prepare(both, "a password", SystemClock())
+    await prepare(both)
     second.rename(away)
     second.mkdir()
     for _ in range(2):  # nor is what the first attempt left there
         with pytest.raises(StoreUnusable, match="mounted"):
-            await _prepare(both, None, SystemClock())
+            await prepare(both)
     moved = load({"data": [str(first), str(away)]}, {}).settings
-    await _prepare(moved, None, SystemClock())
+    await prepare(moved)
     replaced = load({"data": [str(first), str(tmp_path / "new")]}, {}).settings
-    await _prepare(replaced, None, SystemClock())
+    await prepare(replaced)
 
 
-async def test_disks_may_change_places(tmp_path: Path) -> None:
+async def test_disks_may_change_places(prepare: Preparing, tmp_path: Path) -> None:
     places = [tmp_path / name for name in ("first", "second", "third")]
     settings = load(
         {"data": [str(place) for place in places], "database": f"sqlite:///{tmp_path / 'a.db'}"}, {}
     ).settings
-    await _prepare(settings, "a password", SystemClock())
+    await prepare(settings)
     places[1].rename(tmp_path / "aside")
     places[2].rename(places[1])
     (tmp_path / "aside").rename(places[2])
-    await _prepare(settings, None, SystemClock())
+    await prepare(settings)

@@ -43,11 +43,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
-    copies: int = 1
     trusted_proxies: tuple[str, ...] = ()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upload_idle_seconds_max: int = 86_400
+    grace_seconds: int = 600
 
     @property
     def address(self) -> tuple[str, int]:
@@ -186,6 +186,10 @@ def _is_list(key: str) -> bool:
 
 def _unknown(name: str, known: list[str], source: str) -> SettingInvalid:
     spelled = {one.lower(): one for one in known}
+    if name.lower() == "copies":
+        return SettingInvalid(
+            f"copies ({source}) is the cluster's own setting: treescale cluster set copies=2"
+        )
     close = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.0)
     nearest = spelled[close[0]]
     return SettingInvalid(f"there is no setting {name} ({source}); did you mean {nearest}?")
@@ -214,9 +218,9 @@ def _check_workers(settings: Settings) -> None:
         raise ValueError("a number from 1 to 256")
 
 
-def _check_copies(settings: Settings) -> None:
-    if not 1 <= settings.copies <= 16:  # noqa: PLR2004  said in the message
-        raise ValueError("a number from 1 to 16")
+def _check_grace(settings: Settings) -> None:
+    if settings.grace_seconds < 5:  # noqa: PLR2004  said in the message
+        raise ValueError("at least 5 seconds: servers are heard of that often")
 
 
 def _check_idle(settings: Settings) -> None:
@@ -252,7 +256,7 @@ def _check_self_signed(settings: Settings) -> None:
 _CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "data": _check_data,
     "workers": _check_workers,
-    "copies": _check_copies,
+    "grace_seconds": _check_grace,
     "upload_idle_seconds_max": _check_idle,
     "listen": _check_listen,
     "advertise": _check_advertise,

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,31 +22,34 @@ from types import MappingProxyType
 from typing import Final
 
 import uvloop
-from aiohttp import http_parser
+from aiohttp import http_parser, web
 
 from treescale import __version__
 from treescale.api.app import Api
 from treescale.api.call import Rooms
-from treescale.api.connection import ConnectionServer
+from treescale.api.connection import ConnectionServer, Handler
 from treescale.api.guard import Guard
 from treescale.api.limits import LIMITS, Limits
 from treescale.api.requestlog import RequestLog
+from treescale.api.sending import sender_for
 from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
 from treescale.chunks.allocation import keep_freed_memory
-from treescale.chunks.cluster import ClusterStore
 from treescale.chunks.disk import DiskStore
-from treescale.chunks.placement import Layout, StoreLabel, build_table
 from treescale.chunks.store import ChunkStore
+from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
-from treescale.errors import SettingInvalid, StoreUnusable
+from treescale.errors import DatabaseAway, ServerUnknown, SettingInvalid
 from treescale.log import configure_logging, get_logger
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import StoreRecord
+from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
 from treescale.metadata.sql.database import open_database
+from treescale.neighbours import Here, Lead, Neighbours
+from treescale.peer.app import PeerApp
+from treescale.peer.wire import PREFIX, Pong
 from treescale.registry.accounts import Accounts
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
@@ -54,6 +57,10 @@ from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
 from treescale.supervisor import Supervisor, drain_seconds
+from treescale.upkeep.identity import new_server_id, server_id_in
+from treescale.upkeep.members import heartbeat_seconds, live_seconds
+from treescale.upkeep.membership import Membership, join
+from treescale.upkeep.peerkeys import peer_keys
 
 disk_threads: Final = 8
 hash_threads: Final = 4
@@ -63,6 +70,8 @@ switch_seconds: Final = 0.001
 own 5 ms are a multiple of what a small write takes."""
 refresh_seconds: Final = 5.0
 """How often a worker reads keys and revocations again."""
+wait_seconds: Final = 1.0
+"""How often a server without stores looks for one that has some."""
 expire_seconds: Final = 600.0
 expired_at_once: Final = 1000
 backlog: Final = 1024
@@ -82,69 +91,169 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     listener = _listen(settings)
-    announcement = asyncio.run(_prepare(settings, admin_password, clock))
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
-    trusts = {path: Trust() for path in settings.data}  # before there are workers: shared
-    work = partial(_be_worker, settings, listener, trusts)
+    arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
+    work = partial(_be_worker, _common(settings, listener, arrival.server_id))
     supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()
-    _announce(settings, listener, announcement, tls, say)
+    _announce(settings, listener, arrival, tls, say)
     supervisor.run()
+    asyncio.run(_depart(settings, arrival.server_id))
 
 
-async def _prepare(settings: Settings, admin_password: str | None, clock: Clock) -> str | None:
-    """Do what must be done once, before the first worker; return what to tell people."""
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What the workers of a server share: made before they are forked."""
+
+    settings: Settings
+    listener: socket.socket
+    server_id: str
+    boot: str
+    lead: Lead
+    trusts: Mapping[str, Trust]
+
+
+def _common(settings: Settings, listener: socket.socket, server_id: str) -> _Common:
+    trusts = {path: Trust() for path in settings.data}
+    return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), trusts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """How a server came into its cluster: as whom, and what people must be told."""
+
+    server_id: str
+    servers: int
+    layout: LayoutRecord
+    first_start: str | None
+
+
+async def _prepare(
+    settings: Settings,
+    listener: socket.socket,
+    admin_password: str | None,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> _Arrival:
+    """Do what must be done once, before the first worker."""
     with ThreadPoolExecutor(1) as threads:
         stores = _open_stores(settings, threads, clock)
-        _check_copies(settings, stores)
         for store in stores.values():
             store.clean_tmp()
-    await migrate(settings.database)
+        server_id = server_id_in(Path(settings.data[0]), Disk()) if stores else new_server_id()
+        await migrate(settings.database)
+        async with _database(settings) as database:
+            server = ServerRecord(
+                server_id,
+                socket.gethostname(),
+                _advertised(settings, listener),
+                settings.zone,
+                started=clock.now(),
+            )
+            await _check_alone_at_address(settings, database, server)
+            await peer_keys(database.peer_keys, secrets.token_bytes)
+            layout = await _enter(settings, database, server, Here(server_id, stores), clock, say)
+            await TokenService(database, clock).start()
+            accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
+            first_start = await accounts.first_start(admin_password)
+            servers = len(await database.servers.list())
+    return _Arrival(server_id, servers, layout, first_start)
+
+
+async def _enter(
+    settings: Settings,
+    database: Database,
+    server: ServerRecord,
+    here: Here,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> LayoutRecord:
+    """Join the cluster and return its layout; waits until a server with a store has made one."""
+    records = list(_store_records(settings, server, here.stores, clock))
+    alone = settings.database.startswith("sqlite:")
+    for claim in await join(database, server, records, alone=alone):
+        if claim.moved_from is not None:
+            said = {"server": claim.moved_from.server, "path": claim.moved_from.path}
+            get_logger().warning("store.moved", store=claim.store_id, was=said)
+    membership = Membership(database, server.server_id, clock, grace=settings.grace_seconds)
+    waiting = False
+    while True:
+        turn = await membership.turn(await here.reports())
+        if turn.layout is not None:
+            return turn.layout
+        if not waiting:
+            say("Waiting for a server that has a store: this one was started with --no-store")
+            waiting = True
+        await asyncio.sleep(wait_seconds)
+
+
+async def _check_alone_at_address(
+    settings: Settings, database: Database, server: ServerRecord
+) -> None:
+    """Raise SettingInvalid when a living server on another machine has our address as well."""
+    now = await database.servers.now()
+    for other in await database.servers.list():
+        same = other.address == server.address and other.server_id != server.server_id
+        if same and other.name != server.name and now - other.seen <= live_seconds:
+            hint = "" if settings.advertise else ": say --advertise URL, how others reach this one"
+            raise SettingInvalid(f"{other.name} is at {server.address} already{hint}")
+
+
+async def _depart(settings: Settings, server_id: str) -> None:
+    """Tell the cluster that this server has ended, so that it may start elsewhere at once."""
     async with _database(settings) as database:
-        _check_disks(settings, stores, await database.stores.list())
-        for record in _store_records(settings, stores, clock):
-            await database.stores.register(record)
-        await TokenService(database, clock).start()
-        accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
-        return await accounts.first_start(admin_password)
+        try:
+            if settings.no_store:
+                await database.servers.remove(server_id)
+            else:
+                await database.servers.depart(server_id)
+        except (DatabaseAway, ServerUnknown) as error:
+            get_logger().warning("server.departed", said=False, reason=str(error))
 
 
 def _store_records(
-    settings: Settings, stores: Mapping[str, DiskStore], clock: Clock
+    settings: Settings, server: ServerRecord, stores: Mapping[str, DiskStore], clock: Clock
 ) -> Iterator[StoreRecord]:
     """Yield what the cluster is told of this server's stores."""
     for path, store_id in zip(settings.data, stores, strict=False):
         yield StoreRecord(
             store_id=store_id,
-            server=socket.gethostname(),
+            server=server.name,
             path=str(Path(path).absolute()),
             zone=settings.zone,
             weight=1.0,
             registered=clock.now(),
+            server_id=server.server_id,
         )
 
 
 def _announce(
     settings: Settings,
     listener: socket.socket,
-    first_start: str | None,
+    arrival: _Arrival,
     tls: CertificateFiles | None,
     say: Callable[[str], None],
 ) -> None:
     """Tell people where the server is and what to type next."""
     scheme = "http" if tls is None else "https"
     address = _address_text(listener, settings)
-    data = ", ".join(settings.data)
+    data = "none here (--no-store)" if settings.no_store else ", ".join(settings.data)
     say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
     say(f"Data: {data}")
+    if arrival.servers > 1:
+        stores = len(arrival.layout.stores)
+        say(
+            f"Cluster: {arrival.servers} servers, {stores} stores, "
+            f"{arrival.layout.copies} copies of each chunk"
+        )
     if settings.tls_self_signed and tls is not None:
         say("Docker trusts this certificate after, on each client:")
         say(f"  mkdir -p /etc/docker/certs.d/{address}")
         say(f"  cp {tls.certificate} /etc/docker/certs.d/{address}/ca.crt")
-    if first_start is not None:
-        say(first_start)
+    if arrival.first_start is not None:
+        say(arrival.first_start)
     say("Log in:")
     say(f"  docker login {address} --username admin")
 
@@ -153,45 +262,37 @@ def _announce(
 class _Worker:
     """A worker's parts, for as long as it serves."""
 
-    api: Api
+    handle: Handler
     tokens: TokenService
     database: Database
+    neighbours: Neighbours
 
 
-def _be_worker(
-    settings: Settings,
-    listener: socket.socket,
-    trusts: Mapping[str, Trust],
-    ready: Callable[[], None],
-) -> None:
+def _be_worker(common: _Common, ready: Callable[[], None]) -> None:
     """Be a worker until SIGTERM, in a process of its own."""
     keep_freed_memory()
     sys.setswitchinterval(switch_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, listener, trusts, ready))
+        runner.run(_work(common, ready))
 
 
-async def _work(
-    settings: Settings,
-    listener: socket.socket,
-    trusts: Mapping[str, Trust],
-    ready: Callable[[], None],
-) -> None:
+async def _work(common: _Common, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM; then finish what is in flight and return."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for received in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(received, stop.set)
     clock = SystemClock()
-    tls = _certificate_files(settings, clock)
+    tls = _certificate_files(common.settings, clock)
     context = None if tls is None else server_context(tls)
-    async with _worker(settings, trusts, clock) as worker:
-        server = await _start(worker.api, listener, context)
+    async with _worker(common, clock) as worker:
+        server = await _start(worker.handle, common.listener, context)
         ready()
         async with asyncio.TaskGroup() as group:
             upkeep = [
                 group.create_task(_every(refresh_seconds, worker.tokens.refresh)),
-                group.create_task(_expire_uploads(settings, worker.database, clock)),
+                group.create_task(_every(heartbeat_seconds, worker.neighbours.follow)),
+                group.create_task(_expire_uploads(common.settings, worker.database, clock)),
             ]
             await stop.wait()
             await server.stop()
@@ -200,22 +301,37 @@ async def _work(
 
 
 @asynccontextmanager
-async def _worker(
-    settings: Settings, trusts: Mapping[str, Trust], clock: Clock
-) -> AsyncIterator[_Worker]:
+async def _worker(common: _Common, clock: Clock) -> AsyncIterator[_Worker]:
     """Put a worker together."""
+    settings = common.settings
     async with _database(settings) as database:
         with (
             ThreadPoolExecutor(disk_threads, thread_name_prefix="disk") as disks,
             ThreadPoolExecutor(hash_threads, thread_name_prefix="hash") as hashing,
         ):
-            stores = _open_stores(settings, disks, clock, trusts)
-            store = _cluster_store(settings, stores)
+            stores = _open_stores(settings, disks, clock, common.trusts)
+            here = Here(common.server_id, stores)
+            membership = Membership(database, common.server_id, clock, grace=settings.grace_seconds)
             tokens = TokenService(database, clock)
             await tokens.start()
             login = Login(database.users, database.access_tokens, Passwords(), clock)
             guard = Guard(login, tokens, settings.proxies)
-            yield _Worker(compose(database, store, hashing, guard, clock), tokens, database)
+            async with Neighbours(
+                here, database, membership, common.lead, threads=hashing, clock=clock
+            ) as neighbours:
+                api = compose(database, neighbours.store, hashing, guard, clock)
+                pong = Pong(common.server_id, common.boot)
+                peers = PeerApp(pong, stores, lambda: neighbours.keys, clock, sender_for)
+                handle = partial(_handle, api.handle, peers.handle)
+                yield _Worker(handle, tokens, database, neighbours)
+
+
+async def _handle(
+    registry: Handler, peers: Handler, request: web.BaseRequest
+) -> web.StreamResponse:
+    """Answer a request, of a client or of another server."""
+    of_server = request.raw_path.startswith(PREFIX)
+    return await (peers if of_server else registry)(request)
 
 
 def compose(
@@ -256,8 +372,10 @@ class _Listening:
         await self.connections.drain(drain_seconds)
 
 
-async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | None) -> _Listening:
-    connections = new_connections(api, tls=context is not None)
+async def _start(
+    handle: Handler, listener: socket.socket, context: ssl.SSLContext | None
+) -> _Listening:
+    connections = new_connections(handle, tls=context is not None)
     loop = asyncio.get_running_loop()
     patience = LIMITS.handshake_seconds_max if context is not None else None
     sockets = await loop.create_server(
@@ -271,10 +389,10 @@ async def _start(api: Api, listener: socket.socket, context: ssl.SSLContext | No
     return _Listening(connections, sockets)
 
 
-def new_connections(api: Api, *, tls: bool, limits: Limits = LIMITS) -> ConnectionServer:
+def new_connections(handle: Handler, *, tls: bool, limits: Limits = LIMITS) -> ConnectionServer:
     """Return what makes a protocol of each accepted connection."""
     return ConnectionServer(
-        api.handle,
+        handle,
         tls=tls,
         limits=limits,
         auto_decompress=False,
@@ -331,43 +449,6 @@ def _open_stores(
     return stores
 
 
-def _check_copies(settings: Settings, stores: Mapping[str, DiskStore]) -> None:
-    """Raise SettingInvalid when there are not as many stores as each chunk is to have copies."""
-    if len(stores) < settings.copies:
-        raise SettingInvalid(
-            f"copies = {settings.copies} needs as many stores, and this server has {len(stores)}: "
-            "name more directories with --data, each on a disk of its own"
-        )
-
-
-def _check_disks(
-    settings: Settings, stores: Mapping[str, DiskStore], known: Sequence[StoreRecord]
-) -> None:
-    """Raise StoreUnusable when a directory held another store last time, which is nowhere now.
-
-    The mount point of a disk that is not mounted is an empty directory, as new as any.
-    """
-    here = {str(Path(path).absolute()) for path in settings.data}
-    alone = settings.database.startswith("sqlite:")  # and a container's name may be new each time
-    for record in known:
-        mine = record.path in here and (alone or record.server == socket.gethostname())
-        if mine and record.store_id not in stores:
-            raise StoreUnusable(
-                f"{record.path} held the store {record.store_id}, and that is gone: is its disk "
-                "mounted? If the disk is lost, give --data another directory in its place"
-            )
-
-
-def _cluster_store(settings: Settings, stores: Mapping[str, DiskStore]) -> ClusterStore:
-    """Spread chunks over the stores of this server."""
-    labels: Sequence[StoreLabel] = [
-        StoreLabel(store_id, socket.gethostname(), settings.zone) for store_id in sorted(stores)
-    ]
-    table = build_table(Layout(1, tuple(labels), settings.copies))
-    named: Mapping[str, ChunkStore] = stores
-    return ClusterStore(table, named)
-
-
 def _listen(settings: Settings) -> socket.socket:
     """Return a socket bound to the listen address; raises SettingInvalid when it cannot be."""
     host, port = settings.address
@@ -385,6 +466,12 @@ def _listen(settings: Settings) -> socket.socket:
         ) from wrong
     listener.setblocking(False)  # noqa: FBT003  the standard library's signature
     return listener
+
+
+def _advertised(settings: Settings, listener: socket.socket) -> str:
+    """Return the URL by which other servers reach this one."""
+    scheme = "https" if settings.tls_self_signed or settings.tls_cert else "http"
+    return settings.advertise or f"{scheme}://{_address_text(listener, settings)}"
 
 
 def _address_text(listener: socket.socket, settings: Settings) -> str:

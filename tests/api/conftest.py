@@ -53,7 +53,7 @@ async def registry(
         parts = await make_parts(copy, threads)
         guard = Guard(parts.login, parts.tokens, trusted_proxies)
         api = compose(parts.database, parts.store, threads, guard, parts.clock)
-        runner = web.ServerRunner(new_connections(api, tls=False, limits=limits))
+        runner = web.ServerRunner(new_connections(api.handle, tls=False, limits=limits))
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from treescale.chunks.trust import Trust, settled_ns_min, ways
 
-CHUNKS = [number.to_bytes(32) for number in range(ways + 1)]
+CHUNKS = [bytes([number + 1]) * 28 + bytes(4) for number in range(ways + 1)]
 DAY = 24 * 3600 * 10**9
 
 
@@ -53,6 +53,15 @@ def test_what_was_durable_stays_so_while_the_file_is_the_same(
     other.write_bytes(b"bytes")
     trust.record(CHUNKS[0], other.stat(), now=3.0, stamp_ns=later, durable=False)
     assert not trust.may_keep(CHUNKS[0], other.stat(), now=3.0)
+
+
+def test_what_is_said_to_be_bad_is_forgotten(found: os.stat_result) -> None:
+    trust = Trust()
+    for chunk in CHUNKS[:2]:
+        trust.record(chunk, found, now=1.0, stamp_ns=found.st_mtime_ns + DAY, durable=True)
+    trust.forget(CHUNKS[0])
+    trust.forget(CHUNKS[2])
+    assert [trust.may_read(chunk, found, now=1.0) for chunk in CHUNKS[:2]] == [False, True]
 
 
 def test_forked_processes_share_it(found: os.stat_result) -> None:

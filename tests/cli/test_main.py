@@ -92,7 +92,7 @@ def test_config_show_says_where_each_value_came_from(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "t.toml"
-    file.write_text("copies = 2\n")
+    file.write_text("grace_seconds = 20\n")
     monkeypatch.setenv("TREESCALE_ZONE", "a")
     monkeypatch.setenv("TREESCALE_ADMIN_PASSWORD", "never shown")
     rows = {
@@ -101,7 +101,7 @@ def test_config_show_says_where_each_value_came_from(
     }
     assert list(rows) == list(FIELDS)
     assert rows["zone"] == ("a", "TREESCALE_ZONE")
-    assert rows["copies"] == (2, str(file))
+    assert rows["grace_seconds"] == (20, str(file))
     assert rows["data"] == ([str(command.data)], "--data")
     assert rows["listen"] == ("127.0.0.1:5000", "default")
     assert "never shown" not in command.here("config", "show")

@@ -97,6 +97,15 @@ class ServersContract:
         assert await database.servers.register(moved, live_seconds=NEVER)
         assert [each.address for each in await database.servers.list()] == [moved.address]
 
+    async def test_one_that_has_departed_may_come_back_elsewhere(self, database: Database) -> None:
+        assert await database.servers.register(server("a"), live_seconds=LIVE)
+        await database.servers.depart("a")
+        moved = replace(server("a"), address="http://elsewhere:5000")
+        assert await database.servers.register(moved, live_seconds=LIVE)
+        assert [each.address for each in await database.servers.list()] == [moved.address]
+        with pytest.raises(ServerUnknown):
+            await database.servers.depart("b")
+
     async def test_the_time_is_the_databases(self, database: Database) -> None:
         """Databases under test run on this machine, so their clock is ours."""
         clock = SystemClock()

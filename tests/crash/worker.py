@@ -106,8 +106,9 @@ def _serve(order: Order) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    asyncio.run(serve._prepare(settings, PASSWORD, SystemClock()))
-    serve._be_worker(settings, listener, {}, ready)
+    prepared = serve._prepare(settings, listener, PASSWORD, SystemClock(), lambda _: None)
+    common = serve._common(settings, listener, asyncio.run(prepared).server_id)
+    serve._be_worker(common, ready)
 
 
 def _on(disk: Disk) -> type[DiskStore]:

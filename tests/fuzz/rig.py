@@ -96,7 +96,7 @@ class Worker:
         passwords = Passwords(memory=ARGON2_KIB)
         login = Login(database.users, database.access_tokens, passwords, clock)
         api = compose(database, store, threads, Guard(login, tokens), clock)
-        connections = new_connections(api, tls=False)
+        connections = new_connections(api.handle, tls=False)
         server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         return cls(f"http://127.0.0.1:{port}", port, database, connections, server, threads)

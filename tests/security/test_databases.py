@@ -31,7 +31,7 @@ async def both(url: str) -> AsyncIterator[Running]:
             await parts.accounts.add_user(name, PASSWORD)
         guard = Guard(parts.login, parts.tokens)
         api = compose(parts.database, parts.store, threads, guard, parts.clock)
-        runner = web.ServerRunner(new_connections(api, tls=False))
+        runner = web.ServerRunner(new_connections(api.handle, tls=False))
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)

@@ -128,6 +128,11 @@ class ChunkDirectory:
         self._label.check()
         raise ChunkUnknown(f"{self._root} has no chunk {chunk.hex()}")
 
+    def verify(self, chunk: bytes) -> None:
+        """Hash the chunk, whatever is trusted; raises Corrupt after quarantining it."""
+        self._trust.forget(chunk)
+        self.get(chunk)
+
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file when it is trusted; None says only: use `get`."""
         if not self._trust.knows(chunk):

@@ -110,6 +110,10 @@ class DiskStore:
         """Return the chunk's bytes, verified; raises ChunkUnknown, Corrupt, StoreUnusable."""
         return await self._run(partial(self._directory.get, chunk))
 
+    async def verify(self, chunk: bytes) -> None:
+        """Hash the chunk, whatever is trusted; see VerifyingStore."""
+        await self._run(partial(self._directory.verify, chunk))
+
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if this process trusts it, else None; see ChunkFiles."""
         return self._directory.opened(chunk)

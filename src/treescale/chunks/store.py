@@ -4,7 +4,7 @@ A chunk is named by the BLAKE3-256 of its bytes, so it is written once and never
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from blake3 import blake3
 
@@ -54,6 +54,18 @@ class ChunkStore(Protocol):
 
     def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
         """Yield each chunk id once, in no order; of these partitions (first 12 bits) only."""
+        ...
+
+
+@runtime_checkable
+class VerifyingStore(Protocol):
+    """A store that may return what it verified lately unread, and can be told to look again."""
+
+    async def verify(self, chunk: bytes) -> None:
+        """Return when the copy is sound now; raises Corrupt after putting a bad one aside.
+
+        Also raises ChunkUnknown and StoreUnusable. For when a reader found the copy bad (R2).
+        """
         ...
 
 

@@ -76,6 +76,13 @@ class Trust:
             entry = _Entry(chunk, stamp, now, settled, durable)
             self._table[at : at + _ENTRY.size] = entry.packed()
 
+    def forget(self, chunk: bytes) -> None:
+        """Trust the chunk's file no longer: somebody says that it is bad."""
+        with self._lock:
+            known = self._table.find(chunk, self._place(chunk), self._place(chunk) + _BUCKET_BYTES)
+            if known >= 0:
+                self._table[known : known + _ENTRY.size] = bytes(_ENTRY.size)
+
     def knows(self, chunk: bytes) -> bool:
         """Say whether the chunk's file was checked at all: if not, it need not be looked at."""
         at = self._place(chunk)

@@ -357,6 +357,10 @@ class Servers(Protocol):
         """Forget it and its stores; raises ServerUnknown. It may register again."""
         ...
 
+    async def depart(self, server_id: str) -> None:
+        """Note that it has ended: it may register elsewhere at once. Raises ServerUnknown."""
+        ...
+
     async def prune(self, silent_seconds: float) -> int:
         """Forget the servers that have no store and were silent for so long; return how many."""
         ...

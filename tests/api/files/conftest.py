@@ -58,7 +58,8 @@ async def served(
         )
         guard = Guard(parts.login, parts.tokens)
         connections = new_connections(
-            compose(parts.database, store, threads, guard, parts.clock), tls=context is not None
+            compose(parts.database, store, threads, guard, parts.clock).handle,
+            tls=context is not None,
         )
         loop = asyncio.get_running_loop()
         server = await loop.create_server(connections, sock=listener, ssl=context)

@@ -38,6 +38,7 @@ REPORT: Final = (
         seen=case((bindparam("why", type_=Text()) == "", bindparam("now")), else_=stores.c.seen),
     )
 )
+DEPART: Final = update(servers).where(_THIS).values(seen=0.0)
 REMOVE: Final = delete(servers).where(_THIS)
 REMOVE_STORES: Final = delete(stores).where(stores.c.server_id == bindparam("this"))
 PRUNE: Final = delete(servers).where(
@@ -105,6 +106,11 @@ class SqlServers:
             connection.execute(REMOVE_STORES, {"this": server_id})
 
         await self._connections.write(work)
+
+    async def depart(self, server_id: str) -> None:
+        """Note that it has ended; raises ServerUnknown."""
+        if await self._connections.change(DEPART, {"this": server_id}) == 0:
+            raise _unknown(server_id)
 
     async def prune(self, silent_seconds: float) -> int:
         """Forget the servers without stores that were silent for so long; return how many."""

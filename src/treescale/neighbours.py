@@ -1,0 +1,290 @@
+"""The other servers of the cluster, as a worker knows them: ways to them, the layout in force.
+
+Every worker reads the same rows every few seconds and follows them: a server that is new gets a
+channel and is pinged, one that is gone loses them, a new layout is given to the cluster store. One
+worker of each server (whoever has the `Lead`) also says that the server lives, and moves the layout
+on. What cannot be read changes nothing: without the database a worker goes on with what it knows.
+"""
+
+import asyncio
+import fcntl
+import os
+import secrets
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Final, Self
+
+from treescale.chunks.absent import AbsentStore
+from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.disk import DiskStore
+from treescale.chunks.placement import Table, build_table
+from treescale.chunks.store import ChunkStore
+from treescale.clock import Clock
+from treescale.errors import Failed, NotEnoughStores
+from treescale.log import get_logger
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord, StoreReport
+from treescale.peer.client import PeerChannel, PeerStore
+from treescale.peer.health import PeerHealth
+from treescale.peer.signing import PeerKeys, Signer
+from treescale.upkeep.members import layout_of, searched
+from treescale.upkeep.membership import Membership, Turn
+from treescale.upkeep.peerkeys import peer_keys, signing_key
+
+layouts_read_max: Final = 64
+clock_error_seconds_max: Final = 5.0
+"""A clock further off than this is worth a warning (faults.md, section 6)."""
+
+
+class Lead:
+    """What one worker of a server has and the others have not: to be made before they are forked.
+
+    A lock of the kernel's, which falls to another worker when the one that has it dies.
+    """
+
+    def __init__(self) -> None:
+        self._fd = os.memfd_create("treescale-lead")
+
+    def taken(self) -> bool:
+        """Say whether this process has it, or takes it now."""
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """A server as it is to itself: its id, and its own stores."""
+
+    server_id: str
+    stores: Mapping[str, DiskStore]
+
+    async def reports(self) -> list[StoreReport]:
+        """Return how the stores are."""
+        return [await self._report(store) for store in self.stores.values()]
+
+    async def _report(self, store: DiskStore) -> StoreReport:
+        try:
+            usage = await store.usage()
+        except Failed as error:
+            return StoreReport(store.store_id, None, None, str(error))
+        return StoreReport(store.store_id, usage.bytes_total, usage.bytes_free, usage.trouble or "")
+
+
+@dataclass(slots=True)
+class _Neighbour:
+    """The way to one other server, and to the stores it was asked for."""
+
+    url: str
+    health: PeerHealth
+    channel: PeerChannel
+    watching: asyncio.Task[None]
+    stores: dict[str, PeerStore] = field(default_factory=dict)
+
+    async def part(self) -> None:
+        """Ask it no more; requests in flight are Unreachable."""
+        self.watching.cancel()
+        await self.channel.__aexit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the database says of the cluster."""
+
+    layouts: tuple[LayoutRecord, ...]
+    servers: tuple[ServerRecord, ...]
+    stores: tuple[StoreRecord, ...]
+
+
+class Neighbours:
+    """An async context manager: within it `store` is the cluster's, and `follow` keeps it so.
+
+    It is also the `Health` that the cluster store asks.
+    """
+
+    def __init__(
+        self,
+        here: Here,
+        database: Database,
+        membership: Membership,
+        lead: Lead,
+        *,
+        threads: Executor,
+        clock: Clock,
+    ) -> None:
+        self.store: ClusterStore
+        self._here = here
+        self._database = database
+        self._membership = membership
+        self._lead = lead
+        self._threads = threads
+        self._clock = clock
+        self._known: dict[str, _Neighbour] = {}
+        self._servers: dict[str, str] = {}
+        self._tables: dict[int, Table] = {}
+        self._keys: PeerKeys
+        self._seen: _Rows | None = None
+        self._said: tuple[object, ...] = ()
+        self._group = asyncio.TaskGroup()
+        self._log = get_logger()
+
+    async def __aenter__(self) -> Self:
+        """Read the rows once; raises DatabaseAway, NotEnoughStores while no server has a store."""
+        await self._read_keys()
+        rows = await self._read_rows()
+        if not rows.layouts:
+            raise NotEnoughStores("no server of this cluster has a store yet")
+        await self._group.__aenter__()
+        tables, stores = self._spread_over(rows)
+        self.store = ClusterStore(
+            tables[0], stores, older=tables[1:], health=self, clock=self._clock
+        )
+        self._seen = rows
+        self._mending = self._group.create_task(self.store.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End all connections to other servers."""
+        self._mending.cancel()
+        for neighbour in self._known.values():
+            await neighbour.part()
+        # Told of no exception, the group adds none of its own.
+        await self._group.__aexit__(None, None, None)
+
+    @property
+    def keys(self) -> PeerKeys:
+        """Return the keys by which servers of this cluster know each other."""
+        return self._keys
+
+    def is_up(self, store_id: str) -> bool:
+        """Say whether the store's server answers; see chunks.health.Health."""
+        neighbour = self._known.get(self._servers.get(store_id, ""))
+        return neighbour is None or neighbour.health.is_up
+
+    def is_local(self, store_id: str) -> bool:
+        """Say whether the store is a disk of this server; see chunks.health.Health."""
+        return store_id in self._here.stores
+
+    async def follow(self) -> None:
+        """Read the rows again and do as they say; raises DatabaseAway and its like."""
+        if self._lead.taken():
+            self._say(await self._membership.turn(await self._here.reports()))
+        await self._read_keys()
+        rows = await self._read_rows()
+        if rows == self._seen or not rows.layouts:
+            return
+        await self._forget(rows)
+        tables, stores = self._spread_over(rows)
+        self.store.relayout(tables[0], tables[1:], stores)
+        self._seen = rows
+
+    async def _read_keys(self) -> None:
+        keys = await peer_keys(self._database.peer_keys, secrets.token_bytes)
+        signing = signing_key(keys, await self._database.servers.now())
+        self._keys = PeerKeys(signing.secret, tuple(key.secret for key in keys))
+
+    async def _read_rows(self) -> _Rows:
+        """Return the rows without what changes with every heartbeat."""
+        database = self._database
+        return _Rows(
+            tuple(await database.layouts.list(layouts_read_max)),
+            tuple(_lasting(one) for one in await database.servers.list()),
+            tuple(_settled(one) for one in await database.stores.list()),
+        )
+
+    async def _forget(self, rows: _Rows) -> None:
+        """Let go of servers that are gone, or elsewhere now."""
+        addresses = {server.server_id: server.address for server in rows.servers}
+        for server_id, neighbour in list(self._known.items()):
+            if addresses.get(server_id) != neighbour.url:
+                del self._known[server_id]
+                await neighbour.part()
+                self._log.info("neighbour.gone", peer=server_id, url=neighbour.url)
+
+    def _spread_over(self, rows: _Rows) -> tuple[list[Table], dict[str, ChunkStore]]:
+        """Return the tables, newest first, and a way to every store."""
+        for server in rows.servers:
+            if server.server_id not in {self._here.server_id, *self._known}:
+                self._known[server.server_id] = self._meet(server)
+        self._servers = {row.store_id: row.server_id for row in rows.stores}
+        stores: dict[str, ChunkStore] = dict(self._here.stores)
+        for row in rows.stores:
+            neighbour = self._known.get(row.server_id)
+            if neighbour is not None and row.store_id not in stores:
+                stores[row.store_id] = self._way_to(neighbour, row.store_id)
+        layouts = [layout_of(record) for record in rows.layouts]
+        newest, *_ = layouts
+        for label in newest.stores:
+            # Forgotten, or without a server: a layout that follows will leave it out.
+            stores.setdefault(label.store_id, AbsentStore(label.store_id))
+        found = [newest, *(one for one in searched(layouts, stores.keys()) if one != newest)]
+        known = self._tables
+        self._tables = {one.number: known.get(one.number) or build_table(one) for one in found}
+        return list(self._tables.values()), stores
+
+    def _meet(self, server: ServerRecord) -> _Neighbour:
+        signer = Signer(
+            self._here.server_id,
+            server.server_id,
+            lambda: self._keys,
+            self._clock.now,
+            lambda: secrets.token_hex(16),
+        )
+        tls = encrypting() if server.address.startswith("https:") else None
+        chance = secrets.SystemRandom().random
+        health = PeerHealth(signer, server.address, clock=self._clock, chance=chance, tls=tls)
+        channel = PeerChannel(signer, server.address, health, tls=tls)
+        self._log.info("neighbour.met", peer=server.server_id, url=server.address)
+        watching = self._group.create_task(health.watch())
+        return _Neighbour(server.address, health, channel, watching)
+
+    def _way_to(self, neighbour: _Neighbour, store_id: str) -> PeerStore:
+        if store_id not in neighbour.stores:
+            neighbour.stores[store_id] = PeerStore(store_id, neighbour.channel, self._threads)
+        return neighbour.stores[store_id]
+
+    def _say(self, turn: Turn) -> None:
+        """Log what is new since the last turn."""
+        if turn.changed and turn.layout is not None:
+            self._log.warning(
+                "layout.changed",
+                number=turn.layout.number,
+                stores=[store.store_id for store in turn.layout.stores],
+                copies=turn.layout.copies,
+            )
+        late = abs(turn.clock_error) > clock_error_seconds_max
+        said = (*turn.decision.held.items(), late)
+        if said != self._said:
+            self._said = said
+            for store_id, why in turn.decision.held.items():
+                self._log.warning("layout.held", store=store_id, reason=why.value)
+            if late:
+                self._log.warning("clock.off", seconds=round(turn.clock_error, 1))
+
+
+def encrypting() -> ssl.SSLContext:
+    """Return what encrypts between servers. Who is there the signatures tell, not certificates."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _lasting(server: ServerRecord) -> ServerRecord:
+    """Return the row without what changes with every heartbeat."""
+    return replace(server, seen=0.0, started=0.0)
+
+
+def _settled(store: StoreRecord) -> StoreRecord:
+    """Return the row without what changes with every heartbeat."""
+    return replace(store, seen=0.0, bytes_total=None, bytes_free=None, trouble="")

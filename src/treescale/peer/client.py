@@ -1,0 +1,342 @@
+"""A store of another server as a ChunkStore: what is asked over the wire, and what is believed.
+
+Only signed answers count, and of chunks only bytes that hash to their name. No answer in time, or a
+broken one, is Unreachable; nothing is tried again here (whoever has other copies does that), but
+for one thing: a kept connection that the other end closed while it lay idle.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import SimpleNamespace, TracebackType
+from typing import Final, Self
+
+import aiohttp
+import msgspec
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientPayloadError,
+    ClientTimeout,
+    ServerDisconnectedError,
+    TraceConfig,
+)
+from yarl import URL
+
+from treescale.chunks.directory import DiskUsage
+from treescale.chunks.placement import PARTITIONS
+from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of
+from treescale.errors import Corrupt, Failed, Unreachable
+from treescale.peer.health import PeerHealth
+from treescale.peer.signing import NO_BODY, SignedRequest, Signer, body_digest
+from treescale.peer.wire import (
+    ANSWER_BYTES_MAX,
+    ANSWER_HEADER,
+    REQUEST_HEADER,
+    Action,
+    Target,
+    chunks_asked_max,
+    partitions_listed_max,
+    read_bits,
+    read_error,
+    read_ids,
+    read_unsigned,
+    small_bytes_max,
+    write_partitions,
+)
+
+read_buffer_bytes: Final = 256 * 1024
+sent_at_once_bytes: Final = 256 * 1024
+hashed_here_bytes_max: Final = 16 * 1024
+"""Hashing so little takes less time than asking a thread to."""
+_NOT_SENT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for another server, and with how many requests at once."""
+
+    connect_seconds: float = 0.5
+    read_seconds: float = 2.0
+    """Without a byte of the answer, when something is read."""
+    chunk_seconds: float = 30.0
+    """For a whole chunk, however steadily it trickles."""
+    write_seconds: float = 10.0
+    """For a write, or a part of the list, as a whole."""
+    idle_seconds: float = 30.0
+    """For so long an idle connection is kept: less than the other end keeps it."""
+    requests_max: int = 16
+
+
+PATIENCE: Final = Patience()
+
+
+class PeerChannel:
+    """The connections to one other server; made in a running event loop, and a context manager.
+
+    `url` is what that server advertises. Raises Unreachable without touching the network while
+    `health` says that the server is away.
+    """
+
+    def __init__(
+        self,
+        signer: Signer,
+        url: str,
+        health: PeerHealth,
+        *,
+        tls: ssl.SSLContext | None = None,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self.patience = patience
+        self.peer = signer.addressee
+        self._signer = signer
+        self._url = url.rstrip("/")
+        self._health = health
+        self._slots = asyncio.Semaphore(patience.requests_max)
+        reuse = TraceConfig()
+        reuse.on_connection_reuseconn.append(_note_reuse)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=tls or True, keepalive_timeout=patience.idle_seconds
+            ),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=read_buffer_bytes,
+            trace_configs=[reuse],
+        )
+        self._session._retry_connection = False  # noqa: SLF001  it would ask twice, signed once
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def ask(self, target: Target, seconds: float, body: Bytes = b"") -> bytes:
+        """Ask for `target` and return the body of the answer, which is signed.
+
+        `seconds` is how long it may take; a chunk, how long without progress. Raises what the other
+        server tells (ChunkUnknown, Corrupt, StoreFull, StoreUnusable), else Unreachable.
+        """
+        self._health.check()
+        async with self._slots:
+            self._health.admit()
+            whole = self.patience.chunk_seconds if target.action is Action.GET else seconds
+            try:
+                async with asyncio.timeout(whole):
+                    status, answer = await self._exchange(target, seconds, body)
+            except (ClientError, TimeoutError, Unreachable) as error:
+                raise self._judged(error) from error
+            except BaseException:
+                self._health.given_up()
+                raise
+        if status == HTTPStatus.GATEWAY_TIMEOUT:
+            self._health.failed(reset=False)
+        else:
+            self._health.answered()
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise read_error(self.peer, status, answer)
+        return answer
+
+    def _judged(self, error: Exception) -> Unreachable:
+        """Tell what no answer says about the server; return what to tell the caller."""
+        if isinstance(error, ClientConnectorError):
+            self._health.refused(str(error))
+        else:
+            broken = isinstance(error, ServerDisconnectedError | ClientOSError | ClientPayloadError)
+            self._health.failed(reset=broken)
+        if isinstance(error, Unreachable):
+            return error
+        return Unreachable(
+            f"server {self.peer} did not answer: {str(error) or type(error).__name__}"
+        )
+
+    async def _exchange(self, target: Target, seconds: float, body: Bytes) -> tuple[int, bytes]:
+        """Ask; once more when a connection that had lain idle turns out to be closed.
+
+        The request was then as a rule not even read; if it was, doing it twice is doing it once.
+        """
+        on = SimpleNamespace(reused=False)
+        try:
+            return await self._ask_once(target, seconds, body, on)
+        except (ServerDisconnectedError, ClientOSError) as error:
+            if not on.reused or isinstance(error, ClientConnectorError):
+                raise
+        return await self._ask_once(target, seconds, body, on)
+
+    async def _ask_once(
+        self, target: Target, seconds: float, body: Bytes, on: SimpleNamespace
+    ) -> tuple[int, bytes]:
+        digest = NO_BODY if target.action is Action.PUT else body_digest(body)
+        method, path = target.action.method, target.path
+        request = self._signer.sign(
+            method, path, length=len(body), body=digest, deadline_ms=round(seconds * 1000)
+        )
+        headers = {REQUEST_HEADER: request.header}
+        if body:
+            headers["Content-Length"] = str(len(body))
+        async with self._session.request(
+            method,
+            URL(self._url + path, encoded=True),
+            data=_pieces(body) if body else None,
+            headers=headers,
+            skip_auto_headers=_NOT_SENT,
+            allow_redirects=False,
+            timeout=ClientTimeout(sock_connect=self.patience.connect_seconds, sock_read=seconds),
+            trace_request_ctx=on,
+        ) as response:
+            try:
+                return response.status, await self._read(response, request, target.action)
+            except BaseException:
+                response.close()  # nobody waits for the rest
+                raise
+
+    async def _read(
+        self, response: aiohttp.ClientResponse, request: SignedRequest, action: Action
+    ) -> bytes:
+        """Return the body of a signed answer; raises Unreachable for any other."""
+        status, length = response.status, response.content_length
+        good = status == HTTPStatus.OK
+        limit = ANSWER_BYTES_MAX.get(action, small_bytes_max) if good else small_bytes_max
+        if length is None or length > limit:
+            raise Unreachable(f"what answers at {self._url} is no server of ours")
+        body = await response.content.readexactly(length)
+        digest = NO_BODY if good and action is Action.GET else body_digest(body)
+        signature = response.headers.get(ANSWER_HEADER)
+        if not request.is_answered_by(signature, status, length, digest):
+            raise read_unsigned(self.peer, status, body)
+        return body
+
+
+class PeerStore:
+    """One store of another server; keeps every promise of ChunkStore, and may raise Unreachable."""
+
+    def __init__(self, store_id: str, channel: PeerChannel, threads: Executor) -> None:
+        self.store_id = store_id
+        self._channel = channel
+        self._patience = channel.patience
+        self._threads = threads
+
+    async def reserve(self, size: int) -> None:
+        """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable."""
+        await self._ask(Action.RESERVE, self._patience.read_seconds, size=size)
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        """Keep the chunk; durable there when it returns. See ChunkStore.
+
+        A cancelled put may still finish there.
+        """
+        view = memoryview(data).cast("B")
+        if len(view) > CHUNK_BYTES_MAX:
+            raise Corrupt(f"bytes put as chunk {chunk.hex()} are not that chunk: too many")
+        try:
+            await self._ask(Action.PUT, self._patience.write_seconds, view, chunk=chunk)
+        except Corrupt as error:
+            if await self._name(view) != chunk:
+                raise
+            raise Unreachable(f"chunk {chunk.hex()} was damaged on its way: {error}") from error
+
+    async def get(self, chunk: bytes) -> bytes:
+        """Return the chunk's bytes, verified here (R1).
+
+        Bytes that are not the chunk's are Corrupt, and the other server is asked to look at its
+        copy again (R2).
+        """
+        data = await self._ask(Action.GET, self._patience.read_seconds, chunk=chunk)
+        if await self._name(data) == chunk:
+            return data
+        raise Corrupt(
+            f"what server {self._channel.peer} sent as chunk {chunk.hex()} is not that chunk; "
+            + await self._reported(chunk)
+        )
+
+    async def verify(self, chunk: bytes) -> None:
+        """Have the other server hash its copy; see VerifyingStore."""
+        await self._ask(Action.VERIFY, self._patience.read_seconds, chunk=chunk)
+
+    async def have(self, chunks: Sequence[bytes]) -> list[bool]:
+        """Say of each whether it is there."""
+        found: list[bool] = []
+        for start in range(0, len(chunks), chunks_asked_max):
+            asked = chunks[start : start + chunks_asked_max]
+            bits = await self._ask(Action.HAVE, self._patience.read_seconds, b"".join(asked))
+            with self._understood():
+                found += read_bits(bits, len(asked))
+        return found
+
+    async def delete(self, chunk: bytes) -> None:
+        """Remove it there; raises ChunkUnknown."""
+        await self._ask(Action.DELETE, self._patience.write_seconds, chunk=chunk)
+
+    async def usage(self) -> DiskUsage:
+        """Return how full the store is, and what is wrong with it."""
+        found = await self._ask(Action.USAGE, self._patience.read_seconds)
+        with self._understood():
+            return msgspec.json.decode(found, type=DiskUsage)
+
+    async def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
+        """Yield each chunk id once; 1/256 of the store is asked for, and held, at a time."""
+        wanted = sorted(range(PARTITIONS) if partitions is None else set(partitions))
+        for start in range(0, len(wanted), partitions_listed_max):
+            part = write_partitions(wanted[start : start + partitions_listed_max])
+            ids = await self._ask(Action.LIST, self._patience.write_seconds, part)
+            with self._understood():
+                found = read_ids(ids)
+            for chunk in found:
+                yield chunk
+
+    async def _ask(
+        self,
+        action: Action,
+        seconds: float,
+        body: Bytes = b"",
+        *,
+        chunk: bytes = b"",
+        size: int = 0,
+    ) -> bytes:
+        return await self._channel.ask(Target(action, self.store_id, chunk, size), seconds, body)
+
+    async def _reported(self, chunk: bytes) -> str:
+        """Ask the other server to look at its copy; return what it says, for people."""
+        try:
+            await self.verify(chunk)
+        except Failed as found:
+            return str(found)
+        return "its own copy is sound, so they were damaged on their way"
+
+    async def _name(self, data: Bytes) -> bytes:
+        """Return the name of these bytes; much is hashed in a thread."""
+        if len(data) <= hashed_here_bytes_max:
+            return chunk_id_of(data)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, chunk_id_of, data)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raise Unreachable for an answer that is signed, and still none to the question."""
+        try:
+            yield
+        except (ValueError, msgspec.DecodeError) as error:
+            raise Unreachable(f"server {self._channel.peer} speaks otherwise: {error}") from error
+
+
+async def _note_reuse(_session: object, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.reused = True
+
+
+async def _pieces(body: Bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(view), sent_at_once_bytes):
+        yield view[start : start + sent_at_once_bytes]

@@ -1,0 +1,119 @@
+"""A server with two stores on a loopback port, and ways to reach it, over a bad wire too."""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.fakes_disk import JumpingClock
+from tests.fakes_network import Relay, relay_to
+from treescale.api.connection import ConnectionServer
+from treescale.api.sending import sender_for
+from treescale.chunks.directory import Reserve
+from treescale.chunks.disk import DiskStore
+from treescale.chunks.store import ChunkStore, MemoryStore
+from treescale.peer.app import PeerApp
+from treescale.peer.client import PATIENCE, Patience, PeerChannel, PeerStore
+from treescale.peer.health import PeerHealth
+from treescale.peer.signing import PeerKeys, Signer
+from treescale.peer.wire import Pong
+
+KEYS = PeerKeys(b"k" * 32)
+NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
+
+
+@dataclass
+class Server:
+    """A server whose parts a test may change."""
+
+    port: int
+    root: Path
+    clock: JumpingClock
+    stores: dict[str, ChunkStore]
+    app: PeerApp
+    connections: ConnectionServer
+    listening: asyncio.Server
+    keys: PeerKeys = field(default=KEYS)
+
+    def file_of(self, chunk: bytes) -> Path:
+        """Return where the disk store keeps a chunk."""
+        name = chunk.hex()
+        return self.root / "chunks" / name[:2] / name[2:4] / name
+
+    async def stop(self) -> None:
+        """End, resetting what is open; nobody listens any more."""
+        self.listening.close()
+        await self.connections.shutdown(0.01)
+
+
+@pytest.fixture
+def threads() -> Iterator[Executor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def clock() -> JumpingClock:
+    return JumpingClock()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, threads: Executor, clock: JumpingClock) -> AsyncIterator[Server]:
+    """Run server b with the stores `disk` and `memory`."""
+    disk = DiskStore.create_or_open(
+        tmp_path / "store", threads=threads, clock=clock, reserve=NO_RESERVE
+    )
+    stores: dict[str, ChunkStore] = {"disk": disk, "memory": MemoryStore()}
+    app = PeerApp(Pong("b", "boot-1"), stores, lambda: running.keys, clock, sender_for, limit=20)
+    connections = ConnectionServer(app.handle, tls=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listening = await asyncio.get_running_loop().create_server(connections, sock=listener)
+        port = listener.getsockname()[1]
+        running = Server(port, tmp_path / "store", clock, stores, app, connections, listening)
+        yield running
+        await running.stop()
+
+
+@pytest.fixture
+async def wire(server: Server) -> AsyncIterator[Relay]:
+    """A relay to the server, whose faults a test sets."""
+    async with relay_to(server.port) as relay:
+        yield relay
+
+
+@dataclass
+class Near:
+    """What server a asks server b through."""
+
+    channel: PeerChannel
+    health: PeerHealth
+    threads: Executor
+
+    def store(self, name: str = "disk") -> PeerStore:
+        """Return a store of the other server."""
+        return PeerStore(name, self.channel, self.threads)
+
+
+Reach = Callable[..., Near]
+
+
+@pytest.fixture
+async def reach(threads: Executor, clock: JumpingClock) -> AsyncIterator[Reach]:
+    """Return what reaches server b at a port, without pinging it."""
+    async with AsyncExitStack() as closing:
+
+        def reach(port: int, patience: Patience = PATIENCE, keys: PeerKeys = KEYS) -> Near:
+            signer = Signer("a", "b", lambda: keys, clock.now, lambda: secrets.token_hex(16))
+            url = f"http://127.0.0.1:{port}"
+            health = PeerHealth(signer, url, clock=clock, chance=lambda: 0.0)
+            channel = PeerChannel(signer, url, health, patience=patience)
+            closing.push_async_exit(channel)
+            return Near(channel, health, threads)
+
+        yield reach
