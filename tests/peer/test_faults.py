@@ -288,6 +288,19 @@ async def test_whoever_has_not_the_key_is_not_believed(
             await ask(reach(port).store())
 
 
+@pytest.mark.parametrize("length", [True, False])
+async def test_an_answer_longer_than_any_is_not_even_read(reach: Reach, *, length: bool) -> None:
+    def answer() -> web.Response:
+        response = web.Response(body=bytes(10_000_000))
+        if not length:
+            response.enable_chunked_encoding()
+        return response
+
+    async with impostor(answer) as port:
+        with pytest.raises(Unreachable, match="no server of ours"):
+            await reach(port).store().have([ABSENT])
+
+
 async def test_another_clusters_server_says_why(server: Server, reach: Reach) -> None:
     with pytest.raises(Unreachable, match=r"and says 401: .*signed with a key of another cluster"):
         await reach(server.port, keys=PeerKeys(b"f" * 32)).store().have([ABSENT])
@@ -347,6 +360,19 @@ async def test_a_request_that_waited_is_not_sent_to_a_server_that_went_down(
     assert store.most == 1
 
 
+async def test_a_server_that_is_down_is_not_even_queued_for(server: Server, reach: Reach) -> None:
+    store = server.stores["memory"] = Counting()
+    near = reach(server.port, replace(PATIENCE, requests_max=1))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(near.store("memory").reserve(1))
+        await store.entered.acquire()
+        near.health.refused("told so by the test")
+        async with asyncio.timeout(1):
+            with pytest.raises(Unreachable, match="told so by the test"):
+                await near.store("memory").reserve(1)
+        store.free.set()
+
+
 async def outcome(work: Awaitable[object]) -> object:
     try:
         return await work
@@ -365,10 +391,10 @@ async def test_a_busy_server_is_not_a_failing_one(server: Server, reach: Reach) 
 
 async def test_a_server_that_is_late_is_a_failing_one(server: Server, reach: Reach) -> None:
     server.stores["memory"] = Counting()
-    near = reach(server.port, replace(PATIENCE, read_seconds=0.05))
-    for _ in range(5):
-        with pytest.raises(Unreachable):
-            await near.store("memory").reserve(1)
+    near = reach(server.port, replace(PATIENCE, read_seconds=0.5))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(outcome(near.store("memory").reserve(1))) for _ in range(5)]
+    assert {str(task.result()) for task in tasks} == {"server b: not done within the 0.45 s given"}
     assert near.health.state is State.FAILING
 
 

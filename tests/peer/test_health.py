@@ -235,15 +235,30 @@ async def test_somebody_else_there_is_no_server_of_ours(clock: JumpingClock, sai
     server.close()
 
 
-async def test_who_cuts_every_connection_is_not_pinged_without_pause(
-    clock: JumpingClock, wire: Relay
+async def test_who_ends_every_connection_is_not_pinged_without_pause(
+    server: Server, clock: JumpingClock, wire: Relay
 ) -> None:
+    server.connections._ending = True  # each answer is the last on its connection
     it = Pinged(wire.port, clock, PingPatience(seconds=1000, again_seconds=0.1))
-    wire.answered.end_after = 0
     async with watched(it):
-        await asyncio.sleep(0.5)
-    assert wire.connections <= 2
-    assert it.states == [State.DOWN]
+        await asyncio.sleep(0.35)
+        assert 1 < wire.connections <= 4
+    assert it.states == []
+
+
+async def test_a_connection_lost_during_a_ping_alone_is_no_lost_server(
+    wire: Relay, clock: JumpingClock
+) -> None:
+    wire.answered.hold()
+    it = Pinged(wire.port, clock, RARE)
+    async with watched(it) as health:
+        await wire.has_open(1)
+        wire.reset_all()
+        wire.answered.held = None
+        async with asyncio.timeout(5):
+            while not health.boot:  # noqa: ASYNC110  a pong that changes nothing is not told
+                await asyncio.sleep(0.01)
+    assert it.states == []
 
 
 async def test_a_probe_is_told_and_one_that_is_given_up_too(clock: JumpingClock) -> None:

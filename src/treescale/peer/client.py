@@ -52,6 +52,8 @@ from treescale.peer.wire import (
 
 read_buffer_bytes: Final = 256 * 1024
 sent_at_once_bytes: Final = 256 * 1024
+deadline_share: Final = 0.9
+"""Of our patience, what the other server may use: then its word that it is late is here in time."""
 hashed_here_bytes_max: Final = 16 * 1024
 """Hashing so little takes less time than asking a thread to."""
 _NOT_SENT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -181,8 +183,9 @@ class PeerChannel:
     ) -> tuple[int, bytes]:
         digest = NO_BODY if target.action is Action.PUT else body_digest(body)
         method, path = target.action.method, target.path
+        deadline = round(seconds * deadline_share * 1000)
         request = self._signer.sign(
-            method, path, length=len(body), body=digest, deadline_ms=round(seconds * 1000)
+            method, path, length=len(body), body=digest, deadline_ms=deadline
         )
         headers = {REQUEST_HEADER: request.header}
         if body:
@@ -197,11 +200,8 @@ class PeerChannel:
             timeout=ClientTimeout(sock_connect=self.patience.connect_seconds, sock_read=seconds),
             trace_request_ctx=on,
         ) as response:
-            try:
-                return response.status, await self._read(response, request, target.action)
-            except BaseException:
-                response.close()  # nobody waits for the rest
-                raise
+            # Left before its end, by an error or by whoever asked, its connection is closed.
+            return response.status, await self._read(response, request, target.action)
 
     async def _read(
         self, response: aiohttp.ClientResponse, request: SignedRequest, action: Action
