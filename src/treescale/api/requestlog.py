@@ -11,6 +11,7 @@ from treescale.log import get_logger
 request_id_characters_max: Final = 64
 USER: Final = web.RequestKey("user", str)
 """Who asks; set when the caller is known."""
+_PEER: Final = "/peer/"
 _ID: Final = web.RequestKey("id", str)
 
 
@@ -20,8 +21,14 @@ class RequestLog(AbstractAccessLogger):
     _log = get_logger()
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line; `time` is seconds from the request's head to the answer's end."""
-        self._log.info(
+        """Write the line; `time` is seconds from the request's head to the answer's end.
+
+        What other servers ask is for whoever debugs: they ping each second, and tell of their own
+        refusals themselves.
+        """
+        of_server = request.rel_url.raw_path.startswith(_PEER)
+        write = self._log.debug if of_server else self._log.info
+        write(
             "request",
             method=request.method,
             path=request.rel_url.raw_path,
