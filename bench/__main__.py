@@ -15,6 +15,7 @@ from typing import Final
 import click
 
 from bench import report
+from bench.machine import use_memory
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
@@ -54,6 +55,7 @@ def main(
     for name in only or PARTS:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=directory) as place:
+            use_memory(Path(place))
             measured = PARTS[name](Path(place), effort)
         rows += measured
         click.echo(report.tables(measured))

@@ -38,7 +38,8 @@ counted; both use all cores, and so do the clients. Large layers are \
 filesystem driver, its cache of blob descriptors on, no login, nothing fsynced. TreeScale: as it \
 comes, with its login, SQLite, one worker per core, everything fsynced before 201. Pushed bytes \
 come as dockerd sends them, in chunks of 32 KiB; TLS clients offer AES-128 first, as \
-dockerd does.
+dockerd does. All memory had been in use before (bench/machine.py), and layers are pulled soon \
+after they were pushed, so both have them in the page cache.
 
 ![ratios](one-server.svg)
 
