@@ -101,6 +101,18 @@ async def test_cancelling_the_reader_ends_all_fetching(store: GatedStore) -> Non
     assert store.fetching == []
 
 
+async def test_the_window_is_bounded_in_bytes_as_well(store: GatedStore) -> None:
+    """The first chunks have 1, 2, 3 and 4 bytes."""
+    for window_bytes, fetched in ((3, 2), (1, 1), (1000, 4)):
+        async with BlobReader(store, RECIPE, 0, 54, window_bytes=window_bytes):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert len(store.fetching) == fetched
+    store.open_all()
+    async with BlobReader(store, RECIPE, 0, 54, window_bytes=1) as reader:
+        assert b"".join([bytes(piece) async for piece in reader]) == b"".join(DATA)[:55]
+
+
 async def test_an_error_is_raised_at_its_piece_and_not_before(store: GatedStore) -> None:
     store.open_all()
     await store.delete(chunk_id_of(DATA[2]))

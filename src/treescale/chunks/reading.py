@@ -1,18 +1,22 @@
 """Reading a blob, or a part of it, out of its chunks: in order, ahead of the reader, bounded.
 
-At most `window_chunks` chunks are fetched or waiting beside the one handed out last, so memory
-does not grow with the blob. Leaving the context ends all fetching at once.
+At most `window_chunks` chunks, of `window_bytes` together, are fetched or waiting beside the one
+handed out last (one at least, and files cost no memory), so memory does not grow with the blob.
+Leaving the context ends all fetching at once.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from typing import Self
+from typing import Final, Self
 
 from treescale.chunks.files import ChunkFile, ChunkFiles, FileSlice
 from treescale.chunks.recipe import Recipe
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.errors import Corrupt
+
+window_bytes_max: Final = 8 * 1024 * 1024
+"""Together with the chunk that goes beyond it: less than 12 MiB for one reader."""
 
 _Fetch = tuple["asyncio.Future[bytes] | ChunkFile", int, int]
 
@@ -33,6 +37,7 @@ class BlobReader:
         last: int,
         *,
         window_chunks: int = 4,
+        window_bytes: int = window_bytes_max,
         files: bool = False,
     ) -> None:
         self._store = store
@@ -40,6 +45,8 @@ class BlobReader:
         self._lengths = recipe.lengths
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
+        self._window_bytes = window_bytes
+        self._waiting_bytes = 0
         self._window: deque[_Fetch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
@@ -83,11 +90,12 @@ class BlobReader:
         if isinstance(source, ChunkFile):
             return FileSlice(source, start, stop)
         data = await source
+        self._waiting_bytes -= len(data)
         return memoryview(data)[start:stop]
 
     def _fill(self) -> None:
         """Start fetching as much as the window has room for."""
-        while len(self._window) < self._window_chunks:
+        while len(self._window) < self._window_chunks and self._waiting_bytes < self._window_bytes:
             part = next(self._slices, None)
             if part is None:
                 return
@@ -98,6 +106,7 @@ class BlobReader:
                 self._window.append((file, start, stop))
                 continue
             future = asyncio.get_running_loop().create_future()
+            self._waiting_bytes += self._lengths[chunk]
             self._window.append((future, start, stop))
             task = self._group.create_task(self._fetch(chunk, future))
             self._tasks.add(task)

@@ -13,8 +13,9 @@ from treescale.metadata.records import Blob
 from treescale.oci.digest import Digest
 from treescale.oci.ranges import ByteRange
 
-read_ahead_chunks: Final = 4
-"""Chunks fetched ahead of the client per request: at most 16 MiB."""
+read_ahead_chunks: Final = 16
+"""Chunks fetched ahead of the client per request, as far as `reading.window_bytes_max` allows: so
+many servers, or more, send at once."""
 recipe_parts_max: Final = 65_536
 """Parts of the decoded recipes that are kept: about 10 MB."""
 
