@@ -414,3 +414,14 @@ async def test_a_signed_answer_to_another_question_is_unreachable(
     monkeypatch.setattr(server.stores["memory"], "have", have)
     with pytest.raises(Unreachable, match="server b speaks otherwise"):
         await reach(server.port).store("memory").have([ABSENT])
+
+
+async def test_a_server_that_left_while_somebody_still_asks_is_unreachable(
+    server: Server, reach: Reach
+) -> None:
+    near = reach(server.port)
+    chunk, data = chunk_of(1)
+    await near.store().put(chunk, data)
+    await near.channel.__aexit__(None, None, None)
+    with pytest.raises(Unreachable, match="no longer there"):
+        await near.store().get(chunk)

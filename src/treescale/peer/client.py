@@ -181,6 +181,8 @@ class PeerChannel:
     async def _ask_once(
         self, target: Target, seconds: float, body: Bytes, on: SimpleNamespace
     ) -> tuple[int, bytes]:
+        if self._session.closed:  # the server has left the cluster while somebody still asked
+            raise Unreachable(f"server {self.peer} is no longer there")
         digest = NO_BODY if target.action is Action.PUT else body_digest(body)
         method, path = target.action.method, target.path
         deadline = round(seconds * deadline_share * 1000)
