@@ -91,10 +91,10 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     listener = _listen(settings)
+    arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
-    arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
     work = partial(_be_worker, _common(settings, listener, arrival.server_id))
     supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()

@@ -82,7 +82,10 @@ def _be(order: Order) -> None:
 def _serve(order: Order) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)  # noqa: FBT003  the standard library's signature
-        settings = Settings(data=(order.data,), database=order.database, workers=1)
+        # One address, though each start has another port: it is one server that comes back.
+        settings = Settings(
+            data=(order.data,), database=order.database, workers=1, advertise="http://here:1"
+        )
         serve._configure_logging(settings)
         port: int = listener.getsockname()[1]
         serving = msgspec.json.encode(Serving(os.getpid(), port)).decode()
