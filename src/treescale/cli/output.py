@@ -5,11 +5,11 @@ numbers, times in ISO 8601), people get rounded ones. JSON may hold more than th
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -21,8 +21,10 @@ from rich.text import Text
 Row = Mapping[str, object]
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP: Final = 1000
+_BAR: Final = 10
+_ID_SHOWN: Final = 12
 _WHOLE_MAX: Final = 24
-"""Names and ids up to this long are never broken, however narrow the terminal."""
+"""Names, ids and bars up to this long are never broken, however narrow the terminal."""
 
 
 class Kind(Enum):
@@ -33,6 +35,10 @@ class Kind(Enum):
     BYTES = "bytes"
     TIME = "time"
     FLAG = "flag"
+    SHARE = "share"
+    """From 0 to 1; people see a bar."""
+    ID = "id"
+    """Random hex digits, of which the first tell it apart; commands take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +57,16 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
 
-    def rows(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-        """Show a list."""
+    def rows(self, columns: Sequence[Column], rows: Iterable[Row], label: str = "") -> None:
+        """Show a list; `label` stands first in each line of a pipe, to tell lists apart."""
         if self.as_json:
             _emit_json([_exact_row(row) for row in rows])
         elif for_people():
             Console().print(_table(columns, rows))
         else:
             for row in rows:
-                click.echo("\t".join(plain(row.get(column.key)) for column in columns))
+                cells = [plain(row.get(column.key)) for column in columns]
+                click.echo("\t".join([label, *cells] if label else cells))
 
     def one(self, columns: Sequence[Column], row: Row) -> None:
         """Show one thing, a line for each of its values."""
@@ -74,6 +81,11 @@ class Output:
         else:
             for column in columns:
                 click.echo(f"{column.key}\t{plain(row.get(column.key))}")
+
+    def note(self, sentence: str) -> None:
+        """Say how an answer is to be taken: on standard error, out of the way of pipes."""
+        if not self.as_json:
+            click.echo(sentence, err=True)
 
     def done(self, sentence: str, row: Row) -> None:
         """Say that something was done; in JSON, what it was done to."""
@@ -104,10 +116,10 @@ def rounded(value: object, column: Column) -> str:
     """Return a value as people like to read it."""
     if value is None:
         return column.empty
-    if column.kind is Kind.BYTES and isinstance(value, int):
-        return size(value)
-    if column.kind is Kind.COUNT and isinstance(value, int):
-        return f"{value:,}"
+    if column.kind in _FORMATS and isinstance(value, int | float):
+        return _FORMATS[column.kind](value)
+    if column.kind is Kind.ID:
+        return str(value)[:_ID_SHOWN]
     if isinstance(value, list | tuple):
         return ", ".join(plain(one) for one in value)
     if isinstance(value, datetime):
@@ -124,6 +136,20 @@ def size(count: int) -> str:
     return f"{count} B" if power == 0 else f"{amount:.3g} {_UNITS[power]}"
 
 
+def share(part: float) -> str:
+    """Return a bar of ten characters of which this part, from 0 to 1, is full, and the percents."""
+    full = round(part * _BAR)
+    return f"{'█' * full}{'░' * (_BAR - full)} {part:4.0%}"
+
+
+_FORMATS: Final[Mapping[Kind, Callable[[Any], str]]] = {
+    Kind.COUNT: "{:,}".format,
+    Kind.BYTES: size,
+    Kind.SHARE: share,
+}
+"""How people see numbers."""
+
+
 def time(seconds: float | None) -> datetime | None:
     """Return seconds since the epoch as a point in time (UTC)."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -137,7 +163,8 @@ def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     for index, column in enumerate(columns):
         numeric = column.kind in (Kind.BYTES, Kind.COUNT)
         longest = max((len(row[index]) for row in cells), default=0)
-        width = min(longest, _WHOLE_MAX) if index == 0 else None
+        whole = index == 0 or column.kind is Kind.SHARE
+        width = min(longest, _WHOLE_MAX) if whole else None
         justify: JustifyMethod = "right" if numeric else "left"
         table.add_column(_heading(column), justify=justify, overflow="fold", min_width=width)
     for row in cells:
