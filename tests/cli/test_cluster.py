@@ -124,6 +124,10 @@ def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> No
     assert "██████░░  75%" in narrow
     assert next(line for line in narrow.splitlines() if "75%" in line).rstrip().endswith(" 0")
     assert "…" not in narrow
+    monkeypatch.setenv("COLUMNS", "40")
+    blocks = trio.here("cluster", "status")
+    assert "copies owed  0" in blocks, "too narrow for a table"
+    assert "…" not in blocks
 
 
 def test_what_is_owed_is_shown_by_store(trio: Command) -> None:

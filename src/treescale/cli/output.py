@@ -14,13 +14,17 @@ from typing import Any, Final
 import click
 import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, object]
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP: Final = 1000
+_BROKEN_MIN: Final = 6
+"""Everything else may be broken into lines of this many characters, no fewer."""
+_GAP: Final = 3
+"""Between two columns of a table."""
 _BAR: Final = 10
 _ID_SHOWN: Final = 12
 _WHOLE_MAX: Final = 24
@@ -51,6 +55,9 @@ class Column:
     """What people see for None."""
 
 
+_KEPT: Final = (Kind.SHARE, Kind.ID)
+
+
 class Output:
     """Where a command's answer goes."""
 
@@ -62,7 +69,12 @@ class Output:
         if self.as_json:
             _emit_json([_exact_row(row) for row in rows])
         elif for_people():
-            Console().print(_table(columns, rows))
+            console, shown = Console(), list(rows)
+            if _fits(columns, shown, console.width):
+                console.print(_table(columns, shown))
+                return
+            for row in shown:
+                console.print(_block(columns, row), "")
         else:
             for row in rows:
                 cells = [plain(row.get(column.key)) for column in columns]
@@ -73,11 +85,7 @@ class Output:
         if self.as_json:
             _emit_json(_exact_row(row))
         elif for_people():
-            table = Table.grid(padding=(0, 2))
-            for column in columns:
-                cell = Text(rounded(row.get(column.key), column))
-                table.add_row(Text(_heading(column), style="bold"), cell)
-            Console().print(table)
+            Console().print(_block(columns, row))
         else:
             for column in columns:
                 click.echo(f"{column.key}\t{plain(row.get(column.key))}")
@@ -155,21 +163,50 @@ def time(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     """Return a table that leaves out nothing: narrow terminals break lines, names stay whole."""
-    # Text, so that square brackets in a label are not taken for colours.
-    cells = [[Text(rounded(row.get(one.key), one)) for one in columns] for row in rows]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = column.kind in (Kind.BYTES, Kind.COUNT)
-        longest = max((len(row[index]) for row in cells), default=0)
-        whole = index == 0 or column.kind is Kind.SHARE
-        width = min(longest, _WHOLE_MAX) if whole else None
-        justify: JustifyMethod = "right" if numeric else "left"
-        table.add_column(_heading(column), justify=justify, overflow="fold", min_width=width)
-    for row in cells:
-        table.add_row(*row)
+        longest = _longest(column, rows)
+        kept = index == 0 or column.kind in _KEPT
+        table.add_column(
+            _heading(column),
+            justify="right" if column.kind in (Kind.BYTES, Kind.COUNT) else "left",
+            overflow="fold",
+            no_wrap=kept and longest <= _WHOLE_MAX,  # the others are narrowed first
+            min_width=min(longest, _WHOLE_MAX) if kept else None,
+        )
+    for row in rows:
+        table.add_row(*(_cell(column, row) for column in columns))
     return table
+
+
+def _block(columns: Sequence[Column], row: Row) -> Table:
+    """Return a row as lines, one for each of its values."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for column in columns:
+        table.add_row(_heading(column), _cell(column, row))
+    return table
+
+
+def _fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
+    """Return whether a table of these can be read in so narrow a terminal."""
+    needed = 0
+    for index, column in enumerate(columns):
+        least = _WHOLE_MAX if index == 0 or column.kind in _KEPT else _BROKEN_MIN
+        needed += min(_longest(column, rows), least) + _GAP
+    return needed <= width
+
+
+def _longest(column: Column, rows: Sequence[Row]) -> int:
+    return max((len(_cell(column, row)) for row in rows), default=0)
+
+
+def _cell(column: Column, row: Row) -> Text:
+    """Return what people see; as Text, so that square brackets are not taken for colours."""
+    return Text(rounded(row.get(column.key), column))
 
 
 def _heading(column: Column) -> str:
