@@ -205,12 +205,15 @@ def test_copies_that_cannot_be_are_refused(trio: Command, setting: str, says: st
     assert trio.json("cluster", "status")["copies_asked"] is None
 
 
-def test_copies_may_be_asked_for_before_the_first_layout(command: Command) -> None:
+def test_before_the_first_layout_copies_may_be_asked_for_and_stores_drained(
+    command: Command,
+) -> None:
     async def register(database: Database) -> None:
         await database.stores.register(StoreRecord("a", "host", "/a", "", 1.0, NOW))
 
     command.database(register)
     assert "no layout yet" in command.here("cluster", "set", "copies=1")
+    assert "It is not in the layout." in command.here("cluster", "drain", "host")
 
 
 def test_draining_says_what_it_does_and_what_it_does_not(trio: Command) -> None:

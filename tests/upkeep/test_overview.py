@@ -221,6 +221,12 @@ def test_rows_of_before_there_were_heartbeats_are_not_called_silent() -> None:
     assert about(seen) == []
 
 
+def test_a_server_that_never_said_a_word() -> None:
+    mute = replace(HEALTHY.servers[0], seen=0.0)
+    seen = overview(replace(HEALTHY, servers=(mute, *HEALTHY.servers[1:])))
+    assert (seen.servers[0].condition, seen.servers[0].heard) == (Condition.UNHEARD, None)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
