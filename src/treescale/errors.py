@@ -20,6 +20,7 @@ TreeScaleError
 │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── ServerUnknown, StoreUnknown              (administration)
+│   ├── LastCopies           forgetting a store would lose what lies nowhere else
 │   ├── CredentialsInvalid   wrong name, password or token
 │   ├── PasswordInvalid      a password too short, too long or too well known to be set
 │   ├── Unauthorized         rights are missing; carries what was needed
@@ -147,6 +148,10 @@ class ServerUnknown(Refused):
 
 class StoreUnknown(Refused):
     """No such store in the cluster: it was never there, or has been forgotten."""
+
+
+class LastCopies(Refused):
+    """A store that has, as far as anybody can tell, the only copies of something."""
 
 
 class CredentialsInvalid(Refused):

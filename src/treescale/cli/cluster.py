@@ -1,33 +1,38 @@
-"""`treescale cluster`: the stores behind the registry, and what deduplication saves."""
+"""`treescale cluster`: see the servers and stores, say what becomes of them."""
 
-import json
-import os
-from pathlib import Path
+import asyncio
+from typing import Final
 
 import click
 
-from treescale.cli.options import Desk, cluster_options
-from treescale.cli.output import Column, Kind, Row, time
-from treescale.metadata.protocols import Database
-from treescale.metadata.records import ClusterUsage, StoreRecord
-
-SUMMARY = (
-    Column("repositories", Kind.COUNT),
-    Column("blobs", Kind.COUNT),
-    Column("chunks", Kind.COUNT),
-    Column("pushed_bytes", Kind.BYTES),
-    Column("blobs_bytes", Kind.BYTES),
-    Column("stored_bytes", Kind.BYTES),
-    Column("deduplication_saved_bytes", Kind.BYTES),
-    Column("deduplication_saved_percent"),
+from treescale.cli.clusterstatus import (
+    ADVICE,
+    SERVERS,
+    STORES,
+    STORES_AT_A_GLANCE,
+    SUMMARY,
+    advice_row,
+    at_a_glance,
+    server_row,
+    store_row,
+    summary_row,
 )
-STORES = (
-    Column("store"),
-    Column("server"),
-    Column("zone"),
-    Column("path"),
-    Column("total_bytes", Kind.BYTES, empty="elsewhere"),
-    Column("free_bytes", Kind.BYTES, empty="elsewhere"),
+from treescale.cli.options import Desk, cluster_options, confirm
+from treescale.cli.output import for_people
+from treescale.clock import SystemClock
+from treescale.errors import SettingInvalid
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import ClusterUsage, StoreState
+from treescale.upkeep import leaving
+from treescale.upkeep.advice import advice
+from treescale.upkeep.members import COPIES_SETTING, Held
+from treescale.upkeep.overview import Overview
+from treescale.upkeep.survey import Survey, survey
+from treescale.upkeep.targets import Target, find
+
+DRAINED: Final = (
+    "New chunks are not homed there any more; what it holds stays on it and is read. This version "
+    "moves no chunks away: keep it in service."
 )
 
 
@@ -39,60 +44,151 @@ def cluster() -> None:
 @cluster.command("status")
 @cluster_options
 def status(desk: Desk) -> None:
-    """Show stores, bytes, and what deduplication saves."""
+    """Show servers, stores, layout and copies owed, and what to do about it."""
 
-    async def work(database: Database) -> tuple[ClusterUsage, list[StoreRecord]]:
-        return await database.repositories.cluster_usage(), await database.stores.list()
+    async def work(database: Database) -> tuple[Survey, ClusterUsage]:
+        return await survey(database, SystemClock()), await database.repositories.cluster_usage()
 
-    usage, stores = desk.run(work)
-    summary, rows = usage_row(usage), [_store_row(one) for one in stores]
+    seen, usage = desk.run(work)
+    summary = summary_row(seen.overview, usage)
+    servers = [server_row(one) for one in seen.overview.servers]
+    stores = [store_row(one) for one in seen.overview.stores]
+    told = [advice_row(one) for one in advice(seen.overview, clock_error=seen.clock_error)]
     if desk.out.as_json:
-        desk.out.one(SUMMARY, {**summary, "stores": rows})
+        lists = {"servers": servers, "stores": stores, "advice": told}
+        desk.out.one(SUMMARY, {**summary, **lists})
         return
     desk.out.one(SUMMARY, summary)
-    desk.out.rows(STORES, rows)
+    desk.out.rows(SERVERS, servers, "server")
+    if for_people():
+        desk.out.rows(STORES_AT_A_GLANCE, [at_a_glance(row) for row in stores])
+    else:
+        desk.out.rows(STORES, stores, "store")
+    if told:
+        desk.out.rows(ADVICE, told, "advice")
 
 
-def usage_row(usage: ClusterUsage) -> Row:
-    """Return what the cluster holds; saved is what was pushed and did not have to be stored."""
-    saved = usage.bytes_pushed - usage.bytes_stored
-    percent = 100 * saved / usage.bytes_pushed if usage.bytes_pushed else 0.0
-    return {
-        "repositories": usage.repositories,
-        "blobs": usage.blobs,
-        "chunks": usage.chunks,
-        "pushed_bytes": usage.bytes_pushed,
-        "blobs_bytes": usage.bytes_blobs,
-        "stored_bytes": usage.bytes_stored,
-        "deduplication_saved_bytes": saved,
-        "deduplication_saved_percent": round(percent, 1),
-    }
+@cluster.command("set")
+@click.argument("setting", metavar="copies=NUMBER")
+@cluster_options
+def set_(desk: Desk, setting: str) -> None:
+    """Say how many copies of each chunk there are to be."""
+    name, equals, value = setting.partition("=")
+    if (name, equals) != (COPIES_SETTING, "="):
+        raise SettingInvalid(f"{setting!r} is nothing to set: say copies=3, or another number")
+
+    async def work(database: Database) -> tuple[int, Survey]:
+        copies = await leaving.set_copies(database, value)
+        return copies, await survey(database, SystemClock())
+
+    copies, seen = desk.run(work)
+    desk.out.done(_copies_told(copies, seen.overview), {COPIES_SETTING: copies})
 
 
-def _store_row(store: StoreRecord) -> Row:
-    total, free = room(store)
-    return {
-        "store": store.store_id,
-        "server": store.server,
-        "zone": store.zone,
-        "path": store.path,
-        "weight": store.weight,
-        "registered": time(store.registered),
-        "total_bytes": total,
-        "free_bytes": free,
-    }
+@cluster.command("drain")
+@click.argument("target", metavar="SERVER|STORE")
+@click.option("--wait", is_flag=True, help="Return when it is in the layout no more.")
+@cluster_options
+def drain(desk: Desk, target: str, *, wait: bool) -> None:
+    """Home no new chunks there. What it holds stays on it and is read."""
+
+    async def work(database: Database) -> tuple[Target, Survey]:
+        clock = SystemClock()
+        found = await _find(database, target)
+        await leaving.set_state(database, found, StoreState.DRAINING)
+        if wait:
+            ids = found.store_ids
+            await leaving.wait_until_out(database, ids, clock, asyncio.sleep, _aside)
+        return found, await survey(database, clock)
+
+    found, seen = desk.run(work)
+    inside = _inside(found, seen.overview)
+    held = sorted({why for name, why in seen.overview.held.items() if name in inside})
+    desk.out.done(
+        " ".join([f"{found.label} is draining.", *_layout_told(inside, held), DRAINED]),
+        {**_row(found, StoreState.DRAINING), "in_layout": bool(inside), "held": held},
+    )
 
 
-def room(store: StoreRecord) -> tuple[int | None, int | None]:
-    """Return the size and the free bytes of the store's disk when it is on this machine.
+@cluster.command("undrain")
+@click.argument("target", metavar="SERVER|STORE")
+@cluster_options
+def undrain(desk: Desk, target: str) -> None:
+    """Home chunks there again."""
 
-    Its `store.json` must name it: the same path on another machine is another disk.
-    """
-    try:
-        label = json.loads((Path(store.path) / "store.json").read_bytes())
-        found = os.statvfs(store.path)
-    except (OSError, ValueError):
-        return None, None
-    if not isinstance(label, dict) or label.get("store") != store.store_id:
-        return None, None
-    return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    async def work(database: Database) -> Target:
+        found = await _find(database, target)
+        await leaving.set_state(database, found, StoreState.ACTIVE)
+        return found
+
+    found = desk.run(work)
+    told = f"{found.label} is active: it is in the layout again seconds after it is heard of."
+    desk.out.done(told, _row(found, StoreState.ACTIVE))
+
+
+@cluster.command("forget")
+@click.argument("target", metavar="SERVER|STORE")
+@click.option("--lost", is_flag=True, help="Also when the last copies of something go with it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_options
+def forget(desk: Desk, target: str, *, lost: bool, yes: bool) -> None:
+    """Strike off what will never come back, and what it was owed."""
+
+    async def look(database: Database) -> Target:
+        return await _find(database, target)
+
+    found = desk.run(look)
+    confirm(f"Forget {found.label} for good?", yes=yes)
+
+    async def work(database: Database) -> int:
+        return await leaving.forget(database, found, lost=lost)
+
+    struck = desk.run(work)
+    desk.out.done(
+        f"{found.label} is forgotten; copies that it was owed: {struck:,}. The layout follows "
+        "within seconds, or when the first server starts.",
+        {"forgotten": found.label, "stores": list(found.store_ids), "debts_struck": struck},
+    )
+
+
+async def _find(database: Database, word: str) -> Target:
+    servers, stores = await database.servers.list(), await database.stores.list()
+    creditors = [debt.store_id for debt in await database.owed.summary()]
+    return find(word, servers, stores, creditors)
+
+
+def _copies_told(copies: int, seen: Overview) -> str:
+    """Return what happens now."""
+    now = "no layout yet" if seen.layout is None else f"{seen.layout.copies} in the present layout"
+    told = [f"{copies} copies of each chunk are asked for ({now})."]
+    if seen.layout_due:
+        told.append("The layout follows within seconds, or when the first server starts.")
+    told.append(
+        "It is for what is pushed from then on: this version makes no copies of what is there, "
+        "and removes none."
+    )
+    return " ".join(told)
+
+
+def _layout_told(inside: set[str], held: list[Held]) -> list[str]:
+    if held:
+        return [f"It is in the layout still: {'; '.join(held)}."]
+    if inside:
+        return ["It leaves the layout within seconds, or when the first server starts."]
+    return ["It is not in the layout."]
+
+
+def _inside(target: Target, seen: Overview) -> set[str]:
+    """Return which of its stores are in the layout in force."""
+    if seen.layout is None:
+        return set()
+    return {label.store_id for label in seen.layout.stores}.intersection(target.store_ids)
+
+
+def _row(target: Target, state: StoreState) -> dict[str, object]:
+    return {"target": target.label, "stores": list(target.store_ids), "state": state.value}
+
+
+def _aside(text: str) -> None:
+    """Tell people, not those who read the answer."""
+    click.echo(text, err=True)

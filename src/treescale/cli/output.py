@@ -5,24 +5,30 @@ numbers, times in ISO 8601), people get rounded ones. JSON may hold more than th
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 Row = Mapping[str, object]
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP: Final = 1000
+_BROKEN_MIN: Final = 6
+"""Everything else may be broken into lines of this many characters, no fewer."""
+_GAP: Final = 3
+"""Between two columns of a table."""
+_BAR: Final = 10
+_ID_SHOWN: Final = 12
 _WHOLE_MAX: Final = 24
-"""Names and ids up to this long are never broken, however narrow the terminal."""
+"""Names, ids and bars up to this long are never broken, however narrow the terminal."""
 
 
 class Kind(Enum):
@@ -33,6 +39,10 @@ class Kind(Enum):
     BYTES = "bytes"
     TIME = "time"
     FLAG = "flag"
+    SHARE = "share"
+    """From 0 to 1; people see a bar."""
+    ID = "id"
+    """Random hex digits, of which the first tell it apart; commands take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +55,45 @@ class Column:
     """What people see for None."""
 
 
+_KEPT: Final = (Kind.SHARE, Kind.ID)
+
+
 class Output:
     """Where a command's answer goes."""
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
 
-    def rows(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
-        """Show a list."""
+    def rows(self, columns: Sequence[Column], rows: Iterable[Row], label: str = "") -> None:
+        """Show a list; `label` stands first in each line of a pipe, to tell lists apart."""
         if self.as_json:
             _emit_json([_exact_row(row) for row in rows])
         elif for_people():
-            Console().print(_table(columns, rows))
+            console, shown = Console(), list(rows)
+            if _fits(columns, shown, console.width):
+                console.print(_table(columns, shown))
+                return
+            for row in shown:
+                console.print(_block(columns, row), "")
         else:
             for row in rows:
-                click.echo("\t".join(plain(row.get(column.key)) for column in columns))
+                cells = [plain(row.get(column.key)) for column in columns]
+                click.echo("\t".join([label, *cells] if label else cells))
 
     def one(self, columns: Sequence[Column], row: Row) -> None:
         """Show one thing, a line for each of its values."""
         if self.as_json:
             _emit_json(_exact_row(row))
         elif for_people():
-            table = Table.grid(padding=(0, 2))
-            for column in columns:
-                cell = Text(rounded(row.get(column.key), column))
-                table.add_row(Text(_heading(column), style="bold"), cell)
-            Console().print(table)
+            Console().print(_block(columns, row))
         else:
             for column in columns:
                 click.echo(f"{column.key}\t{plain(row.get(column.key))}")
+
+    def note(self, sentence: str) -> None:
+        """Say how an answer is to be taken: on standard error, out of the way of pipes."""
+        if not self.as_json:
+            click.echo(sentence, err=True)
 
     def done(self, sentence: str, row: Row) -> None:
         """Say that something was done; in JSON, what it was done to."""
@@ -104,10 +124,10 @@ def rounded(value: object, column: Column) -> str:
     """Return a value as people like to read it."""
     if value is None:
         return column.empty
-    if column.kind is Kind.BYTES and isinstance(value, int):
-        return size(value)
-    if column.kind is Kind.COUNT and isinstance(value, int):
-        return f"{value:,}"
+    if column.kind in _FORMATS and isinstance(value, int | float):
+        return _FORMATS[column.kind](value)
+    if column.kind is Kind.ID:
+        return str(value)[:_ID_SHOWN]
     if isinstance(value, list | tuple):
         return ", ".join(plain(one) for one in value)
     if isinstance(value, datetime):
@@ -124,25 +144,69 @@ def size(count: int) -> str:
     return f"{count} B" if power == 0 else f"{amount:.3g} {_UNITS[power]}"
 
 
+def share(part: float) -> str:
+    """Return a bar of ten characters of which this part, from 0 to 1, is full, and the percents."""
+    full = round(part * _BAR)
+    return f"{'█' * full}{'░' * (_BAR - full)} {part:4.0%}"
+
+
+_FORMATS: Final[Mapping[Kind, Callable[[Any], str]]] = {
+    Kind.COUNT: "{:,}".format,
+    Kind.BYTES: size,
+    Kind.SHARE: share,
+}
+"""How people see numbers."""
+
+
 def time(seconds: float | None) -> datetime | None:
     """Return seconds since the epoch as a point in time (UTC)."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     """Return a table that leaves out nothing: narrow terminals break lines, names stay whole."""
-    # Text, so that square brackets in a label are not taken for colours.
-    cells = [[Text(rounded(row.get(one.key), one)) for one in columns] for row in rows]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = column.kind in (Kind.BYTES, Kind.COUNT)
-        longest = max((len(row[index]) for row in cells), default=0)
-        width = min(longest, _WHOLE_MAX) if index == 0 else None
-        justify: JustifyMethod = "right" if numeric else "left"
-        table.add_column(_heading(column), justify=justify, overflow="fold", min_width=width)
-    for row in cells:
-        table.add_row(*row)
+        longest = _longest(column, rows)
+        kept = index == 0 or column.kind in _KEPT
+        table.add_column(
+            _heading(column),
+            justify="right" if column.kind in (Kind.BYTES, Kind.COUNT) else "left",
+            overflow="fold",
+            no_wrap=kept and longest <= _WHOLE_MAX,  # the others are narrowed first
+            min_width=min(longest, _WHOLE_MAX) if kept else None,
+        )
+    for row in rows:
+        table.add_row(*(_cell(column, row) for column in columns))
     return table
+
+
+def _block(columns: Sequence[Column], row: Row) -> Table:
+    """Return a row as lines, one for each of its values."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
+    for column in columns:
+        table.add_row(_heading(column), _cell(column, row))
+    return table
+
+
+def _fits(columns: Sequence[Column], rows: Sequence[Row], width: int) -> bool:
+    """Return whether a table of these can be read in so narrow a terminal."""
+    needed = 0
+    for index, column in enumerate(columns):
+        least = _WHOLE_MAX if index == 0 or column.kind in _KEPT else _BROKEN_MIN
+        needed += min(_longest(column, rows), least) + _GAP
+    return needed <= width
+
+
+def _longest(column: Column, rows: Sequence[Row]) -> int:
+    return max((len(_cell(column, row)) for row in rows), default=0)
+
+
+def _cell(column: Column, row: Row) -> Text:
+    """Return what people see; as Text, so that square brackets are not taken for colours."""
+    return Text(rounded(row.get(column.key), column))
 
 
 def _heading(column: Column) -> str:

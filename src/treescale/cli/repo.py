@@ -6,9 +6,10 @@ import click
 
 from treescale.cli.options import Desk, cluster_options, confirm
 from treescale.cli.output import Column, Kind, Row, time
+from treescale.cli.reposhow import BLOBS, PLACES, TAGS, Shown, look
 from treescale.clock import SystemClock
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import Blob, Repository, RepositoryUsage
+from treescale.metadata.records import Repository, RepositoryUsage
 from treescale.oci.names import check_repository
 
 page_size = 500
@@ -26,8 +27,6 @@ SUMMARY = (
     Column("shared_with_others_bytes", Kind.BYTES),
     Column("own_bytes", Kind.BYTES),
 )
-TAGS = (Column("tag"), Column("digest"), Column("media_type"))
-BLOBS = (Column("blob"), Column("size", Kind.BYTES), Column("kept_as"))
 
 
 @click.group()
@@ -47,25 +46,31 @@ def list_repositories(desk: Desk) -> None:
 
 
 @repo.command("show")
-@click.argument("name")
+@click.argument("name", metavar="NAME[:TAG]")
 @cluster_options
 def show(desk: Desk, name: str) -> None:
-    """Show a repository's tags, manifests and blobs, and what deduplication saves."""
-    check_repository(name)
+    """Show a repository's tags and blobs, what deduplication saves, and where chunks belong.
 
-    async def work(database: Database) -> tuple[Row, list[Row], list[Row]]:
-        usage = await database.repositories.usage(name)
-        tags = [row async for row in _tags(database, name)]
-        blobs = [_blob_row(one) async for one in _blobs(database, name)]
-        return _usage_row(usage), tags, blobs
+    With a tag, that image alone is looked at.
+    """
+    repository, _, tag = name.partition(":")
+    check_repository(repository)
 
-    summary, tags, blobs = desk.run(work)
+    async def work(database: Database) -> tuple[Row, Shown]:
+        usage = await database.repositories.usage(repository)
+        return _usage_row(usage), await look(database, repository, tag or None)
+
+    summary, seen = desk.run(work)
     if desk.out.as_json:
-        desk.out.one(SUMMARY, {**summary, "tag_list": tags, "blob_list": blobs})
+        desk.out.one(SUMMARY, {**summary, **seen.as_json()})
         return
     desk.out.one(SUMMARY, summary)
-    desk.out.rows(TAGS, tags)
-    desk.out.rows(BLOBS, blobs)
+    desk.out.rows(TAGS, seen.tags)
+    desk.out.rows(BLOBS, seen.blobs)
+    if seen.places:
+        desk.out.rows(PLACES, seen.places, "place")
+    for note in seen.notes:
+        desk.out.note(note)
 
 
 @repo.command("public")
@@ -119,30 +124,8 @@ async def _repositories(database: Database) -> AsyncIterator[Repository]:
         after = page[-1].name
 
 
-async def _tags(database: Database, repository: str) -> AsyncIterator[Row]:
-    after = ""
-    while page := await database.tags.list(repository, after, page_size):
-        for tag in page:
-            found = await database.manifests.resolve(repository, tag)
-            yield {"tag": tag, "digest": found.digest, "media_type": found.media_type}
-        after = page[-1]
-
-
-async def _blobs(database: Database, repository: str) -> AsyncIterator[Blob]:
-    after = ""
-    while page := await database.blobs.list_repository(repository, after, page_size):
-        for blob in page:
-            yield blob
-        after = page[-1].digest
-
-
 def _row(one: Repository) -> Row:
     return {"name": one.name, "public": one.public, "created": time(one.created)}
-
-
-def _blob_row(blob: Blob) -> Row:
-    kept = "chunks" if blob.inline is None else "inline"
-    return {"blob": blob.digest, "size": blob.size, "kept_as": kept}
 
 
 def _usage_row(usage: RepositoryUsage) -> Row:

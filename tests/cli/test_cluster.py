@@ -1,0 +1,365 @@
+"""`treescale cluster`: what an administrator sees and says of servers and stores."""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Answer, Command
+from tests.postgres import postgres, postgres_url
+from treescale.chunks.recipe import Recipe, encode
+from treescale.chunks.split import DEFAULT
+from treescale.clock import Clock, SystemClock
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import (
+    Blob,
+    NewBlob,
+    OwedCopies,
+    ServerRecord,
+    StoreRecord,
+    StoreReport,
+)
+from treescale.metadata.sql.database import open_database
+from treescale.upkeep import leaving
+from treescale.upkeep.membership import Membership, join
+
+__all__ = ["postgres", "postgres_url"]
+
+NOW = 1_700_000_000.0
+ROOM = 1_000_000
+
+
+async def turn(database: Database) -> None:
+    """Let the first server look, as it does every 5 s."""
+    report = StoreReport("a" * 32, ROOM, ROOM // 4)
+    await Membership(database, "A", SystemClock()).turn([report])
+
+
+async def three(database: Database) -> None:
+    """Three servers, just started, with a store each."""
+    for name, zone in zip("ABC", ("east", "west", "west"), strict=True):
+        server = ServerRecord(name, f"host-{name}", f"http://{name}:5000", zone, started=NOW)
+        store = StoreRecord(name.lower() * 32, server.name, "/data", zone, 1.0, NOW, server_id=name)
+        await join(database, server, [store], alone=False)
+    await turn(database)
+
+
+async def push(database: Database) -> None:
+    """Two repositories share a chunk."""
+    shared, own = (b"\x01" * 32, 2_000_000), (b"\x02" * 32, 1_000_000)
+    for name, digit, parts in (("alice/app", "a", (shared, own)), ("bob/app", "b", (shared,))):
+        size = sum(length for _, length in parts)
+        blob = Blob(f"sha256:{digit * 64}", size, None, encode(Recipe(DEFAULT, parts)))
+        await database.blobs.commit(name, NewBlob(blob, parts), upload_id=None, now=NOW)
+
+
+@pytest.fixture
+def trio(command: Command) -> Command:
+    command.database(three)
+    return command
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everybody be silent, without a wait."""
+    for room in ("leaving", "overview"):
+        monkeypatch.setattr(f"treescale.upkeep.{room}.live_seconds", -1.0)
+
+
+def test_status_shows_servers_stores_and_the_layout(trio: Command) -> None:
+    status = trio.json("cluster", "status")
+    assert (status["layout"], status["copies"], status["copies_asked"]) == (1, 3, None)
+    assert [
+        (row["server"], row["address"], row["zone"], row["state"], row["stores"])
+        for row in status["servers"]
+    ] == [
+        ("host-A", "http://A:5000", "east", "up", 1),
+        ("host-B", "http://B:5000", "west", "up", 1),
+        ("host-C", "http://C:5000", "west", "up", 1),
+    ]
+    first, *_ = status["stores"]
+    assert (first["state"], first["condition"], first["in_layout"]) == ("active", "up", True)
+    assert (first["fill"], first["total_bytes"], first["free_bytes"]) == (0.75, ROOM, ROOM // 4)
+    assert [each["about"] for each in status["advice"]] == ["pushes"], "two zones are no more"
+
+
+def test_pipes_tell_the_lists_apart(trio: Command) -> None:
+    lines = [line.split("\t") for line in trio.here("cluster", "status").splitlines()]
+    assert ["layout", "1"] in lines
+    assert ["copies", "3"] in lines
+    stores = [line for line in lines if line[0] == "store"]
+    assert stores[0] == (
+        f"store {'a' * 32} host-A east /data active up yes 0.75 {ROOM} {ROOM // 4} 0".split()
+    )
+    assert [line[1] for line in lines if line[0] == "server"] == ["host-A", "host-B", "host-C"]
+    assert [line[1] for line in lines if line[0] == "advice"] == ["pushes"]
+
+
+def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("output", "cluster"):
+        monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    trio.here("cluster", "drain", "host-B")
+    shown = trio.here("cluster", "status")
+    for text in (
+        "last heard (UTC)",
+        "████████░░  75%",
+        "in layout",
+        "250 kB",
+        "a" * 12,
+        "One more",
+    ):
+        assert text in shown
+    assert "a" * 13 not in shown
+    assert [word in shown for word in ("active", "draining", "silent")] == [True, True, False]
+    monkeypatch.setattr("treescale.upkeep.overview.live_seconds", -1.0)
+    shown = trio.here("cluster", "status")
+    assert "draining, silent" in shown
+    assert "active" not in shown
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = trio.here("cluster", "status")
+    assert "██████░░  75%" in narrow
+    assert next(line for line in narrow.splitlines() if "75%" in line).rstrip().endswith(" 0")
+    assert "…" not in narrow
+    monkeypatch.setenv("COLUMNS", "40")
+    blocks = trio.here("cluster", "status")
+    assert "copies owed  0" in blocks, "too narrow for a table"
+    assert "…" not in blocks
+
+
+def test_what_is_owed_is_shown_by_store(trio: Command) -> None:
+    async def owe(database: Database) -> None:
+        await database.owed.add([(bytes([n]) * 32, "b" * 32) for n in range(3)], now=NOW)
+
+    trio.database(owe)
+    status = trio.json("cluster", "status")
+    assert (status["copies_owed"], status["copies_owed_since"]) == (3, "2023-11-14T22:13:20Z")
+    assert [store["copies_owed"] for store in status["stores"]] == [0, 3, 0]
+    assert "owed" in [each["about"] for each in status["advice"]]
+
+
+def test_one_server_without_heartbeats_shows_its_disks_and_what_deduplication_saves(
+    command: Command, tmp_path: Path
+) -> None:
+    here, away = tmp_path / "here", tmp_path / "away"
+    for path, store in ((here, "1" * 32), (away, "9" * 32)):
+        path.mkdir()
+        (path / "store.json").write_text(json.dumps({"format": 1, "store": store}))
+
+    async def register(database: Database) -> None:
+        for store, path in (("1" * 32, here), ("2" * 32, away), ("3" * 32, tmp_path / "no")):
+            record = StoreRecord(store, "server1", str(path), "", 1.0, NOW)
+            await database.stores.register(record)
+        await push(database)
+
+    command.database(register)
+    status = command.json("cluster", "status")
+    assert (status["repositories"], status["chunks"]) == (2, 2)
+    assert (status["pushed_bytes"], status["stored_bytes"]) == (5_000_000, 3_000_000)
+    assert status["deduplication_saved_bytes"] == 2_000_000
+    assert status["deduplication_saved_percent"] == 40.0
+    first, second, third = status["stores"]
+    assert first["total_bytes"] >= first["free_bytes"] > 0
+    assert 0 <= first["fill"] <= 1
+    assert second["free_bytes"] is None, "another store lies at this path"
+    assert third["free_bytes"] is None
+    (server,) = status["servers"]
+    assert (server["server"], server["state"], server["stores"]) == ("server1", "never heard", 3)
+    assert (status["layout"], status["advice"]) == (None, [])
+    assert "deduplication_saved_percent\t40.0" in command.here("cluster", "status")
+
+
+def test_an_empty_cluster_saves_nothing(command: Command) -> None:
+    status = command.json("cluster", "status")
+    assert (status["deduplication_saved_percent"], status["stores"]) == (0.0, [])
+    assert "store\t" not in command.here("cluster", "status")
+
+
+def test_copies_are_set_and_it_is_said_what_follows(trio: Command) -> None:
+    told = trio.here("cluster", "set", "copies=2")
+    assert told.startswith("2 copies of each chunk are asked for (3 in the present layout).")
+    assert "removes none" in told
+    assert "The layout follows" in told
+    trio.database(turn)
+    status = trio.json("cluster", "status")
+    assert (status["copies"], status["copies_asked"]) == (2, 2)
+    assert trio.json("cluster", "set", "copies=2") == {"copies": 2}
+    assert "The layout follows" not in trio.here("cluster", "set", "copies=2")
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("copies=4", "the cluster has 3"),
+        ("copies=0", "from 1 to"),
+        ("copies=many", "from 1 to"),
+        ("copies", "say copies=3"),
+        ("copy=3", "say copies=3"),
+    ],
+)
+def test_copies_that_cannot_be_are_refused(trio: Command, setting: str, says: str) -> None:
+    assert says in trio.refused("cluster", "set", setting)
+    assert trio.json("cluster", "status")["copies_asked"] is None
+
+
+def test_before_the_first_layout_copies_may_be_asked_for_and_stores_drained(
+    command: Command,
+) -> None:
+    async def register(database: Database) -> None:
+        await database.stores.register(StoreRecord("a", "host", "/a", "", 1.0, NOW))
+
+    command.database(register)
+    assert "no layout yet" in command.here("cluster", "set", "copies=1")
+    assert "It is not in the layout." in command.here("cluster", "drain", "host")
+
+
+def test_draining_says_what_it_does_and_what_it_does_not(trio: Command) -> None:
+    told = trio.here("cluster", "drain", "host-B")
+    assert "It leaves the layout within seconds" in told
+    assert "moves no chunks away" in told
+    trio.database(turn)
+    assert "It is not in the layout." in trio.here("cluster", "drain", "host-B")
+    assert trio.json("cluster", "drain", "b") == {
+        "target": f"host-B:/data ({'b' * 32})",
+        "stores": ["b" * 32],
+        "state": "draining",
+        "in_layout": False,
+        "held": [],
+    }
+    assert trio.json("cluster", "status")["stores"][1]["state"] == "draining"
+    assert "is active" in trio.here("cluster", "undrain", "host-B:/data")
+    trio.database(turn)
+    assert trio.json("cluster", "status")["stores"][1]["in_layout"] is True
+
+
+def test_a_drain_that_has_to_wait_for_a_store_says_so(trio: Command) -> None:
+    trio.here("cluster", "set", "copies=3")
+    told = trio.here("cluster", "drain", "host-C")
+    assert "It is in the layout still: fewer stores than copies would be left" in told
+
+
+def test_drain_waits_for_the_layout(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    wait = leaving.wait_until_out
+
+    async def waiting(
+        database: Database,
+        stores: tuple[str, ...],
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]],
+        tell: Callable[[str], None],
+    ) -> None:
+        async def beat(seconds: float) -> None:
+            assert sleep is asyncio.sleep
+            waited.append(seconds)
+            tell("by the way")
+            await turn(database)
+
+        await wait(database, stores, clock, beat, tell)
+
+    monkeypatch.setattr("treescale.upkeep.leaving.wait_until_out", waiting)
+    where = ("--data", str(trio.data))
+    done = trio.run("cluster", "drain", "host-B", "--wait", "--json", *where)
+    assert (done.exit_code, len(waited)) == (0, 1)
+    assert json.loads(done.stdout)["in_layout"] is False
+    assert "by the way" in done.stderr
+
+
+def test_names_that_mean_nothing_or_several_things_are_refused(trio: Command) -> None:
+    for verb in ("drain", "undrain", "forget"):
+        assert "host-A (http://A:5000), host-B" in trio.refused("cluster", verb, "host-D")
+        assert "say which" in trio.refused("cluster", verb, "/data")
+
+
+def test_who_is_up_is_not_forgotten(trio: Command) -> None:
+    assert "stop it" in trio.refused("cluster", "forget", "host-C", "--lost")
+
+
+@pytest.mark.usefixtures("away")
+def test_who_is_gone_is_forgotten_with_what_it_was_owed(trio: Command) -> None:
+    async def owe(database: Database) -> None:
+        await database.owed.add([(bytes(32), "c" * 32)], now=NOW)
+
+    trio.database(owe)
+    told = trio.here("cluster", "forget", "host-C")
+    assert told.startswith("host-C (http://C:5000) is forgotten; copies that it was owed: 1.")
+    status = trio.json("cluster", "status")
+    assert [row["server"] for row in status["servers"]] == ["host-A", "host-B"]
+    assert status["copies_owed"] == 0
+    row = trio.json("cluster", "forget", "b")
+    assert row == {"forgotten": row["forgotten"], "stores": ["b" * 32], "debts_struck": 0}
+
+
+@pytest.mark.usefixtures("away")
+def test_last_copies_are_not_forgotten_without_a_word(trio: Command) -> None:
+    async def push_to_one_copy(database: Database) -> None:
+        await database.settings.put("copies", "1")
+        await turn(database)
+        await push(database)
+
+    trio.database(push_to_one_copy)
+    told = trio.refused("cluster", "forget", "host-C", "--yes")
+    assert "last copies" in told
+    assert "--lost" in told
+    assert len(trio.json("cluster", "status")["stores"]) == 3
+    trio.here("cluster", "forget", "host-C", "--lost")
+
+
+@pytest.mark.usefixtures("away")
+def test_at_a_terminal_forgetting_is_confirmed(
+    trio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda number: number == 0)
+    where = ("--data", str(trio.data))
+    asked = trio.run("cluster", "forget", "host-C", *where, text_in="n\n")
+    assert (asked.exit_code, "Forget host-C" in asked.output) == (1, True)
+    assert len(trio.json("cluster", "status")["servers"]) == 3
+    trio.here("cluster", "forget", "host-C", "--yes")
+    assert len(trio.json("cluster", "status")["servers"]) == 2
+
+
+def on(url: str, work: Callable[[Database], Awaitable[Answer]]) -> Answer:
+    async def opened() -> Answer:
+        database = open_database(url)
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(opened())
+
+
+@pytest.mark.usefixtures("away")
+def test_all_of_it_works_on_postgresql(command: Command, postgres_url: str) -> None:
+    async def fill(database: Database) -> None:
+        await three(database)
+        await push(database)
+        await database.owed.add([(bytes(32), "c" * 32)], now=NOW)
+
+    def answer(*words: str) -> object:
+        result = command.run("cluster", *words, "--database", postgres_url, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    on(postgres_url, fill)
+    status = answer("status")
+    assert isinstance(status, dict)
+    assert (status["layout"], status["copies_owed"], status["chunks"]) == (1, 1, 2)
+    answer("set", "copies=2")
+    answer("drain", "host-B")
+    answer("undrain", "host-B")
+    answer("forget", "host-C")
+
+    async def owed(database: Database) -> list[OwedCopies]:
+        return await database.owed.summary()
+
+    assert on(postgres_url, owed) == []
+    shown = command.run("repo", "show", "alice/app", "--database", postgres_url, "--json")
+    places = json.loads(shown.stdout)["belongs_on"]
+    assert [(place["server"], place["chunks"]) for place in places] == [
+        ("host-A", 2),
+        ("host-B", 2),
+    ]

@@ -1,0 +1,243 @@
+"""Setting copies, draining, waiting, forgetting."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes_disk import JumpingClock
+from treescale.clock import SystemClock
+from treescale.errors import LastCopies, ServerUnknown, SettingInvalid, Unsupported
+from treescale.metadata.protocols import Database
+from treescale.metadata.records import LayoutRecord, LayoutStore, ServerRecord, StoreRecord
+from treescale.metadata.records import StoreState as State
+from treescale.upkeep import leaving
+from treescale.upkeep.members import Held
+from treescale.upkeep.membership import Membership, join
+from treescale.upkeep.targets import Target, find
+
+
+async def three(database: Database) -> None:
+    """Servers A, B, C with a store each, and the layout they make."""
+    for name in "ABC":
+        server = ServerRecord(name, f"host-{name}", f"http://{name}", "", started=0.0)
+        store = StoreRecord(name.lower() * 32, server.name, "/data", "", 1.0, 0.0, server_id=name)
+        await join(database, server, [store], alone=False)
+    await turn(database)
+
+
+async def turn(database: Database) -> None:
+    """Let A look at the rows, as it does every 5 s."""
+    await Membership(database, "A", SystemClock()).turn([])
+
+
+async def put_layout(database: Database, names: str, copies: int) -> None:
+    latest = await database.layouts.latest()
+    stores = tuple(LayoutStore(name.lower() * 32, name, "", 1.0) for name in names)
+    number = latest.number + 1 if latest else 1
+    assert await database.layouts.propose(LayoutRecord(number, stores, copies, 0.0))
+
+
+async def members(database: Database) -> str:
+    latest = await database.layouts.latest()
+    assert latest is not None
+    return "".join(store.server for store in latest.stores)
+
+
+async def target(database: Database, word: str) -> Target:
+    creditors = [debt.store_id for debt in await database.owed.summary()]
+    return find(word, await database.servers.list(), await database.stores.list(), creditors)
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everybody count as silent at once."""
+    monkeypatch.setattr(leaving, "live_seconds", -1.0)
+
+
+async def test_copies_are_asked_for_and_the_layout_follows(database: Database) -> None:
+    await three(database)
+    assert await leaving.set_copies(database, "2") == 2
+    await turn(database)
+    latest = await database.layouts.latest()
+    assert latest is not None
+    assert latest.copies == 2
+
+
+@pytest.mark.parametrize("text", ["0", "4", "11", "three", "", "-1", "2.5"])
+async def test_copies_that_cannot_be_are_refused(database: Database, text: str) -> None:
+    await three(database)
+    with pytest.raises(SettingInvalid):
+        await leaving.set_copies(database, text)
+    assert await database.settings.get("copies") is None
+
+
+async def test_draining_stores_count_for_no_copies(database: Database) -> None:
+    await three(database)
+    await database.stores.set_state("c" * 32, State.DRAINING)
+    with pytest.raises(SettingInvalid, match="the cluster has 2"):
+        await leaving.set_copies(database, "3")
+
+
+async def test_draining_takes_a_server_out_and_back(database: Database) -> None:
+    await three(database)
+    found = await target(database, "host-B")
+    await leaving.set_state(database, found, State.DRAINING)
+    await turn(database)
+    assert await members(database) == "AC"
+    await leaving.set_state(database, found, State.ACTIVE)
+    await turn(database)
+    assert await members(database) == "ABC"
+
+
+async def test_a_server_without_stores_has_nothing_to_drain(database: Database) -> None:
+    gate = ServerRecord("G", "gate", "http://gate", "", started=0.0)
+    await join(database, gate, [], alone=False)
+    with pytest.raises(Unsupported, match="no stores"):
+        await leaving.set_state(database, await target(database, "gate"), State.DRAINING)
+
+
+async def test_waiting_ends_with_the_layout_that_lacks_it_and_says_what_it_waits_for(
+    database: Database,
+) -> None:
+    await three(database)
+    await leaving.set_copies(database, "3")
+    found = await target(database, "host-C")
+    await leaving.set_state(database, found, State.DRAINING)
+    slept, told = [], list[str]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await turn(database)  # held: three copies need it
+        if len(slept) == 3:
+            await leaving.set_copies(database, "2")
+            await turn(database)
+
+    clock = JumpingClock()
+    await leaving.wait_until_out(database, found.store_ids, clock, sleep, told.append)
+    assert slept == [leaving.poll_seconds] * 3
+    assert told == [f"the layout stays as it is: {Held.TOO_FEW_LEFT}"], "each reason once"
+    assert await members(database) == "AB"
+    await leaving.wait_until_out(database, found.store_ids, clock, sleep, told.append)
+    assert len(slept) == 3, "it is out"
+
+
+async def test_waiting_says_when_nobody_is_there_to_change_the_layout(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await three(database)
+    monkeypatch.setattr("treescale.upkeep.overview.live_seconds", -1.0)
+    told: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        assert seconds > 0
+        await put_layout(database, "AB", 2)
+
+    await leaving.wait_until_out(database, ["c" * 32], JumpingClock(), sleep, told.append)
+    assert told == ["no server is up: the first that starts makes the next layout"]
+
+
+async def push(database: Database, now: float) -> None:
+    """Let there be a repository since then."""
+    await database.repositories.set_public("alice/app", public=False, now=now)
+
+
+async def test_who_is_up_is_not_forgotten(database: Database) -> None:
+    await three(database)
+    for word in ("host-C", "c" * 32):
+        with pytest.raises(Unsupported, match="in use"):
+            await leaving.forget(database, await target(database, word), lost=True)
+    assert len(await database.stores.list()) == 3
+
+
+async def test_a_disk_in_trouble_is_forgotten_while_its_server_is_up(database: Database) -> None:
+    await three(database)
+    found = await target(database, "c" * 32)
+    sick = replace(found, stores=(replace(found.stores[0], trouble="i/o error"),))
+    assert await leaving.forget(database, sick, lost=False) == 0
+    assert [store.server_id for store in await database.stores.list()] == ["A", "B"]
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_server_is_forgotten_with_its_stores_and_what_they_were_owed(
+    database: Database,
+) -> None:
+    await three(database)
+    await push(database, now=SystemClock().now() + 120)
+    await database.owed.add([(bytes(31) + b"%c" % n, "c" * 32) for n in range(3)], now=0.0)
+    assert await leaving.forget(database, await target(database, "host-C"), lost=False) == 3
+    assert [server.server_id for server in await database.servers.list()] == ["A", "B"]
+    assert await database.owed.summary() == []
+    await turn(database)
+    assert await members(database) == "AB"
+
+
+@pytest.mark.usefixtures("silent")
+async def test_last_copies_are_not_forgotten_by_mistake(database: Database) -> None:
+    await three(database)
+    await push(database, now=0.0)
+    await put_layout(database, "ABC", 1)
+    found = await target(database, "host-C")
+    with pytest.raises(LastCopies, match=r"3\d% of what was pushed under layout 2, the present"):
+        await leaving.forget(database, found, lost=False)
+    assert len(await database.servers.list()) == 3
+    assert await leaving.forget(database, found, lost=True) == 0
+    with pytest.raises(ServerUnknown):
+        await target(database, "host-C")
+
+
+@pytest.mark.usefixtures("silent")
+async def test_a_drained_store_is_the_only_place_of_what_an_older_layout_put_there(
+    database: Database,
+) -> None:
+    await three(database)
+    await push(database, now=0.0)
+    await put_layout(database, "C", 1)
+    await put_layout(database, "AB", 2)
+    with pytest.raises(LastCopies, match="100% of what was pushed under layout 2"):
+        await leaving.forget(database, await target(database, "host-C"), lost=False)
+
+
+@pytest.mark.usefixtures("silent")
+async def test_while_nothing_was_pushed_nothing_is_lost(database: Database) -> None:
+    await three(database)
+    await put_layout(database, "ABC", 1)
+    await leaving.forget(database, await target(database, "host-C"), lost=False)
+
+
+@pytest.mark.usefixtures("silent")
+async def test_copies_that_the_others_are_owed_are_last_copies_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await three(database)
+    await push(database, now=SystemClock().now() + 120)
+    chunk = b"\x77" * 32
+    await database.owed.add([(chunk, "a" * 32), (chunk, "b" * 32)], now=0.0)
+    found = await target(database, "host-C")
+    with pytest.raises(LastCopies, match="1 chunks whose other homes are owed"):
+        await leaving.forget(database, found, lost=False)
+    monkeypatch.setattr("treescale.upkeep.debts.debts_read_max", 0)
+    with pytest.raises(LastCopies, match="too much is owed"):
+        await leaving.forget(database, found, lost=False)
+
+
+@pytest.mark.usefixtures("silent")
+async def test_without_a_layout_nobody_can_tell_what_is_lost(database: Database) -> None:
+    await database.stores.register(StoreRecord("a", "host", "/a", "", 1.0, 0.0))
+    await database.stores.register(StoreRecord("b", "host", "/b", "", 1.0, 0.0))
+    await push(database, now=0.0)
+    found = await target(database, "/a")
+    with pytest.raises(LastCopies, match="no layout"):
+        await leaving.forget(database, found, lost=False)
+    await leaving.forget(database, found, lost=True)
+    assert [store.store_id for store in await database.stores.list()] == ["b"]
+
+
+async def test_what_a_store_forgotten_before_was_owed_is_struck_off(database: Database) -> None:
+    await three(database)
+    await push(database, now=0.0)
+    await database.owed.add([(bytes(32), "dead")], now=0.0)
+    assert await leaving.forget(database, await target(database, "dead"), lost=False) == 1
+    await database.owed.add([(bytes(32), "dead")], now=0.0)
+    dead = await target(database, "dead")
+    with pytest.raises(Unsupported):
+        await leaving.set_state(database, dead, State.DRAINING)
