@@ -24,8 +24,9 @@ from tests.crash.load import Load, Push, check_pushes, push_image
 from tests.crash.nursery import PASSWORD, Home, Nursery
 from tests.crash.operations import DEATHS, LAYER, REPOSITORY
 from tests.crash.places import MIB, Mounts, copy_image, make_ext4
+from tests.crash.worker import ADDRESS
 from tests.functional.programs import children_of, run, wait_until
-from tests.functional.server import ADMIN_PASSWORD, Account, Server
+from tests.functional.server import ADMIN_PASSWORD, Account, Options, Server
 from tests.functional.wire import Wire
 from tests.images import sha256_of
 
@@ -107,7 +108,7 @@ def test_pushes_acknowledged_before_a_power_cut_are_there(
 def cut_under_load(machine: Machine, place: Path, nursery: Nursery, cuts: range) -> int:
     """Run a server under load, cut its power again and again; return how many pushes were read."""
     machine.boot("home/disk0")
-    server = Server(place / "home").start()
+    server = Server(place / "home", Options(advertise=ADDRESS)).start()
     load = Load(server, Account("admin", ADMIN_PASSWORD), CLIENTS)
     checked = 0
     try:

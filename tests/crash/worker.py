@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -36,6 +37,8 @@ from treescale.config import Settings
 from treescale.metadata.sql.database import SqlDatabase, open_database
 
 PASSWORD: Final = "correct horse battery staple"
+ADDRESS: Final = "http://here:1"
+"""Though each start has another port: it is one server that comes back."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +78,8 @@ def main() -> None:
 def _be(order: Order) -> None:
     try:
         _serve(order)
+    except BaseException:  # noqa: BLE001  told in the log, which a failed test shows
+        traceback.print_exc()
     finally:
         os._exit(1)
 
@@ -82,9 +87,8 @@ def _be(order: Order) -> None:
 def _serve(order: Order) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)  # noqa: FBT003  the standard library's signature
-        # One address, though each start has another port: it is one server that comes back.
         settings = Settings(
-            data=(order.data,), database=order.database, workers=1, advertise="http://here:1"
+            data=(order.data,), database=order.database, workers=1, advertise=ADDRESS
         )
         serve._configure_logging(settings)
         port: int = listener.getsockname()[1]

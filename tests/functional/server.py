@@ -31,6 +31,7 @@ class Options:
     disks: int = 1
     database: str = ""
     tls: bool = False
+    advertise: str = ""
 
 
 class Server:
@@ -49,6 +50,8 @@ class Server:
         words = ["serve", *self._where(), "--listen", self.address]
         if self.options.workers is not None:
             words += ["--workers", str(self.options.workers)]
+        if self.options.advertise:
+            words += ["--advertise", self.options.advertise]
         return [*words, "--tls-self-signed"] if self.options.tls else words
 
     def _where(self) -> list[str]:
