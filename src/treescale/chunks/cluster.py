@@ -126,7 +126,9 @@ class ClusterStore:
                 raise shortage(spread, tuple(names), refusals)
             shares = spread.shares_of(names)
             asks = {name: partial(_reserve, math.ceil(size * shares[name])) for name in names}
-            refused = await self._ask(spread, asks, reserve_seconds_max)
+            failures = await self._ask(spread, asks, reserve_seconds_max)
+            # Silence is no refusal: a disk may be busy, and we may have slept. The put will tell.
+            refused = {name: x for name, x in failures.items() if not isinstance(x, _Silent)}
             if not refused:
                 return
             refusals |= refused
@@ -236,11 +238,15 @@ class ClusterStore:
                 if left <= 0:
                     for name in race.running:
                         spread.stores[name].figures.give_up(self._clock.monotonic())
-                        failures[name] = Unreachable(f"store {name} did not answer in time")
+                        failures[name] = _Silent(f"store {name} did not answer in time")
                     break
                 answers = await race.answers(left)
                 failures |= {name: error for name, error in answers if error is not None}
         return failures
+
+
+class _Silent(Unreachable):
+    """A store has not answered yet."""
 
 
 def _check_answers(spread: Spread, failures: Mapping[str, Failed]) -> None:
