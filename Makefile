@@ -27,7 +27,7 @@ help:  ## this list
 serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="--listen 0.0.0.0:5000"
 	@exec $(BIN)/treescale serve $(ARGS)
 
-demo: $(VENV)/.runtime  ## one server, one image pushed and pulled, its chunks shown
+demo: $(VENV)/.runtime  ## three servers, one of them killed during a pull: half a minute
 	@exec $(BIN)/treescale demo $(ARGS)
 
 bench: PACKAGES := docker-registry wrk openssl
