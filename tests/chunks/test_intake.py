@@ -10,6 +10,7 @@ from blake3 import blake3
 from treescale.chunks.intake import Intake, Room, RunningHash, Settled, pieces_loose_max
 from treescale.chunks.split import SplitParameters, Splitter
 from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
+from treescale.chunks.writeplan import Placed
 from treescale.errors import StoreFull
 
 SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
@@ -314,3 +315,26 @@ async def test_an_abandoned_upload_gives_its_places_back(threads: Executor) -> N
             stuck.cancel()
         settled = await feed_all(intake_of(MemoryStore(), threads, room=room), BLOB)
     assert settled.hashed == hashlib.sha256(BLOB).hexdigest()
+
+
+class OwingStore(MemoryStore):
+    """Places chunks; those with an even first byte lack their copy on one home."""
+
+    async def place(self, chunk: bytes, data: Bytes) -> Placed:
+        await self.put(chunk, data)
+        return Placed(1, ("a",), ("away",) if chunk[0] % 2 == 0 else ())
+
+
+async def test_what_is_owed_is_told_with_the_chunks(threads: Executor) -> None:
+    store = OwingStore()
+    owed: list[tuple[bytes, str]] = []
+    settled: list[tuple[bytes, int]] = []
+    async with intake_of(store, threads) as intake:
+        for start in range(0, 50_000, 10_000):
+            await intake.feed(BLOB[start : start + 10_000])
+            found = await intake.settle()
+            owing = {chunk for chunk, _ in found.settled if chunk[0] % 2 == 0}
+            assert {chunk for chunk, _ in found.owed} == owing
+            owed, settled = owed + found.owed, settled + found.settled
+    assert 0 < len(owed) < len(settled)
+    assert {home for _, home in owed} == {"away"}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.metadata_values import APP, NOW, digest, large, manifest, part, small
+from treescale.clock import SystemClock
 from treescale.errors import BlobUnknown, ManifestUnknown
-from treescale.metadata.cached import CachedManifests, Recent, entry_bytes
+from treescale.metadata.cached import CachedManifests, Memory
 from treescale.metadata.protocols import Manifests
 from treescale.metadata.records import Blob, Manifest
 from treescale.metadata.sql import SqlDatabase, open_database
@@ -21,68 +22,6 @@ LIBRARY = "alice/library"
 @pytest.fixture
 def url(sqlite_url: str) -> str:
     return sqlite_url
-
-
-class Counted:
-    """A number of changes that a test sets."""
-
-    def __init__(self) -> None:
-        self.now: int | None = 1
-
-    def __call__(self) -> int | None:
-        return self.now
-
-
-@pytest.fixture
-def counted() -> Counted:
-    return Counted()
-
-
-@pytest.fixture
-def recent(counted: Counted) -> Recent[str]:
-    return Recent(counted, limit=3 * (entry_bytes + 10))
-
-
-class TestRecent:
-    def test_what_was_read_stays_until_something_changes(
-        self, recent: Recent[str], counted: Counted
-    ) -> None:
-        recent.keep(APP, "a", "it", 2, recent.version())
-        assert recent.find(APP, "a") == "it"
-        assert recent.find(LIBRARY, "a") is None
-        counted.now = 2
-        assert recent.find(APP, "a") is None
-        counted.now = 1
-        assert recent.find(APP, "a") is None
-
-    def test_what_changed_while_it_was_read_is_not_kept(
-        self, recent: Recent[str], counted: Counted
-    ) -> None:
-        before = recent.version()
-        counted.now = 2
-        recent.keep(APP, "a", "old", 3, before)
-        assert recent.find(APP, "a") is None
-
-    def test_without_a_number_nothing_is_kept(self, recent: Recent[str], counted: Counted) -> None:
-        counted.now = None
-        recent.keep(APP, "a", "it", 2, recent.version())
-        assert recent.find(APP, "a") is None
-        counted.now = 1
-        assert recent.find(APP, "a") is None
-
-    def test_it_is_bounded_and_the_oldest_goes_first(self, recent: Recent[str]) -> None:
-        for name in "abcd":
-            recent.keep(APP, name, name, 10, recent.version())
-        assert [recent.find(APP, name) for name in "abcd"] == [None, "b", "c", "d"]
-        recent.keep(APP, "e", "large", 4 * entry_bytes, recent.version())
-        assert [recent.find(APP, name) for name in "bcde"] == ["b", "c", "d", None]
-
-    def test_read_twice_at_once_it_is_counted_once(self, recent: Recent[str]) -> None:
-        for _ in range(10):
-            recent.keep(APP, "a", "it", 10, recent.version())
-        recent.keep(APP, "b", "it", 10, recent.version())
-        recent.keep(APP, "c", "it", 10, recent.version())
-        assert recent.find(APP, "a") == "it"
 
 
 async def test_a_blob_deleted_by_another_process_is_gone(
@@ -188,6 +127,6 @@ async def test_a_tag_is_always_the_last_acknowledged_push_of_another_process(
 async def test_without_the_number_of_changes_it_would_not_be(url: str, tmp_path: Path) -> None:
     """The control: the same, but nothing ever seems to change."""
     database = open_database(url)
-    blind = CachedManifests(database.manifests, lambda: 1)
+    blind = CachedManifests(database.manifests, Memory(lambda: 1, SystemClock()))
     assert await stale_reads(blind, url, tmp_path / "told") > 0
     await database.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes_database import Away
 from tests.fakes_disk import JumpingClock
 from treescale.auth.passwords import Passwords
 from treescale.errors import DatabaseAway, StoreFull
@@ -35,10 +36,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def database(migrated: Path, tmp_path: Path) -> AsyncIterator[SqlDatabase]:
+async def database(
+    migrated: Path, tmp_path: Path, clock: JumpingClock
+) -> AsyncIterator[SqlDatabase]:
     path = tmp_path / "treescale.db"
     shutil.copy(migrated, path)
-    opened = open_database(f"sqlite:///{path}")
+    opened = open_database(f"sqlite:///{path}", clock=clock)
     yield opened
     await opened.close()
 
@@ -57,6 +60,11 @@ def no_write(
     monkeypatch.setattr(database.access_tokens, "touch", touch)
     assert isinstance(error, Exception)
     return error
+
+
+@pytest.fixture
+def away(database: SqlDatabase) -> Away:
+    return Away(database, counts_changes=False)
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ import jwt
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fakes_database import Away
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
 from treescale.auth.bearer import access_seconds, leeway_seconds, refresh_seconds
 from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.scopes import ALL_ACTIONS, Access, Action
-from treescale.errors import CredentialsInvalid, Failed, RequestInvalid
+from treescale.errors import CredentialsInvalid, DatabaseAway, Failed, RequestInvalid
+from treescale.metadata.cached import public_seconds_max
 from treescale.metadata.sql.database import SqlDatabase, open_database
 from treescale.registry.accounts import Accounts, TokenTerms
 from treescale.registry.bearer import (
@@ -26,6 +28,7 @@ from treescale.registry.bearer import (
     rotation_spread_seconds,
 )
 from treescale.registry.login import Login, remembered_seconds
+from treescale.registry.remembered import away_seconds_max
 
 PASSWORD = "correct horse"
 PULL, PUSH, DELETE = Action.PULL, Action.PUSH, Action.DELETE
@@ -489,3 +492,85 @@ async def test_what_is_remembered_of_tokens_is_bounded(
         issued = await tokens.issue(alice(clock), [Access(f"alice/{number}", ALL_ACTIONS)])
         await tokens.verify(issued.token)
     assert len(tokens._verified) == 2
+
+
+class TestWhileTheDatabaseIsAway:
+    async def test_tokens_are_issued_and_verified(
+        self, tokens: TokenService, away: Away, clock: JumpingClock
+    ) -> None:
+        principal = alice(clock)
+        away.begin()
+        issued = await tokens.issue(principal, ALICE_APP)
+        assert (await tokens.verify(issued.token)).access == {"alice/app": ALL_ACTIONS}
+        assert away.refused == 0, "nothing is read or written for one's own repositories"
+
+    async def test_a_refresh_that_fails_keeps_keys_and_revocations(
+        self, tokens: TokenService, accounts: Accounts, away: Away, clock: JumpingClock
+    ) -> None:
+        issued = await tokens.issue(alice(clock), ALICE_APP)
+        await accounts.add_user("bob", "bob's password")
+        bob = Principal("bob", proven=clock.now())
+        await accounts.remove_user("bob")
+        await tokens.refresh()
+        away.begin()
+        with pytest.raises(DatabaseAway):
+            await tokens.refresh()
+        assert (await tokens.verify(issued.token)).principal == alice(clock)
+        with pytest.raises(CredentialsInvalid):
+            await tokens.issue(bob, ALICE_APP)
+        assert await tokens.granted(bob, [Access("bob/app", ALL_ACTIONS)]) == []
+
+    async def test_only_what_was_public_lately_is_granted_to_others(
+        self, tokens: TokenService, database: SqlDatabase, away: Away, clock: JumpingClock
+    ) -> None:
+        """A private repository must not be told from one that does not exist (I7)."""
+        for name, public in (("bob/open", True), ("bob/closed", False)):
+            await database.repositories.set_public(name, public=public, now=clock.now())
+            await tokens.granted(ANONYMOUS, [Access(name, frozenset({PULL}))])
+        away.begin()
+        opened = [Access("bob/open", frozenset({PULL}))]
+        assert await tokens.granted(ANONYMOUS, [Access("bob/open", ALL_ACTIONS)]) == opened
+        for name in ("bob/closed", "bob/absent"):
+            with pytest.raises(DatabaseAway):
+                await tokens.granted(ANONYMOUS, [Access(name, ALL_ACTIONS)])
+        clock.seconds += public_seconds_max + 1
+        with pytest.raises(DatabaseAway):
+            await tokens.granted(ANONYMOUS, [Access("bob/open", ALL_ACTIONS)])
+
+    async def test_a_refresh_token_redeemed_lately_still_counts(
+        self, tokens: TokenService, away: Away, clock: JumpingClock
+    ) -> None:
+        known = await tokens.refresh_token(alice(clock))
+        clock.seconds += 1
+        other = await tokens.refresh_token(alice(clock))
+        first = await tokens.redeem(known)
+        away.begin()
+        clock.seconds += away_seconds_max - 1
+        again = await tokens.redeem(known)
+        assert (again, again.proven) == (first, first.proven)
+        with pytest.raises(DatabaseAway):
+            await tokens.redeem(other)
+        clock.seconds += 1
+        with pytest.raises(DatabaseAway):
+            await tokens.redeem(known)
+
+    async def test_one_that_was_refused_does_not(
+        self, tokens: TokenService, accounts: Accounts, away: Away, clock: JumpingClock
+    ) -> None:
+        token = await tokens.refresh_token(alice(clock))
+        await tokens.redeem(token)
+        await accounts.set_password("alice", "another password")
+        with pytest.raises(CredentialsInvalid):
+            await tokens.redeem(token)
+        away.begin()
+        with pytest.raises(DatabaseAway):
+            await tokens.redeem(token)
+
+    async def test_the_owner_with_a_token_for_pulling_asks_nobody(
+        self, tokens: TokenService, away: Away, clock: JumpingClock
+    ) -> None:
+        """Whether a repository is public makes no difference to who may pull it anyway."""
+        narrow = Principal("alice", "t", frozenset({PULL}), proven=clock.now())
+        away.begin()
+        granted = await tokens.granted(narrow, ALICE_APP)
+        assert granted == [Access("alice/app", frozenset({PULL}))]

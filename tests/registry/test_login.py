@@ -1,20 +1,23 @@
 """Logging in: what counts, what is told, what it costs, and how soon a revoked credential fails."""
 
 import asyncio
+from dataclasses import replace
 from unittest.mock import AsyncMock
 
 import pytest
 from structlog.testing import capture_logs
 
+from tests.fakes_database import Away
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.errors import CredentialsInvalid, Failed, TooMany
+from treescale.errors import CredentialsInvalid, DatabaseAway, Failed, TooMany
 from treescale.metadata.sql.database import SqlDatabase
-from treescale.registry import login as login_module
+from treescale.registry import remembered as remembered_module
 from treescale.registry.accounts import Accounts, TokenTerms
 from treescale.registry.login import Login, remembered_seconds
+from treescale.registry.remembered import away_seconds_max
 from treescale.registry.throttle import free_failures
 
 PASSWORD = "correct horse"
@@ -211,12 +214,86 @@ async def test_guessing_slows_the_guesser_alone(login: Login, clock: JumpingCloc
 async def test_what_is_remembered_is_bounded_and_holds_no_secret(
     login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login_module, "remembered_max", 1)
+    monkeypatch.setattr(remembered_module, "remembered_max", 1)
     await login.authenticate("alice", PASSWORD)
     await login.authenticate("bob", "bob's password")
-    assert len(login._remembered) == 1
-    assert PASSWORD not in repr(login._remembered)
+    assert len(login._remembered._entries) == 1
+    assert PASSWORD not in repr(vars(login._remembered))
 
 
 async def test_names_and_secrets_do_not_run_together(login: Login) -> None:
     assert login._fingerprint("ab", "c") != login._fingerprint("a", "bc")
+
+
+class TestWhileTheDatabaseIsAway:
+    @pytest.fixture
+    async def token(self, login: Login, accounts: Accounts) -> str:
+        del login
+        return (await accounts.create_token("alice", TERMS))[0]
+
+    @pytest.fixture(params=["password", "token"])
+    def secret(self, request: pytest.FixtureRequest, token: str) -> str:
+        return PASSWORD if request.param == "password" else token
+
+    async def test_what_was_right_lately_still_is(
+        self, login: Login, away: Away, clock: JumpingClock, secret: str
+    ) -> None:
+        first = await login.authenticate("alice", secret)
+        away.begin()
+        clock.seconds += away_seconds_max - 1
+        for _ in range(2):
+            again = await login.authenticate("alice", secret)
+            assert again == first
+            assert again.proven == first.proven, "what was revoked since then voids it"
+        clock.seconds += 1
+        with pytest.raises(DatabaseAway):
+            await login.authenticate("alice", secret)
+
+    async def test_nothing_else_is_let_in(
+        self, login: Login, away: Away, clock: JumpingClock, token: str
+    ) -> None:
+        await login.authenticate("alice", PASSWORD)
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate("bob", "alice's guess")
+        clock.seconds += remembered_seconds
+        away.begin()
+        wrong = [("alice", "correct hors"), ("bob", PASSWORD), ("bob", "alice's guess")]
+        for name, secret in [*wrong, ("alice", token)]:
+            with pytest.raises(DatabaseAway):
+                await login.authenticate(name, secret)
+
+    async def test_what_was_refused_meanwhile_is_not(
+        self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
+    ) -> None:
+        await login.authenticate("alice", PASSWORD)
+        await accounts.set_password("alice", "another password")
+        clock.seconds += remembered_seconds
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate("alice", PASSWORD)
+        away.begin()
+        with pytest.raises(DatabaseAway):
+            await login.authenticate("alice", PASSWORD)
+
+    async def test_no_token_counts_beyond_its_end(
+        self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
+    ) -> None:
+        text, _ = await accounts.create_token("alice", replace(TERMS, lasts_seconds=60))
+        await login.authenticate("alice", text)
+        away.begin()
+        clock.seconds += 59
+        await login.authenticate("alice", text)
+        clock.seconds += 1
+        with pytest.raises(DatabaseAway):
+            await login.authenticate("alice", text)
+
+    async def test_when_it_is_back_it_is_asked(
+        self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
+    ) -> None:
+        await login.authenticate("alice", PASSWORD)
+        clock.seconds += remembered_seconds
+        away.begin()
+        await login.authenticate("alice", PASSWORD)
+        away.end()
+        await accounts.set_password("alice", "another password")
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate("alice", PASSWORD)

@@ -11,7 +11,14 @@ import pytest
 
 from treescale.chunks.recipe import decode
 from treescale.chunks.split import DEFAULT, Splitter
-from treescale.chunks.store import CHUNK_BYTES_MAX, ChunkStore, MemoryStore, chunk_id_of
+from treescale.chunks.store import (
+    CHUNK_BYTES_MAX,
+    Bytes,
+    ChunkStore,
+    MemoryStore,
+    chunk_id_of,
+)
+from treescale.chunks.writeplan import Placed
 from treescale.clock import SystemClock
 from treescale.errors import (
     BlobUnknown,
@@ -452,3 +459,73 @@ async def test_a_lost_answer_to_the_last_request_is_given_again(
         await second.finish(REPOSITORY, "alice", upload_id, Body(b""), other, at=None)
     with pytest.raises(UploadUnknown):
         await second.finish("alice/other", "alice", upload_id, Body(b""), digest, at=None)
+
+
+class OwingStore(CountingStore):
+    """One home of every chunk is down: each is owed its copy there."""
+
+    async def place(self, chunk: bytes, data: Bytes) -> Placed:
+        await self.put(chunk, data)
+        return Placed(1, ("a", "b"), ("down",))
+
+
+class TestWhatIsOwed:
+    @pytest.fixture
+    def store(self) -> OwingStore:
+        return OwingStore()
+
+    async def test_a_sessions_progress_carries_it(
+        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+    ) -> None:
+        pushes = worker(database, store, threads)
+        upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+        for start in (0, 4_000_000, 8_000_000):
+            body = Body(DATA[start : start + 4_000_000])
+            await pushes.append(REPOSITORY, "alice", upload_id, body, at=None)
+            assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+        await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest_of(DATA), at=None)
+        assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+
+    @pytest.mark.parametrize("size", [70_000, len(DATA)])
+    @pytest.mark.parametrize("session", [True, False])
+    async def test_the_blobs_commit_carries_it(
+        self,
+        database: SqlDatabase,
+        store: OwingStore,
+        threads: ThreadPoolExecutor,
+        size: int,
+        *,
+        session: bool,
+    ) -> None:
+        pushes, data = worker(database, store, threads), DATA[:size]
+        if session:
+            upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+            await pushes.finish(
+                REPOSITORY, "alice", upload_id, Body(data), digest_of(data), at=None
+            )
+        else:
+            await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
+        assert store._chunks
+        assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+
+    async def test_a_tail_that_becomes_a_chunk_in_the_end_counts_too(
+        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+    ) -> None:
+        splitter = Splitter(DEFAULT)
+        cut = sum(len(chunk) for chunk in splitter.feed(DATA[:8_000_000]))
+        data = DATA[: cut + 1000]
+        pushes = worker(database, store, threads)
+        upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+        await pushes.append(REPOSITORY, "alice", upload_id, Body(data), at=0)
+        tail = chunk_id_of(data[cut:])
+        assert tail not in await database.owed.list("down", b"", 1000)
+        await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest_of(data), at=None)
+        assert tail in await database.owed.list("down", b"", 1000)
+
+    async def test_nothing_is_owed_for_what_was_not_kept(
+        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+    ) -> None:
+        pushes = worker(database, store, threads)
+        with pytest.raises(DigestInvalid):
+            await pushes.put_whole(REPOSITORY, "alice", Body(DATA), digest_of(b"another"))
+        assert await database.owed.summary() == []

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeVar
 
 from treescale.chunks.split import DEFAULT, SplitParameters, Splitter
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
+from treescale.chunks.writing import PlacingStore
 from treescale.oci.digest import new_hasher
 
 batch_bytes_min: Final = 2 * 1024 * 1024
@@ -76,11 +77,13 @@ class RunningHash:
 class Settled:
     """How far an upload has come, everything durable but `tail_bytes`.
 
-    `settled` are the chunks (id, length) since the last settling; `hashed` is the digest of the
-    first `offset` bytes: all that were ever settled, then `tail_bytes`.
+    `settled` are the chunks (id, length) since the last settling, and `owed` what their homes have
+    yet to get (a chunk's id, a store's id); `hashed` is the digest of the first `offset` bytes: all
+    that were ever settled, then `tail_bytes`.
     """
 
     settled: list[tuple[bytes, int]]
+    owed: list[tuple[bytes, str]]
     tail_bytes: Bytes
     hashed: str
     offset: int
@@ -124,6 +127,7 @@ class Intake:
         self._gathered = 0
         self._loose = 0
         self._settled: list[tuple[bytes, int]] = []
+        self._owed: list[tuple[bytes, str]] = []
         self._error: Exception | None = None
         self._batches_max = batches_in_flight
         self._batches = 0
@@ -167,8 +171,9 @@ class Intake:
             await self._dispatch()
         await self._until(lambda: self._batches == 0)
         settled, self._settled = self._settled, []
+        owed, self._owed = self._owed, []
         return Settled(
-            settled, self._splitter.pending, self._running.hexdigest(), self._running.offset
+            settled, owed, self._splitter.pending, self._running.hexdigest(), self._running.offset
         )
 
     async def abort(self) -> None:
@@ -247,7 +252,7 @@ class Intake:
 
     async def _put(self, chunk: bytes, data: memoryview, batch: _Batch) -> None:
         try:
-            await self._store.put(chunk, data)
+            self._owed += await place_chunk(self._store, chunk, data)
         finally:
             self._chunk_room.release()
         await self._done_with(batch)
@@ -262,6 +267,18 @@ class Intake:
             async with self._changed:
                 self._batches -= 1
                 self._changed.notify_all()
+
+
+async def place_chunk(store: ChunkStore, chunk: bytes, data: Bytes) -> list[tuple[bytes, str]]:
+    """Put the chunk; return which of its homes are owed a copy, as (chunk, store id) each.
+
+    A store that does not say where it puts chunks owes nothing. Raises as `ChunkStore.put` does.
+    """
+    if not isinstance(store, PlacingStore):
+        await store.put(chunk, data)
+        return []
+    placed = await store.place(chunk, data)
+    return [(chunk, home) for home in placed.owed]
 
 
 async def _in_thread(threads: Executor, work: Callable[[], _Result], size: int) -> _Result:

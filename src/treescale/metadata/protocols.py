@@ -464,6 +464,14 @@ class Database(Protocol):
         """Return when the database answers; raises DatabaseAway."""
         ...
 
+    async def run(self) -> None:
+        """Watch over the database until cancelled: for the TaskGroup of whoever serves.
+
+        While this runs, one that is away is found so within two seconds, and every call raises
+        DatabaseAway at once until it answers again. Returns at once where nothing is to be watched.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of all connections."""
         ...

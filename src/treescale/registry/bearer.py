@@ -7,7 +7,9 @@ the two lies the memory of login.py). A new key is published `publish_seconds` b
 that every server knows it by then; the one before it stays good for what it signed.
 
 A refresh token (what `docker login` keeps instead of a password) is believed only together with the
-database: the password or access token it was given for must still be the same.
+database: the password or access token it was given for must still be the same. While the database
+is away, one that was redeemed here within `away_seconds_max` still counts, and keys and revocations
+are those of the last reading: what was revoked elsewhere since then is known when it is back.
 """
 
 import asyncio
@@ -40,6 +42,7 @@ from treescale.auth.scopes import Access, Action
 from treescale.clock import Clock
 from treescale.errors import (
     CredentialsInvalid,
+    DatabaseAway,
     Failed,
     NameUnknown,
     RequestInvalid,
@@ -48,6 +51,7 @@ from treescale.errors import (
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import AccessToken, SigningKey
 from treescale.registry.login import expired, record_use, token_principal
+from treescale.registry.remembered import Remembered, away_seconds_max
 
 finish_grace_seconds: Final = 86_400
 """How long after its token's end an upload begun with it may still be finished by its user."""
@@ -104,6 +108,7 @@ class TokenService:
         self._key_rows: list[SigningKey] = []
         self._revoked: dict[str, float] = {}
         self._verified: OrderedDict[bytes, BearerClaims] = OrderedDict()
+        self._redeemed = Remembered(random(32), clock)
         self._refreshing = asyncio.Lock()
         self._refreshed = -unknown_key_refresh_seconds
         # Servers that started together must not all rotate at the same moment.
@@ -178,7 +183,12 @@ class TokenService:
         return IssuedToken(token, max(round(expires - now), 1), now, granted, catalog)
 
     async def granted(self, principal: Principal, wanted: Sequence[Access]) -> list[Access]:
-        """Return what of `wanted` the principal may do now, without what grants nothing at all."""
+        """Return what of `wanted` the principal may do now, without what grants nothing at all.
+
+        Nothing when the principal has been revoked since it was proven.
+        """
+        if self._void(principal):
+            return []
         return [access for one in wanted if (access := await self._grant(principal, one))]
 
     async def verify(self, token: str, *, grace: bool = False) -> Bearer:
@@ -220,11 +230,27 @@ class TokenService:
         """Return whose refresh token this is, as the database sees them now.
 
         Raises CredentialsInvalid when it is not ours or expired, when the password was changed
-        since, or when the account or access token is gone.
+        since, or when the account or access token is gone; DatabaseAway when it is, unless this
+        one was redeemed within `away_seconds_max`.
         """
         claims = await self._claims(refresh_token, Kind.REFRESH)
         now = self._clock.now()
         check_times(claims, now)
+        fingerprint = self._redeemed.fingerprint(refresh_token.encode())
+        try:
+            principal = await self._redeem(claims, now)
+        except CredentialsInvalid:
+            self._redeemed.forget(fingerprint)
+            raise
+        except DatabaseAway:
+            recalled = self._redeemed.recall(fingerprint, away_seconds_max)
+            if recalled is None:
+                raise
+            return recalled
+        self._redeemed.remember(fingerprint, principal)
+        return principal
+
+    async def _redeem(self, claims: BearerClaims, now: float) -> Principal:
         principal = claims.principal
         if principal.token_id:
             token = await self._access_token(principal, now)
@@ -274,10 +300,13 @@ class TokenService:
                 await self._read()
 
     async def _grant(self, principal: Principal, wanted: Access) -> Access | None:
-        """Return what is granted of one scope; None for nothing. Own names need no look-up."""
+        """Return what is granted of one scope; None for nothing.
+
+        Whether a repository is public is looked up only if that makes a difference.
+        """
         own = permitted(principal, wanted.repository, public=False)
-        if wanted.actions <= own:
-            actions = wanted.actions
+        if Action.PULL not in wanted.actions - own:
+            actions = wanted.actions & own
         else:
             public = await self._is_public(wanted.repository)
             actions = wanted.actions & permitted(principal, wanted.repository, public=public)

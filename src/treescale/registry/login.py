@@ -3,15 +3,14 @@
 Wrong is wrong: an unknown user, a wrong password, an expired or foreign access token all raise the
 same error after the same work. Clients send their credential with every request, so a success is
 remembered for `remembered_seconds` (as a keyed hash; failures are never remembered): that is also
-the longest a revoked credential goes on working here. Whoever guesses has to wait longer and longer
+the longest a revoked credential goes on working here. Only while the database is away it counts for
+longer (remembered.py), with the rights it had. Whoever guesses has to wait longer and longer
 (throttle.py); whoever knows the password and is remembered does not.
 """
 
 import asyncio
-import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -33,10 +32,10 @@ from treescale.log import get_logger
 from treescale.metadata.protocols import AccessTokens, Users
 from treescale.metadata.records import AccessToken
 from treescale.oci.names import check_namespace
+from treescale.registry.remembered import Remembered, away_seconds_max
 from treescale.registry.throttle import Throttle
 
 remembered_seconds: Final = 30.0
-remembered_max: Final = 4096
 
 
 class Login:
@@ -55,8 +54,7 @@ class Login:
         self._access_tokens = access_tokens
         self._passwords = passwords
         self._clock = clock
-        self._key = random(32)
-        self._remembered: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._remembered = Remembered(random(32), clock)
         self._throttle = Throttle(clock)
         self._turns = _Turns()
 
@@ -64,17 +62,26 @@ class Login:
         """Return who this is; `source` is the address the credentials came from.
 
         Raises CredentialsInvalid when anything about them is wrong, TooMany when this source has
-        failed too often for this account, or when too many logins are under way.
+        failed too often for this account, or when too many logins are under way, and DatabaseAway
+        when it is, unless just these credentials were right within `away_seconds_max`.
         """
         fingerprint = self._fingerprint(name, secret)
-        principal = self._recall(fingerprint)
+        principal = self._remembered.recall(fingerprint, remembered_seconds)
         if principal is not None:
             return principal
-        if is_access_token(secret):
-            principal = await self._by_token(name, secret)
-        else:
-            principal = await self._by_password(name, secret, source, fingerprint)
-        self._remember(fingerprint, principal)
+        try:
+            if is_access_token(secret):
+                principal = await self._by_token(name, secret)
+            else:
+                principal = await self._by_password(name, secret, source, fingerprint)
+        except CredentialsInvalid:
+            self._remembered.forget(fingerprint)
+            raise
+        except DatabaseAway:
+            principal = self._remembered.recall(fingerprint, away_seconds_max)
+            if principal is None:
+                raise
+        self._remembered.remember(fingerprint, principal)
         return principal
 
     async def _by_token(self, name: str, secret: str) -> Principal:
@@ -98,7 +105,7 @@ class Login:
         """
         account = self._fingerprint(name, source)
         async with self._turns.turn(account):
-            principal = self._recall(fingerprint)
+            principal = self._remembered.recall(fingerprint, remembered_seconds)
             if principal is not None:
                 return principal
             self._throttle.check(account)
@@ -109,7 +116,7 @@ class Login:
                 raise _wrong()
             self._throttle.forget(account)
             principal = Principal(name, proven=now)
-            self._remember(fingerprint, principal)
+            self._remembered.remember(fingerprint, principal)
             return principal
 
     async def _password_hash(self, name: str) -> str | None:
@@ -119,26 +126,7 @@ class Login:
             return None
 
     def _fingerprint(self, name: str, secret: str) -> bytes:
-        message = len(name).to_bytes(8, "big") + _comparable(name) + _comparable(secret)
-        return hmac.digest(self._key, message, hashlib.sha256)
-
-    def _recall(self, fingerprint: bytes) -> Principal | None:
-        entry = self._remembered.get(fingerprint)
-        if entry is None:
-            return None
-        until, principal = entry
-        if until <= self._clock.monotonic() or principal.ended(self._clock.now()):
-            del self._remembered[fingerprint]
-            return None
-        self._remembered.move_to_end(fingerprint)
-        return principal
-
-    def _remember(self, fingerprint: bytes, principal: Principal) -> None:
-        if fingerprint in self._remembered:
-            return
-        self._remembered[fingerprint] = (self._clock.monotonic() + remembered_seconds, principal)
-        while len(self._remembered) > remembered_max:
-            self._remembered.popitem(last=False)
+        return self._remembered.fingerprint(_comparable(name), _comparable(secret))
 
 
 class _Turns:

@@ -6,6 +6,9 @@ hash state cannot leave its process, so a worker that continues a session begun 
 reads the part it has not seen back from the chunks. Each worker keeps its (stale) state, so every
 byte is read back at most once per worker, however the requests of a session are spread.
 
+Where a home of a chunk could not take its copy, that is written down in the same transaction as
+what counts on the chunk: the session's progress, or the blob (faults.md G2).
+
 Two requests writing one session at once are not locked against each other: both store chunks, and
 the row's offset decides (compare and set) whose bytes count. The other is told 416.
 """
@@ -16,7 +19,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from treescale.chunks.intake import Intake, Room, RunningHash
+from treescale.chunks.intake import Intake, Room, RunningHash, place_chunk
 from treescale.chunks.reading import BlobReader
 from treescale.chunks.recipe import Recipe, encode
 from treescale.chunks.split import DEFAULT
@@ -34,6 +37,7 @@ from treescale.metadata.records import (
     EMPTY_TAIL,
     Blob,
     ChunkPart,
+    Debt,
     NewBlob,
     Upload,
     UploadProgress,
@@ -66,12 +70,14 @@ class Body(Protocol):
 class _Arrived:
     """An upload with what one request added, everything durable but an inline tail.
 
-    `unrecorded` are the last of its settled chunks, those that no row has.
+    `unrecorded` are the last of its settled chunks, those that no row has, and `owed` the copies
+    owed of them and of the tail.
     """
 
     upload: Upload
     running: RunningHash
     unrecorded: tuple[ChunkPart, ...]
+    owed: tuple[Debt, ...]
 
 
 class Pushes:
@@ -169,12 +175,14 @@ class Pushes:
     async def _finish(self, upload: Upload, body: Body, digest: Digest) -> None:
         pieces = await self._begun(body)
         unrecorded: tuple[ChunkPart, ...] = ()
+        owed: tuple[Debt, ...] = ()
         if pieces is not None:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
             arrived = await self._receive(upload, pieces, resumable=False)
-            upload, unrecorded = arrived.upload, arrived.unrecorded
-        await self._commit(upload, unrecorded, digest, upload.upload_id)
+            upload, unrecorded, owed = arrived.upload, arrived.unrecorded, arrived.owed
+        new = await self._as_blob(upload, unrecorded, owed, digest)
+        await self._commit(upload.repository, new, upload.upload_id)
 
     async def _has(self, repository: str, digest: Digest) -> bool:
         try:
@@ -188,7 +196,8 @@ class Pushes:
         upload = self._fresh(repository, user, digest.algorithm)
         await self._store.reserve(body.length or 0)
         arrived = await self._receive(upload, body.pieces(), resumable=False)
-        await self._commit(arrived.upload, arrived.unrecorded, digest, None)
+        new = await self._as_blob(arrived.upload, arrived.unrecorded, arrived.owed, digest)
+        await self._commit(repository, new, None)
 
     def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
         now = self._clock.now()
@@ -244,9 +253,9 @@ class Pushes:
                     self._keep_hash(upload.upload_id, running)
                 raise
             if resumable:
-                return _Arrived(await self._record(upload, intake), running, ())
+                return _Arrived(await self._record(upload, intake), running, (), ())
             progress = await self._progress(upload, intake)
-        return _Arrived(_advanced(upload, progress), running, progress.settled)
+        return _Arrived(_advanced(upload, progress), running, progress.settled, progress.owed)
 
     async def _record(self, upload: Upload, intake: Intake) -> Upload:
         progress = await self._progress(upload, intake)
@@ -256,23 +265,26 @@ class Pushes:
     async def _progress(self, upload: Upload, intake: Intake) -> UploadProgress:
         """Wait until everything fed is durable and say what it amounts to."""
         settled = await intake.settle()
+        tail, owed = await self._keep_tail(settled.tail_bytes)
         return UploadProgress(
             from_offset=upload.offset,
             offset=settled.offset,
             hashed=settled.hashed,
             settled=tuple(settled.settled),
-            tail=await self._keep_tail(settled.tail_bytes),
+            tail=tail,
+            owed=(*settled.owed, *owed),
         )
 
-    async def _keep_tail(self, data: Bytes) -> UploadTail:
+    async def _keep_tail(self, data: Bytes) -> tuple[UploadTail, list[Debt]]:
         if len(data) <= inline_bytes_max:
-            return UploadTail(inline=bytes(data), chunk=None)
-        return UploadTail(inline=None, chunk=await self._put_chunk(data))
+            return UploadTail(inline=bytes(data), chunk=None), []
+        part, owed = await self._put_chunk(data)
+        return UploadTail(inline=None, chunk=part), owed
 
-    async def _put_chunk(self, data: Bytes) -> ChunkPart:
+    async def _put_chunk(self, data: Bytes) -> tuple[ChunkPart, list[Debt]]:
         chunk = chunk_id_of(data)
-        await self._store.put(chunk, data)
-        return chunk, len(data)
+        owed = await place_chunk(self._store, chunk, data)
+        return (chunk, len(data)), owed
 
     async def _tail_bytes(self, upload: Upload) -> bytes:
         if upload.tail.chunk is not None:
@@ -314,14 +326,32 @@ class Pushes:
             inline = upload.tail.inline or b""
             await running.update(inline[running.offset - recipe.size :], self._threads)
 
-    async def _commit(
+    async def _commit(self, repository: str, new: NewBlob, upload_id: str | None) -> None:
+        await self._blobs.commit(repository, new, upload_id=upload_id, now=self._clock.now())
+
+    async def _as_blob(
         self,
         upload: Upload,
         unrecorded: tuple[ChunkPart, ...],
+        owed: tuple[Debt, ...],
         digest: Digest,
-        upload_id: str | None,
-    ) -> None:
+    ) -> NewBlob:
+        """Return the blob that the upload is; raises DigestInvalid when it is another."""
         chunks = await self._chunks(upload, unrecorded)
+        await self._check_digest(upload, chunks, digest)
+        inline = upload.tail.inline
+        if not chunks:
+            return NewBlob(Blob(str(digest), upload.offset, inline=inline or b"", recipe=None), ())
+        if inline:
+            part, more = await self._put_chunk(inline)
+            chunks, owed = (*chunks, part), (*owed, *more)
+        recipe = encode(Recipe(DEFAULT, chunks))
+        blob = Blob(str(digest), upload.offset, inline=None, recipe=recipe)
+        return NewBlob(blob, tuple(dict.fromkeys(chunks)), owed)
+
+    async def _check_digest(
+        self, upload: Upload, chunks: tuple[ChunkPart, ...], digest: Digest
+    ) -> None:
         hashed = upload.hashed
         if digest.algorithm != upload.algorithm:
             running = RunningHash(digest.algorithm)
@@ -329,24 +359,6 @@ class Pushes:
             hashed = running.hexdigest()
         if hashed != digest.hex:
             raise DigestInvalid(f"the bytes pushed have the digest {digest.algorithm}:{hashed}")
-        await self._blobs.commit(
-            upload.repository,
-            await self._as_blob(upload, chunks, digest),
-            upload_id=upload_id,
-            now=self._clock.now(),
-        )
-
-    async def _as_blob(
-        self, upload: Upload, chunks: tuple[ChunkPart, ...], digest: Digest
-    ) -> NewBlob:
-        inline = upload.tail.inline
-        if not chunks:
-            return NewBlob(Blob(str(digest), upload.offset, inline=inline or b"", recipe=None), ())
-        if inline:
-            chunks = (*chunks, await self._put_chunk(inline))
-        recipe = encode(Recipe(DEFAULT, chunks))
-        blob = Blob(str(digest), upload.offset, inline=None, recipe=recipe)
-        return NewBlob(blob, tuple(dict.fromkeys(chunks)))
 
     def _keep_hash(self, upload_id: str, running: RunningHash) -> None:
         self._hashes[upload_id] = running

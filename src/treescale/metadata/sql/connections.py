@@ -40,6 +40,10 @@ class Driver(Protocol):
         """Return what is another number after every commit; see `Connections.changes`."""
         ...
 
+    async def run(self) -> None:
+        """Watch over the database until cancelled; see `Connections.run`."""
+        ...
+
     async def close(self) -> None:
         """Let go of all connections."""
         ...
@@ -93,6 +97,14 @@ class Connections:
         this database has no such number, or does not tell it now.
         """
         return self._driver.changes()
+
+    async def run(self) -> None:
+        """Watch over the database: for the TaskGroup of whoever serves. May return at once.
+
+        While this runs, a database that is away is found so within two seconds, and everything is
+        refused at once (DatabaseAway) until it answers again.
+        """
+        await self._driver.run()
 
     async def close(self) -> None:
         """Let go of all connections."""

@@ -4,8 +4,15 @@ from typing import Final
 
 from sqlalchemy import select, true
 
+from treescale.clock import Clock, SystemClock
 from treescale.metadata import protocols
-from treescale.metadata.cached import CachedBlobs, CachedManifests
+from treescale.metadata.cached import (
+    CachedBlobs,
+    CachedManifests,
+    CachedRepositories,
+    CachedTags,
+    Memory,
+)
 from treescale.metadata.sql.access_tokens import SqlAccessTokens
 from treescale.metadata.sql.address import Address, parse_address
 from treescale.metadata.sql.blobs import SqlBlobs
@@ -26,19 +33,22 @@ from treescale.metadata.sql.tags import SqlTags
 from treescale.metadata.sql.uploads import SqlUploads
 from treescale.metadata.sql.users import SqlUsers
 
+_CLOCK: Final = SystemClock()
 _PING: Final = select(true())
 
 
 class SqlDatabase:
     """Implements `protocols.Database`."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, clock: Clock = _CLOCK) -> None:
         self._connections = connections
-        self.repositories: protocols.Repositories = SqlRepositories(connections)
-        changes = connections.changes
-        self.blobs: protocols.Blobs = CachedBlobs(SqlBlobs(connections), changes)
-        self.manifests: protocols.Manifests = CachedManifests(SqlManifests(connections), changes)
-        self.tags: protocols.Tags = SqlTags(connections)
+        memory = Memory(connections.changes, clock)
+        self.repositories: protocols.Repositories = CachedRepositories(
+            SqlRepositories(connections), memory
+        )
+        self.blobs: protocols.Blobs = CachedBlobs(SqlBlobs(connections), memory)
+        self.manifests: protocols.Manifests = CachedManifests(SqlManifests(connections), memory)
+        self.tags: protocols.Tags = CachedTags(SqlTags(connections), memory)
         self.uploads: protocols.Uploads = SqlUploads(connections)
         self.users: protocols.Users = SqlUsers(connections)
         self.access_tokens: protocols.AccessTokens = SqlAccessTokens(connections)
@@ -55,22 +65,31 @@ class SqlDatabase:
         """Return when the database answers; raises DatabaseAway."""
         await self._connections.rows(_PING)
 
+    async def run(self) -> None:
+        """Watch over the database until cancelled; see `Connections.run`."""
+        await self._connections.run()
+
     async def close(self) -> None:
         """Let go of all connections."""
         await self._connections.close()
 
 
-def open_database(url: str, *, wait_seconds: float = wait_seconds_max) -> SqlDatabase:
+def open_database(
+    url: str, *, wait_seconds: float = wait_seconds_max, clock: Clock = _CLOCK
+) -> SqlDatabase:
     """Return the database at `url`; raises SettingInvalid when that is not a database's URL.
 
     Nothing is asked of it yet: `migrate` first makes its tables. `wait_seconds` is how long to
     wait for another process's lock before DatabaseAway.
     """
-    return SqlDatabase(connect(parse_address(url), wait_seconds=wait_seconds))
+    connections = connect(parse_address(url), wait_seconds=wait_seconds, clock=clock)
+    return SqlDatabase(connections, clock)
 
 
-def connect(address: Address, *, wait_seconds: float = wait_seconds_max) -> Connections:
+def connect(
+    address: Address, *, wait_seconds: float = wait_seconds_max, clock: Clock = _CLOCK
+) -> Connections:
     """Return connections to the database; the first is made when it is first asked."""
     if address.path is not None:
         return Connections(SqliteDriver(address, wait_seconds))
-    return Connections(PostgresqlDriver(address, wait_seconds))
+    return Connections(PostgresqlDriver(address, wait_seconds, clock))

@@ -47,6 +47,7 @@ _POSTGRESQL: Final[dict[str, tuple[type[TreeScaleError], str]]] = {
     "XX001": (DatabaseAway, _DAMAGED),
     "XX002": (DatabaseAway, _DAMAGED),
 }
+_SILENT: Final = ("08", "57P")
 _UNDONE: Final = frozenset({"40001", "40P01"})
 
 
@@ -74,6 +75,15 @@ def undone(error: Exception) -> bool:
 def disconnected(error: Exception) -> bool:
     """Return whether the connection was lost, so that what was not committed is undone."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def silent(error: Exception) -> bool:
+    """Return whether no answer came, so that the database may be away; a refusal is an answer."""
+    if isinstance(error, PoolTimeout | OSError | DatabaseAway):
+        return True
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    state = str(getattr(orig, "sqlstate", None) or "")
+    return disconnected(error) or state.startswith(_SILENT)
 
 
 def _known(

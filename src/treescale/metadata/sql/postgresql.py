@@ -1,18 +1,28 @@
-"""PostgreSQL: each write on a connection of its own, tried again when the database undid it."""
+"""PostgreSQL: each write on a connection of its own, tried again when the database undid it.
+
+A server that hangs, or whose packets are lost, says nothing: `presence` notices, and then every
+connection is dropped, so that no caller waits for the politeness of a goodbye.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
+from weakref import WeakSet
 
-from sqlalchemy import Executable, Row, text
+from sqlalchemy import Executable, NullPool, Row, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from treescale.clock import Clock
 from treescale.errors import DatabaseAway
 from treescale.metadata.sql.address import Address
 from treescale.metadata.sql.connections import Parameters, Result, Work, queue_seconds_max
-from treescale.metadata.sql.faults import disconnected, meaning, undone
+from treescale.metadata.sql.faults import disconnected, meaning, silent, undone
+from treescale.metadata.sql.presence import Presence
 
 attempts_max: Final = 5
 connect_seconds_max: Final = 5.0
@@ -20,35 +30,43 @@ connections_max: Final = 6
 """Of each worker process; kept open, as opening one costs more than most requests."""
 writers_max: Final = 4
 """So that writes waiting for each other always leave reads some."""
+close_seconds_max: Final = 5.0
+"""Then connections are dropped without a goodbye."""
 _NOT_SYNCED: Final = text("SET LOCAL synchronous_commit = off")
 
 
 class PostgresqlDriver:
     """Implements `connections.Driver`."""
 
-    def __init__(self, address: Address, wait_seconds: float) -> None:
+    def __init__(self, address: Address, wait_seconds: float, clock: Clock) -> None:
+        self._prober = create_async_engine(
+            address.url,
+            poolclass=NullPool,
+            connect_args=_session(wait_seconds, queue_seconds_max),
+        )
         self._writer = postgresql_engine(address, wait_seconds, queue_seconds_max)
         self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = asyncio.Semaphore(writers_max)
+        self._open: WeakSet[Any] = WeakSet()
+        event.listen(self._writer.sync_engine, "connect", self._opened)
+        self._presence = Presence(self._probe, self._cut, silent, clock)
 
     async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
         """Return all rows of a query. It is asked again, once, when the connection was stale."""
-        try:
-            return await self._fetch(statement, parameters)
-        except DBAPIError as error:
-            if not disconnected(error):
-                raise
-        return await self._fetch(statement, parameters)
+        return await self._presence.during(partial(self._fetch_fresh, statement, parameters))
 
     async def transact(self, work: Work[Result], *, durable: bool) -> Result:
         """Run `work` in one transaction, a few times if need be."""
+        return await self._presence.during(partial(self._transact, work, durable=durable))
+
+    async def _transact(self, work: Work[Result], *, durable: bool) -> Result:
         try:
             async with self._my_turn():
                 for _ in range(attempts_max - 1):
                     try:
                         return await self._attempt(work, durable=durable)
                     except _Undone:
-                        continue
+                        self._presence.check()
                 return await self._attempt(work, durable=durable)
         except _Undone as error:
             raise meaning(error.reason) from error
@@ -57,9 +75,44 @@ class PostgresqlDriver:
         """Return None: there is no such number that costs less than asking."""
         return None
 
+    async def run(self) -> None:
+        """Watch over the database until cancelled."""
+        await self._presence.run()
+
     async def close(self) -> None:
-        """Let go of all connections."""
-        await self._writer.dispose()
+        """Let go of all connections, within `close_seconds_max`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(close_seconds_max):
+                await self._writer.dispose()
+        self._cut()
+
+    def _opened(self, connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        self._open.add(connection.driver_connection)
+
+    def _cut(self) -> None:
+        for connection in tuple(self._open):
+            connection.terminate()
+        self._open.clear()
+
+    async def _probe(self) -> None:
+        """Return when a new connection is answered, be it with a refusal; else DatabaseAway."""
+        try:
+            async with self._prober.connect():
+                return
+        except (DBAPIError, OSError) as error:
+            if silent(error):
+                raise DatabaseAway(str(meaning(error))) from error
+
+    async def _fetch_fresh(
+        self, statement: Executable, parameters: Parameters
+    ) -> Sequence[Row[Any]]:
+        try:
+            return await self._fetch(statement, parameters)
+        except DBAPIError as error:
+            if not disconnected(error):
+                raise
+        self._presence.check()
+        return await self._fetch(statement, parameters)
 
     async def _fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
         async with self._reader.connect() as connection:
@@ -114,19 +167,24 @@ def postgresql_engine(
         max_overflow=0,
         pool_timeout=queue_seconds_max,
         skip_autocommit_rollback=True,
-        connect_args={
-            "timeout": connect_seconds_max,
-            "server_settings": {
-                "application_name": "treescale",
-                "jit": "off",  # costs more than it saves on statements this short
-                "synchronous_commit": "on",
-                "default_transaction_isolation": "read committed",
-                "lock_timeout": _milliseconds(wait_seconds),
-                "statement_timeout": _milliseconds(statement_seconds),
-                "idle_in_transaction_session_timeout": "60000",
-            },
-        },
+        connect_args=_session(wait_seconds, statement_seconds),
     )
+
+
+def _session(wait_seconds: float, statement_seconds: float) -> dict[str, object]:
+    """Return what each connection is opened with."""
+    return {
+        "timeout": connect_seconds_max,
+        "server_settings": {
+            "application_name": "treescale",
+            "jit": "off",  # costs more than it saves on statements this short
+            "synchronous_commit": "on",
+            "default_transaction_isolation": "read committed",
+            "lock_timeout": _milliseconds(wait_seconds),
+            "statement_timeout": _milliseconds(statement_seconds),
+            "idle_in_transaction_session_timeout": "60000",
+        },
+    }
 
 
 def _milliseconds(seconds: float) -> str:

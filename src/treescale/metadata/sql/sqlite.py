@@ -57,6 +57,9 @@ class SqliteDriver:
             return None
         return version
 
+    async def run(self) -> None:
+        """Return: a file does not go away unnoticed, each call says so by itself and at once."""
+
     async def close(self) -> None:
         """Let go of all connections; what is queued is done first. May be used again."""
         await asyncio.to_thread(self._close)
