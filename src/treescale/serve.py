@@ -290,6 +290,7 @@ async def _work(common: _Common, ready: Callable[[], None]) -> None:
         ready()
         async with asyncio.TaskGroup() as group:
             upkeep = [
+                group.create_task(worker.database.run()),
                 group.create_task(_every(refresh_seconds, worker.tokens.refresh)),
                 group.create_task(_every(heartbeat_seconds, worker.neighbours.follow)),
                 group.create_task(_expire_uploads(common.settings, worker.database, clock)),
