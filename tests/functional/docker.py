@@ -16,8 +16,13 @@ DOCKER = "/usr/bin/docker"
 class Daemon:
     """A dockerd with its own root, socket and containerd; no bridge, no packet filter."""
 
-    def __init__(self, home: Path, *, hosts: str = "", trusted: Path | None = None) -> None:
-        """Prepare a daemon; `hosts` and `trusted` take the place of /etc/hosts and certs.d."""
+    def __init__(
+        self, home: Path, *, hosts: str = "", trusted: Path | None = None, plain: str = ""
+    ) -> None:
+        """Prepare a daemon; `hosts` and `trusted` take the place of /etc/hosts and certs.d.
+
+        `plain` is a subnet whose registries it speaks to without TLS.
+        """
         self._home = home
         self.socket = f"unix://{home}/docker.sock"
         settings = home / "daemon.json"
@@ -37,6 +42,7 @@ class Daemon:
             "--ip6tables=false",
             "--ip-forward=false",
             "--userland-proxy=false",
+            *([f"--insecure-registry={plain}"] if plain else []),
             log=home / "dockerd.log",
         )
 

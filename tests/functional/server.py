@@ -28,6 +28,10 @@ class Options:
 
     workers: int | None = 2
     host: str = "127.0.0.1"
+    port: int = 0
+    """0: one that is free on 127.0.0.1."""
+    namespace: str = ""
+    """The network namespace it runs in; none is the machine's own."""
     disks: int = 1
     database: str = ""
     tls: bool = False
@@ -35,16 +39,21 @@ class Options:
 
 
 class Server:
-    """A registry on 127.0.0.1, with its data below `home`. It keeps its port when restarted."""
+    """A registry with its data below `home`. It keeps its port when restarted."""
 
     def __init__(self, home: Path, options: Options | None = None) -> None:
         self.options = options or Options()
         self.home = home
         self.disks = [home / f"disk{number}" for number in range(self.options.disks)]
-        self.port = free_port()
+        self.port = self.options.port or free_port()
         self.log = home / "server.log"
         home.mkdir(parents=True, exist_ok=True)
-        self.program = Program(TREESCALE, *self._arguments(), log=self.log, env=self._environment())
+        self.program = Program(*self._words(), log=self.log, env=self._environment())
+
+    def _words(self) -> list[str]:
+        name = self.options.namespace
+        inside = ["ip", "netns", "exec", name] if name else []
+        return [*inside, str(TREESCALE), *self._arguments()]
 
     def _arguments(self) -> list[str]:
         words = ["serve", *self._where(), "--listen", self.address]

@@ -1,0 +1,106 @@
+"""What the tests of clusters share: a network, a PostgreSQL, servers."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import pytest
+
+from tests.functional.cluster.database import NetworkPostgres, network_postgres
+from tests.functional.cluster.network import Network
+from tests.functional.cluster.nodes import Cluster, Node
+from treescale.metadata.migrations import migrate
+
+
+class Clusters(Protocol):
+    """Starts so many servers on a database of their own, with this many copies of each chunk."""
+
+    def __call__(self, count: int, *, copies: int | None = None) -> Cluster: ...
+
+
+Measured = Callable[[str], None]
+MEASURED = "measured"
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Return what publishes a figure at the end of the run; docs/reliability.md quotes them."""
+    return lambda line: record_property(MEASURED, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures; they come from every process of the run."""
+    lines = [
+        str(line)
+        for report in terminalreporter.getreports("passed")
+        for key, line in report.user_properties
+        if key == MEASURED
+    ]
+    if lines:
+        terminalreporter.section("faults of servers, measured")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """Return a network of the process's own."""
+    with Network() as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def database_server(network: Network) -> Iterator[NetworkPostgres]:
+    """Return a PostgreSQL on that network."""
+    with network_postgres(network) as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def clusters(
+    network: Network, database_server: NetworkPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clusters]:
+    """Return what starts clusters; they end with the session."""
+    started: list[Cluster] = []
+
+    def start(count: int, *, copies: int | None = None) -> Cluster:
+        home, url = tmp_path_factory.mktemp("cluster"), database_server.new_database()
+        if copies is not None:
+            asyncio.run(migrate(url))
+            row = f"INSERT INTO settings (name, value) VALUES ('copies', '{copies}')"  # noqa: S608
+            database_server.execute(url, row)
+        nodes = [Node(home / f"s{n}", network.machine(), url) for n in range(1, count + 1)]
+        started.append(Cluster(nodes))
+        return started[-1].start()
+
+    yield start
+    for cluster in started:
+        cluster.crash()
+
+
+@pytest.fixture(scope="session")
+def four_servers(clusters: Clusters) -> Cluster:
+    """Return four servers: three copies of each chunk."""
+    return clusters(4)
+
+
+@pytest.fixture(scope="session")
+def three_servers(clusters: Clusters) -> Cluster:
+    """Return three servers: each has a copy of every chunk."""
+    return clusters(3)
+
+
+@pytest.fixture
+def four(four_servers: Cluster) -> Iterator[Cluster]:
+    """Return them whole; afterwards nothing in their logs is an error."""
+    four_servers.mend()
+    yield four_servers
+    assert four_servers.complaints() == []
+
+
+@pytest.fixture
+def three(three_servers: Cluster) -> Iterator[Cluster]:
+    """Return them whole; afterwards nothing in their logs is an error."""
+    three_servers.mend()
+    yield three_servers
+    assert three_servers.complaints() == []

@@ -1,0 +1,195 @@
+"""Servers that share one database, each on a machine of its own, and what can befall them."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.functional.cluster.network import Machine
+from tests.functional.programs import wait_until
+from tests.functional.server import Account, Options, Server
+
+PORT = 5000
+UP_SECONDS_MAX = 15
+
+
+class Node(Server):
+    """One server of a cluster."""
+
+    def __init__(self, home: Path, machine: Machine, database: str) -> None:
+        super().__init__(
+            home,
+            Options(
+                workers=1,
+                host=machine.address,
+                port=PORT,
+                namespace=machine.namespace,
+                database=database,
+            ),
+        )
+        self.machine = machine
+        self.running = False
+        self._paused = False
+
+    @property
+    def server_id(self) -> str:
+        """Return its id in the cluster."""
+        document = json.loads((self.disks[0] / "server.json").read_bytes())
+        found: str = document["server"]
+        return found
+
+    def start(self) -> "Node":
+        """Start it and return once it says that it is fit to serve."""
+        super().start()
+        self.running = True
+        return self
+
+    def stop(self) -> int:
+        """Stop it as an administrator does, and return its exit code."""
+        self.running = False
+        return super().stop()
+
+    def crash(self) -> None:
+        """Kill it, its workers included, with no chance to tidy up."""
+        self.running = False
+        super().crash()
+
+    def pause(self) -> None:
+        """Let all its processes hang."""
+        os.killpg(self.program.pid, signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """Let them go on."""
+        if self._paused:
+            os.killpg(self.program.pid, signal.SIGCONT)
+        self._paused = False
+
+    def chunks(self) -> int:
+        """Return how many chunks its disk holds."""
+        return sum(path.is_file() for path in (self.disks[0] / "chunks").rglob("*"))
+
+    def events(self, kind: str, *, since: float = 0.0) -> list[dict[str, Any]]:
+        """Return what its log says of one kind of event; `at` is when, since the epoch."""
+        found = []
+        for line in self.log.read_text(errors="replace").splitlines():
+            if f'"event":"{kind}"' in line:
+                event = json.loads(line)
+                event["at"] = datetime.fromisoformat(event["timestamp"]).timestamp()
+                found += [event] if event["at"] >= since else []
+        return found
+
+    def sees(self, other: "Node") -> str:
+        """Return the state in which it sees another: as its log says last, at first `up`."""
+        met = [e["at"] for e in self.events("neighbour.met") if e["peer"] == other.server_id]
+        if not met:
+            return "unknown"
+        events = self.events("peer.state", since=met[-1])
+        states = [e["state"] for e in events if e["peer"] == other.server_id]
+        return states[-1] if states else "up"
+
+
+class Cluster:
+    """Servers on one database."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = list(nodes)
+        self._account: Account | None = None
+
+    def start(self) -> "Cluster":
+        """Start all at once; return when all know each other and their layout."""
+        with ThreadPoolExecutor(len(self.nodes)) as starting:
+            list(starting.map(Node.start, self.nodes))
+        self.wait_until_whole()
+        time.sleep(6)  # a worker reads the layout every 5 s, and says nothing of it
+        return self
+
+    @property
+    def account(self) -> Account:
+        """Return the administrator with an access token, which is quick to check."""
+        if self._account is None:
+            self._account = self.nodes[0].add_token(self.nodes[0].admin_account)
+        return self._account
+
+    def others(self, *without: Node) -> list[Node]:
+        """Return the servers but these."""
+        return [node for node in self.nodes if node not in without]
+
+    def wait_until_whole(self, *, seconds: float = UP_SECONDS_MAX) -> None:
+        """Return when each of the running servers sees the others up."""
+        running = [node for node in self.nodes if node.running]
+        wait_until(
+            "every server sees the others",
+            lambda: all(a.sees(b) == "up" for a, b in itertools.permutations(running, 2)),
+            seconds=seconds,
+            every=0.2,
+        )
+
+    def mend(self) -> None:
+        """Undo whatever was done to its servers."""
+        for node in self.nodes:
+            node.machine.heal()
+            node.resume()
+            if not node.running:
+                node.start()
+        self.wait_until_whole()
+
+    def crash(self) -> None:
+        """End all servers, whatever state they are in."""
+        for node in self.nodes:
+            node.resume()
+            node.crash()
+
+    def noticed(self, victim: Node, states: Sequence[str], *, since: float) -> list[float]:
+        """Return how long each other running server took to see the victim in such a state."""
+        watchers = [node for node in self.others(victim) if node.running]
+        return [_first(node, victim, states, since) for node in watchers]
+
+    def complaints(self) -> list[str]:
+        """Return what no log should have: tracebacks, and answers of 500."""
+        return [
+            f"{node.home.name}: {line[:2000]}"
+            for node in self.nodes
+            for line in node.log.read_text(errors="replace").splitlines()
+            if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
+        ]
+
+
+def _first(node: Node, victim: Node, states: Sequence[str], since: float) -> float:
+    """Return the seconds until the first event of such a state; waits for it, with a bound."""
+    found: list[float] = []
+
+    def told() -> bool:
+        events = node.events("peer.state", since=since)
+        here = (e for e in events if e["peer"] == victim.server_id and e["state"] in states)
+        found.extend(e["at"] - since for e in here)
+        return bool(found)
+
+    wait_until(f"{node.home.name} notices that {victim.home.name} is {states}", told, seconds=10)
+    return min(found)
+
+
+class Balancer:
+    """What a client behind a balancer sees: one name, and each connection goes to who listens."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+        self._turn = itertools.count()
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection to the next server that takes one."""
+        first = next(self._turn)
+        for step in range(len(self._nodes)):
+            connection = self._nodes[(first + step) % len(self._nodes)].connect()
+            with contextlib.suppress(ConnectionRefusedError):
+                connection.connect()
+                return connection
+        raise ConnectionRefusedError("no server listens")
