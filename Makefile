@@ -27,7 +27,7 @@ help:  ## this list
 serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="--listen 0.0.0.0:5000"
 	@exec $(BIN)/treescale serve $(ARGS)
 
-demo: $(VENV)/.runtime  ## three servers, one of them killed during a pull: half a minute
+demo: $(VENV)/.runtime  ## three servers, an image pushed, one server killed during a pull
 	@exec $(BIN)/treescale demo $(ARGS)
 
 bench: PACKAGES := docker-registry wrk openssl
