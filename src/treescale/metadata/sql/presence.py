@@ -109,7 +109,7 @@ class Presence:
         except (DatabaseAway, TimeoutError) as error:
             self._outage.probed(self._clock.monotonic(), answered=False)
             if was is not State.AWAY:
-                get_logger().error("database.away", error=str(error) or "no answer")
+                get_logger().warning("database.away", error=str(error) or "no answer")
                 self._end_calls()
         else:
             self._outage.probed(self._clock.monotonic(), answered=True)
