@@ -10,7 +10,6 @@ import logging
 import secrets
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -30,6 +29,7 @@ from treescale.api.call import Rooms
 from treescale.api.connection import ConnectionServer, Handler
 from treescale.api.guard import Guard
 from treescale.api.limits import LIMITS, Limits
+from treescale.api.listening import Listening
 from treescale.api.requestlog import RequestLog
 from treescale.api.sending import sender_for
 from treescale.auth.passwords import Passwords
@@ -286,7 +286,8 @@ async def _work(common: _Common, ready: Callable[[], None]) -> None:
     tls = _certificate_files(common.settings, clock)
     context = None if tls is None else server_context(tls)
     async with _worker(common, clock) as worker:
-        server = await _start(worker.handle, common.listener, context)
+        connections = new_connections(worker.handle, tls=context is not None)
+        server = await Listening.begin(connections, common.listener, context, backlog=backlog)
         ready()
         async with asyncio.TaskGroup() as group:
             upkeep = [
@@ -296,7 +297,7 @@ async def _work(common: _Common, ready: Callable[[], None]) -> None:
                 group.create_task(_expire_uploads(common.settings, worker.database, clock)),
             ]
             await stop.wait()
-            await server.stop()
+            await server.stop(drain_seconds)
             for task in upkeep:
                 task.cancel()
 
@@ -358,36 +359,6 @@ def compose(
         guard=guard,
     )
     return Api(rooms, ready=database.ping)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listening:
-    """A listening server and the connections it has."""
-
-    connections: ConnectionServer
-    sockets: asyncio.Server
-
-    async def stop(self) -> None:
-        """Accept nothing new, finish what is in flight, for a bounded time."""
-        self.sockets.close()
-        await self.connections.drain(drain_seconds)
-
-
-async def _start(
-    handle: Handler, listener: socket.socket, context: ssl.SSLContext | None
-) -> _Listening:
-    connections = new_connections(handle, tls=context is not None)
-    loop = asyncio.get_running_loop()
-    patience = LIMITS.handshake_seconds_max if context is not None else None
-    sockets = await loop.create_server(
-        connections,
-        sock=listener,
-        ssl=context,
-        backlog=backlog,
-        ssl_handshake_timeout=patience,
-        ssl_shutdown_timeout=patience,
-    )
-    return _Listening(connections, sockets)
 
 
 def new_connections(handle: Handler, *, tls: bool, limits: Limits = LIMITS) -> ConnectionServer:

@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from treescale.api.body import RequestBody
-from treescale.api.connection import Connection, ConnectionServer
+from treescale.api.connection import Connection, ConnectionServer, drain_look_seconds
+from treescale.api.listening import Listening
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HALF = b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nfirst"
@@ -72,6 +74,38 @@ async def test_a_body_on_its_way_is_taken_to_its_end(
     assert answer.endswith(b"10")
     for each in (silent_writer, kept_writer, writer):
         each.close()
+
+
+async def test_who_has_just_connected_is_answered(connections: ConnectionServer, port: int) -> None:
+    reader, writer = await ask(port, b"")
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        while not connections.connections:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        group.create_task(connections.drain(60))
+        await asyncio.sleep(2 * drain_look_seconds)
+        writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+@pytest.mark.parametrize("loop_kind", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_connections_that_nobody_has_accepted_are_not_reset(
+    loop_kind: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def stopped_before_it_accepts() -> bytes:
+        connections = ConnectionServer(count, tls=False)
+        listener = socket.create_server(("127.0.0.1", 0))
+        where = listener.getsockname()
+        listening = await Listening.begin(connections, listener, None, backlog=10)
+        with socket.create_connection(where, timeout=10) as client:  # the kernel's work alone
+            client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            await listening.stop(5)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(where, timeout=10)
+            return client.recv(1000)
+
+    with asyncio.Runner(loop_factory=loop_kind) as runner:
+        assert runner.run(stopped_before_it_accepts()).startswith(b"HTTP/1.1 200")
 
 
 async def test_what_does_not_end_is_cut_off(connections: ConnectionServer, port: int) -> None:

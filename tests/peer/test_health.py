@@ -187,6 +187,22 @@ async def test_a_server_that_comes_back_is_up_soon(server: Server, clock: Jumpin
             back.close()
 
 
+async def test_a_server_started_again_is_up_when_it_serves_though_pings_are_rare(
+    server: Server, clock: JumpingClock
+) -> None:
+    port = unused_port()
+    it = Pinged(port, clock, RARE)
+    async with watched(it):
+        await it.is_state(State.DOWN)
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            await asyncio.sleep(PING_PATIENCE.refused_seconds + 0.1)  # it prepares to serve
+            assert it.states == [State.DOWN]
+            back = await loop.create_server(server.connections, sock=listener)
+            assert await it.is_state(State.UP) < 0.15
+            back.close()
+
+
 async def test_other_keys_are_no_server_of_ours_until_they_are_accepted(
     server: Server, clock: JumpingClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,8 @@ from treescale.log import get_logger
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 drain_look_seconds: Final = 0.05
+first_request_seconds: Final = 0.5
+"""Whoever connected just before the end has its request on the way, and is answered."""
 SPOKEN: Final = (HttpVersion10, HttpVersion11)
 TLS_HANDSHAKE: Final = 0x16
 TEXT: Final = b"This port speaks plain HTTP; use http:// here\n"
@@ -111,6 +113,12 @@ class Connection(RequestHandler):
     def idle(self) -> bool:
         """Return whether it waits for a request of which nothing, or not even the head, is here."""
         return self._waiter is not None and not self._messages
+
+    @property
+    def expects(self) -> bool:
+        """Return whether a request is on its way: its head has begun, or the client just came."""
+        new = self._loop.time() - self._begun_at < first_request_seconds
+        return self._head_at is not None or (self._request_count == 0 and new)
 
     def handle_error(
         self,
@@ -215,6 +223,8 @@ class ConnectionServer(web.Server):
     async def drain(self, seconds: float) -> None:
         """Return when every connection has ended: idle ones now, busy ones after their answer.
 
+        A connection that is new, or on which a head has begun, is busy.
+
         What still runs after `seconds` is cut off.
         """
         self._ending = True
@@ -250,5 +260,5 @@ class ConnectionServer(web.Server):
     def _close_idle(self) -> None:
         for connection in list(self.connections):
             assert isinstance(connection, Connection), "made by __call__"
-            if connection.idle:
+            if connection.idle and not connection.expects:
                 connection.force_close()

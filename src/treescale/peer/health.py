@@ -44,6 +44,10 @@ class PingPatience:
     """From one ping to the next, and how long each may take."""
     again_seconds: float = 0.05
     """At the soonest after a ping, a lost connection is followed by another."""
+    refused_seconds: float = 0.2
+    """From one ping to the next while nobody listens there. Whoever is started again listens for
+    longer than this before it serves, so a ping waits for it: when it says that it is ready, and
+    the next server is restarted, it is up in the eyes of all others."""
     lost_seconds: float = 0.15
     """How long connecting anew and a ping may take then."""
 
@@ -80,6 +84,7 @@ class PeerHealth:
         self._changed = changed
         self._patience = patience
         self._reason = ""
+        self._refused = False
         self._log = get_logger()
 
     @property
@@ -141,7 +146,9 @@ class PeerHealth:
             while True:
                 begun = loop.time()
                 await self._ping(lost=lost)
-                lost = await self._pings.lost(begun + self._patience.seconds - loop.time())
+                patience = self._patience
+                pause = patience.refused_seconds if self._refused else patience.seconds
+                lost = await self._pings.lost(begun + pause - loop.time())
                 if lost:  # perhaps each is cut off: not more often than this
                     await asyncio.sleep(begun + self._patience.again_seconds - loop.time())
         finally:
@@ -150,6 +157,7 @@ class PeerHealth:
     async def _ping(self, *, lost: bool) -> None:
         """Ping, and take notice; with `lost`, the connection before was, and patience is short."""
         before, reason = self.state, "it answers pings"
+        self._refused = False
         try:
             async with asyncio.timeout(
                 self._patience.lost_seconds if lost else self._patience.seconds
@@ -166,6 +174,7 @@ class PeerHealth:
                 return await self._ping(lost=True)
         except Unreachable as error:
             reason = str(error)
+            self._refused = isinstance(error, _Refused)
             self._breaker.gone()
         else:
             self._breaker.pong()
@@ -177,6 +186,10 @@ class PeerHealth:
             self._reason = reason
             self._log.warning("peer.state", peer=self._name, state=self.state.value, reason=reason)
             self._changed(self.state)
+
+
+class _Refused(Unreachable):
+    """No connection could be made, which is known at once."""
 
 
 class _Pings:
@@ -227,7 +240,7 @@ class _Pings:
         try:
             return await asyncio.open_connection(self._url.host, self._url.port, ssl=self._tls)
         except OSError as error:
-            raise Unreachable(f"no connection to {self._url}: {error}") from error
+            raise _Refused(f"no connection to {self._url}: {error}") from error
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Pong:
         request = self._signer.sign("GET", _PING, length=0, body=NO_BODY, deadline_ms=1000)
