@@ -10,7 +10,7 @@ import pytest
 from treescale.clock import SystemClock
 from treescale.config import Settings, load
 from treescale.errors import SettingInvalid, StoreUnusable
-from treescale.serve import _prepare
+from treescale.serve import _announce, _prepare
 
 
 def settings(tmp_path: Path, **environment: str) -> Settings:
@@ -98,3 +98,18 @@ async def test_disks_may_change_places(prepare: Preparing, tmp_path: Path) -> No
     places[2].rename(places[1])
     (tmp_path / "aside").rename(places[2])
     await prepare(settings)
+
+
+@pytest.mark.parametrize(
+    ("advertise", "address"),
+    [("", "127.0.0.1"), ("https://s1.example", "s1.example"), ("http://s1:5000", "s1:5000")],
+)
+async def test_people_are_told_the_address_that_is_advertised(
+    tmp_path: Path, advertise: str, address: str
+) -> None:
+    said: list[str] = []
+    chosen = load({"data": [str(tmp_path / "disk")], "advertise": advertise}, {}).settings
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await _prepare(chosen, listener, None, SystemClock(), said.append)
+        _announce(chosen, listener, arrival, None, said.append)
+    assert said[-1].startswith(f"  docker login {address}")

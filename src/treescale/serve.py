@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvloop
 from aiohttp import http_parser, web
@@ -238,7 +239,7 @@ def _announce(
 ) -> None:
     """Tell people where the server is and what to type next."""
     scheme = "http" if tls is None else "https"
-    address = _address_text(listener, settings)
+    address = urlsplit(settings.advertise).netloc or _address_text(listener, settings)
     data = "none here (--no-store)" if settings.no_store else ", ".join(settings.data)
     say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
     say(f"Data: {data}")
