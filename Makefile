@@ -14,7 +14,7 @@ WHEEL   := .make/wheel
 TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates \
-            e2fsprogs strace
+            e2fsprogs strace haproxy
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 

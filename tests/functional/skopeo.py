@@ -3,16 +3,24 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.functional.programs import refused, run
-from tests.functional.server import Account, Server
+from tests.functional.server import Account
+
+
+class Addressed(Protocol):
+    """A registry, whatever runs it or stands before it."""
+
+    @property
+    def address(self) -> str:
+        """Return host and port, as they stand before a repository's name."""
 
 
 class Skopeo:
     """skopeo with its own login; repositories are named without the registry's address."""
 
-    def __init__(self, server: Server, account: Account | None, home: Path) -> None:
+    def __init__(self, server: Addressed, account: Account | None, home: Path) -> None:
         self._server = server
         self._auth = home / "auth.json"
         self._auth.write_text("{}")
