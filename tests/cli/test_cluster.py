@@ -167,7 +167,7 @@ def test_one_server_without_heartbeats_shows_its_disks_and_what_deduplication_sa
     assert second["free_bytes"] is None, "another store lies at this path"
     assert third["free_bytes"] is None
     (server,) = status["servers"]
-    assert (server["server"], server["state"], server["stores"]) == ("server1", "never heard", 3)
+    assert (server["server"], server["state"], server["stores"]) == ("server1", "stopped", 3)
     assert (status["layout"], status["advice"]) == (None, [])
     assert "deduplication_saved_percent\t40.0" in command.here("cluster", "status")
 

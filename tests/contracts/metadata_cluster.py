@@ -99,7 +99,10 @@ class ServersContract:
 
     async def test_one_that_has_departed_may_come_back_elsewhere(self, database: Database) -> None:
         assert await database.servers.register(server("a"), live_seconds=LIVE)
+        for each in (store("s1", "a"), store("s2", "b")):
+            assert await database.stores.register(each)
         await database.servers.depart("a")
+        assert [each.seen == 0.0 for each in await database.stores.list()] == [True, False]
         moved = replace(server("a"), address="http://elsewhere:5000")
         assert await database.servers.register(moved, live_seconds=LIVE)
         assert [each.address for each in await database.servers.list()] == [moved.address]

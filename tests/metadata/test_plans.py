@@ -55,6 +55,7 @@ LISTS = {"digests": ["a", "b"], "sources": ["a/b", "c/d"]}
 
 READ_WHOLE = {
     "peer_keys.LIST",
+    "servers.DEPART_STORES",
     "servers.LIST",
     "servers.PRUNE",
     "servers.REMOVE_STORES",

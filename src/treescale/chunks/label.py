@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from treescale.chunks.syscalls import Disk, read_all, write_all
+from treescale.chunks.syscalls import Disk, read_all, replace_file
 from treescale.errors import StoreUnusable
 
 FORMAT: Final = 1
@@ -85,7 +85,8 @@ def create_label(root: Path, disk: Disk, new_id: Callable[[], str] = lambda: uui
                 f"{root} is not empty and has no {_NAME}: is its disk mounted? "
                 "A new store needs an empty directory"
             )
-        _write(disk, root, json.dumps({"format": FORMAT, "store": new_id()}).encode())
+        text = json.dumps({"format": FORMAT, "store": new_id()}).encode()
+        replace_file(disk, root / _NAME, root / _DRAFT, text)
     except OSError as error:
         raise StoreUnusable(f"no store can be made in {root}: {error}") from error
 
@@ -103,17 +104,6 @@ def _make(disk: Disk, path: Path) -> None:
         disk.mkdir(path)
     except FileExistsError:
         return
-
-
-def _write(disk: Disk, root: Path, text: bytes) -> None:
-    fd = disk.open(root / _DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        write_all(disk, fd, text)
-        disk.fsync(fd)
-    finally:
-        disk.close(fd)
-    disk.rename(root / _DRAFT, root / _NAME)
-    disk.fsync_directory(root)
 
 
 def _read(disk: Disk, path: Path) -> str:

@@ -140,6 +140,18 @@ def write_all(disk: Disk, fd: int, data: bytes | bytearray | memoryview) -> None
         left = left[disk.write(fd, left) :]
 
 
+def replace_file(disk: Disk, path: Path, draft: Path, data: bytes) -> None:
+    """Make the file hold `data`, durably: it is the old one or the new one whenever power goes."""
+    fd = disk.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(disk, fd, data)
+        disk.fsync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(draft, path)
+    disk.fsync_directory(path.parent)
+
+
 def read_all(disk: Disk, fd: int, size: int) -> bytes:
     """Return up to `size` bytes, fewer only at the file's end; as a rule one call, no copy."""
     data = disk.read(fd, size)

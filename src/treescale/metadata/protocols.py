@@ -358,7 +358,10 @@ class Servers(Protocol):
         ...
 
     async def depart(self, server_id: str) -> None:
-        """Note that it has ended: it may register elsewhere at once. Raises ServerUnknown."""
+        """Note that it has ended: it and its stores may register elsewhere at once.
+
+        Raises ServerUnknown.
+        """
         ...
 
     async def prune(self, silent_seconds: float) -> int:

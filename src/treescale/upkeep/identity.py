@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from treescale.chunks.syscalls import Disk, read_all, write_all
+from treescale.chunks.syscalls import Disk, read_all, replace_file
 from treescale.errors import StoreUnusable
 
 FORMAT: Final = 1
@@ -39,7 +39,8 @@ def server_id_in(directory: Path, disk: Disk, new_id: Callable[[], str] = new_se
         text = _read(disk, path)
         if text is None:
             server_id = new_id()
-            _write(disk, directory, json.dumps({"format": FORMAT, "server": server_id}).encode())
+            text = json.dumps({"format": FORMAT, "server": server_id}).encode()
+            replace_file(disk, path, directory / _DRAFT, text)
             return server_id
     except OSError as error:
         raise StoreUnusable(f"{path} cannot be used: {error.strerror}") from error
@@ -55,17 +56,6 @@ def _read(disk: Disk, path: Path) -> bytes | None:
         return read_all(disk, fd, _identity_bytes_max)
     finally:
         disk.close(fd)
-
-
-def _write(disk: Disk, directory: Path, text: bytes) -> None:
-    fd = disk.open(directory / _DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        write_all(disk, fd, text)
-        disk.fsync(fd)
-    finally:
-        disk.close(fd)
-    disk.rename(directory / _DRAFT, directory / _NAME)
-    disk.fsync_directory(directory)
 
 
 def _parse(path: Path, text: bytes) -> str:

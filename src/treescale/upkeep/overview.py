@@ -40,8 +40,8 @@ class Condition(StrEnum):
     SILENT = "silent"
     TROUBLE = "in trouble"
     """Its server is up and says that the disk cannot be used."""
-    UNHEARD = "never heard"
-    """Registered by a version that sends no heartbeats: nothing is known."""
+    UNHEARD = "stopped"
+    """It said so when it ended; or it was of a version that sends no heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)

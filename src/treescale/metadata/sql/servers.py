@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from treescale.errors import ServerUnknown
 from treescale.metadata.records import ServerRecord, StoreReport
 from treescale.metadata.schema import servers, stores
-from treescale.metadata.sql.connections import Connections
+from treescale.metadata.sql.connections import Connections, changed
 from treescale.metadata.sql.statements import insert_or_update_if
 from treescale.metadata.sql.times import DatabaseNow
 
@@ -39,6 +39,9 @@ REPORT: Final = (
     )
 )
 DEPART: Final = update(servers).where(_THIS).values(seen=0.0)
+DEPART_STORES: Final = (
+    update(stores).where(stores.c.server_id == bindparam("this")).values(seen=0.0)
+)
 REMOVE: Final = delete(servers).where(_THIS)
 REMOVE_STORES: Final = delete(stores).where(stores.c.server_id == bindparam("this"))
 PRUNE: Final = delete(servers).where(
@@ -108,9 +111,15 @@ class SqlServers:
         await self._connections.write(work)
 
     async def depart(self, server_id: str) -> None:
-        """Note that it has ended; raises ServerUnknown."""
-        if await self._connections.change(DEPART, {"this": server_id}) == 0:
-            raise _unknown(server_id)
+        """Note that it and its stores have ended; raises ServerUnknown."""
+
+        def work(connection: Connection) -> None:
+            # In the order of heartbeats, as in `remove`.
+            if changed(connection, DEPART, {"this": server_id}) == 0:
+                raise _unknown(server_id)
+            connection.execute(DEPART_STORES, {"this": server_id})
+
+        await self._connections.write(work)
 
     async def prune(self, silent_seconds: float) -> int:
         """Forget the servers without stores that were silent for so long; return how many."""
