@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Select, text
+from sqlalchemy import text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 
@@ -17,7 +17,7 @@ POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 LIMIT = 50
 FEW, MANY = 1_000, 20_000
 NAMESPACE = "team050"
-PAGES: dict[str, tuple[Select[Any], dict[str, object]]] = {
+PAGES: dict[str, tuple[Any, dict[str, object]]] = {
     "tags": (tags.LIST, {"repository": "team000/app-000000", "after": "v0000500"}),
     "all": (repositories.LIST_ALL, {"after": "team050/"}),
     "public": (repositories.LIST_PUBLIC, {"after": "team050/"}),

@@ -128,7 +128,8 @@ def test_ten_thousand_parts_cost_nothing(header: str) -> None:
     begun = process_time()
     for _ in range(10):
         parse_range(header, 10**6)
-    assert (process_time() - begun) / 10 < 0.02
+    # what grows with the square of the parts takes many seconds
+    assert (process_time() - begun) / 10 < 0.5
 
 
 PARTS = st.lists(

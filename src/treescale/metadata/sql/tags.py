@@ -2,22 +2,23 @@
 
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, null, select, union_all
 
 from treescale.errors import ManifestUnknown, NameUnknown
 from treescale.metadata.schema import repositories, tags
 from treescale.metadata.sql.connections import Connections
 from treescale.metadata.sql.statements import id_of
 
-LIST: Final = (
+_PAGE: Final = (
     select(tags.c.name)
     .where(tags.c.repository_id == id_of(), tags.c.name > bindparam("after"))
     .order_by(tags.c.name)
     .limit(bindparam("limit"))
+    .subquery("page")
 )
-EXISTS: Final = select(repositories.c.repository_id).where(
-    repositories.c.name == bindparam("repository")
-)
+_REPOSITORY: Final = select(null()).where(repositories.c.name == bindparam("repository"))
+# One statement, so one moment: with two, a first push in between would show as no tags at all.
+LIST: Final = union_all(select(_PAGE.c.name), _REPOSITORY)
 DELETE: Final = delete(tags).where(tags.c.repository_id == id_of(), tags.c.name == bindparam("tag"))
 
 
@@ -31,9 +32,9 @@ class SqlTags:
         """Return a page of tags in byte order; raises NameUnknown for an absent repository."""
         page = {"repository": repository, "after": after, "limit": limit}
         rows = await self._connections.rows(LIST, page)
-        if not rows and await self._connections.row(EXISTS, {"repository": repository}) is None:
+        if not rows:
             raise NameUnknown(f"no repository {repository}")
-        return [row.name for row in rows]
+        return sorted(row.name for row in rows if row.name is not None)
 
     async def delete(self, repository: str, tag: str) -> None:
         """Remove the tag alone; raises ManifestUnknown."""
