@@ -30,9 +30,11 @@ from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord, 
 from treescale.peer.client import PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
 from treescale.peer.signing import PeerKeys, Signer
+from treescale.traffic import Flow, Traffic
 from treescale.upkeep.members import layout_of, searched
 from treescale.upkeep.membership import Membership, Turn
 from treescale.upkeep.peerkeys import peer_keys, signing_key
+from treescale.upkeep.throughput import Meter, Totals
 
 layouts_read_max: Final = 64
 clock_error_seconds_max: Final = 5.0
@@ -113,6 +115,7 @@ class Neighbours:
         database: Database,
         membership: Membership,
         lead: Lead,
+        traffic: Traffic,
         *,
         threads: Executor,
         clock: Clock,
@@ -122,6 +125,8 @@ class Neighbours:
         self._database = database
         self._membership = membership
         self._lead = lead
+        self._traffic = traffic
+        self._meter = Meter()
         self._threads = threads
         self._clock = clock
         self._known: dict[str, _Neighbour] = {}
@@ -177,8 +182,10 @@ class Neighbours:
 
     async def follow(self) -> None:
         """Read the rows again and do as they say; raises DatabaseAway and its like."""
+        # Whoever has the lead next knows the last seconds, too.
+        throughput = self._meter.look(_totals(self._traffic), self._clock.monotonic())
         if self._lead.taken():
-            self._say(await self._membership.turn(await self._here.reports()))
+            self._say(await self._membership.turn(await self._here.reports(), throughput))
         await self._read_keys()
         rows = await self._read_rows()
         if rows == self._seen or not rows.layouts:
@@ -282,9 +289,18 @@ def encrypting() -> ssl.SSLContext:
 
 def _lasting(server: ServerRecord) -> ServerRecord:
     """Return the row without what changes with every heartbeat."""
-    return replace(server, seen=0.0, started=0.0)
+    return replace(server, seen=0.0, started=0.0, throughput=None)
 
 
 def _settled(store: StoreRecord) -> StoreRecord:
     """Return the row without what changes with every heartbeat."""
     return replace(store, seen=0.0, bytes_total=None, bytes_free=None, trouble="")
+
+
+def _totals(traffic: Traffic) -> Totals:
+    return (
+        traffic.total(Flow.TO_CLIENTS),
+        traffic.total(Flow.FROM_CLIENTS),
+        traffic.total(Flow.TO_SERVERS),
+        traffic.total(Flow.FROM_SERVERS),
+    )

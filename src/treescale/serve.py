@@ -58,6 +58,7 @@ from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
 from treescale.supervisor import Supervisor, drain_seconds
+from treescale.traffic import Traffic
 from treescale.upkeep.identity import new_server_id, server_id_in
 from treescale.upkeep.members import heartbeat_seconds, live_seconds
 from treescale.upkeep.membership import Membership, join
@@ -113,12 +114,14 @@ class _Common:
     server_id: str
     boot: str
     lead: Lead
+    traffic: Traffic
     trusts: Mapping[str, Trust]
 
 
 def _common(settings: Settings, listener: socket.socket, server_id: str) -> _Common:
     trusts = {path: Trust() for path in settings.data}
-    return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), trusts)
+    traffic = Traffic(settings.workers)
+    return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), traffic, trusts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,18 +316,18 @@ async def _worker(common: _Common, clock: Clock) -> AsyncIterator[_Worker]:
             ThreadPoolExecutor(hash_threads, thread_name_prefix="hash") as hashing,
         ):
             stores = _open_stores(settings, disks, clock, common.trusts)
-            here = Here(common.server_id, stores)
+            here, traffic = Here(common.server_id, stores), common.traffic
             membership = Membership(database, common.server_id, clock, grace=settings.grace_seconds)
             tokens = TokenService(database, clock)
             await tokens.start()
             login = Login(database.users, database.access_tokens, Passwords(), clock)
             guard = Guard(login, tokens, settings.proxies)
             async with Neighbours(
-                here, database, membership, common.lead, threads=hashing, clock=clock
+                here, database, membership, common.lead, traffic, threads=hashing, clock=clock
             ) as neighbours:
-                api = compose(database, neighbours.store, hashing, guard, clock)
+                api = compose(database, neighbours.store, hashing, guard, clock, traffic)
                 pong = Pong(common.server_id, common.boot)
-                peers = PeerApp(pong, stores, lambda: neighbours.keys, clock, sender_for)
+                peers = PeerApp(pong, stores, lambda: neighbours.keys, clock, sender_for, traffic)
                 handle = partial(_handle, api.handle, peers.handle)
                 yield _Worker(handle, tokens, database, neighbours)
 
@@ -338,7 +341,12 @@ async def _handle(
 
 
 def compose(
-    database: Database, store: ChunkStore, threads: Executor, guard: Guard, clock: Clock
+    database: Database,
+    store: ChunkStore,
+    threads: Executor,
+    guard: Guard,
+    clock: Clock,
+    traffic: Traffic,
 ) -> Api:
     """Put the registry and its API together on these parts."""
     rooms = Rooms(
@@ -358,6 +366,7 @@ def compose(
             clock=clock,
         ),
         guard=guard,
+        traffic=traffic,
     )
     return Api(rooms, ready=database.ping)
 

@@ -52,7 +52,7 @@ async def registry(
     with ThreadPoolExecutor(4) as threads, socket.create_server(("127.0.0.1", 0)) as listener:
         parts = await make_parts(copy, threads)
         guard = Guard(parts.login, parts.tokens, trusted_proxies)
-        api = compose(parts.database, parts.store, threads, guard, parts.clock)
+        api = compose(parts.database, parts.store, threads, guard, parts.clock, parts.traffic)
         runner = web.ServerRunner(new_connections(api.handle, tls=False, limits=limits))
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -1,7 +1,7 @@
 """What the API tests run against, and the handles to break it with."""
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from treescale.metadata.sql.database import open_database
 from treescale.registry.accounts import Accounts
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
+from treescale.traffic import Traffic
 
 PASSWORD: Final = "a password for tests"
 USERS: Final = ("alice", "bob")
@@ -52,6 +53,7 @@ class Parts:
     login: Login
     clock: LateClock
     threads: Executor
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True)

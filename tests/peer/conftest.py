@@ -23,6 +23,7 @@ from treescale.peer.client import PATIENCE, Patience, PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
 from treescale.peer.signing import PeerKeys, Signer
 from treescale.peer.wire import Pong
+from treescale.traffic import Traffic
 
 KEYS = PeerKeys(b"k" * 32)
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
@@ -39,6 +40,7 @@ class Server:
     app: PeerApp
     connections: ConnectionServer
     listening: asyncio.Server
+    traffic: Traffic
     keys: PeerKeys = field(default=KEYS)
 
     def file_of(self, chunk: bytes) -> Path:
@@ -70,12 +72,16 @@ async def server(tmp_path: Path, threads: Executor, clock: JumpingClock) -> Asyn
         tmp_path / "store", threads=threads, clock=clock, reserve=NO_RESERVE
     )
     stores: dict[str, ChunkStore] = {"disk": disk, "memory": MemoryStore()}
-    app = PeerApp(Pong("b", "boot-1"), stores, lambda: running.keys, clock, sender_for, limit=20)
+    traffic = Traffic()
+    app = PeerApp(
+        Pong("b", "boot-1"), stores, lambda: running.keys, clock, sender_for, traffic, limit=20
+    )
     connections = ConnectionServer(app.handle, tls=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = await asyncio.get_running_loop().create_server(connections, sock=listener)
         port = listener.getsockname()[1]
-        running = Server(port, tmp_path / "store", clock, stores, app, connections, listening)
+        root = tmp_path / "store"
+        running = Server(port, root, clock, stores, app, connections, listening, traffic)
         yield running
         await running.stop()
 

@@ -30,6 +30,7 @@ from treescale.metadata.records import (
     StoreRecord,
     StoreReport,
     StoreState,
+    Throughput,
     Upload,
     UploadProgress,
     User,
@@ -335,8 +336,13 @@ class Servers(Protocol):
         """
         ...
 
-    async def heartbeat(self, server_id: str, reports: Sequence[StoreReport] = ()) -> float:
-        """Note that it lives and what it says of its stores; return the database's time.
+    async def heartbeat(
+        self,
+        server_id: str,
+        reports: Sequence[StoreReport] = (),
+        throughput: Throughput | None = None,
+    ) -> float:
+        """Note that it lives and what it says of itself; return the database's time.
 
         A store whose report names trouble is not heard of by that; a report on a store that is not
         (or no longer) this server's is ignored. One small transaction for both, so that a beat is

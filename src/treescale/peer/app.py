@@ -47,6 +47,7 @@ from treescale.peer.wire import (
     write_bits,
     write_error,
 )
+from treescale.traffic import Flow, Traffic
 
 _Item = TypeVar("_Item")
 
@@ -134,6 +135,7 @@ class PeerApp:
         keys: Callable[[], PeerKeys],
         clock: Clock,
         sender_for: SenderFor,
+        traffic: Traffic,
         *,
         limit: int = requests_max,
     ) -> None:
@@ -142,6 +144,7 @@ class PeerApp:
         self._keys = keys
         self._clock = clock
         self._sender_for = sender_for
+        self._traffic = traffic
         self._limit = limit
         self._running = 0
         self._log = get_logger()
@@ -165,7 +168,12 @@ class PeerApp:
         self._running += 1
         try:
             answer = await self._answer_in_time(call.request, target, authentic)
-            return await self._send(call, answer)
+            if target.action is Action.PUT:
+                self._traffic.count(Flow.FROM_SERVERS, call.request.content_length or 0)
+            response = await self._send(call, answer)
+            if answer.is_chunk:
+                self._traffic.count(Flow.TO_SERVERS, answer.length)
+            return response
         finally:
             self._running -= 1
 
