@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from treescale.chunks.doubt import Doubt
 from treescale.chunks.latency import Latency
 from treescale.chunks.order import load_seconds_min
-from treescale.chunks.store import Bytes, ChunkStore
+from treescale.chunks.store import Bytes, ChunkStore, SparingStore
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Failed, Unreachable
 
@@ -72,6 +72,19 @@ class WatchedStore:
     async def get(self, chunk: bytes) -> bytes:
         """Return the chunk's bytes."""
         data = await self._ask(lambda: self.inner.get(chunk), self.figures.reads)
+        self.figures.bytes_read += len(data)
+        return data
+
+    @property
+    def is_sparing(self) -> bool:
+        """Say whether `insist` may get what `get` did not."""
+        return isinstance(self.inner, SparingStore)
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        """Return the chunk's bytes; see SparingStore."""
+        assert isinstance(self.inner, SparingStore), "see is_sparing"
+        inner = self.inner
+        data = await self._ask(lambda: inner.insist(chunk, seconds), self.figures.reads)
         self.figures.bytes_read += len(data)
         return data
 

@@ -82,7 +82,7 @@ class PeerChannel:
     """The connections to one other server; made in a running event loop, and a context manager.
 
     `url` is what that server advertises. Raises Unreachable without touching the network while
-    `health` says that the server is away.
+    `health` says that the server is away, unless told to try `anyway`.
     """
 
     def __init__(
@@ -126,15 +126,20 @@ class PeerChannel:
         """Close the connections."""
         await self._session.close()
 
-    async def ask(self, target: Target, seconds: float, body: Bytes = b"") -> bytes:
+    async def ask(
+        self, target: Target, seconds: float, body: Bytes = b"", *, anyway: bool = False
+    ) -> bytes:
         """Ask for `target` and return the body of the answer, which is signed.
 
-        `seconds` is how long it may take; a chunk, how long without progress. Raises what the other
-        server tells (ChunkUnknown, Corrupt, StoreFull, StoreUnusable), else Unreachable.
+        `seconds` is how long it may take; a chunk, how long without progress. `anyway` is for
+        what shall be tried whatever `health` says. Raises what the other server tells
+        (ChunkUnknown, Corrupt, StoreFull, StoreUnusable), else Unreachable.
         """
-        self._health.check()
+        if not anyway:
+            self._health.check()
         async with self._slots:
-            self._health.admit()
+            if not anyway:
+                self._health.admit()
             whole = self.patience.chunk_seconds if target.action is Action.GET else seconds
             try:
                 async with asyncio.timeout(whole):
@@ -256,7 +261,18 @@ class PeerStore:
         Bytes that are not the chunk's are Corrupt, and the other server is asked to look at its
         copy again (R2).
         """
-        data = await self._ask(Action.GET, self._patience.read_seconds, chunk=chunk)
+        return await self._verified(
+            chunk, await self._ask(Action.GET, self._patience.read_seconds, chunk=chunk)
+        )
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        """Do as `get`, also while the server is away, and wait so long; see SparingStore."""
+        data = await self._channel.ask(
+            Target(Action.GET, self.store_id, chunk), seconds, anyway=True
+        )
+        return await self._verified(chunk, data)
+
+    async def _verified(self, chunk: bytes, data: bytes) -> bytes:
         if await self._name(data) == chunk:
             return data
         raise Corrupt(
