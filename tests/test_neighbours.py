@@ -132,6 +132,14 @@ async def test_servers_that_come_and_go_are_followed(site: Site) -> None:
         assert set(neighbours.store.figures) == {site.store.store_id}
 
 
+async def test_who_does_not_answer_a_question_is_left_out(site: Site) -> None:
+    await turned(site)
+    async with site.neighbours() as neighbours:
+        await site.join("B", "b1")
+        await neighbours.follow()
+        assert await neighbours.ask(b"a question") == []
+
+
 async def test_a_server_that_moved_is_asked_at_its_new_address(site: Site) -> None:
     await turned(site)
     async with site.neighbours() as neighbours:

@@ -29,6 +29,7 @@ from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord, StoreReport
 from treescale.peer.client import PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
+from treescale.peer.hearing import answers
 from treescale.peer.signing import PeerKeys, Signer
 from treescale.traffic import Flow, Traffic
 from treescale.upkeep.members import layout_of, searched
@@ -37,6 +38,8 @@ from treescale.upkeep.peerkeys import peer_keys, signing_key
 from treescale.upkeep.throughput import Meter, Totals
 
 layouts_read_max: Final = 64
+answer_seconds_max: Final = 1.0
+"""For a question to all servers: while the database is away, a client waits for it."""
 clock_error_seconds_max: Final = 5.0
 """A clock further off than this is worth a warning (faults.md, section 6)."""
 
@@ -179,6 +182,11 @@ class Neighbours:
     def is_local(self, store_id: str) -> bool:
         """Say whether the store is a disk of this server; see chunks.health.Health."""
         return store_id in self._here.stores
+
+    async def ask(self, question: bytes) -> list[bytes]:
+        """Return what the servers that are up answer in time; see `metadata.hearsay`."""
+        up = [one.channel for one in self._known.values() if one.health.is_up]
+        return await answers(up, question, answer_seconds_max)
 
     async def follow(self) -> None:
         """Read the rows again and do as they say; raises DatabaseAway and its like."""

@@ -18,7 +18,8 @@ from treescale.api.sending import sender_for
 from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.store import ChunkStore, MemoryStore
-from treescale.peer.app import PeerApp
+from treescale.errors import RequestInvalid
+from treescale.peer.app import Host, PeerApp
 from treescale.peer.client import PATIENCE, Patience, PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
 from treescale.peer.signing import PeerKeys, Signer
@@ -60,6 +61,13 @@ def threads() -> Iterator[Executor]:
         yield pool
 
 
+async def told(question: bytes) -> bytes:
+    """Answer what is known, as a test sees it came."""
+    if not question:
+        raise RequestInvalid("no question")
+    return b"an answer to " + question
+
+
 @pytest.fixture
 def clock() -> JumpingClock:
     return JumpingClock()
@@ -73,9 +81,8 @@ async def server(tmp_path: Path, threads: Executor, clock: JumpingClock) -> Asyn
     )
     stores: dict[str, ChunkStore] = {"disk": disk, "memory": MemoryStore()}
     traffic = Traffic()
-    app = PeerApp(
-        Pong("b", "boot-1"), stores, lambda: running.keys, clock, sender_for, traffic, limit=20
-    )
+    host = Host(Pong("b", "boot-1"), stores, told, traffic)
+    app = PeerApp(host, lambda: running.keys, clock, sender_for, limit=20)
     connections = ConnectionServer(app.handle, tls=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = await asyncio.get_running_loop().create_server(connections, sock=listener)

@@ -81,8 +81,9 @@ PATIENCE: Final = Patience()
 class PeerChannel:
     """The connections to one other server; made in a running event loop, and a context manager.
 
-    `url` is what that server advertises. Raises Unreachable without touching the network while
-    `health` says that the server is away, unless told to try `anyway`.
+    `url` is what that server advertises; with `socket_name` a Unix socket leads there. Raises
+    Unreachable without touching the network while `health` says that the server is away, unless
+    told to try `anyway`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class PeerChannel:
         *,
         tls: ssl.SSLContext | None = None,
         patience: Patience = PATIENCE,
+        socket_name: str = "",
     ) -> None:
         self.patience = patience
         self.peer = signer.addressee
@@ -103,7 +105,11 @@ class PeerChannel:
         reuse = TraceConfig()
         reuse.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=aiohttp.UnixConnector(
+                socket_name, limit=0, keepalive_timeout=patience.idle_seconds
+            )
+            if socket_name
+            else aiohttp.TCPConnector(
                 limit=0, ssl=tls or True, keepalive_timeout=patience.idle_seconds
             ),
             auto_decompress=False,
