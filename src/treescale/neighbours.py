@@ -265,7 +265,9 @@ class Neighbours:
 
     def _way_to(self, neighbour: _Neighbour, store_id: str) -> PeerStore:
         if store_id not in neighbour.stores:
-            neighbour.stores[store_id] = PeerStore(store_id, neighbour.channel, self._threads)
+            neighbour.stores[store_id] = PeerStore(
+                store_id, neighbour.channel, self._threads, clock=self._clock
+            )
         return neighbour.stores[store_id]
 
     def _say(self, turn: Turn) -> None:

@@ -107,10 +107,11 @@ class Near:
     channel: PeerChannel
     health: PeerHealth
     threads: Executor
+    clock: JumpingClock
 
     def store(self, name: str = "disk") -> PeerStore:
         """Return a store of the other server."""
-        return PeerStore(name, self.channel, self.threads)
+        return PeerStore(name, self.channel, self.threads, clock=self.clock)
 
 
 Reach = Callable[..., Near]
@@ -127,6 +128,6 @@ async def reach(threads: Executor, clock: JumpingClock) -> AsyncIterator[Reach]:
             health = PeerHealth(signer, url, clock=clock, chance=lambda: 0.0)
             channel = PeerChannel(signer, url, health, patience=patience)
             closing.push_async_exit(channel)
-            return Near(channel, health, threads)
+            return Near(channel, health, threads, clock)
 
         yield reach
