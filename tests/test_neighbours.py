@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.types import EventDict
 
 from tests.contracts.chunk_store import chunk_of
 from tests.fakes_disk import JumpingClock
@@ -18,7 +19,7 @@ from treescale.chunks.disk import DiskStore
 from treescale.errors import DatabaseAway, NotEnoughStores, Unreachable
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import ServerRecord, StoreRecord, Throughput
+from treescale.metadata.records import ServerRecord, StoreRecord, StoreState, Throughput
 from treescale.metadata.sql.database import open_database
 from treescale.neighbours import Here, Lead, Neighbours
 from treescale.traffic import Flow, Traffic
@@ -138,6 +139,27 @@ async def test_who_does_not_answer_a_question_is_left_out(site: Site) -> None:
         await site.join("B", "b1")
         await neighbours.follow()
         assert await neighbours.ask(b"a question") == []
+
+
+async def test_each_layout_is_told_once_when_it_is_followed(site: Site) -> None:
+    def followed(logs: list[EventDict]) -> list[tuple[int, int, int]]:
+        lines = [line for line in logs if line["event"] == "layout.followed"]
+        assert all(line["pid"] == os.getpid() for line in lines)
+        return [(line["number"], line["stores"], line["copies"]) for line in lines]
+
+    await turned(site)
+    with capture_logs() as logs:
+        async with site.neighbours() as leading, site.neighbours(Away()) as other:
+            assert followed(logs) == [(1, 1, 1), (1, 1, 1)]
+            await site.join("B", "b1")
+            await leading.follow()
+            assert followed(logs)[2:] == [(2, 2, 2)]
+            await other.follow()
+            assert followed(logs)[3:] == [(2, 2, 2)]
+            await site.database.stores.set_state("b1", StoreState.DRAINING)
+            await other.follow()  # a row has changed, the layout has not
+            await other.follow()
+    assert len(followed(logs)) == 4
 
 
 async def test_a_server_that_moved_is_asked_at_its_new_address(site: Site) -> None:

@@ -153,6 +153,7 @@ class Neighbours:
             tables[0], stores, older=tables[1:], health=self, clock=self._clock
         )
         self._seen = rows
+        self._say_followed(None)
         self._mending = self._group.create_task(self.store.run())
         return self
 
@@ -201,7 +202,8 @@ class Neighbours:
         await self._forget(rows)
         tables, stores = self._spread_over(rows)
         self.store.relayout(tables[0], tables[1:], stores)
-        self._seen = rows
+        before, self._seen = self._seen, rows
+        self._say_followed(before)
 
     async def _read_keys(self) -> None:
         keys = await peer_keys(self._database.peer_keys, secrets.token_bytes)
@@ -269,6 +271,19 @@ class Neighbours:
                 store_id, neighbour.channel, self._threads, clock=self._clock
             )
         return neighbour.stores[store_id]
+
+    def _say_followed(self, before: _Rows | None) -> None:
+        """Log that this worker begins to use the layout in force, if it is new to it."""
+        assert self._seen is not None, "rows were read"
+        newest, *_ = self._seen.layouts
+        if before is None or before.layouts[0].number != newest.number:
+            self._log.info(
+                "layout.followed",
+                number=newest.number,
+                stores=len(newest.stores),
+                copies=newest.copies,
+                pid=os.getpid(),
+            )
 
     def _say(self, turn: Turn) -> None:
         """Log what is new since the last turn."""
