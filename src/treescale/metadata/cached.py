@@ -197,6 +197,10 @@ class CachedRepositories:
         """Return a page of all repositories."""
         return await self._repositories.list_all(after, limit)
 
+    async def first_created(self) -> float | None:
+        """Return when the oldest there ever was came into being; None when there are none now."""
+        return await self._repositories.first_created()
+
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
         """Return a page of the public ones and those of `namespace`."""
         return await self._repositories.list_visible(namespace, after, limit)

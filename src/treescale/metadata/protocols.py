@@ -49,6 +49,13 @@ class Repositories(Protocol):
         """Return a page of all repositories."""
         ...
 
+    async def first_created(self) -> float | None:
+        """Return when the oldest there ever was came into being, deleted ones included.
+
+        None when there are none now. For administration.
+        """
+        ...
+
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
         """Return a page of the public ones and those of `namespace` (exactly that first part)."""
         ...
