@@ -64,7 +64,7 @@ from treescale.registry.remembered import Remembered, key_for_all
 from treescale.siblings import Siblings
 from treescale.supervisor import Supervisor, drain_seconds
 from treescale.traffic import Traffic
-from treescale.upkeep.identity import new_server_id, server_id_in
+from treescale.upkeep.identity import new_server_id, place_held, server_id_in
 from treescale.upkeep.members import heartbeat_seconds, live_seconds
 from treescale.upkeep.membership import Membership, join
 from treescale.upkeep.peerkeys import peer_keys
@@ -160,6 +160,7 @@ async def _prepare(
                 _advertised(settings, listener),
                 settings.zone,
                 started=clock.now(),
+                place=place_held(Path(settings.data[0])) if stores else "",
             )
             await _check_alone_at_address(settings, database, server)
             await peer_keys(database.peer_keys, secrets.token_bytes)

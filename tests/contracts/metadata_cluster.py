@@ -97,6 +97,23 @@ class ServersContract:
         assert await database.servers.register(moved, live_seconds=NEVER)
         assert [each.address for each in await database.servers.list()] == [moved.address]
 
+    async def test_one_that_runs_where_it_ran_before_may_come_back_elsewhere(
+        self, database: Database
+    ) -> None:
+        running = replace(server("a"), place="here")
+        assert await database.servers.register(running, live_seconds=LIVE)
+        (found,) = await database.servers.list()
+        assert found.place == "here"
+        moved = replace(running, address="http://elsewhere:5000")
+        for stranger in (replace(moved, place="there"), replace(moved, place="")):
+            assert not await database.servers.register(stranger, live_seconds=LIVE)
+        assert await database.servers.register(moved, live_seconds=LIVE)
+        unsure = replace(running, place="")
+        assert not await database.servers.register(unsure, live_seconds=LIVE)
+        assert await database.servers.register(unsure, live_seconds=NEVER)
+        assert not await database.servers.register(moved, live_seconds=LIVE), "it said no place"
+        assert [each.address for each in await database.servers.list()] == [unsure.address]
+
     async def test_one_that_has_departed_may_come_back_elsewhere(self, database: Database) -> None:
         assert await database.servers.register(server("a"), live_seconds=LIVE)
         for each in (store("s1", "a"), store("s2", "b")):

@@ -339,7 +339,8 @@ class Servers(Protocol):
         """Add it, or update its labels, and note that it is heard of now.
 
         False, and nothing changes, when it was heard of within `live_seconds` at another address:
-        two servers then claim to be the same one.
+        two servers then claim to be the same one. But not when it says the same `place` as before:
+        then the one that was heard of has ended.
         """
         ...
 

@@ -238,6 +238,9 @@ class ServerRecord:
     """When it was last heard of, by the database's clock; written by the database alone."""
     throughput: Throughput | None = None
     """What it said with its last heartbeat; registering does not write it."""
+    place: str = ""
+    """Where it runs, if it is sure to be alone there (`upkeep.identity`): nobody else ever says the
+    same while it lives. "" when it is not sure."""
 
 
 @dataclass(frozen=True, slots=True)

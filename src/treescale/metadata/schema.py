@@ -108,6 +108,7 @@ servers: Final = Table(
     Column("from_clients", BigInteger),
     Column("to_servers", BigInteger),
     Column("from_servers", BigInteger),
+    Column("place", Text),
 )
 
 # No foreign key to servers: rows from before there were any have no server.

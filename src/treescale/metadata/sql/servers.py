@@ -27,7 +27,7 @@ from treescale.metadata.sql.statements import insert_or_update_if
 from treescale.metadata.sql.times import DatabaseNow
 
 _THIS: Final = servers.c.server_id == bindparam("this")
-_LABELS: Final = ("name", "address", "zone", "started")
+_LABELS: Final = ("name", "address", "zone", "started", "place")
 
 LIST: Final = select(servers).order_by(servers.c.server_id)
 _NOW: Final = select(DatabaseNow().label("now"))
@@ -38,6 +38,7 @@ _REGISTER: Final = insert_or_update_if(
     lambda new: or_(
         servers.c.address == new.address,
         servers.c.seen < DatabaseNow() - bindparam("live_seconds"),
+        and_(new.place != "", servers.c.place == new.place),
     ),
 )
 _RATES: Final = tuple(field.name for field in fields(Throughput))
@@ -88,6 +89,7 @@ class SqlServers:
             "address": server.address,
             "zone": server.zone,
             "started": server.started,
+            "place": server.place,
             "live_seconds": live_seconds,
         }
 
@@ -176,6 +178,7 @@ def _server(row: Row[Any]) -> ServerRecord:
         started=row.started,
         seen=row.seen,
         throughput=_throughput(row),
+        place=row.place or "",
     )
 
 

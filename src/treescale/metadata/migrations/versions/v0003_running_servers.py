@@ -1,4 +1,4 @@
-"""What passes through each server. A version that does not know the columns leaves them alone."""
+"""What passes through each server, and where it runs. Older versions leave the columns alone."""
 
 from typing import Final
 
@@ -12,6 +12,7 @@ depends_on: Final = None
 
 
 def upgrade() -> None:
-    """Add bytes per second, unknown until a server says them."""
+    """Add bytes per second and the place, unknown until a server says them."""
     for name in ("to_clients", "from_clients", "to_servers", "from_servers"):
         op.add_column("servers", sa.Column(name, sa.BigInteger()))
+    op.add_column("servers", sa.Column("place", sa.Text()))
