@@ -45,7 +45,9 @@ class Siblings:
         self._names = [f"\0treescale-{boot}-{number}" for number in range(workers)]
         self._signer = Signer(server_id, server_id, keys, clock.now, lambda: secrets.token_hex(16))
         self._clock = clock
-        self._runner = web.ServerRunner(web.Server(handle), shutdown_timeout=_END_SECONDS)
+        self._runner = web.ServerRunner(
+            web.Server(handle, access_log=None), shutdown_timeout=_END_SECONDS
+        )
         self._channels: list[PeerChannel] = []
 
     async def __aenter__(self) -> Self:

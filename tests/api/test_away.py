@@ -138,3 +138,17 @@ async def test_what_is_public_is_so_for_all_workers_until_one_saw_it_made_privat
     two.begin()
     assert await pulled(session, two.first, "") == [200, 200, 200], "it cannot know"
     assert await pulled(session, two.second, "") == [503], "it knows better than the first"
+
+
+async def test_a_password_that_was_changed_since_is_not_heard_of(
+    two: Two, session: aiohttp.ClientSession
+) -> None:
+    """Another worker may still hold it for right; the revocation that was read here voids it."""
+    alice = Client(session, two.first.url, "alice", PASSWORD)
+    await alice.repository("alice/app").push_image("latest", LAYER)
+    assert await pulled(session, two.first, "alice") == [200, 200, 200]
+    two.heard.connect(two.to_first, two.to_first)
+    await two.second.parts.accounts.set_password("alice", "another password for tests")
+    await two.second.parts.tokens.refresh()
+    two.begin()
+    assert await pulled(session, two.second, "alice") == [401]

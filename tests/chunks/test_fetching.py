@@ -169,12 +169,13 @@ class Remote(FaultyStore):
         super().__init__(store.name, Random(0))  # noqa: S311  nothing here is a secret
         self.inner = store.inner
         self.gone = False
+        self.patience = late_seconds_max
         self.insisted: list[float] = []
 
     async def get(self, chunk: bytes) -> bytes:
         if self.gone:
             raise Unreachable(f"server of {self.name} is down")
-        return await self._within(late_seconds_max, chunk)
+        return await self._within(self.patience, chunk)
 
     async def insist(self, chunk: bytes, seconds: float) -> bytes:
         self.insisted.append(seconds)
@@ -230,12 +231,17 @@ async def test_nobody_is_insisted_upon_while_another_has_a_copy() -> None:
 
 @virtual
 @pytest.mark.parametrize("count", [1, 4])
-async def test_the_last_copy_is_waited_for_though_its_server_is_slow(count: int) -> None:
-    """Without insisting the read would fail after two seconds."""
+@pytest.mark.parametrize("patience", [late_seconds_max - 0.1, late_seconds_max + 0.1])
+async def test_the_last_copy_is_waited_for_though_its_server_is_slow(
+    count: int, patience: float
+) -> None:
+    """Without insisting the read would fail after two seconds, whoever loses patience first."""
     rig = await filled(copies=1, count=count)
     (home,) = remote(rig, *rig.table.homes(CHUNK))
+    home.patience = patience
     home.is_.seconds = slow = late_seconds_max + 3
-    assert await seconds_to_read(rig) == pytest.approx(late_seconds_max + slow)
+    assert await seconds_to_read(rig) == pytest.approx(patience + slow)
+    assert len(home.insisted) == 1
     home.is_.hung = True
     begun = LoopClock().monotonic()
     with pytest.raises(NotEnoughStores):

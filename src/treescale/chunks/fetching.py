@@ -77,7 +77,7 @@ class Fetching:
         self._failures: dict[str, Failed] = {}
         self._hedge_at = float("inf")
         self._hedge = ""
-        self._insisted = False
+        self._insisted: set[str] = set()
         self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
@@ -146,20 +146,23 @@ class Fetching:
         if name is not None:
             race.start(name, partial(self._spread.stores[name].get, self._chunk))
             self._hedge_at = self._planned_hedge(name)
-        elif not self._insisted:
-            self._insisted = True
+        else:
             for again, ask in self._last_resort(race.running).items():
                 race.start(again, ask)
 
     def _last_resort(
         self, running: Collection[str]
     ) -> Mapping[str, Callable[[], Coroutine[object, object, bytes]]]:
-        """Return how to ask those again that gave no answer: nobody else is left to be asked."""
+        """Return how to ask those again that gave no answer: nobody else is left to be asked.
+
+        Each once; who is late but may answer yet is asked again when that has failed.
+        """
         left = self._end - self._spread.now()
         found = {}
         for name, error in self._failures.items():
-            store = self._spread.stores[name]
-            if isinstance(error, Unreachable) and store.is_sparing and name not in running:
+            store, asked = self._spread.stores[name], {*running, *self._insisted}
+            if isinstance(error, Unreachable) and store.is_sparing and name not in asked:
+                self._insisted.add(name)
                 up = self._spread.health.is_up(name)
                 seconds = left if up else min(left, down_seconds_max)
                 found[name] = partial(store.insist, self._chunk, seconds)

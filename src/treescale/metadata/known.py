@@ -28,7 +28,7 @@ entry_bytes: Final = 1024
 known_seconds_max: Final = 24 * 3600.0
 """How long ago the database must have said what is still given while it is away."""
 
-taken_max: Final = 16_384
+taken_max: Final = 4096
 """So many things that were taken away are remembered as such."""
 
 Changes = Callable[[], int | None]

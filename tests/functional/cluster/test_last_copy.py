@@ -1,0 +1,45 @@
+"""One copy of each chunk, and its server hangs a while: whoever reads waits for it (faults.md 6).
+
+With more copies nobody would notice; with none else to ask, a 503 would be too early.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+
+from tests import images
+from tests.functional.cluster.conftest import Clusters
+from tests.functional.programs import wait_until
+from tests.functional.wire import Wire
+
+BLOBS = 12
+
+
+@pytest.mark.parametrize("held", ["up", "down"])
+def test_a_read_waits_for_the_last_copy_while_its_server_hangs(
+    clusters: Clusters, held: str
+) -> None:
+    cluster = clusters(2, copies=1)
+    try:
+        hung, asked = cluster.nodes
+        pushing, reading = Wire(asked, cluster.account), Wire(asked, cluster.account)
+        blobs = [images.noise(100_000) + bytes([number]) for number in range(BLOBS)]
+        digests = [pushing.push_blob("admin/once", blob) for blob in blobs]
+        assert hung.chunks() > 0, "some have their only copy there"
+        pull = partial(reading.pull_blob, "admin/once")
+        pull(digests[0])  # a token
+        with ThreadPoolExecutor(BLOBS) as pulling:
+            hung.pause()
+            if held == "down":
+                wait_until("it is down", lambda: asked.sees(hung) == "down", seconds=15)
+            begun = time.monotonic()
+            pulls = [pulling.submit(pull, digest) for digest in digests]
+            time.sleep(3)
+            hung.resume()
+            assert [each.result(timeout=30) for each in pulls] == blobs
+        assert time.monotonic() - begun < 15
+        assert cluster.complaints() == []
+    finally:
+        cluster.crash()
