@@ -152,14 +152,29 @@ class ClusterStore:
         Raises ChunkUnknown, Corrupt or NotEnoughStores (see Fetching.run).
         """
         spread = self._spread
-        found = await Fetching(
-            spread, chunk, hedging=self._hedging, handoffs=self._handoffs, chance=self._chance
-        ).run()
-        if found.lacking:
-            for name in spread.table.homes(chunk):
-                if name in found.lacking:
-                    await self._mender.mend(chunk, found.data, name, spread.stores[name])
+        found = await self._fetching(spread, chunk).run()
+        assert not isinstance(found.data, ChunkFile), "no files were asked for"
+        for name in spread.table.homes(chunk) if found.lacking else ():
+            if name in found.lacking:
+                await self._mender.mend(chunk, found.data, name, spread.stores[name])
         return found.data
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return what `get` does, but as an open file if a store of this server gave it."""
+        found = await self._fetching(self._spread, chunk, files=True).run()
+        if found.lacking:  # they are mended with bytes
+            return await self.get(chunk)
+        return found.data
+
+    def _fetching(self, spread: Spread, chunk: bytes, *, files: bool = False) -> Fetching:
+        return Fetching(
+            spread,
+            chunk,
+            hedging=self._hedging,
+            handoffs=self._handoffs,
+            chance=self._chance,
+            files=files,
+        )
 
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if a store of this server trusts its copy, else None."""

@@ -8,16 +8,18 @@ that are down or in doubt last: when nothing else is left they are asked all the
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from treescale.chunks.files import ChunkFile
 from treescale.chunks.health import Handoffs
 from treescale.chunks.hedge import HedgeBudget, hedge_seconds
 from treescale.chunks.order import beyond, ranked
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
+from treescale.chunks.watched import WatchedStore
 from treescale.chunks.writing import late_seconds_max, request_seconds_max
 from treescale.errors import (
     ChunkUnknown,
@@ -31,12 +33,14 @@ from treescale.errors import (
 lookup_seconds_max: Final = 2.0
 """For the hint where handoffs are; without it all stores are asked."""
 
+_Asked = Coroutine[object, object, bytes | ChunkFile]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The good bytes, and the stores found without them: they have none, or bad ones."""
+    """The good bytes or a file of them, and the stores found to have none, or bad ones."""
 
-    data: bytes
+    data: bytes | ChunkFile
     lacking: tuple[str, ...]
 
 
@@ -62,12 +66,14 @@ class Fetching:
         hedging: Hedging,
         handoffs: Handoffs | None,
         chance: Callable[[], float],
+        files: bool = False,
     ) -> None:
         self._spread = spread
         self._chunk = chunk
         self._hedging = hedging
         self._handoffs = handoffs
         self._chance = chance
+        self._files = files
         self._likely: deque[str] = deque()
         self._dim: list[str] = []
         self._others: deque[str] | None = None
@@ -77,7 +83,7 @@ class Fetching:
         self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
-        """Return the first good bytes.
+        """Return the first good bytes; a file of them, where there is one, if `files` are wanted.
 
         Raises ChunkUnknown only when so few stores did not answer that they cannot hold it,
         otherwise NotEnoughStores, or Corrupt when there were only bad copies.
@@ -87,11 +93,11 @@ class Fetching:
         for copy in ranked(self._spread.homes(self._chunk), self._chance):
             (self._likely if copy.clear else self._dim).append(copy.store_id)
         self._hedging.budget.earn()
-        async with Race[bytes](self._spread.clock) as race:
+        async with Race[bytes | ChunkFile](self._spread.clock) as race:
             await self._ask_next(race)
             while race.running and self._spread.now() < self._end:
                 for name, answer in await race.answers(self._patience(race)):
-                    if isinstance(answer, bytes):
+                    if not isinstance(answer, Failed):
                         self._hedging.won += name == self._hedge
                         return Found(answer, self._lacking())
                     self._failures[name] = answer
@@ -106,17 +112,20 @@ class Fetching:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
         ((name, store),) = self._spread.stores.items()
         try:
-            return Found(await store.get(self._chunk), ())
+            return Found(await self._ask(store)(self._chunk), ())
         except Failed as error:
             self._failures[name] = error
         raise self._verdict()
 
-    def _patience(self, race: Race[bytes]) -> float:
+    def _ask(self, store: WatchedStore) -> Callable[[bytes], _Asked]:
+        return store.checked if self._files else store.get
+
+    def _patience(self, race: Race[bytes | ChunkFile]) -> float:
         """Return the seconds until something has to be decided again."""
         now = self._spread.now()
         return min(self._end - now, self._hedge_at - now, race.seconds_until_late(late_seconds_max))
 
-    async def _ask_more(self, race: Race[bytes]) -> None:
+    async def _ask_more(self, race: Race[bytes | ChunkFile]) -> None:
         """Ask the next store when nobody is left of whom an answer can be expected, or it is time.
 
         A store that failed is replaced, not hedged: that costs no budget.
@@ -132,10 +141,10 @@ class Fetching:
                 self._hedge = self._likely[0]
                 await self._ask_next(race)
 
-    async def _ask_next(self, race: Race[bytes]) -> None:
+    async def _ask_next(self, race: Race[bytes | ChunkFile]) -> None:
         name = await self._next()
         if name is not None:
-            race.start(name, partial(self._spread.stores[name].get, self._chunk))
+            race.start(name, partial(self._ask(self._spread.stores[name]), self._chunk))
             self._hedge_at = self._planned_hedge(name)
 
     def _planned_hedge(self, first: str) -> float:

@@ -18,7 +18,7 @@ from treescale.errors import Corrupt
 window_bytes_max: Final = 8 * 1024 * 1024
 """Together with the chunk that goes beyond it: less than 12 MiB for one reader."""
 
-_Fetch = tuple["asyncio.Future[bytes] | ChunkFile", int, int]
+_Fetch = tuple["asyncio.Future[bytes | ChunkFile] | ChunkFile", int, int]
 
 
 class BlobReader:
@@ -46,7 +46,7 @@ class BlobReader:
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
         self._window_bytes = window_bytes
-        self._waiting_bytes = 0
+        self._waiting_bytes = 0  # of chunks that may come as bytes
         self._window: deque[_Fetch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
@@ -90,6 +90,9 @@ class BlobReader:
         if isinstance(source, ChunkFile):
             return FileSlice(source, start, stop)
         data = await source
+        if isinstance(data, ChunkFile):
+            self._waiting_bytes -= data.size
+            return FileSlice(data, start, stop)
         self._waiting_bytes -= len(data)
         return memoryview(data)[start:stop]
 
@@ -105,14 +108,14 @@ class BlobReader:
             if file is not None and file.size == self._lengths[chunk]:
                 self._window.append((file, start, stop))
                 continue
-            future = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[bytes | ChunkFile] = asyncio.get_running_loop().create_future()
             self._waiting_bytes += self._lengths[chunk]
             self._window.append((future, start, stop))
             task = self._group.create_task(self._fetch(chunk, future))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes]") -> None:
+    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes | ChunkFile]") -> None:
         """Fulfil `future`; a failure waits there for its turn instead of ending the group."""
         try:
             data = await self._get(chunk)
@@ -124,8 +127,10 @@ class BlobReader:
             if not future.cancelled():
                 future.set_result(data)
 
-    async def _get(self, chunk: bytes) -> bytes:
-        data = await self._store.get(chunk)
-        if len(data) != self._lengths[chunk]:
+    async def _get(self, chunk: bytes) -> bytes | ChunkFile:
+        files = self._files
+        data = await (self._store.get(chunk) if files is None else files.checked(chunk))
+        length = data.size if isinstance(data, ChunkFile) else len(data)
+        if length != self._lengths[chunk]:
             raise Corrupt(f"chunk {chunk.hex()} is not as long as its blob's recipe says")
         return data

@@ -13,7 +13,6 @@ from treescale.chunks.files import ChunkFiles
 from treescale.chunks.health import Health
 from treescale.chunks.order import Copy, generations
 from treescale.chunks.placement import Table, fair_shares
-from treescale.chunks.store import ChunkStore
 from treescale.chunks.watched import WatchedStore
 from treescale.chunks.writeplan import WritePlan
 from treescale.clock import Clock
@@ -48,7 +47,6 @@ class Spread:
         """Return the spread over these stores."""
         missing = {label.store_id for label in tables[0].layout.stores} - stores.keys()
         assert not missing, f"stores of the layout without a connection: {sorted(missing)}"
-        inner: Mapping[str, ChunkStore] = {name: store.inner for name, store in stores.items()}
         return cls(
             tables=tuple(tables),
             stores=stores,
@@ -56,7 +54,7 @@ class Spread:
             clock=clock,
             domains=Domains(tables[0].layout),
             quorum=min(write_quorum(table.layout) for table in tables),
-            files={name: store for name, store in inner.items() if isinstance(store, ChunkFiles)},
+            files={name: store.files for name, store in stores.items() if store.files},
             shares=fair_shares(tables[0].layout),
         )
 

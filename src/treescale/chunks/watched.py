@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from treescale.chunks.doubt import Doubt
+from treescale.chunks.files import ChunkFile, ChunkFiles
 from treescale.chunks.latency import Latency
 from treescale.chunks.order import load_seconds_min
 from treescale.chunks.store import Bytes, ChunkStore
@@ -55,6 +57,7 @@ class WatchedStore:
         at_once: int = requests_at_once_max,
     ) -> None:
         self.inner = inner
+        self.files = inner if isinstance(inner, ChunkFiles) else None
         self.figures = figures
         self._clock = clock
         # Semaphores wake in the order of waiting.
@@ -74,6 +77,14 @@ class WatchedStore:
         data = await self._ask(lambda: self.inner.get(chunk), self.figures.reads)
         self.figures.bytes_read += len(data)
         return data
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return the chunk as a verified file if the store inside has files, else its bytes."""
+        if self.files is None:
+            return await self.get(chunk)
+        found = await self._ask(partial(self.files.checked, chunk), self.figures.reads)
+        self.figures.bytes_read += found.size if isinstance(found, ChunkFile) else len(found)
+        return found
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether it is here."""
