@@ -20,6 +20,7 @@ from treescale.chunks.placement import PARTITIONS, Table
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
 from treescale.chunks.store import Bytes, ChunkStore
+from treescale.chunks.turns import Turns
 from treescale.chunks.watched import StoreFigures, WatchedStore
 from treescale.chunks.writeplan import Placed
 from treescale.chunks.writing import Writing, request_seconds_max, shortage
@@ -28,6 +29,11 @@ from treescale.errors import ChunkUnknown, Failed, NotEnoughStores, Unreachable
 
 reserve_seconds_max: Final = 0.5
 """A store that does not say by then whether it has room is taken to have none."""
+ahead_bytes_of_store: Final = 6 * 1024 * 1024
+"""What a reader asks for ahead for each store: two chunks on their way from each, and so many that
+wait that hardly ever all of those are of other stores."""
+ahead_bytes_max: Final = 48 * 1024 * 1024
+"""For eight stores; with more, a reader does not keep all of them busy."""
 _partitions_listed_at_once: Final = 16
 """One top directory of a disk store: bounds what a list holds in memory."""
 
@@ -57,6 +63,7 @@ class ClusterStore:
         self._chance = chance or Random().random  # noqa: S311  likewise
         self._hedging = Hedging()
         self._mender = Mender()
+        self._turns = Turns()
         self._watched: dict[str, WatchedStore] = {}
         self._spread = self._spread_over(table, older, stores)
 
@@ -70,7 +77,7 @@ class ClusterStore:
         self, table: Table, older: Sequence[Table], stores: Mapping[str, ChunkStore]
     ) -> Spread:
         self._watched = {name: self._watch(name, store) for name, store in stores.items()}
-        return Spread.over((table, *older), self._watched, self._health, self._clock)
+        return Spread.over((table, *older), self._watched, self._health, self._clock, self._turns)
 
     def _watch(self, name: str, store: ChunkStore) -> WatchedStore:
         """Return the store watched; one that stays keeps its queue, a new way to it the figures."""
@@ -79,6 +86,11 @@ class ClusterStore:
             return known
         figures = StoreFigures() if known is None else known.figures
         return WatchedStore(store, figures, self._clock)
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Return how much one reader should have asked for: see reading.AheadStore."""
+        return min(ahead_bytes_max, ahead_bytes_of_store * len(self._spread.stores))
 
     @property
     def figures(self) -> Mapping[str, StoreFigures]:

@@ -94,7 +94,7 @@ class Fetching:
             (self._likely if copy.clear else self._dim).append(copy.store_id)
         self._hedging.budget.earn()
         async with Race[bytes | ChunkFile](self._spread.clock) as race:
-            await self._ask_next(race)
+            await self._ask_first(race)
             while race.running and self._spread.now() < self._end:
                 for name, answer in await race.answers(self._patience(race)):
                     if not isinstance(answer, Failed):
@@ -112,12 +112,12 @@ class Fetching:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
         ((name, store),) = self._spread.stores.items()
         try:
-            return Found(await self._ask(store)(self._chunk), ())
+            return Found(await self._way_to(store)(self._chunk), ())
         except Failed as error:
             self._failures[name] = error
         raise self._verdict()
 
-    def _ask(self, store: WatchedStore) -> Callable[[bytes], _Asked]:
+    def _way_to(self, store: WatchedStore) -> Callable[[bytes], _Asked]:
         return store.checked if self._files else store.get
 
     def _patience(self, race: Race[bytes | ChunkFile]) -> float:
@@ -141,11 +141,27 @@ class Fetching:
                 self._hedge = self._likely[0]
                 await self._ask_next(race)
 
+    async def _ask_first(self, race: Race[bytes | ChunkFile]) -> None:
+        """Ask the best of the likely stores that has room."""
+        if self._likely:
+            name = await self._spread.turns.choose(self._likely, late_seconds_max)
+            self._likely.remove(name)
+            self._ask(race, name)
+        else:
+            await self._ask_next(race)
+
     async def _ask_next(self, race: Race[bytes | ChunkFile]) -> None:
+        """Ask the next store at once: the one before it failed, or is late."""
         name = await self._next()
         if name is not None:
-            race.start(name, partial(self._ask(self._spread.stores[name]), self._chunk))
-            self._hedge_at = self._planned_hedge(name)
+            self._spread.turns.begin(name)
+            self._ask(race, name)
+
+    def _ask(self, race: Race[bytes | ChunkFile], name: str) -> None:
+        store = self._spread.stores[name]
+        read = partial(self._way_to(store), self._chunk)
+        race.start(name, read, self._spread.turns.end)
+        self._hedge_at = self._planned_hedge(name)
 
     def _planned_hedge(self, first: str) -> float:
         """Return when to ask another store beside the first: once, and one that should have it."""

@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 from treescale.chunks.doubt import Doubt
 from treescale.chunks.files import ChunkFile, ChunkFiles
 from treescale.chunks.latency import Latency
-from treescale.chunks.order import load_seconds_min
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Failed, Unreachable
@@ -34,10 +33,6 @@ class StoreFigures:
         self.reads = Latency()
         self.writes = Latency()
         self.doubt = Doubt()
-
-    def load(self, now: float) -> float:
-        """Return the seconds one more read may be expected to take."""
-        return (self.in_flight + 1) * max(load_seconds_min, self.reads.mean(now))
 
     def give_up(self, now: float) -> None:
         """Count a request that is late."""
@@ -104,7 +99,7 @@ class WatchedStore:
     ) -> _Result:
         figures = self.figures
         figures.in_flight += 1
-        begun = self._clock.monotonic()
+        begun, queue = self._clock.monotonic(), figures.in_flight
         try:
             async with self._places:
                 figures.doubt.begin(self._clock.monotonic())
@@ -120,12 +115,12 @@ class WatchedStore:
         except asyncio.CancelledError:
             if latency is not None:
                 now = self._clock.monotonic()
-                latency.record_unfinished(now - begun, now)
+                latency.record_unfinished(now - begun, now, queue)
             raise
         finally:
             figures.in_flight -= 1
         figures.doubt.answer()
         if latency is not None:
             now = self._clock.monotonic()
-            latency.record(now - begun, now)
+            latency.record(now - begun, now, queue)
         return result
