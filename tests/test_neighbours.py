@@ -4,11 +4,12 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.types import EventDict
 
 from tests.contracts.chunk_store import chunk_of
 from tests.fakes_disk import JumpingClock
@@ -18,9 +19,10 @@ from treescale.chunks.disk import DiskStore
 from treescale.errors import DatabaseAway, NotEnoughStores, Unreachable
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import ServerRecord, StoreRecord
+from treescale.metadata.records import ServerRecord, StoreRecord, StoreState, Throughput
 from treescale.metadata.sql.database import open_database
 from treescale.neighbours import Here, Lead, Neighbours
+from treescale.traffic import Flow, Traffic
 from treescale.upkeep.membership import Membership, join
 
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
@@ -29,8 +31,10 @@ NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
 class Away(Lead):
     """Another worker has the lead."""
 
+    away = True
+
     def taken(self) -> bool:
-        return False
+        return not self.away
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Site:
     store: DiskStore
     threads: ThreadPoolExecutor
     clock: JumpingClock
+    traffic: Traffic = field(default_factory=Traffic)
 
     async def join(self, name: str, *stores: str) -> None:
         """Have a server join the cluster."""
@@ -60,6 +65,7 @@ class Site:
             self.database,
             Membership(self.database, "A", self.clock),
             lead or Lead(),
+            self.traffic,
             threads=self.threads,
             clock=self.clock,
         ) as neighbours:
@@ -127,6 +133,35 @@ async def test_servers_that_come_and_go_are_followed(site: Site) -> None:
         assert set(neighbours.store.figures) == {site.store.store_id}
 
 
+async def test_who_does_not_answer_a_question_is_left_out(site: Site) -> None:
+    await turned(site)
+    async with site.neighbours() as neighbours:
+        await site.join("B", "b1")
+        await neighbours.follow()
+        assert await neighbours.ask(b"a question") == []
+
+
+async def test_each_layout_is_told_once_when_it_is_followed(site: Site) -> None:
+    def followed(logs: list[EventDict]) -> list[tuple[int, int, int]]:
+        lines = [line for line in logs if line["event"] == "layout.followed"]
+        assert all(line["pid"] == os.getpid() for line in lines)
+        return [(line["number"], line["stores"], line["copies"]) for line in lines]
+
+    await turned(site)
+    with capture_logs() as logs:
+        async with site.neighbours() as leading, site.neighbours(Away()) as other:
+            assert followed(logs) == [(1, 1, 1), (1, 1, 1)]
+            await site.join("B", "b1")
+            await leading.follow()
+            assert followed(logs)[2:] == [(2, 2, 2)]
+            await other.follow()
+            assert followed(logs)[3:] == [(2, 2, 2)]
+            await site.database.stores.set_state("b1", StoreState.DRAINING)
+            await other.follow()  # a row has changed, the layout has not
+            await other.follow()
+    assert len(followed(logs)) == 4
+
+
 async def test_a_server_that_moved_is_asked_at_its_new_address(site: Site) -> None:
     await turned(site)
     async with site.neighbours() as neighbours:
@@ -162,6 +197,45 @@ async def test_only_the_leading_worker_moves_the_layout_on(site: Site) -> None:
         latest = await site.database.layouts.latest()
         assert latest is not None
         assert latest.number == 1
+
+
+async def said(site: Site) -> Throughput | None:
+    """Return what server A last said of its throughput."""
+    return next(each.throughput for each in await site.database.servers.list())
+
+
+async def test_whoever_leads_says_what_passes_through_all_workers(site: Site) -> None:
+    await turned(site)
+    led = Away()
+    async with site.neighbours() as leading, site.neighbours(led) as other:
+        await leading.follow()
+        await other.follow()
+        assert await said(site) is None
+        site.clock.seconds += 5
+        site.traffic.count(Flow.TO_CLIENTS, 5_000_000)
+        site.traffic.count(Flow.FROM_SERVERS, 500)
+        await other.follow()
+        assert await said(site) is None, "it does not lead"
+        await leading.follow()
+        assert await said(site) == Throughput(1_000_000, 0, 0, 100)
+        led.away = False
+        site.clock.seconds += 5
+        await other.follow()
+        assert await said(site) == Throughput(500_000, 0, 0, 50), "it knew the seconds before"
+
+
+async def test_throughput_alone_is_no_reason_to_lay_out_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await turned(site)
+    async with site.neighbours() as neighbours:
+        await neighbours.follow()
+        monkeypatch.setattr(neighbours.store, "relayout", lambda *_: pytest.fail("nothing changed"))
+        site.clock.seconds += 5
+        site.traffic.count(Flow.TO_CLIENTS, 1000)
+        await neighbours.follow()
+        assert await said(site) == Throughput(200, 0, 0, 0)
+        await neighbours.follow()
 
 
 async def test_without_the_database_nothing_changes(

@@ -29,12 +29,17 @@ from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord, StoreReport
 from treescale.peer.client import PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
+from treescale.peer.hearing import answers
 from treescale.peer.signing import PeerKeys, Signer
+from treescale.traffic import Flow, Traffic
 from treescale.upkeep.members import layout_of, searched
 from treescale.upkeep.membership import Membership, Turn
 from treescale.upkeep.peerkeys import peer_keys, signing_key
+from treescale.upkeep.throughput import Meter, Totals
 
 layouts_read_max: Final = 64
+answer_seconds_max: Final = 1.0
+"""For a question to all servers: while the database is away, a client waits for it."""
 clock_error_seconds_max: Final = 5.0
 """A clock further off than this is worth a warning (faults.md, section 6)."""
 
@@ -113,6 +118,7 @@ class Neighbours:
         database: Database,
         membership: Membership,
         lead: Lead,
+        traffic: Traffic,
         *,
         threads: Executor,
         clock: Clock,
@@ -122,6 +128,8 @@ class Neighbours:
         self._database = database
         self._membership = membership
         self._lead = lead
+        self._traffic = traffic
+        self._meter = Meter()
         self._threads = threads
         self._clock = clock
         self._known: dict[str, _Neighbour] = {}
@@ -145,6 +153,7 @@ class Neighbours:
             tables[0], stores, older=tables[1:], health=self, clock=self._clock
         )
         self._seen = rows
+        self._say_followed(None)
         self._mending = self._group.create_task(self.store.run())
         return self
 
@@ -175,10 +184,17 @@ class Neighbours:
         """Say whether the store is a disk of this server; see chunks.health.Health."""
         return store_id in self._here.stores
 
+    async def ask(self, question: bytes) -> list[bytes]:
+        """Return what the servers that are up answer in time; see `metadata.hearsay`."""
+        up = [one.channel for one in self._known.values() if one.health.is_up]
+        return await answers(up, question, answer_seconds_max)
+
     async def follow(self) -> None:
         """Read the rows again and do as they say; raises DatabaseAway and its like."""
+        # Whoever has the lead next knows the last seconds, too.
+        throughput = self._meter.look(_totals(self._traffic), self._clock.monotonic())
         if self._lead.taken():
-            self._say(await self._membership.turn(await self._here.reports()))
+            self._say(await self._membership.turn(await self._here.reports(), throughput))
         await self._read_keys()
         rows = await self._read_rows()
         if rows == self._seen or not rows.layouts:
@@ -186,7 +202,8 @@ class Neighbours:
         await self._forget(rows)
         tables, stores = self._spread_over(rows)
         self.store.relayout(tables[0], tables[1:], stores)
-        self._seen = rows
+        before, self._seen = self._seen, rows
+        self._say_followed(before)
 
     async def _read_keys(self) -> None:
         keys = await peer_keys(self._database.peer_keys, secrets.token_bytes)
@@ -250,8 +267,23 @@ class Neighbours:
 
     def _way_to(self, neighbour: _Neighbour, store_id: str) -> PeerStore:
         if store_id not in neighbour.stores:
-            neighbour.stores[store_id] = PeerStore(store_id, neighbour.channel, self._threads)
+            neighbour.stores[store_id] = PeerStore(
+                store_id, neighbour.channel, self._threads, clock=self._clock
+            )
         return neighbour.stores[store_id]
+
+    def _say_followed(self, before: _Rows | None) -> None:
+        """Log that this worker begins to use the layout in force, if it is new to it."""
+        assert self._seen is not None, "rows were read"
+        newest, *_ = self._seen.layouts
+        if before is None or before.layouts[0].number != newest.number:
+            self._log.info(
+                "layout.followed",
+                number=newest.number,
+                stores=len(newest.stores),
+                copies=newest.copies,
+                pid=os.getpid(),
+            )
 
     def _say(self, turn: Turn) -> None:
         """Log what is new since the last turn."""
@@ -282,9 +314,18 @@ def encrypting() -> ssl.SSLContext:
 
 def _lasting(server: ServerRecord) -> ServerRecord:
     """Return the row without what changes with every heartbeat."""
-    return replace(server, seen=0.0, started=0.0)
+    return replace(server, seen=0.0, started=0.0, throughput=None)
 
 
 def _settled(store: StoreRecord) -> StoreRecord:
     """Return the row without what changes with every heartbeat."""
     return replace(store, seen=0.0, bytes_total=None, bytes_free=None, trouble="")
+
+
+def _totals(traffic: Traffic) -> Totals:
+    return (
+        traffic.total(Flow.TO_CLIENTS),
+        traffic.total(Flow.FROM_CLIENTS),
+        traffic.total(Flow.TO_SERVERS),
+        traffic.total(Flow.FROM_SERVERS),
+    )

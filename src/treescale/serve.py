@@ -34,6 +34,7 @@ from treescale.api.listening import Listening
 from treescale.api.requestlog import RequestLog
 from treescale.api.sending import sender_for
 from treescale.auth.passwords import Passwords
+from treescale.auth.policy import Principal
 from treescale.certificates import CertificateFiles, self_signed, server_context
 from treescale.chunks.allocation import keep_freed_memory
 from treescale.chunks.disk import DiskStore
@@ -44,12 +45,14 @@ from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
 from treescale.errors import DatabaseAway, ServerUnknown, SettingInvalid
 from treescale.log import configure_logging, get_logger
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
 from treescale.metadata.sql.database import open_database
 from treescale.neighbours import Here, Lead, Neighbours
-from treescale.peer.app import PeerApp
+from treescale.peer.app import Host, PeerApp
+from treescale.peer.signing import PeerKeys
 from treescale.peer.wire import PREFIX, Pong
 from treescale.registry.accounts import Accounts
 from treescale.registry.bearer import TokenService
@@ -57,7 +60,10 @@ from treescale.registry.login import Login
 from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
+from treescale.registry.remembered import Remembered, key_for_all
+from treescale.siblings import Siblings
 from treescale.supervisor import Supervisor, drain_seconds
+from treescale.traffic import Traffic
 from treescale.upkeep.identity import new_server_id, server_id_in
 from treescale.upkeep.members import heartbeat_seconds, live_seconds
 from treescale.upkeep.membership import Membership, join
@@ -113,12 +119,14 @@ class _Common:
     server_id: str
     boot: str
     lead: Lead
+    traffic: Traffic
     trusts: Mapping[str, Trust]
 
 
 def _common(settings: Settings, listener: socket.socket, server_id: str) -> _Common:
     trusts = {path: Trust() for path in settings.data}
-    return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), trusts)
+    traffic = Traffic(settings.workers)
+    return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), traffic, trusts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,27 +314,50 @@ async def _work(common: _Common, ready: Callable[[], None]) -> None:
 @asynccontextmanager
 async def _worker(common: _Common, clock: Clock) -> AsyncIterator[_Worker]:
     """Put a worker together."""
-    settings = common.settings
-    async with _database(settings) as database:
+    settings, hearsay = common.settings, Hearsay()
+    async with _database(settings, hearsay) as database:
         with (
             ThreadPoolExecutor(disk_threads, thread_name_prefix="disk") as disks,
             ThreadPoolExecutor(hash_threads, thread_name_prefix="hash") as hashing,
         ):
             stores = _open_stores(settings, disks, clock, common.trusts)
-            here = Here(common.server_id, stores)
+            here, traffic = Here(common.server_id, stores), common.traffic
             membership = Membership(database, common.server_id, clock, grace=settings.grace_seconds)
-            tokens = TokenService(database, clock)
-            await tokens.start()
-            login = Login(database.users, database.access_tokens, Passwords(), clock)
-            guard = Guard(login, tokens, settings.proxies)
+            first_key, *_ = await peer_keys(database.peer_keys, secrets.token_bytes)
+            guard = await _guard(settings, database, clock, hearsay, first_key.secret)
             async with Neighbours(
-                here, database, membership, common.lead, threads=hashing, clock=clock
+                here, database, membership, common.lead, traffic, threads=hashing, clock=clock
             ) as neighbours:
-                api = compose(database, neighbours.store, hashing, guard, clock)
+                api = compose(database, neighbours.store, hashing, guard, clock, traffic)
                 pong = Pong(common.server_id, common.boot)
-                peers = PeerApp(pong, stores, lambda: neighbours.keys, clock, sender_for)
+                keys = _keys_of(neighbours)
+                host = Host(pong, stores, hearsay.tell, traffic)
+                peers = PeerApp(host, keys, clock, sender_for)
                 handle = partial(_handle, api.handle, peers.handle)
-                yield _Worker(handle, tokens, database, neighbours)
+                async with Siblings(
+                    common.server_id, common.boot, settings.workers, keys, clock, peers.handle
+                ) as siblings:
+                    hearsay.connect(siblings.ask, neighbours.ask)
+                    yield _Worker(handle, guard.tokens, database, neighbours)
+
+
+async def _guard(
+    settings: Settings, database: Database, clock: Clock, hearsay: Hearsay, secret: bytes
+) -> Guard:
+    """Return who tells callers apart; `secret` is one that all servers have."""
+    key = key_for_all(secret)
+    redeemed = Remembered(key, clock, hearsay.topic("refresh token", Principal))
+    tokens = TokenService(database, clock, redeemed=redeemed)
+    await tokens.start()
+    proven = Remembered(key, clock, hearsay.topic("login", Principal))
+    passwords = Passwords()
+    login = Login(database.users, database.access_tokens, passwords, clock, remembered=proven)
+    return Guard(login, tokens, settings.proxies)
+
+
+def _keys_of(neighbours: Neighbours) -> Callable[[], PeerKeys]:
+    """Return what gives the keys that are in force then."""
+    return lambda: neighbours.keys
 
 
 async def _handle(
@@ -338,7 +369,12 @@ async def _handle(
 
 
 def compose(
-    database: Database, store: ChunkStore, threads: Executor, guard: Guard, clock: Clock
+    database: Database,
+    store: ChunkStore,
+    threads: Executor,
+    guard: Guard,
+    clock: Clock,
+    traffic: Traffic,
 ) -> Api:
     """Put the registry and its API together on these parts."""
     rooms = Rooms(
@@ -358,6 +394,7 @@ def compose(
             clock=clock,
         ),
         guard=guard,
+        traffic=traffic,
     )
     return Api(rooms, ready=database.ping)
 
@@ -396,8 +433,8 @@ async def _expire_uploads(settings: Settings, database: Database, clock: Clock) 
 
 
 @asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = open_database(settings.database)
+async def _database(settings: Settings, hearsay: Hearsay | None = None) -> AsyncIterator[Database]:
+    database = open_database(settings.database, hearsay=hearsay)
     try:
         yield database
     finally:

@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.api.client import Client, MakePublic
-from tests.api.running import PASSWORD, Running, make_database, make_parts
+from tests.api.running import PASSWORD, Parts, Running, make_database, make_parts
 from treescale.api.guard import Guard
 from treescale.api.limits import LIMITS, Limits
 from treescale.serve import compose, new_connections
@@ -49,10 +50,20 @@ async def registry(
     """Run a registry with the users alice and bob."""
     copy = tmp_path / "treescale.db"
     shutil.copy(database_file, copy)
-    with ThreadPoolExecutor(4) as threads, socket.create_server(("127.0.0.1", 0)) as listener:
+    with ThreadPoolExecutor(4) as threads:
         parts = await make_parts(copy, threads)
+        async with running(parts, trusted_proxies, limits) as registry:
+            yield registry
+
+
+@asynccontextmanager
+async def running(
+    parts: Parts, trusted_proxies: Sequence[IPv4Network] = (), limits: Limits = LIMITS
+) -> AsyncIterator[Running]:
+    """Run a registry of these parts, and close its database in the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         guard = Guard(parts.login, parts.tokens, trusted_proxies)
-        api = compose(parts.database, parts.store, threads, guard, parts.clock)
+        api = compose(parts.database, parts.store, parts.threads, guard, parts.clock, parts.traffic)
         runner = web.ServerRunner(new_connections(api.handle, tls=False, limits=limits))
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -1,19 +1,23 @@
 """What the API tests run against, and the handles to break it with."""
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from treescale.auth.passwords import Passwords
+from treescale.auth.policy import Principal
 from treescale.chunks.store import MemoryStore
 from treescale.clock import Clock, SystemClock
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
 from treescale.metadata.sql.database import open_database
 from treescale.registry.accounts import Accounts
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
+from treescale.registry.remembered import Remembered, key_for_all
+from treescale.traffic import Traffic
 
 PASSWORD: Final = "a password for tests"
 USERS: Final = ("alice", "bob")
@@ -52,6 +56,7 @@ class Parts:
     login: Login
     clock: LateClock
     threads: Executor
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 @dataclass(frozen=True)
@@ -62,24 +67,29 @@ class Running:
     parts: Parts
 
 
-async def make_parts(database_file: Path, threads: Executor) -> Parts:
+async def make_parts(
+    database_file: Path, threads: Executor, hearsay: Hearsay | None = None
+) -> Parts:
     """Open a database file and build a registry's parts on it."""
-    return await make_parts_on(f"sqlite:///{database_file}", threads)
+    return await make_parts_on(f"sqlite:///{database_file}", threads, hearsay)
 
 
-async def make_parts_on(url: str, threads: Executor) -> Parts:
+async def make_parts_on(url: str, threads: Executor, hearsay: Hearsay | None = None) -> Parts:
     """Open a migrated database and build a registry's parts on it."""
-    clock = LateClock()
-    database = open_database(url)
+    clock, hearsay = LateClock(), hearsay or Hearsay()
+    database = open_database(url, hearsay=hearsay)
     passwords = Passwords(memory=ARGON2_KIB)
-    tokens = TokenService(database, clock)
+    key = key_for_all(b"what all servers have")
+    redeemed = Remembered(key, clock, hearsay.topic("refresh token", Principal))
+    proven = Remembered(key, clock, hearsay.topic("login", Principal))
+    tokens = TokenService(database, clock, redeemed=redeemed)
     await tokens.start()
     return Parts(
         database=database,
         store=MemoryStore(),
         tokens=tokens,
         accounts=Accounts(database.users, database.access_tokens, passwords, clock),
-        login=Login(database.users, database.access_tokens, passwords, clock),
+        login=Login(database.users, database.access_tokens, passwords, clock, remembered=proven),
         clock=clock,
         threads=threads,
     )

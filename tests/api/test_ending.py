@@ -11,6 +11,7 @@ from aiohttp import web
 from treescale.api.body import RequestBody
 from treescale.api.connection import Connection, ConnectionServer, drain_look_seconds
 from treescale.api.listening import Listening
+from treescale.traffic import Traffic
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HALF = b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nfirst"
@@ -18,7 +19,7 @@ HALF = b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nfirst"
 
 async def count(request: web.BaseRequest) -> web.StreamResponse:
     """Answer with the body's length."""
-    return web.Response(text=str(len(await RequestBody(request).read(100))))
+    return web.Response(text=str(len(await RequestBody(request, Traffic()).read(100))))
 
 
 @pytest.fixture

@@ -2,17 +2,30 @@
 
 import asyncio
 from collections.abc import Sequence
+from random import Random  # noqa: TID251  a seeded source
 
 import pytest
 
 from tests.chunks.faulty import Faulty, servers
 from tests.contracts.chunk_store import ABSENT, chunk_of
+from tests.fakes_store import FaultyStore
 from tests.virtualtime import LoopClock, virtual
 from treescale.chunks.doubt import late_max
-from treescale.chunks.fetching import lookup_seconds_max
-from treescale.chunks.hedge import hedge_percent_max, hedge_seconds_unknown, hedges_saved_max
+from treescale.chunks.fetching import down_seconds_max, lookup_seconds_max
+from treescale.chunks.hedge import (
+    hedge_percent_max,
+    hedge_seconds_unknown,
+    hedges_saved_max,
+)
+from treescale.chunks.store import ChunkStore
 from treescale.chunks.writing import late_seconds_max, request_seconds_max
-from treescale.errors import ChunkUnknown, Corrupt, DatabaseAway, NotEnoughStores
+from treescale.errors import (
+    ChunkUnknown,
+    Corrupt,
+    DatabaseAway,
+    NotEnoughStores,
+    Unreachable,
+)
 
 CHUNK, DATA = chunk_of(1)
 
@@ -151,6 +164,98 @@ async def test_when_all_are_told_down_they_are_asked_all_the_same() -> None:
     rig = await filled()
     rig.health.down |= rig.stores.keys()
     assert await rig.cluster.get(CHUNK) == DATA
+
+
+class Remote(FaultyStore):
+    """A store of another server: it gives up soon, and while that is `gone` is not even asked."""
+
+    def __init__(self, store: FaultyStore) -> None:
+        super().__init__(store.name, Random(0))  # noqa: S311  nothing here is a secret
+        self.inner = store.inner
+        self.gone = False
+        self.insisted: list[float] = []
+
+    async def get(self, chunk: bytes) -> bytes:
+        if self.gone:
+            raise Unreachable(f"server of {self.name} is down")
+        return await self._within(late_seconds_max, chunk)
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        self.insisted.append(seconds)
+        return await self._within(seconds, chunk)
+
+    async def _within(self, seconds: float, chunk: bytes) -> bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                return await super().get(chunk)
+        except TimeoutError:
+            raise Unreachable(f"{self.name} did not answer") from None
+
+
+def remote(rig: Faulty, *names: str) -> list[Remote]:
+    """Have these stores on other servers."""
+    found = [Remote(rig.stores[name]) for name in names]
+    stores: dict[str, ChunkStore] = {**rig.stores, **{each.name: each for each in found}}
+    rig.cluster.relayout(rig.table, [], stores)
+    return found
+
+
+@virtual
+async def test_when_all_copies_are_held_to_be_down_they_are_tried_anyway() -> None:
+    """Without insisting, each would say that it is down, and nobody would be asked."""
+    rig = await filled(copies=2, count=4)
+    homes = remote(rig, *rig.table.homes(CHUNK))
+    for home in homes:
+        home.gone = True
+        rig.health.down.add(home.name)
+    assert await seconds_to_read(rig) < 0.001
+    assert [home.insisted for home in homes] == [[pytest.approx(down_seconds_max)]] * 2
+    for home in homes:
+        home.is_.hung = True
+    begun = LoopClock().monotonic()
+    with pytest.raises(NotEnoughStores, match="did not answer"):
+        await rig.cluster.get(CHUNK)
+    assert LoopClock().monotonic() - begun == pytest.approx(down_seconds_max)
+    assert [home.running for home in homes] == [0, 0]
+
+
+@virtual
+async def test_nobody_is_insisted_upon_while_another_has_a_copy() -> None:
+    rig = await filled(copies=2, count=4)
+    (first, second) = remote(rig, *rig.table.homes(CHUNK))
+    first.gone = True
+    assert await rig.cluster.get(CHUNK) == DATA
+    second.gone = True
+    for name in rig.table.preference(CHUNK)[2:3]:
+        await rig.stores[name].put(CHUNK, DATA)
+    assert await rig.cluster.get(CHUNK) == DATA
+    assert first.insisted == second.insisted == []
+
+
+@virtual
+@pytest.mark.parametrize("count", [1, 4])
+async def test_the_last_copy_is_waited_for_though_its_server_is_slow(count: int) -> None:
+    """Without insisting the read would fail after two seconds."""
+    rig = await filled(copies=1, count=count)
+    (home,) = remote(rig, *rig.table.homes(CHUNK))
+    home.is_.seconds = slow = late_seconds_max + 3
+    assert await seconds_to_read(rig) == pytest.approx(late_seconds_max + slow)
+    home.is_.hung = True
+    begun = LoopClock().monotonic()
+    with pytest.raises(NotEnoughStores):
+        await rig.cluster.get(CHUNK)
+    assert LoopClock().monotonic() - begun == pytest.approx(request_seconds_max)
+
+
+@virtual
+async def test_who_said_that_it_has_no_copy_is_not_asked_again() -> None:
+    rig = await filled(copies=2, count=3)
+    homes = remote(rig, *rig.table.homes(CHUNK))
+    homes[0].wipe()
+    homes[1].is_.rotten.add(CHUNK)
+    with pytest.raises(Corrupt):
+        await rig.cluster.get(CHUNK)
+    assert [home.insisted for home in homes] == [[], []]
 
 
 @virtual

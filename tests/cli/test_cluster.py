@@ -21,6 +21,7 @@ from treescale.metadata.records import (
     ServerRecord,
     StoreRecord,
     StoreReport,
+    Throughput,
 )
 from treescale.metadata.sql.database import open_database
 from treescale.upkeep import leaving
@@ -128,6 +129,46 @@ def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> No
     blocks = trio.here("cluster", "status")
     assert "copies owed  0" in blocks, "too narrow for a table"
     assert "…" not in blocks
+
+
+def test_what_passes_through_each_server_is_shown(
+    trio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pull(database: Database) -> None:
+        await database.servers.heartbeat("A", [], Throughput(12_300_000, 0, 300_000, 7))
+        await database.servers.heartbeat("B", [], Throughput(700_000, 5, 0, 0))
+
+    keys = [
+        f"{way}_bytes_per_second"
+        for way in ("to_clients", "from_clients", "to_servers", "from_servers")
+    ]
+    trio.database(pull)
+    status = trio.json("cluster", "status")
+    assert [[row[key] for key in keys] for row in status["servers"]] == [
+        [12_300_000, 0, 300_000, 7],
+        [700_000, 5, 0, 0],
+        [None] * 4,
+    ]
+    assert [status[key] for key in keys[:2]] == [13_000_000, 5]
+    lines = [line.split("\t") for line in trio.here("cluster", "status").splitlines()]
+    assert ["to_clients_bytes_per_second", "13000000"] in lines
+    servers = [line for line in lines if line[0] == "server"]
+    assert [line[-5:-1] for line in servers] == [
+        ["12300000", "0", "300000", "7"],
+        ["700000", "5", "0", "0"],
+        ["-"] * 4,
+    ]
+    for place in ("output", "cluster"):
+        monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = trio.here("cluster", "status").splitlines()
+    rows = [line.split() for line in shown if "http://" in line]
+    assert [row[-4:] for row in rows[:2]] == [
+        ["12.6", "MB/s", "7", "B/s"],
+        ["700", "kB/s", "5", "B/s"],
+    ]
+    assert rows[2][-2:] == ["unknown", "unknown"]
+    assert ["to", "clients", "13", "MB/s"] in [line.split() for line in shown]
 
 
 def test_what_is_owed_is_shown_by_store(trio: Command) -> None:

@@ -8,7 +8,7 @@ from tests.contracts.metadata_values import NOW, layout, server, store
 from treescale.clock import SystemClock
 from treescale.errors import ServerUnknown, StoreUnknown
 from treescale.metadata.protocols import Database
-from treescale.metadata.records import LayoutStore, StoreRecord, StoreReport
+from treescale.metadata.records import LayoutStore, StoreRecord, StoreReport, Throughput
 from treescale.metadata.records import StoreState as State
 
 LIVE = 3600.0
@@ -126,6 +126,22 @@ class ServersContract:
         _, silent = await database.servers.list()
         now = await beat(database, "a")
         assert await database.servers.list() == [replace(server("a"), seen=now), silent]
+
+    async def test_a_beat_tells_of_its_server_s_throughput(self, database: Database) -> None:
+        passing = Throughput(2**40, 0, 3, 4)
+        await database.servers.register(replace(server("a"), throughput=passing), live_seconds=LIVE)
+        await database.servers.register(server("b"), live_seconds=LIVE)
+
+        async def said() -> list[Throughput | None]:
+            return [each.throughput for each in await database.servers.list()]
+
+        assert await said() == [None, None], "it is not the record's to say"
+        await database.servers.heartbeat("a", [], passing)
+        assert await said() == [passing, None]
+        await database.servers.register(server("a"), live_seconds=LIVE)
+        assert await said() == [passing, None]
+        await database.servers.heartbeat("a")
+        assert await said() == [None, None]
 
     async def test_a_beat_tells_of_the_servers_own_stores(self, database: Database) -> None:
         await database.servers.register(server("a"), live_seconds=LIVE)

@@ -87,6 +87,24 @@ class RepositoriesContract:
         with pytest.raises(NameUnknown):
             await database.repositories.delete(APP)
 
+    async def test_the_first_of_all_is_remembered_when_it_is_deleted(
+        self, database: Database
+    ) -> None:
+        """A blob that was mounted from it is as old as it was."""
+        repositories = database.repositories
+        assert await repositories.first_created() is None
+        for name, created in (("a/1", 300.0), ("a/2", 1_700_000_000.5), ("a/3", 20.25)):
+            await repositories.set_public(name, public=False, now=created)
+        assert await repositories.first_created() == 20.25
+        await repositories.delete("a/3")
+        assert await repositories.first_created() == 20.25
+        await repositories.delete("a/1")
+        assert await repositories.first_created() == 20.25
+        await repositories.delete("a/2")
+        assert await repositories.first_created() is None, "nothing can be pulled"
+        await repositories.set_public("a/4", public=False, now=5.0)
+        assert await repositories.first_created() == 5.0
+
     async def test_what_comes_after_a_delete_starts_empty(self, database: Database) -> None:
         await make(database, APP)
         await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW)

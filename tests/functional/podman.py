@@ -19,8 +19,15 @@ class Podman:
             "--cgroup-manager=cgroupfs",
             "--events-backend=file",
         ]
+        self.home = home
         (home / "auth.json").write_text("{}")
         self._environment = {"REGISTRY_AUTH_FILE": str(home / "auth.json"), "HOME": str(home)}
+
+    def use_logins_of_docker(self) -> None:
+        """Look for logins where podman does when it is told nothing: at last in `~/.docker`."""
+        runtime = self.home / "runtime"
+        runtime.mkdir()
+        self._environment |= {"REGISTRY_AUTH_FILE": "", "XDG_RUNTIME_DIR": str(runtime)}
 
     def __call__(self, *words: str, text_in: str = "") -> str:
         """Run a podman command that must succeed, and return what it printed."""

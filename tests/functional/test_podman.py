@@ -1,8 +1,10 @@
 """podman: push, pull and run, with gzip and with zstd layers."""
 
+import json
 from pathlib import Path
 
 from tests import images
+from tests.functional.docker import Daemon, Docker
 from tests.functional.podman import Podman
 from tests.functional.server import Account, Server
 from tests.functional.skopeo import Skopeo
@@ -59,6 +61,35 @@ def test_a_private_image_is_refused_without_login(
     server.admin("repo", "public", f"{alice.name}/app")
     podman.pull(name)
     assert podman.run(name) == "hello from busybox\n"
+
+
+def test_podman_goes_on_with_the_login_of_docker(
+    podman: Podman, daemon: Daemon, server: Server, alice: Account, busybox: Image, tmp_path: Path
+) -> None:
+    """Docker keeps a token of ours in place of the password, and podman understands it.
+
+    Only `podman login` refuses, without a word to the server: there is a login already.
+    """
+    docker = Docker(daemon, podman.home / ".docker")
+    docker.login(server.address, alice)
+    [kept] = json.loads((podman.home / ".docker/config.json").read_text())["auths"].values()
+    assert kept["identitytoken"]
+    podman.use_logins_of_docker()
+    name = f"{server.address}/{alice.name}/shared:1"
+    docker.load(busybox, name, tmp_path / "layout")
+    docker("push", name)
+    podman.pull(name)
+    assert podman.run(name) == "hello from busybox\n"
+    podman.push(name)
+    before = server.log.stat().st_size
+    said = podman.refused("login", "--tls-verify=false", server.address)
+    assert "auth file contains an Identity token" in said
+    assert server.log.stat().st_size == before, "it did not even ask"
+    docker("logout", server.address)
+    for _ in range(2):
+        assert "Login Succeeded" in podman.login(server, alice)
+        docker.login(server.address, alice)
+    podman.push(name)
 
 
 def test_searching_finds_what_one_may_see(

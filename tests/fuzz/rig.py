@@ -30,6 +30,7 @@ from treescale.registry.accounts import Accounts, TokenTerms
 from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
 from treescale.serve import compose, new_connections
+from treescale.traffic import Traffic
 
 DATABASE: Final = "treescale.db"
 STORE: Final = "store"
@@ -95,7 +96,7 @@ class Worker:
         await tokens.start()
         passwords = Passwords(memory=ARGON2_KIB)
         login = Login(database.users, database.access_tokens, passwords, clock)
-        api = compose(database, store, threads, Guard(login, tokens), clock)
+        api = compose(database, store, threads, Guard(login, tokens), clock, Traffic())
         connections = new_connections(api.handle, tls=False)
         server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

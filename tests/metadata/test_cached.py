@@ -10,6 +10,7 @@ from tests.contracts.metadata_values import APP, NOW, digest, large, manifest, p
 from treescale.clock import SystemClock
 from treescale.errors import BlobUnknown, ManifestUnknown
 from treescale.metadata.cached import CachedManifests, Memory
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.protocols import Manifests
 from treescale.metadata.records import Blob, Manifest
 from treescale.metadata.sql import SqlDatabase, open_database
@@ -127,6 +128,6 @@ async def test_a_tag_is_always_the_last_acknowledged_push_of_another_process(
 async def test_without_the_number_of_changes_it_would_not_be(url: str, tmp_path: Path) -> None:
     """The control: the same, but nothing ever seems to change."""
     database = open_database(url)
-    blind = CachedManifests(database.manifests, Memory(lambda: 1, SystemClock()))
+    blind = CachedManifests(database.manifests, Memory(lambda: 1, SystemClock(), Hearsay()))
     assert await stale_reads(blind, url, tmp_path / "told") > 0
     await database.close()

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE, migrate
-from treescale.metadata.records import EMPTY_TAIL, StoreRecord
+from treescale.metadata.records import EMPTY_TAIL, ServerRecord, StoreRecord, Throughput
 from treescale.metadata.schema import metadata
 from treescale.metadata.sql import open_database
 from treescale.metadata.sql.address import parse_address
@@ -172,6 +172,32 @@ async def test_a_database_of_the_first_version_is_brought_along(empty_url: str) 
     assert await database.stores.register(disk), "as one server did before, and may again"
     assert await database.stores.register(replace(disk, server_id="s"))
     assert await database.layouts.latest() is None
+    await database.close()
+
+
+SECOND = (
+    (
+        "INSERT INTO servers (server_id, name, address, zone, started, seen) VALUES "
+        "('s', 'host', 'http://s', 'east', 1, 2) ON CONFLICT (server_id) DO UPDATE SET seen = 2"
+    ),
+    "UPDATE servers SET seen = 3 WHERE servers.server_id = 's'",
+    "SELECT server_id, name, address, zone, started, seen FROM servers",
+)
+"""What a server of the second version goes on saying while another is of the third already."""
+
+
+async def test_servers_of_the_version_before_go_on_with_the_new_tables(empty_url: str) -> None:
+    await on(empty_url, upgraded("0002"))
+    await on(empty_url, executed(*SECOND))
+    await migrate(empty_url)
+    await on(empty_url, executed(*SECOND))
+    database = open_database(empty_url)
+    expected = ServerRecord("s", "host", "http://s", "east", started=1.0, seen=3.0)
+    assert await database.servers.list() == [expected], "its throughput is not known"
+    await database.servers.heartbeat("s", [], Throughput(1, 2, 3, 4))
+    await on(empty_url, executed(*SECOND))
+    (found,) = await database.servers.list()
+    assert found.throughput == Throughput(1, 2, 3, 4)
     await database.close()
 
 

@@ -18,11 +18,13 @@ from treescale.api.sending import sender_for
 from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore
 from treescale.chunks.store import ChunkStore, MemoryStore
-from treescale.peer.app import PeerApp
+from treescale.errors import RequestInvalid
+from treescale.peer.app import Host, PeerApp
 from treescale.peer.client import PATIENCE, Patience, PeerChannel, PeerStore
 from treescale.peer.health import PeerHealth
 from treescale.peer.signing import PeerKeys, Signer
 from treescale.peer.wire import Pong
+from treescale.traffic import Traffic
 
 KEYS = PeerKeys(b"k" * 32)
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
@@ -39,6 +41,7 @@ class Server:
     app: PeerApp
     connections: ConnectionServer
     listening: asyncio.Server
+    traffic: Traffic
     keys: PeerKeys = field(default=KEYS)
 
     def file_of(self, chunk: bytes) -> Path:
@@ -58,6 +61,13 @@ def threads() -> Iterator[Executor]:
         yield pool
 
 
+async def told(question: bytes) -> bytes:
+    """Answer what is known, as a test sees it came."""
+    if not question:
+        raise RequestInvalid("no question")
+    return b"an answer to " + question
+
+
 @pytest.fixture
 def clock() -> JumpingClock:
     return JumpingClock()
@@ -70,12 +80,15 @@ async def server(tmp_path: Path, threads: Executor, clock: JumpingClock) -> Asyn
         tmp_path / "store", threads=threads, clock=clock, reserve=NO_RESERVE
     )
     stores: dict[str, ChunkStore] = {"disk": disk, "memory": MemoryStore()}
-    app = PeerApp(Pong("b", "boot-1"), stores, lambda: running.keys, clock, sender_for, limit=20)
+    traffic = Traffic()
+    host = Host(Pong("b", "boot-1"), stores, told, traffic)
+    app = PeerApp(host, lambda: running.keys, clock, sender_for, limit=20)
     connections = ConnectionServer(app.handle, tls=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = await asyncio.get_running_loop().create_server(connections, sock=listener)
         port = listener.getsockname()[1]
-        running = Server(port, tmp_path / "store", clock, stores, app, connections, listening)
+        root = tmp_path / "store"
+        running = Server(port, root, clock, stores, app, connections, listening, traffic)
         yield running
         await running.stop()
 
@@ -94,10 +107,11 @@ class Near:
     channel: PeerChannel
     health: PeerHealth
     threads: Executor
+    clock: JumpingClock
 
     def store(self, name: str = "disk") -> PeerStore:
         """Return a store of the other server."""
-        return PeerStore(name, self.channel, self.threads)
+        return PeerStore(name, self.channel, self.threads, clock=self.clock)
 
 
 Reach = Callable[..., Near]
@@ -114,6 +128,6 @@ async def reach(threads: Executor, clock: JumpingClock) -> AsyncIterator[Reach]:
             health = PeerHealth(signer, url, clock=clock, chance=lambda: 0.0)
             channel = PeerChannel(signer, url, health, patience=patience)
             closing.push_async_exit(channel)
-            return Near(channel, health, threads)
+            return Near(channel, health, threads, clock)
 
         yield reach

@@ -10,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from tests.contracts.chunk_store import ABSENT, chunk_of
+from tests.fakes_network import unused_port
 from tests.peer.conftest import KEYS, Reach, Server
 from tests.peer.raw import Asker, Raw, answer_to, written
 from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, MemoryStore, chunk_id_of
 from treescale.errors import Corrupt, StoreFull, Unreachable
+from treescale.peer.hearing import answers
 from treescale.peer.signing import PeerKeys
 from treescale.peer.wire import Action, Target, chunks_asked_max
+from treescale.traffic import Flow
 
 CHUNK, DATA = chunk_of(1)
 PUT = Target(Action.PUT, "disk", CHUNK).path
@@ -127,6 +130,34 @@ async def test_no_bytes_make_it_fail(server: Server, path: bytes, header: bytes)
 async def test_path_tricks_lead_nowhere(server: Server, method: str, path: str) -> None:
     answer = await asked(server, method, path)
     assert (answer.status, answer.error) == (400, "Invalid")
+
+
+async def test_chunks_are_counted_both_ways(server: Server, reach: Reach) -> None:
+    counted = [Flow.TO_SERVERS, Flow.FROM_SERVERS]
+    store = reach(server.port).store()
+    await store.put(CHUNK, DATA)
+    assert [server.traffic.total(flow) for flow in counted] == [0, len(DATA)]
+    for times in (1, 2):  # read and verified, then as a file
+        await store.get(CHUNK)
+        assert [server.traffic.total(flow) for flow in counted] == [times * len(DATA), len(DATA)]
+    with pytest.raises(Corrupt):
+        await store.put(CHUNK, b"x")
+    assert server.traffic.total(Flow.FROM_SERVERS) == len(DATA)
+    assert await store.have([CHUNK]) == [True]
+    assert server.traffic.total(Flow.TO_SERVERS) == 2 * len(DATA)
+
+
+async def test_what_is_known_is_asked_and_answered_signed(server: Server, reach: Reach) -> None:
+    known = Target(Action.KNOWN)
+    channel = reach(server.port).channel
+    assert await channel.ask(known, 1.0, b"a question") == b"an answer to a question"
+    with pytest.raises(Unreachable, match="no question"):
+        await channel.ask(known, 1.0)
+    with pytest.raises(Unreachable, match="at most 4096 bytes"):
+        await channel.ask(known, 1.0, b"x" * 4097)
+    assert await answers([channel], b"it", 1.0) == [b"an answer to it"]
+    channel = reach(unused_port()).channel
+    assert await answers([channel], b"it", 1.0) == []
 
 
 async def test_another_method_is_refused(server: Server) -> None:

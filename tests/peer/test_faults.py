@@ -308,6 +308,46 @@ async def test_another_clusters_server_says_why(server: Server, reach: Reach) ->
     assert await reach(server.port).store().have([ABSENT]) == [False]
 
 
+async def test_a_server_held_to_be_down_is_asked_when_somebody_insists(
+    server: Server, reach: Reach
+) -> None:
+    await server.stores["disk"].put(SMALL, LITTLE)
+    near = reach(server.port)
+    near.health.refused("as it was a moment ago")
+    with pytest.raises(Unreachable, match="server b is down: as it was"):
+        await near.store().get(SMALL)
+    assert await near.store().insist(SMALL, 5.0) == LITTLE
+    assert near.health.state is State.DOWN, "pings tell when it is up"
+    with pytest.raises(ChunkUnknown):
+        await near.store().insist(ABSENT, 5.0)
+
+
+async def test_a_slow_server_is_waited_for_when_somebody_insists(
+    server: Server, wire: Relay, reach: Reach
+) -> None:
+    await server.stores["disk"].put(SMALL, LITTLE)
+    near = reach(wire.port, SHORT)
+    wire.answered.delay_seconds = 0.5
+    for _ in range(5):
+        with pytest.raises(Unreachable, match="did not answer"):
+            await near.store().get(SMALL)
+    assert not near.health.is_up
+    assert await near.store().insist(SMALL, 5.0) == LITTLE
+    assert near.health.is_up
+    wire.answered.hold()
+    with pytest.raises(Unreachable, match="did not answer"):
+        await near.store().insist(SMALL, 0.1)
+
+
+async def test_bad_bytes_are_no_chunk_however_much_somebody_insists(
+    server: Server, wire: Relay, reach: Reach
+) -> None:
+    await server.stores["disk"].put(CHUNK, DATA)
+    wire.answered.flip_at = 500_000
+    with pytest.raises(Corrupt, match="damaged on their way"):
+        await reach(wire.port).store().insist(CHUNK, 5.0)
+
+
 # Many at once
 
 

@@ -30,7 +30,7 @@ async def both(url: str) -> AsyncIterator[Running]:
         for name in NAMES:
             await parts.accounts.add_user(name, PASSWORD)
         guard = Guard(parts.login, parts.tokens)
-        api = compose(parts.database, parts.store, threads, guard, parts.clock)
+        api = compose(parts.database, parts.store, threads, guard, parts.clock, parts.traffic)
         runner = web.ServerRunner(new_connections(api.handle, tls=False))
         await runner.setup()
         await web.SockSite(runner, listener).start()

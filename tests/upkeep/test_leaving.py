@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.contracts.metadata_values import large, part, small
 from tests.fakes_disk import JumpingClock
 from treescale.clock import SystemClock
 from treescale.errors import LastCopies, ServerUnknown, SettingInvalid, Unsupported
@@ -195,6 +196,29 @@ async def test_a_drained_store_is_the_only_place_of_what_an_older_layout_put_the
     await put_layout(database, "AB", 2)
     with pytest.raises(LastCopies, match="100% of what was pushed under layout 2"):
         await leaving.forget(database, await target(database, "host-C"), lost=False)
+
+
+@pytest.mark.usefixtures("silent")
+@pytest.mark.parametrize("deleted", ["alice/old", "alice/other"])
+async def test_a_blob_may_be_older_than_every_repository_that_has_it(
+    database: Database, deleted: str
+) -> None:
+    """Mounted from one that was deleted since; else the old layout would be passed over."""
+    await three(database)
+    await put_layout(database, "C", 1)
+    blob = large(1, part(1))
+    await database.blobs.commit("alice/old", blob, upload_id=None, now=0.0)
+    await put_layout(database, "AB", 2)
+    digest = blob.blob.digest
+    await database.repositories.set_public("alice/other", public=False, now=1000.0)
+    await database.blobs.commit("alice/young", small(2, b"x"), upload_id=None, now=2000.0)
+    assert await database.blobs.mount("alice/young", digest, ["alice/old"], now=2000.0)
+    await database.repositories.delete(deleted)
+    with pytest.raises(LastCopies, match="100% of what was pushed under layout 2"):
+        await leaving.forget(database, await target(database, "host-C"), lost=False)
+    for name in {"alice/old", "alice/other", "alice/young"} - {deleted}:
+        await database.repositories.delete(name)
+    await leaving.forget(database, await target(database, "host-C"), lost=False)
 
 
 @pytest.mark.usefixtures("silent")

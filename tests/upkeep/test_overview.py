@@ -13,6 +13,7 @@ from treescale.metadata.records import (
     OwedCopies,
     ServerRecord,
     StoreRecord,
+    Throughput,
 )
 from treescale.metadata.records import StoreState as State
 from treescale.upkeep.advice import Advice, advice
@@ -89,6 +90,15 @@ def test_who_is_silent_is_read_off_the_databases_clock() -> None:
     seen = overview(silence(HEALTHY, 16.0, "b"))
     assert [each.condition for each in seen.servers] == [UP, SILENT, UP]
     assert [each.condition for each in seen.stores] == [UP, SILENT, UP]
+
+
+def test_throughput_is_told_of_servers_that_are_up() -> None:
+    passing = Throughput(1, 2, 3, 4)
+    servers = tuple(replace(each, throughput=passing) for each in HEALTHY.servers)
+    rows = replace(HEALTHY, servers=servers)
+    assert [each.throughput for each in overview(rows).servers] == [passing] * 3
+    seen = overview(silence(rows, 16.0, "b"))
+    assert [each.throughput for each in seen.servers] == [passing, None, passing]
 
 
 def test_a_server_that_is_silent_for_a_moment_may_be_restarting() -> None:

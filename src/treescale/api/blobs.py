@@ -14,6 +14,7 @@ from treescale.metadata.records import Blob
 from treescale.oci.digest import parse_digest
 from treescale.oci.ranges import ByteRange, content_range, parse_range
 from treescale.registry.pull import Content
+from treescale.traffic import Flow
 
 BOUNDARY: Final = "treescale-part-boundary-9d0f5b6c3a"
 at_once_bytes_max: Final = 256 * 1024
@@ -75,6 +76,7 @@ async def _send_part(
     if part.length <= at_once_bytes_max:
         data = call.rooms.pulls.open(blob).read_cached(part)
         if data is not None:
+            call.rooms.traffic.count(Flow.TO_CLIENTS, len(data))
             return web.Response(status=206, headers=headers, body=data)
     response = web.StreamResponse(status=206, headers=headers)
     return await _send(call, response, blob, [(b"", part)], b"")
@@ -135,14 +137,22 @@ async def _send_framed(
             if frame:
                 await response.write(frame)
                 frame = b""
-            if not isinstance(piece, FileSlice):
-                await _write(response, piece)
-                continue
-            assert sender is not None, "files were not asked for"
-            try:
-                await sender.send(piece)
-            finally:
-                piece.file.close()
+            await _send_piece(response, piece, sender)
+            size = piece.stop - piece.start if isinstance(piece, FileSlice) else len(piece)
+            call.rooms.traffic.count(Flow.TO_CLIENTS, size)
+
+
+async def _send_piece(
+    response: web.StreamResponse, piece: Bytes | FileSlice, sender: Sender | None
+) -> None:
+    if not isinstance(piece, FileSlice):
+        await _write(response, piece)
+        return
+    assert sender is not None, "files were not asked for"
+    try:
+        await sender.send(piece)
+    finally:
+        piece.file.close()
 
 
 async def _write(response: web.StreamResponse, piece: Bytes) -> None:

@@ -7,13 +7,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from treescale.api.limits import LIMITS, LIMITS_KEY, Pace
 from treescale.errors import BodyIncomplete, RequestInvalid, TooLarge
+from treescale.traffic import Flow, Traffic
 
 
 class RequestBody:
     """The body of a request, as `registry.push.Body` wants it."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, traffic: Traffic) -> None:
         self._request = request
+        self._traffic = traffic
 
     @property
     def length(self) -> int | None:
@@ -30,6 +32,7 @@ class RequestBody:
         try:
             while piece := await pace.next():
                 received += len(piece)
+                self._traffic.count(Flow.FROM_CLIENTS, len(piece))
                 yield piece
         except (ConnectionError, ClientError, HttpProcessingError) as broken:
             raise BodyIncomplete(f"the body broke off after {received} bytes") from broken

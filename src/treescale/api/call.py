@@ -12,6 +12,7 @@ from treescale.oci.paths import Route
 from treescale.registry.publish import Publishing
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
+from treescale.traffic import Traffic
 
 OCTET_STREAM: Final = "application/octet-stream"
 
@@ -24,6 +25,7 @@ class Rooms:
     pulls: Pulls
     publishing: Publishing
     guard: Guard
+    traffic: Traffic
 
 
 @dataclass(slots=True)
@@ -44,7 +46,7 @@ class Call:
     @property
     def body(self) -> RequestBody:
         """Return the request's body."""
-        return RequestBody(self.request)
+        return RequestBody(self.request, self.rooms.traffic)
 
     def parameters(self, name: str) -> list[str]:
         """Return all values of a query parameter."""

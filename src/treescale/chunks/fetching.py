@@ -3,12 +3,13 @@
 `order` says who is asked first, `hedge` when a second one is asked beside a late first. A copy
 that is bad or missing costs nothing but the next request; a store that hangs is left to itself
 after some seconds. Whoever is likely to have the chunk is asked before whoever might, and stores
-that are down or in doubt last: when nothing else is left they are asked all the same.
+that are down or in doubt last. When nobody is left, those that gave no answer are asked once more
+and waited for: what is held to be down may be up again, and who is silent may only be slow.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -30,6 +31,8 @@ from treescale.errors import (
     Unreachable,
 )
 
+down_seconds_max: Final = 5.0
+"""For an answer of a store that is held to be down, when it is asked all the same."""
 lookup_seconds_max: Final = 2.0
 """For the hint where handoffs are; without it all stores are asked."""
 
@@ -80,6 +83,7 @@ class Fetching:
         self._failures: dict[str, Failed] = {}
         self._hedge_at = float("inf")
         self._hedge = ""
+        self._insisted = False
         self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
@@ -115,6 +119,11 @@ class Fetching:
             return Found(await self._way_to(store)(self._chunk), ())
         except Failed as error:
             self._failures[name] = error
+        for name, ask in self._last_resort(running=()).items():
+            try:
+                return Found(await ask(), ())
+            except Failed as error:
+                self._failures[name] = error
         raise self._verdict()
 
     def _way_to(self, store: WatchedStore) -> Callable[[bytes], _Asked]:
@@ -156,12 +165,31 @@ class Fetching:
         if name is not None:
             self._spread.turns.begin(name)
             self._ask(race, name)
+        elif not self._insisted:
+            self._insisted = True
+            for again, ask in self._last_resort(race.running).items():
+                self._spread.turns.begin(again)
+                race.start(again, ask, self._spread.turns.end)
 
     def _ask(self, race: Race[bytes | ChunkFile], name: str) -> None:
         store = self._spread.stores[name]
         read = partial(self._way_to(store), self._chunk)
         race.start(name, read, self._spread.turns.end)
         self._hedge_at = self._planned_hedge(name)
+
+    def _last_resort(
+        self, running: Collection[str]
+    ) -> Mapping[str, Callable[[], Coroutine[object, object, bytes]]]:
+        """Return how to ask those again that gave no answer: nobody else is left to be asked."""
+        left = self._end - self._spread.now()
+        found = {}
+        for name, error in self._failures.items():
+            store = self._spread.stores[name]
+            if isinstance(error, Unreachable) and store.is_sparing and name not in running:
+                up = self._spread.health.is_up(name)
+                seconds = left if up else min(left, down_seconds_max)
+                found[name] = partial(store.insist, self._chunk, seconds)
+        return found
 
     def _planned_hedge(self, first: str) -> float:
         """Return when to ask another store beside the first: once, and one that should have it."""

@@ -69,6 +69,18 @@ class VerifyingStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SparingStore(Protocol):
+    """A store that spares itself and others requests it expects nothing of."""
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        """Do as `get` although nothing is expected, and wait so long for the answer to begin.
+
+        For a reader that has nobody else to ask (faults.md section 6: if all are open, try anyway).
+        """
+        ...
+
+
 class MemoryStore:
     """Chunks in a dict: the default in tests."""
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from treescale.chunks.doubt import Doubt
 from treescale.chunks.files import ChunkFile, ChunkFiles
 from treescale.chunks.latency import Latency
-from treescale.chunks.store import Bytes, ChunkStore
+from treescale.chunks.store import Bytes, ChunkStore, SparingStore
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Failed, Unreachable
 
@@ -80,6 +80,19 @@ class WatchedStore:
         found = await self._ask(partial(self.files.checked, chunk), self.figures.reads)
         self.figures.bytes_read += found.size if isinstance(found, ChunkFile) else len(found)
         return found
+
+    @property
+    def is_sparing(self) -> bool:
+        """Say whether `insist` may get what `get` did not."""
+        return isinstance(self.inner, SparingStore)
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        """Return the chunk's bytes; see SparingStore."""
+        assert isinstance(self.inner, SparingStore), "see is_sparing"
+        inner = self.inner
+        data = await self._ask(lambda: inner.insist(chunk, seconds), self.figures.reads)
+        self.figures.bytes_read += len(data)
+        return data
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether it is here."""

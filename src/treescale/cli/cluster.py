@@ -8,11 +8,13 @@ import click
 from treescale.cli.clusterstatus import (
     ADVICE,
     SERVERS,
+    SERVERS_AT_A_GLANCE,
     STORES,
     STORES_AT_A_GLANCE,
     SUMMARY,
     advice_row,
     at_a_glance,
+    server_at_a_glance,
     server_row,
     store_row,
     summary_row,
@@ -59,10 +61,17 @@ def status(desk: Desk) -> None:
         desk.out.one(SUMMARY, {**summary, **lists})
         return
     desk.out.one(SUMMARY, summary)
-    desk.out.rows(SERVERS, servers, "server")
     if for_people():
+        desk.out.rows(
+            SERVERS_AT_A_GLANCE,
+            [
+                server_at_a_glance(row, one.throughput)
+                for row, one in zip(servers, seen.overview.servers, strict=True)
+            ],
+        )
         desk.out.rows(STORES_AT_A_GLANCE, [at_a_glance(row) for row in stores])
     else:
+        desk.out.rows(SERVERS, servers, "server")
         desk.out.rows(STORES, stores, "store")
     if told:
         desk.out.rows(ADVICE, told, "advice")

@@ -2,11 +2,12 @@
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
 from treescale.cli.output import Column, Kind, Row, time
-from treescale.metadata.records import ClusterUsage, StoreRecord, StoreState
+from treescale.metadata.records import ClusterUsage, StoreRecord, StoreState, Throughput
 from treescale.upkeep.advice import Advice
 from treescale.upkeep.overview import Condition, Overview, ServerView, StoreView
 
@@ -17,6 +18,8 @@ SUMMARY: Final = (
     Column("copies_asked", empty="as many as servers, at most 3"),
     Column("copies_owed", Kind.COUNT),
     Column("copies_owed_since", Kind.TIME, empty="-"),
+    Column("to_clients_bytes_per_second", Kind.RATE),
+    Column("from_clients_bytes_per_second", Kind.RATE),
     Column("repositories", Kind.COUNT),
     Column("blobs", Kind.COUNT),
     Column("chunks", Kind.COUNT),
@@ -33,8 +36,23 @@ SERVERS: Final = (
     Column("state"),
     Column("last_heard", Kind.TIME, empty="never"),
     Column("stores", Kind.COUNT),
+    Column("to_clients_bytes_per_second", Kind.RATE),
+    Column("from_clients_bytes_per_second", Kind.RATE),
+    Column("to_servers_bytes_per_second", Kind.RATE),
+    Column("from_servers_bytes_per_second", Kind.RATE),
     Column("server_id", Kind.ID),
 )
+SERVERS_AT_A_GLANCE: Final = (
+    Column("server"),
+    Column("address"),
+    Column("zone"),
+    Column("state"),
+    Column("last_heard", Kind.TIME, empty="never"),
+    Column("stores", Kind.COUNT),
+    Column("sent", Kind.RATE, empty="unknown"),
+    Column("received", Kind.RATE, empty="unknown"),
+)
+"""What fits into a terminal: to and from clients and servers together."""
 STORES: Final = (
     Column("store", Kind.ID),
     Column("server"),
@@ -64,6 +82,7 @@ ADVICE: Final = (Column("about"), Column("text"))
 
 def summary_row(seen: Overview, usage: ClusterUsage) -> Row:
     """Return the cluster in one row."""
+    passing = [server.throughput for server in seen.servers if server.throughput is not None]
     return {
         "layout": None if seen.layout is None else seen.layout.number,
         "layout_created": time(seen.layout_created),
@@ -71,6 +90,8 @@ def summary_row(seen: Overview, usage: ClusterUsage) -> Row:
         "copies_asked": seen.copies_asked,
         "copies_owed": seen.owed,
         "copies_owed_since": time(seen.owed_since),
+        "to_clients_bytes_per_second": sum(each.to_clients for each in passing),
+        "from_clients_bytes_per_second": sum(each.from_clients for each in passing),
         **usage_row(usage),
     }
 
@@ -101,7 +122,25 @@ def server_row(server: ServerView) -> Row:
         "last_heard": time(server.heard),
         "started": time(server.started),
         "stores": server.stores,
+        **throughput_row(server.throughput),
         "server_id": server.server_id or None,
+    }
+
+
+def throughput_row(seen: Throughput | None) -> Row:
+    """Return what passes through a server."""
+    names = [field.name for field in fields(Throughput)]
+    return {f"{name}_bytes_per_second": getattr(seen, name, None) for name in names}
+
+
+def server_at_a_glance(row: Row, seen: Throughput | None) -> Row:
+    """Return a server's row with what passes through it in two numbers."""
+    if seen is None:
+        return row
+    return {
+        **row,
+        "sent": seen.to_clients + seen.to_servers,
+        "received": seen.from_clients + seen.from_servers,
     }
 
 

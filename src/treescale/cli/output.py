@@ -37,6 +37,8 @@ class Kind(Enum):
     TEXT = "text"
     COUNT = "count"
     BYTES = "bytes"
+    RATE = "rate"
+    """Bytes per second; the key may say so at its end."""
     TIME = "time"
     FLAG = "flag"
     SHARE = "share"
@@ -55,6 +57,7 @@ class Column:
     """What people see for None."""
 
 
+_PER_SECOND: Final = "_bytes_per_second"
 _KEPT: Final = (Kind.SHARE, Kind.ID)
 
 
@@ -144,6 +147,11 @@ def size(count: int) -> str:
     return f"{count} B" if power == 0 else f"{amount:.3g} {_UNITS[power]}"
 
 
+def rate(count: int) -> str:
+    """Return a number of bytes per second likewise."""
+    return f"{size(count)}/s"
+
+
 def share(part: float) -> str:
     """Return a bar of ten characters of which this part, from 0 to 1, is full, and the percents."""
     full = round(part * _BAR)
@@ -153,6 +161,7 @@ def share(part: float) -> str:
 _FORMATS: Final[Mapping[Kind, Callable[[Any], str]]] = {
     Kind.COUNT: "{:,}".format,
     Kind.BYTES: size,
+    Kind.RATE: rate,
     Kind.SHARE: share,
 }
 """How people see numbers."""
@@ -171,7 +180,7 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
         kept = index == 0 or column.kind in _KEPT
         table.add_column(
             _heading(column),
-            justify="right" if column.kind in (Kind.BYTES, Kind.COUNT) else "left",
+            justify="right" if column.kind in (Kind.BYTES, Kind.COUNT, Kind.RATE) else "left",
             overflow="fold",
             no_wrap=kept and longest <= _WHOLE_MAX,  # the others are narrowed first
             min_width=min(longest, _WHOLE_MAX) if kept else None,
@@ -210,7 +219,7 @@ def _cell(column: Column, row: Row) -> Text:
 
 
 def _heading(column: Column) -> str:
-    words = column.key.replace("_", " ")
+    words = column.key.removesuffix(_PER_SECOND).replace("_", " ")
     return f"{words} (UTC)" if column.kind is Kind.TIME else words
 
 

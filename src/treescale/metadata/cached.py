@@ -2,8 +2,8 @@
 
 Wrappers around the nouns; `known` decides what may be answered. While nothing in the database has
 changed, what was read is still true; and while the database is away, a pull of what this worker
-knows goes on with the last known answer. Writes and lists always go to the database. Every write
-that takes something away is in this file, as it must be forgotten here.
+knows, or another (`hearsay`), goes on with the last known answer. Writes and lists always go to the
+database. Every write that takes something away is in this file, as it must be forgotten here.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Final
 
 from treescale.clock import Clock
 from treescale.errors import Refused
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.known import Changes, Known
 from treescale.metadata.protocols import Blobs, Manifests, Repositories, Tags
 from treescale.metadata.records import (
@@ -32,12 +33,18 @@ repositories_bytes_max: Final = 4 * 1024 * 1024
 class Memory:
     """What one worker knows of one database."""
 
-    def __init__(self, changes: Changes, clock: Clock) -> None:
-        self.by_digest: Known[Manifest] = Known(changes, clock)
-        self.by_tag: Known[Manifest] = Known(changes, clock)
-        self.blobs: Known[Blob] = Known(changes, clock)
+    def __init__(self, changes: Changes, clock: Clock, hearsay: Hearsay) -> None:
+        self.by_digest: Known[Manifest] = Known(
+            changes, clock, topic=hearsay.topic("manifest", Manifest)
+        )
+        self.by_tag: Known[Manifest] = Known(changes, clock, topic=hearsay.topic("tag", Manifest))
+        self.blobs: Known[Blob] = Known(changes, clock, topic=hearsay.topic("blob", Blob))
         self.repositories: Known[Repository] = Known(
-            changes, clock, limit=repositories_bytes_max, seconds=public_seconds_max
+            changes,
+            clock,
+            limit=repositories_bytes_max,
+            seconds=public_seconds_max,
+            topic=hearsay.topic("repository", Repository),
         )
 
     def forget_repository(self, name: str) -> None:
@@ -189,6 +196,10 @@ class CachedRepositories:
     async def list_all(self, after: str, limit: int) -> list[Repository]:
         """Return a page of all repositories."""
         return await self._repositories.list_all(after, limit)
+
+    async def first_created(self) -> float | None:
+        """Return when the oldest there ever was came into being; None when there are none now."""
+        return await self._repositories.first_created()
 
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
         """Return a page of the public ones and those of `namespace`."""

@@ -7,8 +7,9 @@ there is no such number, nothing is ever found.
 
 What is no longer certain stays as the *last known* answer, for `read` to give when the database is
 away (DatabaseAway), and only then. What a living database denies is forgotten, and so is what this
-process changes itself; what was being read meanwhile is not kept. Absence is never remembered.
-Bounded in bytes and in age, the least lately used forgotten first.
+process changes itself; what was being read meanwhile is not kept. Absence is never answered with.
+Bounded in bytes and in age, the least lately used forgotten first. What is not known here while the
+database is away may be heard of others (`hearsay`), unless this process saw it taken away later.
 """
 
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from typing import Final, Generic, TypeVar
 
 from treescale.clock import Clock
 from treescale.errors import DatabaseAway, Refused
+from treescale.metadata.hearsay import Told, Topic
 
 bytes_max: Final = 16 * 1024 * 1024
 """For each noun, in each worker."""
@@ -26,9 +28,14 @@ entry_bytes: Final = 1024
 known_seconds_max: Final = 24 * 3600.0
 """How long ago the database must have said what is still given while it is away."""
 
+taken_max: Final = 16_384
+"""So many things that were taken away are remembered as such."""
+
 Changes = Callable[[], int | None]
 Value = TypeVar("Value")
 _NEVER: Final = 0
+_ALL: Final = "/"
+"""In place of a name, which never is this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class Known(Generic[Value]):
         *,
         limit: int = bytes_max,
         seconds: float = known_seconds_max,
+        topic: Topic[Value] | None = None,
     ) -> None:
         self._changes = changes
         self._clock = clock
@@ -68,6 +76,10 @@ class Known(Generic[Value]):
         self._forgotten = 0
         self._kept: OrderedDict[tuple[str, str], _Entry[Value]] = OrderedDict()
         self._size = 0
+        self._taken: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._topic = topic
+        if topic is not None:
+            topic.answer(self.told)
 
     async def read(
         self,
@@ -88,6 +100,8 @@ class Known(Generic[Value]):
             found = await ask(repository, name)
         except DatabaseAway:
             found = self.last(repository, name)
+            if found is None:
+                found = await self._heard(repository, name, size_of)
             if found is None:
                 raise
             return found
@@ -113,6 +127,15 @@ class Known(Generic[Value]):
             return None
         self._kept.move_to_end((repository, name))
         return entry.value
+
+    def told(self, repository: str, name: str) -> Told[Value] | None:
+        """Return for others what is known, or that it was taken away, and how long ago."""
+        now = self._clock.monotonic()
+        entry = self._kept.get((repository, name))
+        if entry is not None and now - entry.read <= self._seconds:
+            return Told(entry.value, now - entry.read)
+        taken = self._taken_at(repository, name)
+        return None if taken is None else Told(None, now - taken)
 
     def begin(self) -> Mark:
         """Return what `keep` or `wrote` is to be told: a reading or a write begins."""
@@ -145,11 +168,13 @@ class Known(Generic[Value]):
         self._number += 1
         self._forgotten = self._number
         self._remove((repository, name))
+        self._take(repository, name)
 
     def forget_all(self, repository: str, which: Callable[[Value], bool]) -> None:
         """Know nothing of those in this repository. Looks at everything: for deletions."""
         self._number += 1
         self._forgotten = self._number
+        self._take(repository, _ALL)
         for key in [
             key for key, entry in self._kept.items() if key[0] == repository and which(entry.value)
         ]:
@@ -166,12 +191,50 @@ class Known(Generic[Value]):
             self._period += 1
         return self._period
 
-    def _insert(self, repository: str, name: str, value: Value, size: int, mark: Mark) -> None:
+    async def _heard(
+        self, repository: str, name: str, size_of: Callable[[Value], int]
+    ) -> Value | None:
+        """Return what others know, and know it from then on, with its age."""
+        if self._topic is None:
+            return None
+        asked = self._clock.monotonic()
+        told = await self._topic.ask(repository, name)
+        if told is None or told.value is None or told.age > self._seconds:
+            return None
+        read, taken = asked - told.age, self._taken_at(repository, name)
+        if taken is not None and read <= taken:
+            return None
+        size = size_of(told.value)
+        self._insert(repository, name, told.value, size, Mark(_NEVER, _NEVER), read)
+        return told.value
+
+    def _take(self, repository: str, name: str) -> None:
+        self._taken[repository, name] = self._clock.monotonic()
+        self._taken.move_to_end((repository, name))
+        while len(self._taken) > taken_max:
+            self._taken.popitem(last=False)
+
+    def _taken_at(self, repository: str, name: str) -> float | None:
+        """Return when it was last seen to be taken away, be it with much else."""
+        times = [self._taken.get((repository, which)) for which in (name, _ALL)]
+        return max((time for time in times if time is not None), default=None)
+
+    def _insert(
+        self,
+        repository: str,
+        name: str,
+        value: Value,
+        size: int,
+        mark: Mark,
+        read: float | None = None,
+    ) -> None:
+        """Keep it; `read` is when the database said it, now unless told otherwise."""
         key, size = (repository, name), size + entry_bytes
         self._remove(key)
         if size > self._limit:
             return
-        self._kept[key] = _Entry(value, size, mark, self._clock.monotonic())
+        since = self._clock.monotonic() if read is None else read
+        self._kept[key] = _Entry(value, size, mark, since)
         self._size += size
         while self._size > self._limit:
             self._remove(next(iter(self._kept)))

@@ -30,6 +30,7 @@ from treescale.metadata.records import (
     StoreRecord,
     StoreReport,
     StoreState,
+    Throughput,
     Upload,
     UploadProgress,
     User,
@@ -46,6 +47,13 @@ class Repositories(Protocol):
 
     async def list_all(self, after: str, limit: int) -> list[Repository]:
         """Return a page of all repositories."""
+        ...
+
+    async def first_created(self) -> float | None:
+        """Return when the oldest there ever was came into being, deleted ones included.
+
+        None when there are none now. For administration.
+        """
         ...
 
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
@@ -335,8 +343,13 @@ class Servers(Protocol):
         """
         ...
 
-    async def heartbeat(self, server_id: str, reports: Sequence[StoreReport] = ()) -> float:
-        """Note that it lives and what it says of its stores; return the database's time.
+    async def heartbeat(
+        self,
+        server_id: str,
+        reports: Sequence[StoreReport] = (),
+        throughput: Throughput | None = None,
+    ) -> float:
+        """Note that it lives and what it says of itself; return the database's time.
 
         A store whose report names trouble is not heard of by that; a report on a store that is not
         (or no longer) this server's is ignored. One small transaction for both, so that a beat is

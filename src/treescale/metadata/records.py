@@ -214,6 +214,16 @@ class StoreState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """What passes through a server now, in bytes per second: the mean of the last seconds."""
+
+    to_clients: int
+    from_clients: int
+    to_servers: int
+    from_servers: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerRecord:
     """A server of the cluster. One that has no stores is none the less one (`--no-store`)."""
 
@@ -226,6 +236,8 @@ class ServerRecord:
     started: float
     seen: float = 0.0
     """When it was last heard of, by the database's clock; written by the database alone."""
+    throughput: Throughput | None = None
+    """What it said with its last heartbeat; registering does not write it."""
 
 
 @dataclass(frozen=True, slots=True)

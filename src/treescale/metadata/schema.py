@@ -104,6 +104,10 @@ servers: Final = Table(
     Column("zone", Text, nullable=False),
     Column("started", Double, nullable=False),
     Column("seen", Double, nullable=False),
+    Column("to_clients", BigInteger),
+    Column("from_clients", BigInteger),
+    Column("to_servers", BigInteger),
+    Column("from_servers", BigInteger),
 )
 
 # No foreign key to servers: rows from before there were any have no server.

@@ -47,6 +47,7 @@ from treescale.peer.wire import (
     write_bits,
     write_error,
 )
+from treescale.traffic import Flow, Traffic
 
 _Item = TypeVar("_Item")
 
@@ -120,25 +121,36 @@ class _Call:
     begun: web.StreamResponse | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a server has for others: who it is, its stores, and what it remembers.
+
+    `tell` answers what they ask of its memory; see `metadata.hearsay`.
+    """
+
+    pong: Pong
+    stores: Mapping[str, ChunkStore]
+    tell: Callable[[bytes], Awaitable[bytes]]
+    traffic: Traffic
+
+
 class PeerApp:
     """Answers the requests below /peer/v1/ of other servers.
 
-    `pong` says who this is. Chunks that this process verified lately leave as files, by way of
-    what `sender_for` returns.
+    Chunks that this process verified lately leave as files, by way of what `sender_for` returns.
     """
 
     def __init__(
         self,
-        pong: Pong,
-        stores: Mapping[str, ChunkStore],
+        host: Host,
         keys: Callable[[], PeerKeys],
         clock: Clock,
         sender_for: SenderFor,
         *,
         limit: int = requests_max,
     ) -> None:
-        self._pong = pong
-        self._stores = stores
+        self._host = host
+        self._server = host.pong.server
         self._keys = keys
         self._clock = clock
         self._sender_for = sender_for
@@ -156,16 +168,21 @@ class PeerApp:
 
     async def _answer(self, call: _Call) -> web.StreamResponse:
         authentic = call.authentic = self._authenticate(call.request)
-        authentic.check_meant(self._pong.server, self._clock.now())
+        authentic.check_meant(self._server, self._clock.now())
         target = read_target(call.request.method, call.request.raw_path)
         if target.action is Action.PING:
-            return _whole(call, Answer(body=msgspec.json.encode(self._pong)))
+            return _whole(call, Answer(body=msgspec.json.encode(self._host.pong)))
         if self._running >= self._limit:
-            raise TooMany(f"server {self._pong.server} answers {self._limit} requests already")
+            raise TooMany(f"server {self._server} answers {self._limit} requests already")
         self._running += 1
         try:
             answer = await self._answer_in_time(call.request, target, authentic)
-            return await self._send(call, answer)
+            if target.action is Action.PUT:
+                self._host.traffic.count(Flow.FROM_SERVERS, call.request.content_length or 0)
+            response = await self._send(call, answer)
+            if answer.is_chunk:
+                self._host.traffic.count(Flow.TO_SERVERS, answer.length)
+            return response
         finally:
             self._running -= 1
 
@@ -185,16 +202,26 @@ class PeerApp:
         self, request: web.BaseRequest, target: Target, authentic: Authentic
     ) -> Answer:
         """Do what is asked before the sender stops waiting; raises Unreachable when too late."""
-        store = self._stores.get(target.store)
-        if store is None:
-            raise StoreUnusable(f"server {self._pong.server} has no store {target.store}")
         seconds = min(authentic.deadline_ms / 1000, deadline_seconds_max)
         try:
             async with asyncio.timeout(seconds):
-                body = await _body(request, store, target, authentic)
+                if target.action is Action.KNOWN:
+                    return Answer(
+                        body=await self._host.tell(await _body(request, target, authentic))
+                    )
+                store = self._store(target)
+                if target.action is Action.PUT:
+                    await store.reserve(_length(request, target))  # before it is read (N2)
+                body = await _body(request, target, authentic)
                 return await _HANDLERS[target.action](store, target, body)
         except TimeoutError:
             raise Unreachable(f"not done within the {seconds:g} s given") from None
+
+    def _store(self, target: Target) -> ChunkStore:
+        store = self._host.stores.get(target.store)
+        if store is None:
+            raise StoreUnusable(f"server {self._server} has no store {target.store}")
+        return store
 
     async def _send(self, call: _Call, answer: Answer) -> web.StreamResponse:
         """Send an answer; a chunk piece by piece, or as its file."""
@@ -247,15 +274,17 @@ def _whole(call: _Call, answer: Answer) -> web.Response:
     return web.Response(status=answer.status, body=answer.body, headers=_signed(call, answer))
 
 
-async def _body(
-    request: web.BaseRequest, store: ChunkStore, target: Target, authentic: Authentic
-) -> bytes:
-    """Return the request's body, as it was signed; raises TooLarge, BodyIncomplete, StoreFull."""
+def _length(request: web.BaseRequest, target: Target) -> int:
+    """Return how long the body is; raises TooLarge."""
     length, limit = request.content_length or 0, BODY_BYTES_MAX.get(target.action, 0)
     if length > limit:
         raise TooLarge(f"this body may have at most {limit} bytes, not {length}")
-    if target.action is Action.PUT:
-        await store.reserve(length)  # before a byte of it is read (N2)
+    return length
+
+
+async def _body(request: web.BaseRequest, target: Target, authentic: Authentic) -> bytes:
+    """Return the request's body, as it was signed; raises TooLarge, BodyIncomplete."""
+    length = _length(request, target)
     try:
         body = await request.content.readexactly(length) if length else b""
     except (EOFError, ConnectionError, ClientError, HttpProcessingError) as error:
@@ -333,4 +362,4 @@ _HANDLERS: Final[Mapping[Action, Callable[[ChunkStore, Target, bytes], Awaitable
     Action.DELETE: _delete,
     Action.VERIFY: _verify,
 }
-"""Everything but the ping, which asks no store."""
+"""Everything but the ping and what is known, which ask no store."""

@@ -29,9 +29,11 @@ from aiohttp import (
 from yarl import URL
 
 from treescale.chunks.directory import DiskUsage
+from treescale.chunks.disk import roomy_bytes_min, roomy_seconds_max
 from treescale.chunks.placement import PARTITIONS
 from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of
-from treescale.errors import Corrupt, Failed, Unreachable
+from treescale.clock import Clock, SystemClock
+from treescale.errors import Corrupt, Failed, StoreFull, Unreachable
 from treescale.peer.health import PeerHealth
 from treescale.peer.signing import NO_BODY, SignedRequest, Signer, body_digest
 from treescale.peer.wire import (
@@ -54,6 +56,8 @@ read_buffer_bytes: Final = 256 * 1024
 sent_at_once_bytes: Final = 256 * 1024
 deadline_share: Final = 0.9
 """Of our patience, what the other server may use: then its word that it is late is here in time."""
+tight_seconds_max: Final = 60.0
+"""For so long a store that had no room to spare is asked for what is needed, and no more."""
 hashed_here_bytes_max: Final = 16 * 1024
 """Hashing so little takes less time than asking a thread to."""
 _NOT_SENT: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -81,8 +85,9 @@ PATIENCE: Final = Patience()
 class PeerChannel:
     """The connections to one other server; made in a running event loop, and a context manager.
 
-    `url` is what that server advertises. Raises Unreachable without touching the network while
-    `health` says that the server is away.
+    `url` is what that server advertises; with `socket_name` a Unix socket leads there. Raises
+    Unreachable without touching the network while `health` says that the server is away, unless
+    told to try `anyway`.
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class PeerChannel:
         *,
         tls: ssl.SSLContext | None = None,
         patience: Patience = PATIENCE,
+        socket_name: str = "",
     ) -> None:
         self.patience = patience
         self.peer = signer.addressee
@@ -103,7 +109,11 @@ class PeerChannel:
         reuse = TraceConfig()
         reuse.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=aiohttp.UnixConnector(
+                socket_name, limit=0, keepalive_timeout=patience.idle_seconds
+            )
+            if socket_name
+            else aiohttp.TCPConnector(
                 limit=0, ssl=tls or True, keepalive_timeout=patience.idle_seconds
             ),
             auto_decompress=False,
@@ -126,15 +136,20 @@ class PeerChannel:
         """Close the connections."""
         await self._session.close()
 
-    async def ask(self, target: Target, seconds: float, body: Bytes = b"") -> bytes:
+    async def ask(
+        self, target: Target, seconds: float, body: Bytes = b"", *, anyway: bool = False
+    ) -> bytes:
         """Ask for `target` and return the body of the answer, which is signed.
 
-        `seconds` is how long it may take; a chunk, how long without progress. Raises what the other
-        server tells (ChunkUnknown, Corrupt, StoreFull, StoreUnusable), else Unreachable.
+        `seconds` is how long it may take; a chunk, how long without progress. `anyway` is for
+        what shall be tried whatever `health` says. Raises what the other server tells
+        (ChunkUnknown, Corrupt, StoreFull, StoreUnusable), else Unreachable.
         """
-        self._health.check()
+        if not anyway:
+            self._health.check()
         async with self._slots:
-            self._health.admit()
+            if not anyway:
+                self._health.admit()
             whole = self.patience.chunk_seconds if target.action is Action.GET else seconds
             try:
                 async with asyncio.timeout(whole):
@@ -225,14 +240,43 @@ class PeerChannel:
 class PeerStore:
     """One store of another server; keeps every promise of ChunkStore, and may raise Unreachable."""
 
-    def __init__(self, store_id: str, channel: PeerChannel, threads: Executor) -> None:
+    def __init__(
+        self,
+        store_id: str,
+        channel: PeerChannel,
+        threads: Executor,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self.store_id = store_id
         self._channel = channel
         self._patience = channel.patience
         self._threads = threads
+        self._clock = clock or SystemClock()
+        self._roomy_until = 0.0
+        self._tight_until = 0.0
 
     async def reserve(self, size: int) -> None:
-        """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable."""
+        """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable.
+
+        As of a disk here (see DiskStore), the answer counts for a moment when there is far more
+        room: every upload asks, and each would cost a trip. To know that, far more is asked for.
+        """
+        now = self._clock.monotonic()
+        small = size <= roomy_bytes_min // 16
+        if small and now < self._roomy_until:
+            return
+        if small and now >= self._tight_until:
+            try:
+                await self._reserve(size + roomy_bytes_min)
+            except StoreFull:
+                self._tight_until = now + tight_seconds_max
+            else:
+                self._roomy_until = now + roomy_seconds_max
+                return
+        await self._reserve(size)
+
+    async def _reserve(self, size: int) -> None:
         await self._ask(Action.RESERVE, self._patience.read_seconds, size=size)
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
@@ -256,7 +300,18 @@ class PeerStore:
         Bytes that are not the chunk's are Corrupt, and the other server is asked to look at its
         copy again (R2).
         """
-        data = await self._ask(Action.GET, self._patience.read_seconds, chunk=chunk)
+        return await self._verified(
+            chunk, await self._ask(Action.GET, self._patience.read_seconds, chunk=chunk)
+        )
+
+    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+        """Do as `get`, also while the server is away, and wait so long; see SparingStore."""
+        data = await self._channel.ask(
+            Target(Action.GET, self.store_id, chunk), seconds, anyway=True
+        )
+        return await self._verified(chunk, data)
+
+    async def _verified(self, chunk: bytes, data: bytes) -> bytes:
         if await self._name(data) == chunk:
             return data
         raise Corrupt(

@@ -40,6 +40,8 @@ partitions_listed_max: Final = 16
 """Partitions in one `list`: 1/256 of a store, what a disk store holds in memory to list it."""
 list_bytes_max: Final = 64 * 1024 * 1024
 """Two million ids, of a store with 500 million chunks."""
+known_bytes_max: Final = 8 * 1024 * 1024
+"""A manifest of 4 MiB, as JSON writes it; a recipe of 170,000 chunks."""
 small_bytes_max: Final = 4096
 """Any answer but a chunk, a list and an answer to `have`."""
 message_characters_max: Final = 500
@@ -59,6 +61,7 @@ class Action(Enum):
     GET = "GET", "stores/{store}/chunks/{chunk}"
     DELETE = "DELETE", "stores/{store}/chunks/{chunk}"
     VERIFY = "POST", "stores/{store}/chunks/{chunk}/verify"
+    KNOWN = "POST", "known"
 
     @property
     def method(self) -> str:
@@ -70,6 +73,7 @@ BODY_BYTES_MAX: Final[Mapping[Action, int]] = {
     Action.PUT: CHUNK_BYTES_MAX,
     Action.HAVE: chunks_asked_max * CHUNK_ID_BYTES,
     Action.LIST: partitions_listed_max * _PARTITION_BYTES,
+    Action.KNOWN: small_bytes_max,
 }
 """Requests that have a body, and how long it may be."""
 
@@ -77,6 +81,7 @@ ANSWER_BYTES_MAX: Final[Mapping[Action, int]] = {
     Action.GET: CHUNK_BYTES_MAX,
     Action.HAVE: chunks_asked_max // 8,
     Action.LIST: list_bytes_max,
+    Action.KNOWN: known_bytes_max,
 }
 """Answers that may be longer, or must be shorter, than `small_bytes_max`; errors are small."""
 

@@ -99,6 +99,7 @@ class TokenService:
         clock: Clock,
         *,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        redeemed: Remembered | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -108,7 +109,7 @@ class TokenService:
         self._key_rows: list[SigningKey] = []
         self._revoked: dict[str, float] = {}
         self._verified: OrderedDict[bytes, BearerClaims] = OrderedDict()
-        self._redeemed = Remembered(random(32), clock)
+        self._redeemed = redeemed or Remembered(random(32), clock)
         self._refreshing = asyncio.Lock()
         self._refreshed = -unknown_key_refresh_seconds
         # Servers that started together must not all rotate at the same moment.
@@ -244,6 +245,8 @@ class TokenService:
             raise
         except DatabaseAway:
             recalled = self._redeemed.recall(fingerprint, away_seconds_max)
+            if recalled is None:
+                recalled = await self._redeemed.hear(fingerprint)
             if recalled is None:
                 raise
             return recalled

@@ -11,7 +11,7 @@ longer (remembered.py), with the rights it had. Whoever guesses has to wait long
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -48,13 +48,13 @@ class Login:
         passwords: PasswordCheck,
         clock: Clock,
         *,
-        random: Callable[[int], bytes] = secrets.token_bytes,
+        remembered: Remembered | None = None,
     ) -> None:
         self._users = users
         self._access_tokens = access_tokens
         self._passwords = passwords
         self._clock = clock
-        self._remembered = Remembered(random(32), clock)
+        self._remembered = remembered or Remembered(secrets.token_bytes(32), clock)
         self._throttle = Throttle(clock)
         self._turns = _Turns()
 
@@ -79,6 +79,8 @@ class Login:
             raise
         except DatabaseAway:
             principal = self._remembered.recall(fingerprint, away_seconds_max)
+            if principal is None:
+                principal = await self._remembered.hear(fingerprint)
             if principal is None:
                 raise
         self._remembered.remember(fingerprint, principal)

@@ -1,29 +1,43 @@
 """Credentials that were right lately, kept as keyed hashes: no secret can be read from here.
 
 For a moment that is as good as asking again; and while the database is away, for `away_seconds_max`
-it is all there is. Using an entry does not make it last longer, what was refused is forgotten, and
-nobody is remembered beyond their access token's end.
+it is all there is, together with what other processes of the cluster have seen proven. Using an
+entry does not make it last longer, what was refused is forgotten, and nobody is remembered beyond
+their access token's end. Others are asked by fingerprint, so only who has the same key understands.
 """
 
 import hashlib
 import hmac
+import math
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeVar
 
 from treescale.auth.policy import Principal
 from treescale.clock import Clock
+from treescale.metadata.hearsay import Told, Topic
 
 away_seconds_max: Final = 900.0
 """How long ago a credential must have been proven to count while the database is away."""
 remembered_max: Final = 4096
 
+_Kept = TypeVar("_Kept")
+
+
+def key_for_all(secret: bytes) -> bytes:
+    """Return the key of whoever has this secret: processes with the same hear of each other."""
+    return hmac.digest(secret, b"treescale remembered credentials", hashlib.sha256)
+
 
 class Remembered:
     """Who proved what, and when; the least lately used are forgotten first."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock, topic: Topic[Principal] | None = None) -> None:
         self._key = key
         self._clock = clock
+        self._topic = topic
+        self._refused: OrderedDict[bytes, float] = OrderedDict()
+        if topic is not None:
+            topic.answer(self._told)
         self._entries: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     def fingerprint(self, *words: bytes) -> bytes:
@@ -44,6 +58,31 @@ class Remembered:
         self._entries.move_to_end(fingerprint)
         return principal if age < seconds else None
 
+    async def hear(self, fingerprint: bytes) -> Principal | None:
+        """Return whom others saw it prove within `away_seconds_max`, and remember it as they do.
+
+        Not when it was refused here later than it was proven there.
+        """
+        if self._topic is None:
+            return None
+        asked = self._clock.monotonic()
+        told = await self._topic.ask("", fingerprint.hex())
+        if told is None or told.value is None:
+            return None
+        since = asked - told.age
+        if since <= self._refused.get(fingerprint, -math.inf):
+            return None
+        self._entries[fingerprint] = since, told.value
+        return self.recall(fingerprint, away_seconds_max)
+
+    def _told(self, _: str, name: str) -> Told[Principal] | None:
+        """Return for others whom it proved, or that it was refused, and how long ago."""
+        now, fingerprint = self._clock.monotonic(), _fingerprint_of(name)
+        entry, refused = self._entries.get(fingerprint), self._refused.get(fingerprint)
+        if entry is not None:
+            return Told(entry[1], now - entry[0])
+        return None if refused is None else Told(None, now - refused)
+
     def remember(self, fingerprint: bytes, principal: Principal) -> None:
         """Note that it has just been proven; what was only recalled is not proven anew."""
         known = self._entries.get(fingerprint)
@@ -51,9 +90,24 @@ class Remembered:
             return
         self._entries[fingerprint] = self._clock.monotonic(), principal
         self._entries.move_to_end(fingerprint)
-        while len(self._entries) > remembered_max:
-            self._entries.popitem(last=False)
+        _bound(self._entries)
 
     def forget(self, fingerprint: bytes) -> None:
         """Count it no longer: it was refused."""
         self._entries.pop(fingerprint, None)
+        self._refused[fingerprint] = self._clock.monotonic()
+        self._refused.move_to_end(fingerprint)
+        _bound(self._refused)
+
+
+def _fingerprint_of(name: str) -> bytes:
+    """Return the fingerprint of this name; one that nothing has when that is none."""
+    try:
+        return bytes.fromhex(name)
+    except ValueError:
+        return b""
+
+
+def _bound(kept: OrderedDict[bytes, _Kept]) -> None:
+    while len(kept) > remembered_max:
+        kept.popitem(last=False)

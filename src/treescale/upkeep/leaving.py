@@ -10,7 +10,7 @@ from typing import Final
 from treescale.chunks.placement import build_table
 from treescale.clock import Clock
 from treescale.errors import LastCopies, SettingInvalid, Unsupported
-from treescale.metadata.protocols import Database, Repositories
+from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, StoreState
 from treescale.upkeep.debts import debts_to, strike
 from treescale.upkeep.losses import Loss, loss, weighed
@@ -20,7 +20,6 @@ from treescale.upkeep.survey import layouts_read, survey
 from treescale.upkeep.targets import Target
 
 poll_seconds: Final = 2.0
-_page_size: Final = 1000
 
 
 async def set_copies(database: Database, text: str) -> int:
@@ -109,7 +108,7 @@ async def _check_loss(database: Database, target: Target) -> None:
     existing = frozenset(store.store_id for store in stores)
     leaving = existing.intersection(target.store_ids)
     layouts = await database.layouts.list(layouts_read)
-    first_push = await _first_push(database.repositories)
+    first_push = await database.repositories.first_created()
     if first_push is None or not leaving:
         return
     if not layouts:
@@ -127,16 +126,6 @@ async def _check_loss(database: Database, target: Target) -> None:
             "layouts and what is owed tell. Leave it (drained, it is still read), or bring it "
             "back; if it is gone for good, say --lost, and what had no other copy stays lost"
         )
-
-
-async def _first_push(repositories: Repositories) -> float | None:
-    """Return when the oldest repository came into being, None when there is none."""
-    oldest, after = None, ""
-    while page := await repositories.list_all(after, _page_size):
-        found = min(each.created for each in page)
-        oldest = found if oldest is None else min(oldest, found)
-        after = page[-1].name
-    return oldest
 
 
 def _in_words(would: Loss, layouts: Iterable[LayoutRecord]) -> str:

@@ -48,8 +48,8 @@ def weighed(
 ) -> tuple[LayoutRecord, ...]:
     """Return the layouts under which chunks may lie where no newer one says, newest first.
 
-    `first_push` is when the oldest repository came into being: what was replaced before it placed
-    nothing. None: nothing was ever pushed.
+    `first_push` is when the oldest repository there ever was came into being: what was replaced
+    before it placed nothing. None: there is nothing that could be pulled.
     """
     if first_push is None:
         return ()

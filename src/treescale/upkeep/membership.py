@@ -16,6 +16,7 @@ from treescale.metadata.records import (
     ServerRecord,
     StoreRecord,
     StoreReport,
+    Throughput,
 )
 from treescale.upkeep.claims import Claim, Roll, claims
 from treescale.upkeep.members import (
@@ -110,7 +111,9 @@ class Membership:
         self._grace = grace
         self._watch = WATCH
 
-    async def turn(self, reports: Sequence[StoreReport]) -> Turn:
+    async def turn(
+        self, reports: Sequence[StoreReport], throughput: Throughput | None = None
+    ) -> Turn:
         """Say that this server lives, look at the others, and propose the layout that is due.
 
         To be called every `heartbeat_seconds`. Raises ServerUnknown when the server has been
@@ -119,7 +122,7 @@ class Membership:
         """
         database = self._database
         before = self._clock.now()
-        now = await database.servers.heartbeat(self._server_id, reports)
+        now = await database.servers.heartbeat(self._server_id, reports, throughput)
         error = clock_error(before, now, self._clock.now())
         copies = copies_asked(await database.settings.get(COPIES_SETTING))
         latest = await database.layouts.latest()

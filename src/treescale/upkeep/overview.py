@@ -18,6 +18,7 @@ from treescale.metadata.records import (
     ServerRecord,
     StoreRecord,
     StoreState,
+    Throughput,
 )
 from treescale.upkeep.members import (
     WATCH,
@@ -68,6 +69,8 @@ class ServerView:
     heard: float | None
     condition: Condition
     stores: int
+    throughput: Throughput | None
+    """None when it has not said, or is not up: what passed through it then is no news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,7 @@ def _servers(rows: Rows) -> tuple[ServerView, ...]:
             heard=server.seen or None,
             condition=_heard(server.seen, rows.now),
             stores=owners[server.server_id],
+            throughput=server.throughput if _heard(server.seen, rows.now) is Condition.UP else None,
         )
         for server in sorted(rows.servers, key=lambda server: (server.name, server.address))
     ]
@@ -175,7 +179,7 @@ def _servers(rows: Rows) -> tuple[ServerView, ...]:
 def _without_row(stores: Iterable[StoreRecord]) -> Iterable[ServerView]:
     counts = Counter((store.server_id, store.server, store.zone) for store in stores)
     for (server_id, name, zone), count in sorted(counts.items()):
-        yield ServerView(server_id, name, "", zone, None, None, Condition.UNHEARD, count)
+        yield ServerView(server_id, name, "", zone, None, None, Condition.UNHEARD, count, None)
 
 
 def _store(

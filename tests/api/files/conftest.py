@@ -58,7 +58,7 @@ async def served(
         )
         guard = Guard(parts.login, parts.tokens)
         connections = new_connections(
-            compose(parts.database, store, threads, guard, parts.clock).handle,
+            compose(parts.database, store, threads, guard, parts.clock, parts.traffic).handle,
             tls=context is not None,
         )
         loop = asyncio.get_running_loop()

@@ -18,8 +18,8 @@ from treescale.metadata.sql.faults import meaning
 from treescale.metadata.sql.postgresql import postgresql_engine
 from treescale.metadata.sql.sqlite import sqlite_reader, sqlite_writer
 
-HEAD: Final = "0002"
-KNOWN: Final = frozenset({"0001", "0002"})
+HEAD: Final = "0003"
+KNOWN: Final = frozenset({"0001", "0002", "0003"})
 VERSION_TABLE: Final = "schema_version"
 migration_seconds_max: Final = 3600.0
 lock_seconds_max: Final = 600.0

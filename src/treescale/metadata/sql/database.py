@@ -13,6 +13,7 @@ from treescale.metadata.cached import (
     CachedTags,
     Memory,
 )
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.sql.access_tokens import SqlAccessTokens
 from treescale.metadata.sql.address import Address, parse_address
 from treescale.metadata.sql.blobs import SqlBlobs
@@ -40,9 +41,11 @@ _PING: Final = select(true())
 class SqlDatabase:
     """Implements `protocols.Database`."""
 
-    def __init__(self, connections: Connections, clock: Clock = _CLOCK) -> None:
+    def __init__(
+        self, connections: Connections, clock: Clock = _CLOCK, hearsay: Hearsay | None = None
+    ) -> None:
         self._connections = connections
-        memory = Memory(connections.changes, clock)
+        memory = Memory(connections.changes, clock, hearsay or Hearsay())
         self.repositories: protocols.Repositories = CachedRepositories(
             SqlRepositories(connections), memory
         )
@@ -75,15 +78,20 @@ class SqlDatabase:
 
 
 def open_database(
-    url: str, *, wait_seconds: float = wait_seconds_max, clock: Clock = _CLOCK
+    url: str,
+    *,
+    wait_seconds: float = wait_seconds_max,
+    clock: Clock = _CLOCK,
+    hearsay: Hearsay | None = None,
 ) -> SqlDatabase:
     """Return the database at `url`; raises SettingInvalid when that is not a database's URL.
 
     Nothing is asked of it yet: `migrate` first makes its tables. `wait_seconds` is how long to
-    wait for another process's lock before DatabaseAway.
+    wait for another process's lock before DatabaseAway. What this process knows it tells others,
+    and hears of them, by `hearsay`.
     """
     connections = connect(parse_address(url), wait_seconds=wait_seconds, clock=clock)
-    return SqlDatabase(connections, clock)
+    return SqlDatabase(connections, clock, hearsay)
 
 
 def connect(

@@ -26,10 +26,11 @@ from treescale.metadata.schema import (
     manifests,
     repositories,
     repository_blobs,
+    settings,
     tags,
 )
 from treescale.metadata.sql.connections import Connections
-from treescale.metadata.sql.statements import hold_repository, id_of
+from treescale.metadata.sql.statements import hold_repository, id_of, insert_or_update_if
 
 _COLUMNS: Final = (repositories.c.name, repositories.c.public, repositories.c.created)
 _NAMED: Final = repositories.c.name == bindparam("repository")
@@ -62,7 +63,14 @@ _SET_PUBLIC: Final = (
     .where(repositories.c.repository_id == bindparam("row_id"))
     .values(public=bindparam("is_public"))
 )
-DELETE: Final = delete(repositories).where(_NAMED)
+DELETE: Final = delete(repositories).where(_NAMED).returning(repositories.c.created)
+_OLDEST_DELETED: Final = "oldest_deleted"
+"""The setting that says when the oldest repository came into being that is deleted by now."""
+_NOTE_DELETED: Final = insert_or_update_if(
+    settings, ["value"], {}, lambda new: settings.c.value > new.value
+)
+_OLDEST: Final = select(func.min(repositories.c.created).label("created"))
+_OLDEST_OF_ALL: Final = select(settings.c.value).where(settings.c.name == _OLDEST_DELETED)
 
 # Administration: these read as much as there is.
 _LINKED: Final = repository_blobs.c.repository_id == id_of()
@@ -155,6 +163,14 @@ class SqlRepositories:
             await self._connections.rows(LIST_ALL, {"after": after, "limit": limit})
         )
 
+    async def first_created(self) -> float | None:
+        """Return when the oldest there ever was came into being; None when there are none now."""
+        row = await self._connections.row(_OLDEST)
+        if row is None or row.created is None:
+            return None
+        deleted = await self._connections.row(_OLDEST_OF_ALL)
+        return float(row.created if deleted is None else min(row.created, float(deleted.value)))
+
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
         """Return a page of the public ones and those of `namespace`."""
         page = {"after": after, "limit": limit}
@@ -174,8 +190,15 @@ class SqlRepositories:
 
     async def delete(self, name: str) -> None:
         """Remove it with tags, manifests and links; raises NameUnknown."""
-        if await self._connections.change(DELETE, {"repository": name}) == 0:
-            raise _unknown(name)
+
+        def work(connection: Connection) -> None:
+            created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
+            if created is None:
+                raise _unknown(name)
+            row = {"name": _OLDEST_DELETED, "value": _sortable(created)}
+            connection.execute(_NOTE_DELETED.on(connection), row)
+
+        await self._connections.write(work)
 
     async def usage(self, name: str) -> RepositoryUsage:
         """Count what it holds; raises NameUnknown."""
@@ -217,6 +240,11 @@ def _repository(row: Row[Any]) -> Repository:
 
 def _repositories(rows: Sequence[Row[Any]]) -> list[Repository]:
     return [_repository(row) for row in rows]
+
+
+def _sortable(seconds: float) -> str:
+    """Return a time, after 1970, as text that sorts as times do."""
+    return f"{max(0.0, seconds):020.6f}"
 
 
 def _unknown(name: str) -> NameUnknown:

@@ -1,13 +1,26 @@
 """The cluster's servers in SQL. `seen` is the database's clock alone: servers' clocks differ."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, Final
 
-from sqlalchemy import Row, Text, and_, bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from treescale.errors import ServerUnknown
-from treescale.metadata.records import ServerRecord, StoreReport
+from treescale.metadata.records import ServerRecord, StoreReport, Throughput
 from treescale.metadata.schema import servers, stores
 from treescale.metadata.sql.connections import Connections, changed
 from treescale.metadata.sql.statements import insert_or_update_if
@@ -27,7 +40,16 @@ _REGISTER: Final = insert_or_update_if(
         servers.c.seen < DatabaseNow() - bindparam("live_seconds"),
     ),
 )
-BEAT: Final = update(servers).where(_THIS).values(seen=DatabaseNow()).returning(servers.c.seen)
+_RATES: Final = tuple(field.name for field in fields(Throughput))
+BEAT: Final = (
+    update(servers)
+    .where(_THIS)
+    .values(
+        seen=DatabaseNow(),
+        **{name: bindparam(f"now_{name}", type_=BigInteger()) for name in _RATES},
+    )
+    .returning(servers.c.seen)
+)
 REPORT: Final = (
     update(stores)
     .where(stores.c.store_id == bindparam("store"), stores.c.server_id == bindparam("this"))
@@ -74,12 +96,20 @@ class SqlServers:
 
         return await self._connections.write(work)
 
-    async def heartbeat(self, server_id: str, reports: Sequence[StoreReport] = ()) -> float:
-        """Say that the server is alive, and how its stores are; return the database's time."""
+    async def heartbeat(
+        self,
+        server_id: str,
+        reports: Sequence[StoreReport] = (),
+        throughput: Throughput | None = None,
+    ) -> float:
+        """Say that it is alive, and how it and its stores are; return the database's time."""
+        beat = {"this": server_id} | {
+            f"now_{name}": getattr(throughput, name, None) for name in _RATES
+        }
         ordered = sorted(reports, key=lambda report: report.store_id)
 
         def work(connection: Connection) -> float:
-            now = connection.execute(BEAT, {"this": server_id}).scalar_one_or_none()
+            now = connection.execute(BEAT, beat).scalar_one_or_none()
             if now is None:
                 raise _unknown(server_id)
             if ordered:
@@ -145,7 +175,14 @@ def _server(row: Row[Any]) -> ServerRecord:
         zone=row.zone,
         started=row.started,
         seen=row.seen,
+        throughput=_throughput(row),
     )
+
+
+def _throughput(row: Row[Any]) -> Throughput | None:
+    """Return what the server said; None before its first word, or of a version without."""
+    rates = [getattr(row, name) for name in _RATES]
+    return None if None in rates else Throughput(*rates)
 
 
 def _unknown(server_id: str) -> ServerUnknown:
