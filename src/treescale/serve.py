@@ -48,8 +48,9 @@ from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
 from treescale.metadata.sql.database import open_database
-from treescale.neighbours import Here, Lead, Neighbours
+from treescale.neighbours import Here, Lead, Neighbours, shared_keys, unreached
 from treescale.peer.app import PeerApp
+from treescale.peer.signing import PeerKeys
 from treescale.peer.wire import PREFIX, Pong
 from treescale.registry.accounts import Accounts
 from treescale.registry.bearer import TokenService
@@ -61,7 +62,6 @@ from treescale.supervisor import Supervisor, drain_seconds
 from treescale.upkeep.identity import new_server_id, server_id_in
 from treescale.upkeep.members import heartbeat_seconds, live_seconds
 from treescale.upkeep.membership import Membership, join
-from treescale.upkeep.peerkeys import peer_keys
 
 disk_threads: Final = 8
 hash_threads: Final = 4
@@ -100,6 +100,8 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()
     _announce(settings, listener, arrival, tls, say)
+    if not settings.database.startswith("sqlite:"):
+        asyncio.run(_look_for_itself(arrival, _advertised(settings, listener), clock, say))
     supervisor.run()
     asyncio.run(_depart(settings, arrival.server_id))
 
@@ -128,6 +130,7 @@ class _Arrival:
     server_id: str
     servers: int
     layout: LayoutRecord
+    keys: PeerKeys
     first_start: str | None
 
 
@@ -154,13 +157,13 @@ async def _prepare(
                 started=clock.now(),
             )
             await _check_alone_at_address(settings, database, server)
-            await peer_keys(database.peer_keys, secrets.token_bytes)
+            keys = await shared_keys(database)
             layout = await _enter(settings, database, server, Here(server_id, stores), clock, say)
             await TokenService(database, clock).start()
             accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
             first_start = await accounts.first_start(admin_password)
             servers = len(await database.servers.list())
-    return _Arrival(server_id, servers, layout, first_start)
+    return _Arrival(server_id, servers, layout, keys, first_start)
 
 
 async def _enter(
@@ -257,6 +260,21 @@ def _announce(
         say(arrival.first_start)
     say("Log in:")
     say(f"  docker login {address} --username admin")
+
+
+async def _look_for_itself(
+    arrival: _Arrival, address: str, clock: Clock, say: Callable[[str], None]
+) -> None:
+    """Say so when other servers will not find this one: it is `up` and of no use to them."""
+    reason = await unreached(arrival.server_id, address, arrival.keys, clock)
+    if reason is not None:
+        get_logger().warning("advertise.unreached", url=address, reason=reason)
+        say(f"Warning: this server does not reach itself at {address}, where others look for it.")
+        say(f"  {reason}")
+        say("  Say with --advertise URL how they reach it, on the port of --listen; see that the")
+        say(
+            "  name is known, that the scheme is https with TLS and http without, and the firewall."
+        )
 
 
 @dataclass(frozen=True, slots=True)
