@@ -37,6 +37,7 @@ from treescale.auth.passwords import Passwords
 from treescale.certificates import CertificateFiles, self_signed, server_context
 from treescale.chunks.allocation import keep_freed_memory
 from treescale.chunks.disk import DiskStore
+from treescale.chunks.occupancy import Occupancy
 from treescale.chunks.store import ChunkStore
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
@@ -92,7 +93,34 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     listener = _listen(settings)
-    arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
+    with Occupancy() as occupancy:
+        data = () if settings.no_store else settings.data
+        asyncio.run(occupancy.take(data))
+        arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
+        asyncio.run(occupancy.take(data))  # what was made just now
+        _run(settings, listener, arrival, clock, say)
+        asyncio.run(_depart(settings, arrival.server_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """How a server came into its cluster: as whom, and what people must be told."""
+
+    server_id: str
+    servers: int
+    layout: LayoutRecord
+    keys: PeerKeys
+    first_start: str | None
+
+
+def _run(
+    settings: Settings,
+    listener: socket.socket,
+    arrival: _Arrival,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> None:
+    """Run the workers of a server that is in its cluster, until a signal says stop."""
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
@@ -103,7 +131,6 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     if not settings.database.startswith("sqlite:"):
         asyncio.run(_look_for_itself(arrival, _advertised(settings, listener), clock, say))
     supervisor.run()
-    asyncio.run(_depart(settings, arrival.server_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +148,6 @@ class _Common:
 def _common(settings: Settings, listener: socket.socket, server_id: str) -> _Common:
     trusts = {path: Trust() for path in settings.data}
     return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), trusts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """How a server came into its cluster: as whom, and what people must be told."""
-
-    server_id: str
-    servers: int
-    layout: LayoutRecord
-    keys: PeerKeys
-    first_start: str | None
 
 
 async def _prepare(
