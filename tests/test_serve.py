@@ -10,7 +10,7 @@ import pytest
 from treescale.clock import SystemClock
 from treescale.config import Settings, load
 from treescale.errors import SettingInvalid, StoreUnusable
-from treescale.serve import _announce, _prepare
+from treescale.serve import _announce, _look_for_itself, _prepare
 
 
 def settings(tmp_path: Path, **environment: str) -> Settings:
@@ -113,3 +113,14 @@ async def test_people_are_told_the_address_that_is_advertised(
         arrival = await _prepare(chosen, listener, None, SystemClock(), said.append)
         _announce(chosen, listener, arrival, None, said.append)
     assert said[-1].startswith(f"  docker login {address}")
+
+
+async def test_a_server_that_others_will_not_find_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    chosen = settings(tmp_path, TREESCALE_ADVERTISE="http://127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await _prepare(chosen, listener, None, SystemClock(), pytest.fail)
+        await _look_for_itself(arrival, chosen.advertise, SystemClock(), said.append)
+    assert "http://127.0.0.1:1" in said[0]
+    assert "no connection" in said[1]
+    assert "--advertise" in said[2]
