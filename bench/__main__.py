@@ -1,7 +1,8 @@
-"""`make bench`: the whole table of one server beside docker-registry 2.8.2, in one run.
+"""`make bench`: a whole table beside docker-registry 2.8.2, in one run.
 
-Written to bench/results/: Markdown, JSON with every round, and a picture. `--only` runs parts of it
-and prints them without keeping them.
+Of one server; with `--network`, of several behind narrow wires. Written to bench/results/:
+Markdown, JSON with every round, and a picture. `--only` runs parts of it and prints them without
+keeping them.
 """
 
 import os
@@ -16,6 +17,7 @@ import click
 
 from bench import report
 from bench.machine import use_memory
+from bench.network import gateway
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
@@ -31,17 +33,26 @@ PARTS: Final[dict[str, Part]] = {
     "start": start.measure,
     "lists": lists.measure,
 }
+NETWORK: Final[dict[str, Part]] = {
+    "four": gateway.measure_four,
+    "eight": gateway.measure_eight,
+    "crowd": gateway.measure_crowd,
+}
 
 
 @click.command()
-@click.option("--rounds", default=7, help="Interleaved rounds that count.")
+@click.option("--network", is_flag=True, help="Several servers behind narrow wires; needs root.")
+@click.option("--rounds", type=int, help="Interleaved rounds that count: 7, with --network 3.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
-@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Parts; repeatable.")
+@click.option(
+    "--only", multiple=True, type=click.Choice([*PARTS, *NETWORK]), help="Parts; repeatable."
+)
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="What is kept.")
 def main(
-    rounds: int,
+    network: bool,  # noqa: FBT001  likewise
+    rounds: int | None,
     megabytes: int,
     scale: float,
     only: tuple[str, ...],
@@ -50,13 +61,14 @@ def main(
 ) -> None:
     """Measure TreeScale beside docker-registry."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
-    effort = Effort(rounds, megabytes * 1_000_000, scale)
+    effort = Effort(rounds or (3 if network else 7), megabytes * 1_000_000, scale)
+    parts = NETWORK if network else PARTS
     rows: list[Row] = []
-    for name in only or PARTS:
+    for name in only or parts:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=directory) as place:
             use_memory(Path(place))
-            measured = PARTS[name](Path(place), effort)
+            measured = parts[name](Path(place), effort)
         rows += measured
         click.echo(report.tables(measured))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from bench.wire import Connection, Target
 
@@ -70,15 +70,25 @@ def treescale(directory: Path, *, certificate: Certificate | None = None) -> Ite
         yield target
 
 
+class Place(Protocol):
+    """A machine of its own: a network namespace with an address."""
+
+    namespace: str
+    address: str
+
+
 @contextmanager
-def docker_registry(directory: Path, *, certificate: Certificate | None = None) -> Iterator[Target]:
-    """Run the peer with its filesystem driver, without a login.
+def docker_registry(
+    directory: Path, *, certificate: Certificate | None = None, place: Place | None = None
+) -> Iterator[Target]:
+    """Run the peer with its filesystem driver, without a login; on loopback, or at the place.
 
     Its cache of blob descriptors is on, as in the configuration of Debian's package.
     """
-    port = _free_port()
+    port, host = _free_port(), place.address if place else "127.0.0.1"
+    inside = ["ip", "netns", "exec", place.namespace] if place else []
     directory.mkdir(parents=True, exist_ok=True)
-    http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+    http: dict[str, object] = {"addr": f"{host}:{port}"}
     if certificate:
         http["tls"] = {"certificate": str(certificate.chain), "key": str(certificate.key)}
     settings = {
@@ -93,10 +103,12 @@ def docker_registry(directory: Path, *, certificate: Certificate | None = None) 
     }
     configuration = directory / "config.yml"
     configuration.write_text(json.dumps(settings))  # JSON is YAML
-    command = ["docker-registry", "serve", str(configuration)]
+    command = [*inside, "docker-registry", "serve", str(configuration)]
     with _running(command, environment(), directory.with_suffix(".log")) as pid:
         chain = certificate.chain if certificate else None
-        target = Target("docker-registry", port, "bench/bench", certificate=chain, pid=pid)
+        target = Target(
+            "docker-registry", port, "bench/bench", certificate=chain, pid=pid, host=host
+        )
         wait_until_ready(target, "/v2/")
         yield target
 

@@ -24,7 +24,7 @@ EMPTY: Final = "Content-Length: 0\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A registry to measure: its port on loopback, a repository, credentials if it wants any."""
+    """A registry to measure: where it listens, a repository, credentials if it wants any."""
 
     name: str
     port: int
@@ -34,6 +34,12 @@ class Target:
     certificate: Path | None = None
     """What to trust; None for plain HTTP."""
     pid: int = 0
+    host: str = "127.0.0.1"
+
+    @property
+    def address(self) -> str:
+        """Return host and port, as they stand before a repository's name."""
+        return f"{self.host}:{self.port}"
 
 
 @dataclass(slots=True)
@@ -50,7 +56,7 @@ class Connection:
 
     def __init__(self, target: Target, token: str = "") -> None:
         self._target = target
-        plain = socket.create_connection(("127.0.0.1", target.port), timeout_seconds)
+        plain = socket.create_connection((target.host, target.port), timeout_seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = plain if target.certificate is None else _secured(plain, target.certificate)
         self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
@@ -121,14 +127,20 @@ class Connection:
 
     def discard(self, answer: Answer) -> int:
         """Read the answer's body to nowhere; return its length in bytes."""
-        wanted = int(answer.headers.get("content-length", "0"))
-        received = len(answer.rest)
-        while received < wanted:
-            count = self.socket.recv_into(self._buffer)
+        return sum(map(len, self.pieces(answer, int(answer.headers.get("content-length", "0")))))
+
+    def pieces(self, answer: Answer, wanted: int) -> Iterator[memoryview]:
+        """Yield the first so many bytes of the answer's body; each piece is over at the next."""
+        start = memoryview(answer.rest)[:wanted]
+        left = wanted - len(start)
+        yield start
+        view = memoryview(self._buffer)
+        while left:
+            count = self.socket.recv_into(view[: min(left, len(view))])
             if count == 0:
-                raise ConnectionError(f"the body broke off after {received} bytes")
-            received += count
-        return received
+                raise ConnectionError(f"the body broke off {left} bytes before its end")
+            yield view[:count]
+            left -= count
 
 
 def token_for(target: Target) -> str:
@@ -192,6 +204,27 @@ def pull(target: Target, token: str, digest: str, size: int) -> None:
         length = connection.discard(answer)
     if answer.status != 200 or length != size:  # noqa: PLR2004  HTTP's OK
         raise RuntimeError(f"{target.name}: GET answered {answer.status}, {length} bytes")
+
+
+def read_verified(
+    target: Target, token: str, digest: str, part: slice, sha256: str, headers: str = ""
+) -> None:
+    """Read bytes of a blob on a connection of its own and hang up; raises unless they hash so.
+
+    Asks for the whole blob, or from the part's start to the blob's end when that is not 0, as
+    clients that read in parallel do.
+    """
+    ranged = f"Range: bytes={part.start}-\r\n" if part.start else ""
+    hasher = hashlib.sha256()
+    with Connection(target, token) as connection:
+        path = f"/v2/{target.repository}/blobs/{digest}"
+        answer = connection.ask("GET", path, ranged + headers)
+        if answer.status != (206 if ranged else 200):
+            raise RuntimeError(f"{target.name}: GET answered {answer.status}")
+        for piece in connection.pieces(answer, part.stop - part.start):
+            hasher.update(piece)
+    if hasher.hexdigest() != sha256:
+        raise RuntimeError(f"{target.name}: the bytes read from {part.start} on are wrong")
 
 
 def with_digest(path: str, digest: str) -> str:

@@ -1,16 +1,18 @@
 """What a server makes sure of before its first worker starts."""
 
 import asyncio
+import shutil
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from treescale.chunks.occupancy import Occupancy
 from treescale.clock import SystemClock
 from treescale.config import Settings, load
 from treescale.errors import SettingInvalid, StoreUnusable
-from treescale.serve import _announce, _prepare
+from treescale.serve import _announce, _Arrival, _look_for_itself, _prepare
 
 
 def settings(tmp_path: Path, **environment: str) -> Settings:
@@ -20,14 +22,21 @@ def settings(tmp_path: Path, **environment: str) -> Settings:
 Preparing = Callable[[Settings], Awaitable[str | None]]
 
 
+async def prepared(
+    settings: Settings, listener: socket.socket, say: Callable[[str], None]
+) -> _Arrival:
+    """Do what comes before the workers, and let go of the directories."""
+    with Occupancy() as occupancy:
+        return await _prepare(settings, listener, occupancy, None, SystemClock(), say)
+
+
 @pytest.fixture
 def prepare() -> Iterator[Preparing]:
     """Return what does what comes before the workers, and returns what is said of the account."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         async def prepare(settings: Settings) -> str | None:
-            arrival = await _prepare(settings, listener, None, SystemClock(), pytest.fail)
-            return arrival.first_start
+            return (await prepared(settings, listener, pytest.fail)).first_start
 
         yield prepare
 
@@ -40,9 +49,7 @@ async def test_a_server_without_stores_waits_for_one_that_has_some(
     gateway = load({"no_store": True, "database": database}, {}).settings
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(
-                _prepare(gateway, listener, None, SystemClock(), said.append)
-            )
+            waiting = group.create_task(prepared(gateway, listener, said.append))
             while not said:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await prepare(load({"data": [str(tmp_path / "d")], "database": database}, {}).settings)
@@ -110,6 +117,49 @@ async def test_people_are_told_the_address_that_is_advertised(
     said: list[str] = []
     chosen = load({"data": [str(tmp_path / "disk")], "advertise": advertise}, {}).settings
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        arrival = await _prepare(chosen, listener, None, SystemClock(), said.append)
+        arrival = await prepared(chosen, listener, said.append)
         _announce(chosen, listener, arrival, None, said.append)
     assert said[-1].startswith(f"  docker login {address}")
+
+
+async def test_a_server_that_others_will_not_find_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    chosen = settings(tmp_path, TREESCALE_ADVERTISE="http://127.0.0.1:1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await prepared(chosen, listener, pytest.fail)
+        await _look_for_itself(arrival, chosen.advertise, SystemClock(), said.append)
+    assert "http://127.0.0.1:1" in said[0]
+    assert "no connection" in said[1]
+    assert "--advertise" in said[2]
+
+
+async def test_whoever_ended_is_back_at_another_address_at_once_and_a_copy_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said nothing when it ended: it was killed."""
+    monkeypatch.setattr("treescale.upkeep.membership.live_seconds", 3600.0)
+    mine, copy = tmp_path / "disk", tmp_path / "copy"
+    database = f"sqlite:///{mine / 'treescale.db'}"
+    again, copied = (
+        load({"data": [str(place)], "database": database}, {}).settings for place in (mine, copy)
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+    ):
+        began = await prepared(settings(tmp_path), first, pytest.fail)
+        shutil.copytree(mine, copy)
+        with pytest.raises(StoreUnusable, match="runs already"):
+            await prepared(copied, second, pytest.fail)
+        with pytest.raises(StoreUnusable, match="runs already"):
+            # Without a place it proves nothing, and without the lock there is none.
+            await _prepare(again, second, Untaken(), None, SystemClock(), pytest.fail)
+        back = await prepared(again, second, pytest.fail)
+    assert back.server_id == began.server_id
+
+
+class Untaken(Occupancy):
+    """Takes nothing."""
+
+    async def take(self, roots: Iterable[str]) -> None:
+        pass

@@ -34,11 +34,20 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     # All suites that are left are strong; the client knows which its processor does fast.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    for path in (files.certificate, files.key):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise SettingInvalid(f"cannot read {path} for TLS: {error.strerror}") from error
     try:
-        context.load_cert_chain(files.certificate, files.key)
-    except (OSError, ssl.SSLError) as wrong:
+        # Without the empty password it would ask for one at the terminal, and wait.
+        context.load_cert_chain(files.certificate, files.key, password="")
+    except ssl.SSLError as wrong:
+        why = "the first must hold a certificate, the second its key without a passphrase, in PEM"
+        if wrong.reason == "KEY_VALUES_MISMATCH":
+            why = "the key is that of another certificate"
         raise SettingInvalid(
-            f"cannot use {files.certificate} with {files.key} for TLS: {wrong}"
+            f"cannot use {files.certificate} with {files.key} for TLS: {why}"
         ) from wrong
     return context
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -23,12 +23,12 @@ from treescale.chunks.disk import DiskStore
 from treescale.chunks.placement import Table, build_table
 from treescale.chunks.store import ChunkStore
 from treescale.clock import Clock
-from treescale.errors import Failed, NotEnoughStores
+from treescale.errors import Failed, NotEnoughStores, Unreachable
 from treescale.log import get_logger
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord, StoreReport
 from treescale.peer.client import PeerChannel, PeerStore
-from treescale.peer.health import PeerHealth
+from treescale.peer.health import PeerHealth, ping_once
 from treescale.peer.hearing import answers
 from treescale.peer.signing import PeerKeys, Signer
 from treescale.traffic import Flow, Traffic
@@ -206,9 +206,7 @@ class Neighbours:
         self._say_followed(before)
 
     async def _read_keys(self) -> None:
-        keys = await peer_keys(self._database.peer_keys, secrets.token_bytes)
-        signing = signing_key(keys, await self._database.servers.now())
-        self._keys = PeerKeys(signing.secret, tuple(key.secret for key in keys))
+        self._keys = await shared_keys(self._database)
 
     async def _read_rows(self) -> _Rows:
         """Return the rows without what changes with every heartbeat."""
@@ -250,14 +248,8 @@ class Neighbours:
         return list(self._tables.values()), stores
 
     def _meet(self, server: ServerRecord) -> _Neighbour:
-        signer = Signer(
-            self._here.server_id,
-            server.server_id,
-            lambda: self._keys,
-            self._clock.now,
-            lambda: secrets.token_hex(16),
-        )
-        tls = encrypting() if server.address.startswith("https:") else None
+        signer = _signer(self._here.server_id, server.server_id, lambda: self._keys, self._clock)
+        tls = _encrypting_to(server.address)
         chance = secrets.SystemRandom().random
         health = PeerHealth(signer, server.address, clock=self._clock, chance=chance, tls=tls)
         channel = PeerChannel(signer, server.address, health, tls=tls)
@@ -302,6 +294,31 @@ class Neighbours:
                 self._log.warning("layout.held", store=store_id, reason=why.value)
             if late:
                 self._log.warning("clock.off", seconds=round(turn.clock_error, 1))
+
+
+async def shared_keys(database: Database) -> PeerKeys:
+    """Return the keys by which servers of a cluster know each other, made now if there is none."""
+    keys = await peer_keys(database.peer_keys, secrets.token_bytes)
+    signing = signing_key(keys, await database.servers.now())
+    return PeerKeys(signing.secret, tuple(key.secret for key in keys))
+
+
+async def unreached(server_id: str, address: str, keys: PeerKeys, clock: Clock) -> str | None:
+    """Return why a server that serves does not find itself at its address; None when it does."""
+    signer = _signer(server_id, server_id, lambda: keys, clock)
+    try:
+        await ping_once(signer, address, tls=_encrypting_to(address))
+    except Unreachable as error:
+        return str(error)
+    return None
+
+
+def _signer(sender: str, addressee: str, keys: Callable[[], PeerKeys], clock: Clock) -> Signer:
+    return Signer(sender, addressee, keys, clock.now, lambda: secrets.token_hex(16))
+
+
+def _encrypting_to(address: str) -> ssl.SSLContext | None:
+    return encrypting() if address.startswith("https:") else None
 
 
 def encrypting() -> ssl.SSLContext:

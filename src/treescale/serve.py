@@ -38,6 +38,7 @@ from treescale.auth.policy import Principal
 from treescale.certificates import CertificateFiles, self_signed, server_context
 from treescale.chunks.allocation import keep_freed_memory
 from treescale.chunks.disk import DiskStore
+from treescale.chunks.occupancy import Occupancy
 from treescale.chunks.store import ChunkStore
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
@@ -50,7 +51,7 @@ from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
 from treescale.metadata.sql.database import open_database
-from treescale.neighbours import Here, Lead, Neighbours
+from treescale.neighbours import Here, Lead, Neighbours, shared_keys, unreached
 from treescale.peer.app import Host, PeerApp
 from treescale.peer.signing import PeerKeys
 from treescale.peer.wire import PREFIX, Pong
@@ -64,7 +65,7 @@ from treescale.registry.remembered import Remembered, key_for_all
 from treescale.siblings import Siblings
 from treescale.supervisor import Supervisor, drain_seconds
 from treescale.traffic import Traffic
-from treescale.upkeep.identity import new_server_id, place_held, server_id_in
+from treescale.upkeep.identity import new_server_id, server_id_in
 from treescale.upkeep.members import heartbeat_seconds, live_seconds
 from treescale.upkeep.membership import Membership, join
 from treescale.upkeep.peerkeys import peer_keys
@@ -98,7 +99,31 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     listener = _listen(settings)
-    arrival = asyncio.run(_prepare(settings, listener, admin_password, clock, say))
+    with Occupancy() as occupancy:
+        arrival = asyncio.run(_prepare(settings, listener, occupancy, admin_password, clock, say))
+        _run(settings, listener, arrival, clock, say)
+        asyncio.run(_depart(settings, arrival.server_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """How a server came into its cluster: as whom, and what people must be told."""
+
+    server_id: str
+    servers: int
+    layout: LayoutRecord
+    keys: PeerKeys
+    first_start: str | None
+
+
+def _run(
+    settings: Settings,
+    listener: socket.socket,
+    arrival: _Arrival,
+    clock: Clock,
+    say: Callable[[str], None],
+) -> None:
+    """Run the workers of a server that is in its cluster, until a signal says stop."""
     tls = _certificate_files(settings, clock)
     if tls is not None:
         server_context(tls)
@@ -106,8 +131,9 @@ def serve(settings: Settings, admin_password: str | None, say: Callable[[str], N
     supervisor = Supervisor(work, listener, workers=settings.workers, clock=clock)
     supervisor.start()
     _announce(settings, listener, arrival, tls, say)
+    if not settings.database.startswith("sqlite:"):
+        asyncio.run(_look_for_itself(arrival, _advertised(settings, listener), clock, say))
     supervisor.run()
-    asyncio.run(_depart(settings, arrival.server_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +155,20 @@ def _common(settings: Settings, listener: socket.socket, server_id: str) -> _Com
     return _Common(settings, listener, server_id, secrets.token_hex(8), Lead(), traffic, trusts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    """How a server came into its cluster: as whom, and what people must be told."""
-
-    server_id: str
-    servers: int
-    layout: LayoutRecord
-    first_start: str | None
-
-
 async def _prepare(
     settings: Settings,
     listener: socket.socket,
+    occupancy: Occupancy,
     admin_password: str | None,
     clock: Clock,
     say: Callable[[str], None],
 ) -> _Arrival:
     """Do what must be done once, before the first worker."""
+    data = () if settings.no_store else settings.data
+    await occupancy.take(data)
     with ThreadPoolExecutor(1) as threads:
         stores = _open_stores(settings, threads, clock)
+        await occupancy.take(data)  # what was made just now
         for store in stores.values():
             store.clean_tmp()
         server_id = server_id_in(Path(settings.data[0]), Disk()) if stores else new_server_id()
@@ -160,16 +180,16 @@ async def _prepare(
                 _advertised(settings, listener),
                 settings.zone,
                 started=clock.now(),
-                place=place_held(Path(settings.data[0])) if stores else "",
+                place=occupancy.place(settings.data[0]) if stores else "",
             )
             await _check_alone_at_address(settings, database, server)
-            await peer_keys(database.peer_keys, secrets.token_bytes)
+            keys = await shared_keys(database)
             layout = await _enter(settings, database, server, Here(server_id, stores), clock, say)
             await TokenService(database, clock).start()
             accounts = Accounts(database.users, database.access_tokens, Passwords(), clock)
             first_start = await accounts.first_start(admin_password)
             servers = len(await database.servers.list())
-    return _Arrival(server_id, servers, layout, first_start)
+    return _Arrival(server_id, servers, layout, keys, first_start)
 
 
 async def _enter(
@@ -266,6 +286,21 @@ def _announce(
         say(arrival.first_start)
     say("Log in:")
     say(f"  docker login {address} --username admin")
+
+
+async def _look_for_itself(
+    arrival: _Arrival, address: str, clock: Clock, say: Callable[[str], None]
+) -> None:
+    """Say so when other servers will not find this one: it is `up` and of no use to them."""
+    reason = await unreached(arrival.server_id, address, arrival.keys, clock)
+    if reason is not None:
+        get_logger().warning("advertise.unreached", url=address, reason=reason)
+        say(f"Warning: this server does not reach itself at {address}, where others look for it.")
+        say(f"  {reason}")
+        say("  Say with --advertise URL how they reach it, on the port of --listen; see that the")
+        say(
+            "  name is known, that the scheme is https with TLS and http without, and the firewall."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,14 +129,26 @@ async def test_trusted_chunks_leave_as_files_and_the_connection_is_kept(
     writer.close()
 
 
-async def test_what_is_not_trusted_is_verified_and_not_sent_as_a_file(
+async def test_what_is_not_trusted_is_hashed_and_sent_as_a_file(
     serving: Serving, port: int
 ) -> None:
     serving.forget()
     reader, writer = await ask(port)
     assert await body(reader) == BLOB
     writer.close()
-    assert serving.slices < len(CHUNKS)
+    assert serving.slices == len(CHUNKS)
+
+
+async def test_what_is_not_trusted_and_wrong_is_not_sent(serving: Serving, port: int) -> None:
+    with serving.path(IDS[1]).open("r+b") as file:
+        file.write(b"wrong")
+    serving.forget()
+    reader, writer = await ask(port)
+    await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.read() == CHUNKS[0]
+    assert "is corrupt" in str(serving.errors[0])
+    writer.close()
 
 
 async def test_a_file_that_changed_after_it_was_opened_cuts_the_answer(

@@ -227,6 +227,25 @@ class TestPost:
 
 
 class TestRights:
+    async def test_who_is_denied_is_told_what_and_docker_shows_it(
+        self, bob: Client, anybody: Client, alice: Client
+    ) -> None:
+        scopes = ("repository:alice/app:pull,push",)
+        for client, told in (
+            (bob, "bob has no right to push alice/app: it is for alice"),
+            (anybody, "log in first: alice/app is for alice"),
+        ):
+            answer = await client.repository("alice/app").request(
+                "POST", "blobs/uploads/", scopes=scopes
+            )
+            answer.expect(401, "UNAUTHORIZED")
+            assert told in answer.body.decode()
+            assert f'error_description="{told}"' in answer.headers["WWW-Authenticate"]
+        less = await alice.repository("alice/app").request(
+            "POST", "blobs/uploads/", scopes=("repository:alice/app:pull",)
+        )
+        assert "this login has no right to push alice/app" in less.headers["WWW-Authenticate"]
+
     async def test_deleting_is_never_implied_by_pushing(self, alice: Client) -> None:
         """zot, CVE-2026-61833."""
         repository = alice.repository("alice/app")

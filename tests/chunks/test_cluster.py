@@ -304,10 +304,13 @@ class OpeningStore(MemoryStore):
         super().__init__()
         self.files = {chunk: ChunkFile.__new__(ChunkFile) for chunk in opened}
         for file in self.files.values():
-            file._fd = -1
+            file._fd, file.size = -1, 0
 
     def opened(self, chunk: bytes) -> ChunkFile | None:
         return self.files.get(chunk)
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        return self.files.get(chunk) or await self.get(chunk)
 
 
 def test_a_trusted_file_is_found_wherever_it_is_by_preference() -> None:
@@ -323,6 +326,20 @@ def test_a_trusted_file_is_found_wherever_it_is_by_preference() -> None:
     cluster.relayout(TABLES[2], [], stores)
     assert cluster.opened(chunk) is stores[first].files[chunk]
     assert cluster.opened(ABSENT) is None
+
+
+async def test_a_checked_chunk_comes_as_a_file_and_lost_copies_are_mended() -> None:
+    chunk, data = chunk_of(1)
+    first, second, _ = TABLES[2].preference(chunk)
+    stores = {name: OpeningStore() for name in NAMES}
+    stores[second] = OpeningStore(chunk)
+    await stores[second].put(chunk, data)
+    cluster = ClusterStore(TABLES[2], stores)
+    found = {await cluster.checked(chunk) for _ in range(30)}
+    assert stores[second].files[chunk] in found
+    assert await stores[first].get(chunk) == data
+    with pytest.raises(ChunkUnknown):
+        await cluster.checked(ABSENT)
 
 
 async def test_a_list_waits_once_for_a_store_that_is_unreachable() -> None:

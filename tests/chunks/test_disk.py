@@ -14,6 +14,7 @@ from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, li
 from tests.fakes_disk import JumpingClock
 from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore, roomy_bytes_min, roomy_seconds_max
+from treescale.chunks.files import ChunkFile, hashed_at_once_bytes
 from treescale.chunks.store import CHUNK_BYTES_MAX, chunk_id_of
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
@@ -215,6 +216,43 @@ async def test_what_a_process_wrote_those_it_shares_its_trust_with_believe(
     assert opener(trust=trust).opened(chunk) is None
     with pytest.raises(Corrupt):
         await opener(trust=trust).get(chunk)
+
+
+async def test_an_unknown_file_is_hashed_in_pieces_and_known_from_then_on(opener: Opener) -> None:
+    chunk, data = chunk_of(1, size=hashed_at_once_bytes * 2 + 7)
+    await opener().put(chunk, data)
+    store = opener()
+    assert store.opened(chunk) is None
+    for found in (await store.checked(chunk), store.opened(chunk)):
+        assert isinstance(found, ChunkFile)
+        assert found.read(0, len(data)) == data
+        found.close()
+
+
+@pytest.mark.parametrize("at", [0, hashed_at_once_bytes * 2])
+async def test_an_unknown_file_with_one_wrong_byte_is_not_handed_out(
+    opener: Opener, tmp_path: Path, at: int
+) -> None:
+    chunk, data = chunk_of(1, size=hashed_at_once_bytes * 2 + 7)
+    await opener().put(chunk, data)
+    file_of(tmp_path, chunk).write_bytes(flipped(data, at))
+    with pytest.raises(Corrupt):
+        await opener().checked(chunk)
+    assert len(names(tmp_path / "store" / "quarantine")) == 1
+
+
+async def test_what_cannot_be_trusted_or_is_in_the_trash_comes_as_bytes(
+    opener: Opener, tmp_path: Path
+) -> None:
+    chunk, data = chunk_of(1)
+    store = opener()
+    await store.put(chunk, data)
+    os.utime(file_of(tmp_path, chunk), (2**33, 2**33))  # of the future: a write may not show
+    assert await opener().checked(chunk) == data
+    await store.delete(chunk)
+    assert await opener().checked(chunk) == data
+    with pytest.raises(ChunkUnknown):
+        await store.checked(ABSENT)
 
 
 async def test_undated_files_are_not_believed_as_written(opener: Opener) -> None:

@@ -12,7 +12,11 @@ from tests.fakes_store import FaultyStore
 from tests.virtualtime import LoopClock, virtual
 from treescale.chunks.doubt import late_max
 from treescale.chunks.fetching import down_seconds_max, lookup_seconds_max
-from treescale.chunks.hedge import hedge_percent_max, hedge_seconds_min, hedges_saved_max
+from treescale.chunks.hedge import (
+    hedge_percent_max,
+    hedge_seconds_unknown,
+    hedges_saved_max,
+)
 from treescale.chunks.store import ChunkStore
 from treescale.chunks.writing import late_seconds_max, request_seconds_max
 from treescale.errors import (
@@ -78,7 +82,7 @@ async def test_a_late_copy_is_overtaken_by_another() -> None:
     rig = await filled()
     slow = rig.homes(CHUNK)[0]
     slow.is_.seconds = 1.0
-    assert await seconds_to_read(rig) == pytest.approx(hedge_seconds_min, abs=0.001)
+    assert await seconds_to_read(rig) == pytest.approx(hedge_seconds_unknown, abs=0.001)
     assert slow.running == 0  # cancelled
     assert (rig.cluster.hedging.hedged, rig.cluster.hedging.won) == (1, 1)
     # And it is known to be slow from now on.
@@ -90,8 +94,8 @@ async def test_a_late_copy_is_overtaken_by_another() -> None:
 async def test_the_first_may_still_win() -> None:
     rig = await filled()
     first, second, _ = rig.homes(CHUNK)
-    first.is_.seconds, second.is_.seconds = hedge_seconds_min + 0.005, 1.0
-    assert await seconds_to_read(rig) == pytest.approx(hedge_seconds_min + 0.005)
+    first.is_.seconds, second.is_.seconds = hedge_seconds_unknown + 0.005, 1.0
+    assert await seconds_to_read(rig) == pytest.approx(hedge_seconds_unknown + 0.005)
     assert (rig.cluster.hedging.hedged, rig.cluster.hedging.won) == (1, 0)
     assert second.running == 0
 
@@ -100,7 +104,7 @@ async def test_the_first_may_still_win() -> None:
 async def test_hedges_are_few_when_all_are_slow() -> None:
     rig = await filled()
     for store in rig.stores.values():
-        store.is_.seconds = 0.1
+        store.is_.seconds = 2 * hedge_seconds_unknown
     rounds = 400
     for _ in range(rounds):
         await asyncio.sleep(61)  # the percentiles are forgotten: each read would be hedged

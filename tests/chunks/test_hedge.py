@@ -9,6 +9,7 @@ from treescale.chunks.hedge import (
     hedge_percent_max,
     hedge_seconds,
     hedge_seconds_min,
+    hedge_seconds_unknown,
     hedges_saved_max,
 )
 
@@ -35,7 +36,7 @@ def test_a_twentieth_is_allowed_for_ever() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "seconds"),
     [
-        (None, None, hedge_seconds_min),
+        (None, None, hedge_seconds_unknown),
         (0.001, 0.001, hedge_seconds_min),
         (0.1, None, 0.1),
         (0.1, 0.2, 0.1),

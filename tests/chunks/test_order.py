@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from tests.chunks.layouts import LAYOUTS, layout_of, table_of, tables
 from tests.contracts.chunk_store import chunk_of
-from treescale.chunks.order import Copy, beyond, generations, local_advantage, ranked
+from treescale.chunks.order import (
+    Copy,
+    beyond,
+    generations,
+    local_advantage,
+    ranked,
+    turns_alike_max,
+)
 from treescale.chunks.placement import Table
 
 COPIES = st.builds(
@@ -18,9 +25,10 @@ COPIES = st.builds(
     generation=st.integers(0, 2),
     clear=st.booleans(),
     local=st.booleans(),
-    load=st.floats(0, 100),
+    queue=st.integers(0, 40),
+    turn=st.floats(0, 100),
 )
-PLAIN = Copy("a", 0, clear=True, local=False, load=0.01)
+PLAIN = Copy("a", 0, clear=True, local=False, queue=1, turn=0.01)
 
 
 def names(copies: list[Copy], chance: float = 0.0) -> list[str]:
@@ -38,17 +46,27 @@ def test_all_are_there_clear_first_newer_homes_first(copies: list[Copy], seed: i
 def test_local_first_until_it_takes_far_longer() -> None:
     far, local = replace(PLAIN, store_id="far"), replace(PLAIN, store_id="local", local=True)
     assert names([far, local])[0] == "local"
-    swamped = replace(local, load=PLAIN.load * local_advantage * 2)
+    slow = replace(local, turn=PLAIN.turn * local_advantage * 2)
+    assert names([far, slow])[0] == "far"
+    swamped = replace(local, queue=(PLAIN.queue + 1) * int(local_advantage))
     assert names([far, swamped])[0] == "far"
 
 
 def test_the_least_busy_first_and_chance_among_equals() -> None:
-    idle, busy = replace(PLAIN, store_id="idle"), replace(PLAIN, store_id="busy", load=0.02)
+    idle, busy = replace(PLAIN, store_id="idle"), replace(PLAIN, store_id="busy", queue=2)
     assert names([busy, idle])[0] == "idle"
-    equal = [replace(PLAIN, store_id=name, load=0.01 + n / 1000) for n, name in enumerate("abc")]
+    equal = [replace(PLAIN, store_id=name, turn=0.01 + n / 1000) for n, name in enumerate("abc")]
     random = Random(1)  # noqa: S311  nothing here is a secret
     firsts = Counter(ranked(equal, random.random)[0].store_id for _ in range(600))
     assert all(150 < count < 250 for count in firsts.values())
+
+
+def test_a_slow_store_is_as_busy_as_its_requests_are_long() -> None:
+    quick = replace(PLAIN, store_id="quick", queue=4)
+    slow = replace(PLAIN, store_id="slow", queue=1, turn=PLAIN.turn * 4)
+    assert names([quick, slow])[0] == "quick"
+    hardly = replace(slow, turn=PLAIN.turn * turns_alike_max)
+    assert names([quick, hardly])[0] == "slow"
 
 
 @given(tables(), tables(), st.integers(0, 100))

@@ -47,7 +47,20 @@ async def test_it_counts() -> None:
     assert (figures.bytes_read, figures.bytes_written) == (len(DATA), len(DATA))
     assert (figures.errors, figures.in_flight) == (2, 0)
     assert figures.reads.mean(LoopClock().monotonic()) == pytest.approx(0.1, rel=0.1)
-    assert figures.load(LoopClock().monotonic()) == pytest.approx(0.1, rel=0.1)
+    assert figures.reads.turn(LoopClock().monotonic()) == pytest.approx(0.1, rel=0.1)
+
+
+@virtual
+async def test_reads_that_share_the_store_took_their_turns() -> None:
+    store, inner = watched(at_once=4)
+    await store.put(CHUNK, DATA)
+    inner.is_.seconds = 0.4
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(store.get(CHUNK))
+    now = LoopClock().monotonic()
+    assert store.figures.reads.mean(now) == pytest.approx(0.4, rel=0.01)
+    assert 0.1 <= store.figures.reads.turn(now) < 0.4
 
 
 @virtual

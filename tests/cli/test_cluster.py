@@ -260,8 +260,11 @@ def test_before_the_first_layout_copies_may_be_asked_for_and_stores_drained(
 def test_draining_says_what_it_does_and_what_it_does_not(trio: Command) -> None:
     told = trio.here("cluster", "drain", "host-B")
     assert "It leaves the layout within seconds" in told
+    assert "2 copies then instead of 3" in told
+    assert "cluster set copies=3" in told
     assert "moves no chunks away" in told
     trio.database(turn)
+    assert "instead of" not in trio.here("cluster", "drain", "host-B")
     assert "It is not in the layout." in trio.here("cluster", "drain", "host-B")
     assert trio.json("cluster", "drain", "b") == {
         "target": f"host-B:/data ({'b' * 32})",

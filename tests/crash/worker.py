@@ -30,10 +30,12 @@ from tests.crash.hurt import (
 from treescale import serve
 from treescale.chunks.directory import Reserve
 from treescale.chunks.disk import DiskStore
+from treescale.chunks.occupancy import Occupancy
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
 from treescale.config import Settings
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.sql.database import SqlDatabase, open_database
 
 PASSWORD: Final = "correct horse battery staple"
@@ -113,9 +115,11 @@ def _serve(order: Order) -> None:
 
 
 def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    prepared = serve._prepare(settings, listener, PASSWORD, SystemClock(), lambda _: None)
-    common = serve._common(settings, listener, asyncio.run(prepared).server_id)
-    serve._be_worker(common, ready)
+    with Occupancy() as occupancy:
+        clock = SystemClock()
+        prepared = serve._prepare(settings, listener, occupancy, PASSWORD, clock, lambda _: None)
+        common = serve._common(settings, listener, asyncio.run(prepared).server_id)
+        serve._be_worker(common, ready)
 
 
 def _on(disk: Disk) -> type[DiskStore]:
@@ -140,9 +144,9 @@ def _on(disk: Disk) -> type[DiskStore]:
     return OnDisk
 
 
-def _counting(steps: Steps) -> Callable[[str], SqlDatabase]:
-    def opened(url: str) -> SqlDatabase:
-        database = open_database(url)
+def _counting(steps: Steps) -> Callable[..., SqlDatabase]:
+    def opened(url: str, *, hearsay: Hearsay | None = None) -> SqlDatabase:
+        database = open_database(url, hearsay=hearsay)
         count_nouns(database, steps)
         return database
 

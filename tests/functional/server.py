@@ -33,6 +33,8 @@ class Options:
     namespace: str = ""
     """The network namespace it runs in; none is the machine's own."""
     disks: int = 1
+    store: bool = True
+    """Whether it holds chunks; else it only serves the API."""
     database: str = ""
     tls: bool = False
     advertise: str = ""
@@ -61,6 +63,8 @@ class Server:
             words += ["--workers", str(self.options.workers)]
         if self.options.advertise:
             words += ["--advertise", self.options.advertise]
+        if not self.options.store:
+            words += ["--no-store"]
         return [*words, "--tls-self-signed"] if self.options.tls else words
 
     def _where(self) -> list[str]:

@@ -55,6 +55,7 @@ def test_a_servers_socket() -> None:
         ("postgresql://ann:secret@db", "the database's name"),
         ("postgresql://ann:secret@db/", "the database's name"),
         ("postgresql://ann:secret@db:port/reg", "cannot be read"),
+        ("postgresql://ann:p@secret@db/reg", "%40"),
         ("postgresql://ann:secret@db/reg?timeout=5", "only sslmode"),
         ("postgresql://ann:secret@db/reg?sslmode=yes", "verify-full"),
     ],

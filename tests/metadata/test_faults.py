@@ -1,11 +1,13 @@
 """Drivers' errors become errors of our tree, and bugs stay bugs."""
 
 import pytest
+from asyncpg.exceptions import ClientConfigurationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from treescale.errors import DatabaseAway, StoreFull
-from treescale.metadata.sql.faults import disconnected, meaning, undone
+from treescale.metadata.sql.address import parse_address
+from treescale.metadata.sql.faults import disconnected, located, meaning, undone
 
 
 class DriverError(Exception):
@@ -54,6 +56,7 @@ def test_sqlites_names(name: str, kind: type[Exception], says: str) -> None:
         ("57P01", DatabaseAway, "does not answer"),
         ("57014", DatabaseAway, "too long"),
         ("28P01", DatabaseAway, "password"),
+        ("28000", DatabaseAway, "pg_hba.conf"),
         ("3D000", DatabaseAway, "create it"),
         ("40P01", DatabaseAway, "too busy"),
         ("55P03", DatabaseAway, "busy"),
@@ -68,6 +71,31 @@ def test_postgresqls_states(state: str, kind: type[Exception], says: str) -> Non
 @pytest.mark.parametrize("error", [ConnectionRefusedError(), TimeoutError(), PoolTimeout()])
 def test_no_connection_at_all(error: Exception) -> None:
     assert isinstance(meaning(error), DatabaseAway)
+
+
+def test_a_certificate_that_is_not_there_is_no_bug() -> None:
+    missing = DriverError()
+    missing.__cause__ = ClientConfigurationError("root certificate file does not exist")
+    assert "URL" in str(meaning(wrapped(missing)))
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed"), "Connect call failed"),
+        (TimeoutError(), "no answer in time"),
+        (wrapped(DriverError(state="28000")), "28000"),
+    ],
+)
+def test_a_start_says_which_database_and_what_it_said(cause: Exception, said: str) -> None:
+    away = meaning(cause)
+    assert isinstance(away, DatabaseAway)
+    address = parse_address("postgresql://me:secret@db.example/ours")
+    told = str(located(away, cause, address))
+    assert told == f"{away} (db.example:5432, database ours: {said})"
+    assert "secret" not in told
+    assert located(away, cause, parse_address("sqlite:///a.db")) is away
+    assert located(away, None, address) is away
 
 
 def test_a_connection_lost_without_a_word() -> None:

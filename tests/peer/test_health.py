@@ -18,9 +18,10 @@ from tests.peer.conftest import KEYS, Reach, Server
 from treescale.certificates import self_signed, server_context
 from treescale.clock import SystemClock
 from treescale.errors import Unreachable
+from treescale.neighbours import unreached
 from treescale.peer.breaker import State
 from treescale.peer.client import PeerChannel, PeerStore
-from treescale.peer.health import PING_PATIENCE, PeerHealth, PingPatience
+from treescale.peer.health import PING_PATIENCE, PeerHealth, PingPatience, ping_once
 from treescale.peer.signing import PeerKeys, Signer
 
 FAST = PingPatience(seconds=0.2)
@@ -249,6 +250,29 @@ async def test_somebody_else_there_is_no_server_of_ours(clock: JumpingClock, sai
         with pytest.raises(Unreachable, match=r"no server of ours|has not this cluster's key"):
             health.check()
     server.close()
+
+
+async def test_a_server_that_has_started_looks_for_itself_where_others_will(
+    server: Server, clock: JumpingClock
+) -> None:
+    here = f"http://localhost:{server.port}"
+    assert await unreached("b", here, KEYS, clock) is None
+    somebody = await unreached("c", here, KEYS, clock)
+    assert somebody is not None
+    assert "b" in somebody
+    nowhere = f"http://localhost:{unused_port()}"
+    nobody = await unreached("b", nowhere, KEYS, clock)
+    assert nobody is not None
+    assert nobody.startswith(f"no connection to {nowhere}")
+    encrypted = await unreached("b", f"https://localhost:{server.port}", KEYS, clock)
+    assert encrypted is not None
+
+
+async def test_one_ping_waits_for_so_long(clock: JumpingClock) -> None:
+    signer = Signer("a", "b", lambda: KEYS, clock.now, lambda: secrets.token_hex(16))
+    async with silent_server() as port:
+        with pytest.raises(Unreachable, match="no answer in 0 s"):
+            await ping_once(signer, f"http://localhost:{port}", seconds=0.05)
 
 
 async def test_who_ends_every_connection_is_not_pinged_without_pause(

@@ -147,7 +147,9 @@ async def test_a_copied_directory_is_refused_while_the_other_serves(database: Da
 async def test_a_copied_identity_is_refused_while_the_other_lives(database: Database) -> None:
     await joined(database, "A", "a1")
     copy = replace(server("A"), address="http://copy:5000")
-    with pytest.raises(StoreUnusable, match=r"server\.json"):
+    with pytest.raises(
+        StoreUnusable, match=r"runs already: host-A \(http://A:5000\).*server\.json"
+    ):
         await join(database, copy, [], alone=False)
 
 

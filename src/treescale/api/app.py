@@ -136,7 +136,7 @@ class Api:
             and action not in await call.caller.actions(route.repository)
         ):
             raise Unauthorized(
-                "requested access to the resource is denied",
+                _denied(call, route.repository, action),
                 scope=_scope(route, action),
                 error="insufficient_scope",
             )
@@ -185,3 +185,13 @@ class Api:
                 uploads.session_headers(call.repository, call.route.reference, error.offset)
             )
         return response
+
+
+def _denied(call: Call, repository: str, action: Action) -> str:
+    """Say who may not do what: from the request alone, as absent and private look the same."""
+    owner = repository.partition("/")[0]
+    if not call.caller.user:
+        return f"log in first: {repository} is for {owner}"
+    if owner == call.caller.user:
+        return f"this login has no right to {action.value} {repository}: its access token has less"
+    return f"{call.caller.user} has no right to {action.value} {repository}: it is for {owner}"

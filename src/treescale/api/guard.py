@@ -21,6 +21,7 @@ from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
 
 credentials_characters_max: Final = 16 * 1024
+_QUOTABLE: Final = re.compile(r"[ !#-\[\]-~]{1,400}")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
@@ -141,6 +142,8 @@ class Guard:
             parts.append(f'scope="{refused.scope}"')
         if refused.error:
             parts.append(f'error="{refused.error}"')
+            if _QUOTABLE.fullmatch(str(refused)):
+                parts.append(f'error_description="{refused}"')  # docker shows it (RFC 6750, 3)
         return "Bearer " + ",".join(parts)
 
     def _from_proxy(self, request: web.BaseRequest) -> bool:

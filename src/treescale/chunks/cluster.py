@@ -20,6 +20,7 @@ from treescale.chunks.placement import PARTITIONS, Table
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
 from treescale.chunks.store import Bytes, ChunkStore
+from treescale.chunks.turns import Turns
 from treescale.chunks.watched import StoreFigures, WatchedStore
 from treescale.chunks.writeplan import Placed
 from treescale.chunks.writing import Writing, request_seconds_max, shortage
@@ -28,6 +29,11 @@ from treescale.errors import ChunkUnknown, Failed, NotEnoughStores, Unreachable
 
 reserve_seconds_max: Final = 0.5
 """A store that does not say by then whether it has room is taken to have none."""
+ahead_bytes_of_store: Final = 6 * 1024 * 1024
+"""What a reader asks for ahead for each store: two chunks on their way from each, and so many that
+wait that hardly ever all of those are of other stores."""
+ahead_bytes_max: Final = 48 * 1024 * 1024
+"""For eight stores; with more, a reader does not keep all of them busy."""
 _partitions_listed_at_once: Final = 16
 """One top directory of a disk store: bounds what a list holds in memory."""
 
@@ -57,6 +63,7 @@ class ClusterStore:
         self._chance = chance or Random().random  # noqa: S311  likewise
         self._hedging = Hedging()
         self._mender = Mender()
+        self._turns = Turns()
         self._watched: dict[str, WatchedStore] = {}
         self._spread = self._spread_over(table, older, stores)
 
@@ -70,7 +77,7 @@ class ClusterStore:
         self, table: Table, older: Sequence[Table], stores: Mapping[str, ChunkStore]
     ) -> Spread:
         self._watched = {name: self._watch(name, store) for name, store in stores.items()}
-        return Spread.over((table, *older), self._watched, self._health, self._clock)
+        return Spread.over((table, *older), self._watched, self._health, self._clock, self._turns)
 
     def _watch(self, name: str, store: ChunkStore) -> WatchedStore:
         """Return the store watched; one that stays keeps its queue, a new way to it the figures."""
@@ -79,6 +86,11 @@ class ClusterStore:
             return known
         figures = StoreFigures() if known is None else known.figures
         return WatchedStore(store, figures, self._clock)
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Return how much one reader should have asked for: see reading.AheadStore."""
+        return min(ahead_bytes_max, ahead_bytes_of_store * len(self._spread.stores))
 
     @property
     def figures(self) -> Mapping[str, StoreFigures]:
@@ -152,14 +164,29 @@ class ClusterStore:
         Raises ChunkUnknown, Corrupt or NotEnoughStores (see Fetching.run).
         """
         spread = self._spread
-        found = await Fetching(
-            spread, chunk, hedging=self._hedging, handoffs=self._handoffs, chance=self._chance
-        ).run()
-        if found.lacking:
-            for name in spread.table.homes(chunk):
-                if name in found.lacking:
-                    await self._mender.mend(chunk, found.data, name, spread.stores[name])
+        found = await self._fetching(spread, chunk).run()
+        assert not isinstance(found.data, ChunkFile), "no files were asked for"
+        for name in spread.table.homes(chunk) if found.lacking else ():
+            if name in found.lacking:
+                await self._mender.mend(chunk, found.data, name, spread.stores[name])
         return found.data
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return what `get` does, but as an open file if a store of this server gave it."""
+        found = await self._fetching(self._spread, chunk, files=True).run()
+        if found.lacking:  # they are mended with bytes
+            return await self.get(chunk)
+        return found.data
+
+    def _fetching(self, spread: Spread, chunk: bytes, *, files: bool = False) -> Fetching:
+        return Fetching(
+            spread,
+            chunk,
+            hedging=self._hedging,
+            handoffs=self._handoffs,
+            chance=self._chance,
+            files=files,
+        )
 
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if a store of this server trusts its copy, else None."""

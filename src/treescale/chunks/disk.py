@@ -118,6 +118,10 @@ class DiskStore:
         """Return the chunk's open file if this process trusts it, else None; see ChunkFiles."""
         return self._directory.opened(chunk)
 
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return the chunk as a file, verified and trusted now, or its bytes; see ChunkFiles."""
+        return await self._run(partial(self._directory.checked, chunk))
+
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether it is here."""
         return await self._run(partial(self._directory.have, chunks))

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from treescale.chunks.files import ChunkFile
 from treescale.chunks.health import Handoffs
 from treescale.chunks.hedge import HedgeBudget, hedge_seconds
 from treescale.chunks.order import beyond, ranked
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
+from treescale.chunks.watched import WatchedStore
 from treescale.chunks.writing import late_seconds_max, request_seconds_max
 from treescale.errors import (
     ChunkUnknown,
@@ -34,12 +36,14 @@ down_seconds_max: Final = 5.0
 lookup_seconds_max: Final = 2.0
 """For the hint where handoffs are; without it all stores are asked."""
 
+_Asked = Coroutine[object, object, bytes | ChunkFile]
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The good bytes, and the stores found without them: they have none, or bad ones."""
+    """The good bytes or a file of them, and the stores found to have none, or bad ones."""
 
-    data: bytes
+    data: bytes | ChunkFile
     lacking: tuple[str, ...]
 
 
@@ -65,12 +69,14 @@ class Fetching:
         hedging: Hedging,
         handoffs: Handoffs | None,
         chance: Callable[[], float],
+        files: bool = False,
     ) -> None:
         self._spread = spread
         self._chunk = chunk
         self._hedging = hedging
         self._handoffs = handoffs
         self._chance = chance
+        self._files = files
         self._likely: deque[str] = deque()
         self._dim: list[str] = []
         self._others: deque[str] | None = None
@@ -81,7 +87,7 @@ class Fetching:
         self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
-        """Return the first good bytes.
+        """Return the first good bytes; a file of them, where there is one, if `files` are wanted.
 
         Raises ChunkUnknown only when so few stores did not answer that they cannot hold it,
         otherwise NotEnoughStores, or Corrupt when there were only bad copies.
@@ -91,11 +97,11 @@ class Fetching:
         for copy in ranked(self._spread.homes(self._chunk), self._chance):
             (self._likely if copy.clear else self._dim).append(copy.store_id)
         self._hedging.budget.earn()
-        async with Race[bytes](self._spread.clock) as race:
-            await self._ask_next(race)
+        async with Race[bytes | ChunkFile](self._spread.clock) as race:
+            await self._ask_first(race)
             while race.running and self._spread.now() < self._end:
                 for name, answer in await race.answers(self._patience(race)):
-                    if isinstance(answer, bytes):
+                    if not isinstance(answer, Failed):
                         self._hedging.won += name == self._hedge
                         return Found(answer, self._lacking())
                     self._failures[name] = answer
@@ -110,7 +116,7 @@ class Fetching:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
         ((name, store),) = self._spread.stores.items()
         try:
-            return Found(await store.get(self._chunk), ())
+            return Found(await self._way_to(store)(self._chunk), ())
         except Failed as error:
             self._failures[name] = error
         for name, ask in self._last_resort(running=()).items():
@@ -120,12 +126,15 @@ class Fetching:
                 self._failures[name] = error
         raise self._verdict()
 
-    def _patience(self, race: Race[bytes]) -> float:
+    def _way_to(self, store: WatchedStore) -> Callable[[bytes], _Asked]:
+        return store.checked if self._files else store.get
+
+    def _patience(self, race: Race[bytes | ChunkFile]) -> float:
         """Return the seconds until something has to be decided again."""
         now = self._spread.now()
         return min(self._end - now, self._hedge_at - now, race.seconds_until_late(late_seconds_max))
 
-    async def _ask_more(self, race: Race[bytes]) -> None:
+    async def _ask_more(self, race: Race[bytes | ChunkFile]) -> None:
         """Ask the next store when nobody is left of whom an answer can be expected, or it is time.
 
         A store that failed is replaced, not hedged: that costs no budget.
@@ -141,14 +150,31 @@ class Fetching:
                 self._hedge = self._likely[0]
                 await self._ask_next(race)
 
-    async def _ask_next(self, race: Race[bytes]) -> None:
+    async def _ask_first(self, race: Race[bytes | ChunkFile]) -> None:
+        """Ask the best of the likely stores that has room."""
+        if self._likely:
+            name = await self._spread.turns.choose(self._likely, late_seconds_max)
+            self._likely.remove(name)
+            self._ask(race, name)
+        else:
+            await self._ask_next(race)
+
+    async def _ask_next(self, race: Race[bytes | ChunkFile]) -> None:
+        """Ask the next store at once: the one before it failed, or is late."""
         name = await self._next()
         if name is not None:
-            race.start(name, partial(self._spread.stores[name].get, self._chunk))
-            self._hedge_at = self._planned_hedge(name)
+            self._spread.turns.begin(name)
+            self._ask(race, name)
         else:
             for again, ask in self._last_resort(race.running).items():
-                race.start(again, ask)
+                self._spread.turns.begin(again)
+                race.start(again, ask, self._spread.turns.end)
+
+    def _ask(self, race: Race[bytes | ChunkFile], name: str) -> None:
+        store = self._spread.stores[name]
+        read = partial(self._way_to(store), self._chunk)
+        race.start(name, read, self._spread.turns.end)
+        self._hedge_at = self._planned_hedge(name)
 
     def _last_resort(
         self, running: Collection[str]

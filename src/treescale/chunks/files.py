@@ -1,16 +1,20 @@
 """Chunks as open files: what a store of files offers beside ChunkStore, so that nobody copies them.
 
-Only a file that is trusted is handed out (see `trust`); any other chunk is read and verified as a
-whole with `ChunkStore.get`, and trusted the next time.
+Only a file that is trusted is handed out (see `trust`), if need be after it was verified.
 """
 
 import os
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
+
+from blake3 import blake3
 
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Stamp, stamp_of
 from treescale.errors import Corrupt
+
+hashed_at_once_bytes: Final = 256 * 1024
+"""What is hashed while it is still in the processor's cache: a whole chunk would not be."""
 
 
 class ChunkFile:
@@ -18,6 +22,7 @@ class ChunkFile:
 
     def __init__(self, disk: Disk, fd: int, found: os.stat_result, name: str) -> None:
         self.size = found.st_size
+        self.found = found
         self._disk = disk
         self._fd = fd
         self._stamp: Stamp = stamp_of(found)
@@ -67,6 +72,13 @@ class ChunkFile:
             raise Corrupt(f"{self._name} changed while it was read")
         return data
 
+    def chunk_id(self) -> bytes:
+        """Return the name that the file's bytes should have; blocks, once. Raises OSError."""
+        hasher = blake3()
+        while data := self._disk.read(self._fd, hashed_at_once_bytes):
+            hasher.update(data)
+        return hasher.digest()
+
     def _unchanged(self) -> bool:
         return stamp_of(self._disk.fstat(self._fd)) == self._stamp
 
@@ -82,8 +94,15 @@ class FileSlice:
 
 @runtime_checkable
 class ChunkFiles(Protocol):
-    """A store whose chunks may be had as files."""
+    """A store whose chunks may be had as files; knows chunks as a ChunkStore does."""
 
     def opened(self, chunk: bytes) -> ChunkFile | None:
         """Return the chunk's open file if this process trusts it, else None; does not wait."""
+        ...
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return the chunk as a file, verified and trusted now, or its bytes when that cannot be.
+
+        Raises as `ChunkStore.get` does.
+        """
         ...

@@ -6,6 +6,8 @@ The rule is faults.md R4.
 from typing import Final
 
 hedge_seconds_min: Final = 0.02
+hedge_seconds_unknown: Final = 0.25
+"""While nothing was read lately. Less, and every first chunk over a wire of 100 Mbit/s is late."""
 hedge_percent_max: Final = 5
 hedges_saved_max: Final = 10
 """What a quiet time leaves for a bad moment."""
@@ -19,7 +21,7 @@ def hedge_seconds(first: float | None, second: float | None) -> float:
     slowness, a store that is always slow would never be late.
     """
     known = [seconds for seconds in (first, second) if seconds is not None]
-    return max(hedge_seconds_min, min(known, default=0.0))
+    return max(hedge_seconds_min, min(known, default=hedge_seconds_unknown))
 
 
 class HedgeBudget:

@@ -66,7 +66,10 @@ def open_label(root: Path, disk: Disk) -> Label:
             _make(disk, root / name)
         disk.syncfs(root)
     except OSError as error:
-        raise StoreUnusable(f"{root} cannot be used as a store: {error}") from error
+        raise StoreUnusable(
+            f"{root} cannot be used as a store: {error.strerror or error}. "
+            "Check its disk, and that this user may write to it"
+        ) from error
     return label
 
 
@@ -88,7 +91,10 @@ def create_label(root: Path, disk: Disk, new_id: Callable[[], str] = lambda: uui
         text = json.dumps({"format": FORMAT, "store": new_id()}).encode()
         replace_file(disk, root / _NAME, root / _DRAFT, text)
     except OSError as error:
-        raise StoreUnusable(f"no store can be made in {root}: {error}") from error
+        raise StoreUnusable(
+            f"no store can be made in {root}: {error.strerror or error}. "
+            "Name with --data a directory, or one to be made, that this user may write to"
+        ) from error
 
 
 def _make_root(disk: Disk, root: Path) -> None:

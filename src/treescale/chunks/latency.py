@@ -23,32 +23,41 @@ buckets_max: Final = 64
 
 
 class Latency:
-    """The requests of one kind to one store. All times are monotonic seconds."""
+    """The requests of one kind to one store. All times are monotonic seconds.
+
+    `queue` is how many requests the store had when one began, that one included: they share it.
+    """
 
     def __init__(self) -> None:
         self._mean = 0.0
+        self._turn = 0.0
         self._at = -math.inf
         self._slots: deque[tuple[int, list[int]]] = deque(maxlen=slots_max)
         self._p95: tuple[int, float | None] = (-1, None)
 
-    def record(self, seconds: float, now: float) -> None:
+    def record(self, seconds: float, now: float, queue: int = 1) -> None:
         """Count a request that took so long."""
         kept = (1 - new_weight) * self._kept(now)
         self._mean = kept * self._mean + (1 - kept) * seconds
+        self._turn = kept * self._turn + (1 - kept) * seconds / queue
         self._at = now
         slot = int(now // slot_seconds)
         if not self._slots or self._slots[-1][0] != slot:
             self._slots.append((slot, [0] * buckets_max))
         self._slots[-1][1][_bucket(seconds)] += 1
 
-    def record_unfinished(self, seconds: float, now: float) -> None:
+    def record_unfinished(self, seconds: float, now: float, queue: int = 1) -> None:
         """Count a request given up after so long, if that says anything: it took at least this."""
         if seconds > self.mean(now):
-            self.record(seconds, now)
+            self.record(seconds, now, queue)
 
     def mean(self, now: float) -> float:
         """Return the recent mean in seconds, fading to 0 when nothing is asked."""
         return self._mean * self._kept(now)
+
+    def turn(self, now: float) -> float:
+        """Return the recent mean of what a request takes of a store that has no other."""
+        return self._turn * self._kept(now)
 
     def p95(self, now: float) -> float | None:
         """Return what 95 of 100 requests of the last minute stayed under; None when none came.

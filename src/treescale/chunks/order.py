@@ -1,7 +1,6 @@
 """In which order the stores that may have a chunk are asked for it (faults.md R6). Pure."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,8 +9,10 @@ from treescale.chunks.placement import Table
 local_advantage: Final = 4.0
 """A store of this server is preferred until it takes this many times as long as another: it spares
 the wire, but a sick or swamped disk must not hold what another server has at hand."""
-load_seconds_min: Final = 0.0001
+turn_seconds_min: Final = 0.0001
 """Less than this is no difference."""
+turns_alike_max: Final = 2.0
+"""Stores within this factor of the fastest are as fast: what differs is how busy they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +20,30 @@ class Copy:
     """A store that may have the chunk, as it stands now.
 
     `generation` counts layouts back from the current one, whose homes are 0. `clear`: neither
-    down nor in doubt. `load` is the seconds that a request may be expected to take.
+    down nor in doubt. `queue` are the requests it has not answered yet, `turn` the seconds that
+    each of them may be expected to take.
     """
 
     store_id: str
     generation: int
     clear: bool
     local: bool
-    load: float
+    queue: int
+    turn: float
 
 
-def ranked(copies: Iterable[Copy], chance: Callable[[], float]) -> list[Copy]:
+def ranked(copies: Collection[Copy], chance: Callable[[], float]) -> list[Copy]:
     """Return them best first: clear before others, newer homes before older, local, least busy.
 
-    Loads within a factor of two are the same; among the same, chance decides, so that the readers
-    of one chunk spread over its copies.
+    Among stores that are as fast and as busy chance decides, so that the readers of one chunk
+    spread over its copies.
     """
+    fastest = min((max(copy.turn, turn_seconds_min) for copy in copies), default=turn_seconds_min)
 
-    def rank(copy: Copy) -> tuple[bool, int, int, float]:
-        load = max(copy.load, load_seconds_min) / (local_advantage if copy.local else 1.0)
-        return not copy.clear, copy.generation, math.floor(math.log2(load)), chance()
+    def rank(copy: Copy) -> tuple[bool, int, float, float]:
+        turn = copy.turn if copy.turn > turns_alike_max * fastest else fastest
+        load = (copy.queue + 1) * turn / (local_advantage if copy.local else 1.0)
+        return not copy.clear, copy.generation, load, chance()
 
     return sorted(copies, key=rank)
 

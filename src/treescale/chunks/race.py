@@ -47,10 +47,14 @@ class Race(Generic[_Result]):
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    def start(self, name: str, request: _Ask[_Result]) -> None:
-        """Ask the store of this name."""
+    def start(
+        self, name: str, request: _Ask[_Result], ended: Callable[[str], None] | None = None
+    ) -> None:
+        """Ask the store of this name; `ended` hears when that is over, even if it never began."""
         task = self._group.create_task(_answer(request))
         self._requests[task] = _Request(name, self._clock.monotonic())
+        if ended is not None:
+            task.add_done_callback(lambda _: ended(name))
 
     @property
     def running(self) -> list[str]:

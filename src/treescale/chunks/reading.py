@@ -1,14 +1,15 @@
 """Reading a blob, or a part of it, out of its chunks: in order, ahead of the reader, bounded.
 
 At most `window_chunks` chunks, of `window_bytes` together, are fetched or waiting beside the one
-handed out last (one at least, and files cost no memory), so memory does not grow with the blob.
-Leaving the context ends all fetching at once.
+handed out last (one at least, and files cost no memory), so memory does not grow with the blob; nor
+with the readers of a process, which share its `ReadAhead`. Leaving the context ends all fetching at
+once.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 from treescale.chunks.files import ChunkFile, ChunkFiles, FileSlice
 from treescale.chunks.recipe import Recipe
@@ -18,7 +19,42 @@ from treescale.errors import Corrupt
 window_bytes_max: Final = 8 * 1024 * 1024
 """Together with the chunk that goes beyond it: less than 12 MiB for one reader."""
 
-_Fetch = tuple["asyncio.Future[bytes] | ChunkFile", int, int]
+window_bytes_ahead: Final = 128 * 1024 * 1024
+"""Of all readers of a process, as long as that is more than `window_bytes_max` for each."""
+files_open_max: Final = 16
+"""By one reader: descriptors are scarcer than what they save."""
+
+_Fetch = tuple["asyncio.Future[bytes | ChunkFile] | ChunkFile", int, int]
+
+
+@runtime_checkable
+class AheadStore(Protocol):
+    """A store that is faster the more is asked of it at once."""
+
+    @property
+    def ahead_bytes(self) -> int:
+        """Return how much one reader should have asked for."""
+        ...
+
+
+class ReadAhead:
+    """What the readers of a process may fetch ahead together."""
+
+    def __init__(self, bytes_max: int = window_bytes_ahead) -> None:
+        self._bytes_max = bytes_max
+        self._readers = 0
+
+    def enter(self) -> None:
+        """Count a reader that begins; `leave` must follow."""
+        self._readers += 1
+
+    def leave(self) -> None:
+        """Count a reader that ends."""
+        self._readers -= 1
+
+    def share(self, wanted: int) -> int:
+        """Return how much of what it wants a reader gets now: all, while few read."""
+        return min(wanted, max(window_bytes_max, self._bytes_max // max(1, self._readers)))
 
 
 class BlobReader:
@@ -29,7 +65,7 @@ class BlobReader:
     raises, at the piece concerned and not before.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  limits, each with its default
         self,
         store: ChunkStore,
         recipe: Recipe,
@@ -38,6 +74,7 @@ class BlobReader:
         *,
         window_chunks: int = 4,
         window_bytes: int = window_bytes_max,
+        ahead: ReadAhead | None = None,
         files: bool = False,
     ) -> None:
         self._store = store
@@ -46,7 +83,9 @@ class BlobReader:
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
         self._window_bytes = window_bytes
-        self._waiting_bytes = 0
+        self._ahead = ahead or ReadAhead()
+        self._files_open = 0
+        self._waiting_bytes = 0  # of chunks that may come as bytes
         self._window: deque[_Fetch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._group = asyncio.TaskGroup()
@@ -54,11 +93,13 @@ class BlobReader:
     async def __aenter__(self) -> Self:
         """Begin to read ahead."""
         await self._group.__aenter__()
+        self._ahead.enter()
         self._fill()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """End all fetching; nothing of it runs any longer when this returns."""
+        self._ahead.leave()
         for task in self._tasks:
             task.cancel()
         for source, _start, _stop in self._window:
@@ -88,14 +129,23 @@ class BlobReader:
             return None
         source, start, stop = self._window.popleft()
         if isinstance(source, ChunkFile):
+            self._files_open -= 1
             return FileSlice(source, start, stop)
         data = await source
+        if isinstance(data, ChunkFile):
+            self._waiting_bytes -= data.size
+            return FileSlice(data, start, stop)
         self._waiting_bytes -= len(data)
         return memoryview(data)[start:stop]
 
     def _fill(self) -> None:
         """Start fetching as much as the window has room for."""
-        while len(self._window) < self._window_chunks and self._waiting_bytes < self._window_bytes:
+        window_bytes = self._ahead.share(self._window_bytes)
+        while (
+            len(self._window) < self._window_chunks
+            and self._waiting_bytes < window_bytes
+            and self._files_open < files_open_max
+        ):
             part = next(self._slices, None)
             if part is None:
                 return
@@ -103,16 +153,17 @@ class BlobReader:
             file = None if self._files is None else self._files.opened(chunk)
             # A file of another length than the recipe's is for `get` to judge.
             if file is not None and file.size == self._lengths[chunk]:
+                self._files_open += 1
                 self._window.append((file, start, stop))
                 continue
-            future = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[bytes | ChunkFile] = asyncio.get_running_loop().create_future()
             self._waiting_bytes += self._lengths[chunk]
             self._window.append((future, start, stop))
             task = self._group.create_task(self._fetch(chunk, future))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes]") -> None:
+    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes | ChunkFile]") -> None:
         """Fulfil `future`; a failure waits there for its turn instead of ending the group."""
         try:
             data = await self._get(chunk)
@@ -124,8 +175,10 @@ class BlobReader:
             if not future.cancelled():
                 future.set_result(data)
 
-    async def _get(self, chunk: bytes) -> bytes:
-        data = await self._store.get(chunk)
-        if len(data) != self._lengths[chunk]:
+    async def _get(self, chunk: bytes) -> bytes | ChunkFile:
+        files = self._files
+        data = await (self._store.get(chunk) if files is None else files.checked(chunk))
+        length = data.size if isinstance(data, ChunkFile) else len(data)
+        if length != self._lengths[chunk]:
             raise Corrupt(f"chunk {chunk.hex()} is not as long as its blob's recipe says")
         return data

@@ -13,7 +13,7 @@ from treescale.chunks.files import ChunkFiles
 from treescale.chunks.health import Health
 from treescale.chunks.order import Copy, generations
 from treescale.chunks.placement import Table, fair_shares
-from treescale.chunks.store import ChunkStore
+from treescale.chunks.turns import Turns
 from treescale.chunks.watched import WatchedStore
 from treescale.chunks.writeplan import WritePlan
 from treescale.clock import Clock
@@ -36,6 +36,7 @@ class Spread:
     quorum: int
     files: Mapping[str, ChunkFiles]
     shares: Mapping[str, float]
+    turns: Turns
 
     @classmethod
     def over(
@@ -44,11 +45,11 @@ class Spread:
         stores: Mapping[str, WatchedStore],
         health: Health,
         clock: Clock,
+        turns: Turns,
     ) -> Self:
         """Return the spread over these stores."""
         missing = {label.store_id for label in tables[0].layout.stores} - stores.keys()
         assert not missing, f"stores of the layout without a connection: {sorted(missing)}"
-        inner: Mapping[str, ChunkStore] = {name: store.inner for name, store in stores.items()}
         return cls(
             tables=tuple(tables),
             stores=stores,
@@ -56,8 +57,9 @@ class Spread:
             clock=clock,
             domains=Domains(tables[0].layout),
             quorum=min(write_quorum(table.layout) for table in tables),
-            files={name: store for name, store in inner.items() if isinstance(store, ChunkFiles)},
+            files={name: store.files for name, store in stores.items() if store.files},
             shares=fair_shares(tables[0].layout),
+            turns=turns,
         )
 
     @property
@@ -96,8 +98,13 @@ class Spread:
             generation=generation,
             clear=self.health.is_up(name) and not figures.doubt.holds(now),
             local=self.health.is_local(name),
-            load=figures.load(now),
+            queue=self.queue_of(name),
+            turn=figures.reads.turn(now),
         )
+
+    def queue_of(self, name: str) -> int:
+        """Return the requests the store has not answered, those just given to it among them."""
+        return max(self.stores[name].figures.in_flight, self.turns.busy(name))
 
     def shares_of(self, names: Collection[str]) -> Mapping[str, float]:
         """Return the shares when the other stores of the layout take nothing."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from treescale.chunks.doubt import Doubt
+from treescale.chunks.files import ChunkFile, ChunkFiles
 from treescale.chunks.latency import Latency
-from treescale.chunks.order import load_seconds_min
 from treescale.chunks.store import Bytes, ChunkStore, SparingStore
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Failed, Unreachable
@@ -33,10 +34,6 @@ class StoreFigures:
         self.writes = Latency()
         self.doubt = Doubt()
 
-    def load(self, now: float) -> float:
-        """Return the seconds one more read may be expected to take."""
-        return (self.in_flight + 1) * max(load_seconds_min, self.reads.mean(now))
-
     def give_up(self, now: float) -> None:
         """Count a request that is late."""
         self.late += 1
@@ -55,6 +52,7 @@ class WatchedStore:
         at_once: int = requests_at_once_max,
     ) -> None:
         self.inner = inner
+        self.files = inner if isinstance(inner, ChunkFiles) else None
         self.figures = figures
         self._clock = clock
         # Semaphores wake in the order of waiting.
@@ -74,6 +72,14 @@ class WatchedStore:
         data = await self._ask(lambda: self.inner.get(chunk), self.figures.reads)
         self.figures.bytes_read += len(data)
         return data
+
+    async def checked(self, chunk: bytes) -> ChunkFile | bytes:
+        """Return the chunk as a verified file if the store inside has files, else its bytes."""
+        if self.files is None:
+            return await self.get(chunk)
+        found = await self._ask(partial(self.files.checked, chunk), self.figures.reads)
+        self.figures.bytes_read += found.size if isinstance(found, ChunkFile) else len(found)
+        return found
 
     @property
     def is_sparing(self) -> bool:
@@ -106,7 +112,7 @@ class WatchedStore:
     ) -> _Result:
         figures = self.figures
         figures.in_flight += 1
-        begun = self._clock.monotonic()
+        begun, queue = self._clock.monotonic(), figures.in_flight
         try:
             async with self._places:
                 figures.doubt.begin(self._clock.monotonic())
@@ -122,12 +128,12 @@ class WatchedStore:
         except asyncio.CancelledError:
             if latency is not None:
                 now = self._clock.monotonic()
-                latency.record_unfinished(now - begun, now)
+                latency.record_unfinished(now - begun, now, queue)
             raise
         finally:
             figures.in_flight -= 1
         figures.doubt.answer()
         if latency is not None:
             now = self._clock.monotonic()
-            latency.record(now - begun, now)
+            latency.record(now - begun, now, queue)
         return result

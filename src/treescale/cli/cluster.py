@@ -114,7 +114,14 @@ def drain(desk: Desk, target: str, *, wait: bool) -> None:
     inside = _inside(found, seen.overview)
     held = sorted({why for name, why in seen.overview.held.items() if name in inside})
     desk.out.done(
-        " ".join([f"{found.label} is draining.", *_layout_told(inside, held), DRAINED]),
+        " ".join(
+            [
+                f"{found.label} is draining.",
+                *_layout_told(inside, held),
+                *_fewer(seen.overview),
+                DRAINED,
+            ]
+        ),
         {**_row(found, StoreState.DRAINING), "in_layout": bool(inside), "held": held},
     )
 
@@ -185,6 +192,18 @@ def _layout_told(inside: set[str], held: list[Held]) -> list[str]:
     if inside:
         return ["It leaves the layout within seconds, or when the first server starts."]
     return ["It is not in the layout."]
+
+
+def _fewer(seen: Overview) -> list[str]:
+    """Return what must be known when draining leaves fewer servers than there were copies."""
+    if seen.layout is None or seen.copies_wanted >= seen.layout.copies:
+        return []
+    now, then = seen.layout.copies, seen.copies_wanted
+    told = (
+        f"Of new chunks there are {then} copies then instead of {now}, for fewer servers are left: "
+        f"`treescale cluster set copies={now}` keeps it in the layout until others take its part."
+    )
+    return [told]
 
 
 def _inside(target: Target, seen: Overview) -> set[str]:

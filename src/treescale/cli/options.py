@@ -14,9 +14,11 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from treescale.cli.output import Output
 from treescale.config import Loaded, load
-from treescale.errors import SettingInvalid
+from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.protocols import Database
+from treescale.metadata.sql.address import parse_address
 from treescale.metadata.sql.database import open_database
+from treescale.metadata.sql.faults import located
 
 Result = TypeVar("Result")
 _SQLITE: Final = "sqlite:///"
@@ -54,6 +56,8 @@ async def _with_database(url: str, work: Callable[[Database], Awaitable[Result]]
     except (ProgrammingError, OperationalError) as error:
         # What PostgreSQL and SQLite call a missing table; all else has a meaning of its own.
         raise SettingInvalid(_NOT_OURS) from error
+    except DatabaseAway as away:
+        raise located(away, away.__cause__, parse_address(url)) from away
     finally:
         await database.close()
 
@@ -66,7 +70,7 @@ def require_database(url: str) -> None:
     if not path.exists():
         raise SettingInvalid(
             f"there is no database at {path}: start `treescale serve` there first, "
-            "or say with --data or --database where it is"
+            "or say with --data, --database or --config where it is"
         )
 
 

@@ -239,8 +239,8 @@ class ServerRecord:
     throughput: Throughput | None = None
     """What it said with its last heartbeat; registering does not write it."""
     place: str = ""
-    """Where it runs, if it is sure to be alone there (`upkeep.identity`): nobody else ever says the
-    same while it lives. "" when it is not sure."""
+    """Where it runs, if it is sure to be alone there (`chunks.occupancy`): while it lives nobody
+    else says the same. "" when it is not sure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,10 +300,12 @@ async def _put(store: ChunkStore, target: Target, body: bytes) -> Answer:
 
 
 async def _get(store: ChunkStore, target: Target, _body: bytes) -> Answer:
-    file = store.opened(target.chunk) if isinstance(store, ChunkFiles) else None
-    if file is not None:
-        return Answer(file=file, is_chunk=True)
-    return Answer(body=await store.get(target.chunk), is_chunk=True)
+    if not isinstance(store, ChunkFiles):
+        return Answer(body=await store.get(target.chunk), is_chunk=True)
+    found = store.opened(target.chunk) or await store.checked(target.chunk)
+    if isinstance(found, ChunkFile):
+        return Answer(file=found, is_chunk=True)
+    return Answer(body=found, is_chunk=True)
 
 
 async def _delete(store: ChunkStore, target: Target, _body: bytes) -> Answer:

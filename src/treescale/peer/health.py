@@ -79,6 +79,7 @@ class PeerHealth:
         """What the server's last pong said: another text after each of its starts."""
         self._pings = _Pings(signer, URL(url), tls)
         self._name = signer.addressee
+        self._url = url
         self._breaker = Breaker(chance)
         self._clock = clock
         self._changed = changed
@@ -184,8 +185,32 @@ class PeerHealth:
         """Tell of a change of the state."""
         if self.state is not before:
             self._reason = reason
-            self._log.warning("peer.state", peer=self._name, state=self.state.value, reason=reason)
+            self._log.warning(
+                "peer.state",
+                peer=self._name,
+                url=self._url,
+                state=self.state.value,
+                reason=reason,
+            )
             self._changed(self.state)
+
+
+async def ping_once(
+    signer: Signer, url: str, *, tls: ssl.SSLContext | None = None, seconds: float = 3.0
+) -> Pong:
+    """Return the answer to one ping over a connection of its own; raises Unreachable, saying why.
+
+    Also when another server than the addressee answers, or anything else.
+    """
+    pings = _Pings(signer, URL(url), tls)
+    try:
+        async with asyncio.timeout(seconds):
+            return await pings.ping()
+    except (TimeoutError, ConnectionError) as error:
+        why = str(error) or f"no answer in {seconds:.0f} s"
+        raise Unreachable(f"{url} does not answer: {why}") from error
+    finally:
+        pings.drop()
 
 
 class _Refused(Unreachable):

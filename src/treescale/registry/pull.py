@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Final, Self
 
 from treescale.chunks.files import ChunkFiles
-from treescale.chunks.reading import BlobReader
+from treescale.chunks.reading import AheadStore, BlobReader, ReadAhead, window_bytes_max
 from treescale.chunks.recipe import Recipe, decode
 from treescale.chunks.store import Bytes, ChunkStore
 from treescale.metadata.protocols import Blobs
@@ -13,9 +13,8 @@ from treescale.metadata.records import Blob
 from treescale.oci.digest import Digest
 from treescale.oci.ranges import ByteRange
 
-read_ahead_chunks: Final = 16
-"""Chunks fetched ahead of the client per request, as far as `reading.window_bytes_max` allows: so
-many servers, or more, send at once."""
+read_ahead_chunks: Final = 64
+"""Chunks fetched ahead of the client per request, as far as their bytes allow."""
 recipe_parts_max: Final = 65_536
 """Parts of the decoded recipes that are kept: about 10 MB."""
 
@@ -83,8 +82,12 @@ class Recipes:
 class Content:
     """The bytes of one blob."""
 
-    def __init__(self, store: ChunkStore, blob: Blob, recipes: Recipes) -> None:
+    def __init__(
+        self, store: ChunkStore, blob: Blob, recipes: Recipes, ahead: ReadAhead, ahead_bytes: int
+    ) -> None:
         self._store = store
+        self._ahead = ahead
+        self._ahead_bytes = ahead_bytes
         self._inline = blob.inline or b""
         self._recipe = None if blob.recipe is None else recipes.get(blob.digest, blob.recipe)
 
@@ -121,6 +124,8 @@ class Content:
             part.first,
             part.last,
             window_chunks=read_ahead_chunks,
+            window_bytes=self._ahead_bytes,
+            ahead=self._ahead,
             files=files,
         )
 
@@ -132,6 +137,8 @@ class Pulls:
         self._blobs = blobs
         self._store = store
         self._recipes = Recipes()
+        self._ahead = ReadAhead()
+        self._spread = store if isinstance(store, AheadStore) else None
 
     async def find(self, repository: str, digest: Digest) -> Blob:
         """Return the blob if this repository has it; raises BlobUnknown."""
@@ -139,7 +146,9 @@ class Pulls:
 
     def open(self, blob: Blob) -> Content:
         """Return the blob's content, ready to be read in parts; raises Corrupt."""
-        return Content(self._store, blob, self._recipes)
+        wanted = 0 if self._spread is None else self._spread.ahead_bytes
+        ahead_bytes = max(window_bytes_max, wanted)
+        return Content(self._store, blob, self._recipes, self._ahead, ahead_bytes)
 
     async def unlink(self, repository: str, digest: Digest) -> None:
         """Take the blob out of the repository, visible at once; raises BlobUnknown."""

@@ -5,14 +5,8 @@
 In the first data directory, beside `store.json`. It is no secret and nothing is lost with it: a
 server whose first disk is gone is a new one at the old address and takes its other disks along
 (`claims`). A server without stores keeps nothing, so it is a new one at each start.
-
-The processes of a server hold a lock of the kernel's on that file for as long as one of them runs.
-So whoever gets it, on the same file under the same kernel, knows that those before have ended, and
-need not wait until the cluster believes it. A copy of the file is another file, and another
-machine, or this one after a boot, has another kernel: they prove nothing.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -27,7 +21,6 @@ FORMAT: Final = 1
 _NAME: Final = "server.json"
 _DRAFT: Final = "server.json.new"
 _identity_bytes_max: Final = 4096
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def new_server_id() -> str:
@@ -52,25 +45,6 @@ def server_id_in(directory: Path, disk: Disk, new_id: Callable[[], str] = new_se
     except OSError as error:
         raise StoreUnusable(f"{path} cannot be used: {error.strerror}") from error
     return _parse(path, text)
-
-
-def place_held(directory: Path) -> str:
-    """Take the lock on the identity in this directory and return where that is.
-
-    It is held until this process and its forks have ended, whatever ends them. Returns "" when
-    others hold it, or where files cannot be locked: then nothing is proven.
-    """
-    try:
-        fd = os.open(directory / _NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found, boot = os.fstat(fd), _BOOT.read_text().strip()
-    except OSError:
-        os.close(fd)
-        return ""
-    return f"{boot} {found.st_dev} {found.st_ino}"
 
 
 def _read(disk: Disk, path: Path) -> bytes | None:

@@ -60,14 +60,21 @@ async def join(
         )
         found = claims(server, paths, roll, alone=alone)
         if not await database.servers.register(server, live_seconds=live_seconds):
-            raise StoreUnusable(
-                f"another server says that it is {server.server_id}, and is alive. If this one got "
-                f"another address, start it again in {live_seconds:.0f} s; if its data directory "
-                "was copied, remove server.json from the copy and give it empty directories"
-            )
+            raise StoreUnusable(_running(server, roll))
         if await _register(database, disks, found):
             return found
     raise DatabaseAway("the stores change hands as fast as they are claimed; try again")
+
+
+def _running(server: ServerRecord, roll: Roll) -> str:
+    """Say that the server runs already, and what to do about each way this comes about."""
+    where = {one.server_id: f"{one.name} ({one.address})" for one in roll.servers}
+    return (
+        f"a server with this data directory runs already: {where.get(server.server_id, 'just now')}"
+        ". Stop that one, or give this one another --data. If it was killed, or has got another "
+        f"address, start again in {live_seconds:.0f} s. If its data directory was copied, remove "
+        "server.json from the copy and give it empty directories"
+    )
 
 
 async def _register(

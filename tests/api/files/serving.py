@@ -22,6 +22,7 @@ class CountingDisk(Disk):
     """
 
     def __init__(self) -> None:
+        self.hashed = 0
         self.sent = 0
         self.read_in_parts = 0
         self.settled = False
@@ -34,6 +35,11 @@ class CountingDisk(Disk):
     def date(self, fd: int, ns: int) -> None:
         if self.settled:
             super().date(fd, ns)
+
+    def read(self, fd: int, size: int) -> bytes:
+        data = super().read(fd, size)
+        self.hashed += len(data)
+        return data
 
     def sendfile(self, to: int, fd: int, offset: int, size: int) -> int:
         sent = super().sendfile(to, fd, offset, size)

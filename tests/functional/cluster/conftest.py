@@ -1,6 +1,5 @@
 """What the tests of clusters share: a network, a PostgreSQL, servers."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -9,7 +8,6 @@ import pytest
 from tests.functional.cluster.database import NetworkPostgres, network_postgres
 from tests.functional.cluster.network import Network
 from tests.functional.cluster.nodes import Cluster, Node
-from treescale.metadata.migrations import migrate
 
 
 class Clusters(Protocol):
@@ -64,11 +62,7 @@ def clusters(
     started: list[Cluster] = []
 
     def start(count: int, *, copies: int | None = None) -> Cluster:
-        home, url = tmp_path_factory.mktemp("cluster"), database_server.new_database()
-        if copies is not None:
-            asyncio.run(migrate(url))
-            row = f"INSERT INTO settings (name, value) VALUES ('copies', '{copies}')"  # noqa: S608
-            database_server.execute(url, row)
+        home, url = tmp_path_factory.mktemp("cluster"), database_server.new_database(copies=copies)
         nodes = [Node(home / f"s{n}", network.machine(), url) for n in range(1, count + 1)]
         started.append(Cluster(nodes))
         return started[-1].start()

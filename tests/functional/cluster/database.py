@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.functional.cluster.network import Network
 from tests.functional.programs import Program
 from tests.postgres import FAST, INITDB, ROLE, Postgres, as_postgres, program
+from treescale.metadata.migrations import migrate
 
 PORT = 5432
 
@@ -29,11 +30,19 @@ class NetworkPostgres:
             argv = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
         self.program = Program(*argv, log=directory / "log")
 
-    def new_database(self) -> str:
-        """Make an empty database and return what its users write for `--database`."""
+    def new_database(self, *, copies: int | None = None) -> str:
+        """Make a database and return what its users write for `--database`.
+
+        It is empty, or says only how many copies of each chunk there are to be.
+        """
         name = f"cluster_{next(self._local.numbers)}"
         self.execute("postgres", f"CREATE DATABASE {name} TEMPLATE template0")
-        return f"postgresql://{ROLE}@{self._network.address}:{PORT}/{name}"
+        url = f"postgresql://{ROLE}@{self._network.address}:{PORT}/{name}"
+        if copies is not None:
+            asyncio.run(migrate(url))
+            row = f"INSERT INTO settings (name, value) VALUES ('copies', '{copies}')"  # noqa: S608
+            self.execute(url, row)
+        return url
 
     def execute(self, database: str, statement: str) -> None:
         """Run a statement as the administrator; `database` may be such a URL."""

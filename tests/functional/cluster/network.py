@@ -6,6 +6,7 @@ Network is left.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -57,8 +58,8 @@ class Network:
         """Return a new namespace with an address on the bridge."""
         self._machines += 1
         number = self._machines
-        machine = Machine(f"{self._prefix}n{number}", f"{self._subnet}.{10 + number}")
         wire = f"{self._prefix}w{number}"
+        machine = Machine(f"{self._prefix}n{number}", f"{self._subnet}.{10 + number}", wire)
         run("ip", "netns", "add", machine.namespace)
         self._undo.callback(outcome, "ip", "netns", "delete", machine.namespace)
         run("ip", "link", "add", wire, "type", "veth", "peer", "eth0", "netns", machine.namespace)
@@ -71,15 +72,21 @@ class Network:
 
 
 class Machine:
-    """A network namespace with one wire."""
+    """A network namespace with one wire; `wire` is the end of it on the bridge."""
 
-    def __init__(self, namespace: str, address: str) -> None:
+    def __init__(self, namespace: str, address: str, wire: str) -> None:
         self.namespace = namespace
         self.address = address
+        self.wire = wire
 
     def run(self, *argv: str) -> str:
         """Run a program in it."""
         return run("ip", "netns", "exec", self.namespace, *argv)
+
+    def narrow(self, shape: Sequence[str]) -> None:
+        """Send through this queueing discipline of `tc`, each way."""
+        self.run("tc", "qdisc", "add", "dev", "eth0", "root", *shape)
+        run("tc", "qdisc", "add", "dev", self.wire, "root", *shape)
 
     def cut(self) -> None:
         """Drop every packet, both ways: nobody is told."""

@@ -24,11 +24,14 @@ UP_SECONDS_MAX = 15
 class Node(Server):
     """One server of a cluster."""
 
-    def __init__(self, home: Path, machine: Machine, database: str) -> None:
+    def __init__(
+        self, home: Path, machine: Machine, database: str, *, workers: int = 1, store: bool = True
+    ) -> None:
         super().__init__(
             home,
             Options(
-                workers=1,
+                workers=workers,
+                store=store,
                 host=machine.address,
                 port=PORT,
                 namespace=machine.namespace,

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.sql.address import Address, parse_address
-from treescale.metadata.sql.faults import meaning
+from treescale.metadata.sql.faults import located, meaning
 from treescale.metadata.sql.postgresql import postgresql_engine
 from treescale.metadata.sql.sqlite import sqlite_reader, sqlite_writer
 
@@ -42,7 +42,10 @@ async def migrate(url: str) -> None:
         else:
             await asyncio.to_thread(_migrate_sqlite, address, Path(address.path))
     except (DBAPIError, OSError) as error:
-        raise meaning(error) from error
+        told = meaning(error)
+        if isinstance(told, DatabaseAway):
+            told = located(told, error, address)
+        raise told from error
 
 
 def _migrate_sqlite(address: Address, path: Path) -> None:

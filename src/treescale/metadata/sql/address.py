@@ -51,6 +51,8 @@ def _postgresql(text: str) -> Address:
         raise SettingInvalid(f"{HOW}; this one cannot be read") from error
     if not url.database:
         raise SettingInvalid(f"{HOW}; NAME, the database's name, is missing")
+    if "@" in (url.host or ""):
+        raise SettingInvalid(f"{HOW}; write %40 for an @ in USER or PASSWORD")
     unknown = set(url.query) - {"sslmode", "host", "port"}
     if unknown:
         raise SettingInvalid(f"{HOW}; after '?' only sslmode, host and port are known")

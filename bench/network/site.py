@@ -1,0 +1,156 @@
+"""The machines that are measured: namespaces on a bridge, the storage servers' wires narrow.
+
+A wire is narrow both ways, by a token bucket at either end (`tc tbf`). The bucket holds 256 KiB,
+10 ms at this rate: a smaller one cannot keep the rate up between two ticks of a busy machine. What
+waits for it may wait 50 ms, then it is dropped, as a switch would. Clients run where the bridge is,
+and so does PostgreSQL: their wires are as fast as the machine.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.pair import Pair
+from bench.peers import docker_registry
+from bench.wire import Target
+from tests.functional.cluster.database import NetworkPostgres, network_postgres
+from tests.functional.cluster.network import Machine, Network
+from tests.functional.cluster.nodes import PORT, Cluster, Node
+from tests.functional.programs import Program, wait_until
+from tests.functional.server import Server
+
+rate_mbit: Final = 200
+SHAPE: Final = ("tbf", "rate", f"{rate_mbit}mbit", "burst", "256kb", "latency", "50ms")
+balanced_port: Final = 5080
+ready_seconds: Final = 20.0
+BALANCER: Final = """
+global
+    maxconn 1000
+defaults
+    mode tcp
+    timeout connect 1s
+    timeout check 2s
+    timeout client 5m
+    timeout server 5m
+    balance leastconn
+"""
+"""docs/operations.md's, without what is there for servers that fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A network with a database, and where everything is kept."""
+
+    network: Network
+    database: NetworkPostgres
+    root: Path
+
+    def machine(self, *, narrow: bool = True) -> Machine:
+        """Return a machine behind a narrow wire, or one as fast as this machine."""
+        machine = self.network.machine()
+        if narrow:
+            machine.narrow(SHAPE)
+        return machine
+
+    @contextmanager
+    def cluster(self, count: int, copies: int, *, narrow: bool = True) -> Iterator[Cluster]:
+        """Run so many storage servers, one worker each."""
+        url = self.database.new_database(copies=copies)
+        home = self.root / f"{count}-servers"
+        home.mkdir()
+        nodes = [
+            Node(home / f"s{n}", self.machine(narrow=narrow), url) for n in range(1, count + 1)
+        ]
+        cluster = Cluster(nodes)
+        try:
+            yield cluster.start()
+        finally:
+            cluster.crash()
+
+    @contextmanager
+    def gateway(self, cluster: Cluster, workers: int = 2) -> Iterator[Target]:
+        """Run a server that has no store, on a machine whose wire is not narrow."""
+        home, url = self.root / "gateway", cluster.nodes[0].options.database
+        node = Node(home, self.machine(narrow=False), url, workers=workers, store=False)
+        try:
+            yield as_target(node.start(), cluster)
+        finally:
+            node.crash()
+
+    @contextmanager
+    def peer(self, *, narrow: bool = True) -> Iterator[Target]:
+        """Run one docker-registry behind the wire that each of our storage servers has."""
+        machine = self.machine(narrow=narrow)
+        with docker_registry(self.root / "peer", place=machine) as target:
+            yield target
+
+    @contextmanager
+    def balanced(self, pair: Pair, cluster: Cluster) -> Iterator[Pair]:
+        """Run haproxy before all servers of the cluster, and another one before the peer."""
+        with (
+            self._balancer("ours", [node.address for node in cluster.nodes], pair.ours) as ours,
+            self._balancer("peer", [pair.peer.address], pair.peer) as peer,
+        ):
+            yield Pair(ours, peer)
+
+    @contextmanager
+    def _balancer(self, name: str, servers: list[str], target: Target) -> Iterator[Target]:
+        machine = self.machine(narrow=False)
+        lines = [f"    server s{n} {address}" for n, address in enumerate(servers)]
+        front = f"listen registry\n    bind {machine.address}:{balanced_port}\n"
+        file = self.root / f"haproxy-{name}.cfg"
+        file.write_text(BALANCER + front + "\n".join([*lines, ""]))
+        inside = ("ip", "netns", "exec", machine.namespace)
+        program = Program(
+            *inside, "/usr/sbin/haproxy", "-db", "-f", file, log=file.with_suffix(".log")
+        )
+        program.start()
+        try:
+            wait_until("haproxy listens", lambda: _listens(machine), seconds=ready_seconds)
+            yield Target(
+                target.name,
+                balanced_port,
+                target.repository,
+                target.user,
+                target.password,
+                pid=program.pid,
+                host=machine.address,
+            )
+        finally:
+            program.kill()
+
+
+@contextmanager
+def site(root: Path) -> Iterator[Site]:
+    """Make a network and a database for the time of the block."""
+    with Network() as network, network_postgres(network) as database:
+        yield Site(network, database, root)
+
+
+@contextmanager
+def behind_a_gateway(root: Path, servers: int, copies: int) -> Iterator[tuple[Pair, Cluster]]:
+    """Run storage servers behind narrow wires, their gateway, and the peer."""
+    with site(root) as here, ExitStack() as running:
+        cluster = running.enter_context(here.cluster(servers, copies))
+        ours = running.enter_context(here.gateway(cluster))
+        yield Pair(ours, running.enter_context(here.peer())), cluster
+
+
+def as_target(server: Server, cluster: Cluster) -> Target:
+    """Return the server as what clients measure, with a token of the administrator's."""
+    account = cluster.account
+    return Target(
+        "treescale",
+        PORT,
+        f"{account.name}/bench",
+        account.name,
+        account.password,
+        pid=server.program.pid,
+        host=server.options.host,
+    )
+
+
+def _listens(machine: Machine) -> bool:
+    return f":{balanced_port}" in machine.run("ss", "-Htln")

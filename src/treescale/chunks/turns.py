@@ -1,0 +1,76 @@
+"""Which store a chunk is read from is decided when one has room for it, not before.
+
+A reader asks for many chunks ahead, each on several stores. Bound at once, they pile up at some
+stores while others run dry, and what is wanted first waits behind what is wanted last. So each
+store is given a few reads at a time, and when one ends it takes the read that has waited longest of
+those it has a copy for: every wire is busy, and chunks come nearly in the order of asking.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Final
+
+reads_at_once_max: Final = 2
+"""To one store, from one process: one on the wire, and one to follow it."""
+
+
+class Turns:
+    """The reads under way, by store, and those that wait; used from one event loop."""
+
+    def __init__(self, at_once: int = reads_at_once_max) -> None:
+        self._at_once = at_once
+        self._busy: Counter[str] = Counter()
+        self._waiting: deque[tuple[Sequence[str], asyncio.Future[str]]] = deque()
+
+    def busy(self, name: str) -> int:
+        """Return how many reads the store has been given and not ended."""
+        return self._busy[name]
+
+    def begin(self, name: str) -> None:
+        """Count a read given to the store, whether or not it has room; `end` must follow."""
+        self._busy[name] += 1
+
+    def end(self, name: str) -> None:
+        """Count the end of a read, and let another begin."""
+        self._busy[name] -= 1
+        self._give(name)
+
+    async def choose(self, names: Sequence[str], seconds: float) -> str:
+        """Return the first of the stores that has room, at latest after so long; it has begun.
+
+        Who waits longest gets the first room there is. When there is none in time, it is the first
+        store's turn all the same: it may hang, and whoever asks finds out.
+        """
+        for name in names:
+            if self._busy[name] < self._at_once:
+                self.begin(name)
+                return name
+        turn: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        place = names, turn
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(seconds):
+                return await turn
+        except TimeoutError:
+            self.begin(names[0])
+            return names[0]
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end(turn.result())
+            raise
+        finally:
+            if place in self._waiting:
+                self._waiting.remove(place)
+
+    def _give(self, name: str) -> None:
+        """Give the store's room to who has waited longest for it."""
+        if self._busy[name] >= self._at_once:
+            return
+        for place in self._waiting:
+            names, turn = place
+            if name in names and not turn.done():
+                self._waiting.remove(place)
+                self.begin(name)
+                turn.set_result(name)
+                return
