@@ -36,6 +36,9 @@ class Options:
     database: str = ""
     tls: bool = False
     advertise: str = ""
+    no_store: bool = False
+    launcher: tuple[str, ...] = (str(TREESCALE),)
+    """What is run; another one is for servers that are wrong on purpose."""
 
 
 class Server:
@@ -53,7 +56,7 @@ class Server:
     def _words(self) -> list[str]:
         name = self.options.namespace
         inside = ["ip", "netns", "exec", name] if name else []
-        return [*inside, str(TREESCALE), *self._arguments()]
+        return [*inside, *self.options.launcher, *self._arguments()]
 
     def _arguments(self) -> list[str]:
         words = ["serve", *self._where(), "--listen", self.address]
@@ -61,6 +64,8 @@ class Server:
             words += ["--workers", str(self.options.workers)]
         if self.options.advertise:
             words += ["--advertise", self.options.advertise]
+        if self.options.no_store:
+            words.append("--no-store")
         return [*words, "--tls-self-signed"] if self.options.tls else words
 
     def _where(self) -> list[str]:
