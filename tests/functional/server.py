@@ -104,10 +104,11 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and return once it says that it is fit to serve."""
-        self.program.start_until("treescale serve is ready", self._ready, seconds=40)
+        self.program.start_until("treescale serve is ready", self.is_ready, seconds=40)
         return self
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Say whether it is fit to serve just now."""
         connection = self.connect(seconds=5)
         try:
             connection.request("GET", "/readyz")

@@ -90,7 +90,7 @@ def test_docker_pulls_what_is_known_without_the_database(
         plain_docker("pull", name)
     plain_docker.forget_images()
     with outage("hung", database_server, three):
-        wait_until("it is noticed", lambda: not _is_ready(first), seconds=NOTICED_SECONDS_MAX)
+        wait_until("it is noticed", lambda: not first.is_ready(), seconds=NOTICED_SECONDS_MAX)
         plain_docker("pull", name)
     assert plain_docker.run(name) == "hello from busybox\n"
 
@@ -106,7 +106,3 @@ def _seconds_until_pushed(node: Node, cluster: Cluster, *, since: float) -> floa
 
     wait_until(f"{node.home.name} takes pushes again", pushed, seconds=BACK_SECONDS_MAX)
     return CLOCK.now() - since
-
-
-def _is_ready(node: Node) -> bool:
-    return Wire(node).request("GET", "/readyz").status == 200

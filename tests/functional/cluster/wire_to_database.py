@@ -34,13 +34,13 @@ class WireToDatabase:
         self._database = (address, database_port)
         self._listener = socket.create_server((address, 0))
         self.port: int = self._listener.getsockname()[1]
-        self._open: set[socket.socket] = set()
+        self._ends: list[socket.socket] = []
         self._ended = False
-        self._accepting = threading.Thread(target=self._accept)
+        self._threads = [threading.Thread(target=self._accept)]
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._accepting.start()
+        self._threads[0].start()
         return self
 
     def __exit__(
@@ -53,10 +53,13 @@ class WireToDatabase:
         self._ended = True
         with suppress(OSError):
             socket.create_connection(self._listener.getsockname()[:2], 5).close()
-        self._accepting.join(10)
-        self._listener.close()
-        for end in [*self._open]:
+        self._threads[0].join(10)
+        for end in self._ends:
             _shut(end)
+        for thread in self._threads:
+            thread.join(10)
+        for end in (self._listener, *self._ends):
+            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -66,9 +69,10 @@ class WireToDatabase:
                 return
             far = socket.create_connection(self._database, 5)
             far.settimeout(None)
-            self._open |= {near, far}
+            self._ends += [near, far]
             for work in (self._ask, self._answer):
-                threading.Thread(target=work, args=(near, far), daemon=True).start()
+                self._threads.append(threading.Thread(target=work, args=(near, far)))
+                self._threads[-1].start()
 
     def _ask(self, near: socket.socket, far: socket.socket) -> None:
         """Pass on what the server says, until the wire is to break."""
@@ -78,7 +82,7 @@ class WireToDatabase:
                     self.broken += 1
                     if self.breaks is Breaks.BEFORE:
                         break
-                    _lose_answers(near)
+                    near.shutdown(socket.SHUT_WR)
                 far.sendall(piece)
         _shut(near)
         _shut(far)
@@ -90,10 +94,6 @@ class WireToDatabase:
                 near.sendall(piece)
         _shut(near)
         _shut(far)
-
-
-def _lose_answers(near: socket.socket) -> None:
-    near.shutdown(socket.SHUT_WR)
 
 
 def _shut(end: socket.socket) -> None:
