@@ -17,7 +17,7 @@ import click
 
 from bench import report
 from bench.machine import use_memory
-from bench.network import gateway
+from bench.network import balanced, gateway, killed, relay
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
@@ -37,6 +37,9 @@ NETWORK: Final[dict[str, Part]] = {
     "four": gateway.measure_four,
     "eight": gateway.measure_eight,
     "crowd": gateway.measure_crowd,
+    "balanced": balanced.measure,
+    "killed": killed.measure,
+    "relay": relay.measure,
 }
 
 
@@ -67,13 +70,14 @@ def main(
     for name in only or parts:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=directory) as place:
-            use_memory(Path(place))
+            if not network or not (only or rows):
+                use_memory(Path(place))
             measured = parts[name](Path(place), effort)
         rows += measured
         click.echo(report.tables(measured))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)
     if not only:
-        report.write(results, rows, effort)
+        report.write(results, report.NETWORK if network else report.ONE_SERVER, rows, effort)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Figures:
     ours: dict[str, list[float]] = field(default_factory=dict)
     other: dict[str, list[float]] = field(default_factory=dict)
 
-    def row(self, name: str, unit: str, bar: Bar, digits: int = 0) -> Row:
+    def row(self, name: str, unit: str, bar: Bar | None, digits: int = 0) -> Row:
         """Return the row of what the steps returned under its name."""
         return Row(name, unit, bar, self.ours[name], self.other[name], digits)
 

@@ -25,7 +25,7 @@ STYLE: Final = (
 
 def drawn(rows: Sequence[Row]) -> str:
     """Return the SVG of all rows that are ratios."""
-    ratios = [row for row in rows if row.other and row.against == PEER]
+    ratios = [row for row in rows if row.other and row.against == PEER and row.bar]
     height = top + row_height * len(ratios) + 10
     width = label_width + plot_width + 60
     lines = [
@@ -55,6 +55,7 @@ def _tick(tick: float, height: int) -> str:
 
 
 def _bar(row: Row, y: int) -> list[str]:
+    assert row.bar is not None, "only what is judged is drawn"
     ratio, limit = row.value, row.bar.limit
     if not row.bar.at_least:
         ratio, limit = 1 / ratio, 1 / limit

@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,39 +26,73 @@ def tables(rows: Sequence[Row]) -> str:
     return "\n".join(line for part in parts for line in part)
 
 
-def page(rows: Sequence[Row], effort: Effort) -> str:
-    """Return the whole page: the tables, with what they were measured on and how."""
-    verdicts = [row.met for row in rows]
-    return f"""# One server, measured beside docker-registry 2.8.2
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A page of results: the name of its files, its title, how it is made, what was done."""
 
-On {machine()}; written by `make bench`. {sum(verdicts)} of {len(verdicts)} bars are met.
+    name: str
+    title: str
+    command: str
+    method: str
 
-Ratios are medians of {effort.rounds} interleaved rounds, after one that warmed up and is not \
+
+ONE_SERVER: Final = Publication(
+    "one-server",
+    "One server, measured beside docker-registry 2.8.2",
+    "make bench",
+    """Ratios are medians of {rounds} interleaved rounds, after one that warmed up and is not \
 counted; both use all cores, and so do the clients. Large layers are \
-{effort.layer_bytes // 1_000_000} MB of random bytes. docker-registry: Debian's package, \
+{megabytes} MB of random bytes. docker-registry: Debian's package, \
 filesystem driver, its cache of blob descriptors on, no login, nothing fsynced. TreeScale: as it \
 comes, with its login, SQLite, one worker per core, everything fsynced before 201. Pushed bytes \
 come as dockerd sends them, in chunks of 32 KiB; TLS clients offer AES-128 first, as \
 dockerd does. All memory had been in use before (bench/machine.py), and layers are pulled soon \
-after they were pushed, so both have them in the page cache.
+after they were pushed, so both have them in the page cache.""",
+)
+NETWORK: Final = Publication(
+    "network",
+    "Servers behind narrow wires, measured beside docker-registry 2.8.2",
+    'make bench ARGS="--network"',
+    """Ratios are medians of {rounds} interleaved rounds, after one that warmed up and is not \
+counted. Each server is a network namespace on a bridge. The wire of every storage server, and of \
+docker-registry, carries 200 Mbit/s each way (`tc tbf rate 200mbit burst 256kb latency 50ms` at \
+both ends of its veth), headers included: 23.9 MB/s of a stream's bytes at best. Gateway, haproxy, \
+PostgreSQL and clients have no such limit; everything shares the cores of one machine. Large \
+layers are {megabytes} MB of random bytes, new in each round; the sixteen clients pull one of a \
+quarter of that. Each client hashes what it reads and fails unless it is the layer. \
+docker-registry: Debian's package, filesystem driver, its cache of blob descriptors on, no login, \
+nothing fsynced, one server behind one such wire. TreeScale: as it comes, with its login, \
+everything fsynced before 201.""",
+)
 
-![ratios](one-server.svg)
+
+def page(published: Publication, rows: Sequence[Row], effort: Effort) -> str:
+    """Return the whole page: the tables, with what they were measured on and how."""
+    verdicts = [row.met for row in rows if row.bar]
+    megabytes = effort.layer_bytes // 1_000_000
+    return f"""# {published.title}
+
+On {machine()}; written by `{published.command}`. {sum(verdicts)} of {len(verdicts)} bars are met.
+
+{published.method.format(rounds=effort.rounds, megabytes=megabytes)}
+
+![ratios]({published.name}.svg)
 
 {tables(rows)}"""
 
 
-def write(directory: Path, rows: Sequence[Row], effort: Effort) -> None:
-    """Write one-server.md, .json and .svg."""
+def write(directory: Path, published: Publication, rows: Sequence[Row], effort: Effort) -> None:
+    """Write the page as .md, its rows as .json, and its picture as .svg."""
     directory.mkdir(exist_ok=True)
-    (directory / "one-server.md").write_text(page(rows, effort))
+    (directory / f"{published.name}.md").write_text(page(published, rows, effort))
     content = {
         "machine": machine(),
         "rounds": effort.rounds,
         "layer_bytes": effort.layer_bytes,
         "rows": [_record(row) for row in rows],
     }
-    (directory / "one-server.json").write_text(json.dumps(content, indent=1) + "\n")
-    (directory / "one-server.svg").write_text(drawn(rows))
+    (directory / f"{published.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (directory / f"{published.name}.svg").write_text(drawn(rows))
 
 
 def machine() -> str:
@@ -73,30 +108,35 @@ def machine() -> str:
 
 def _ratio_line(row: Row) -> str:
     return (
-        f"| {row.work} | {_sign(row)} {row.bar.limit:g} | {_median(row.ours, row)} "
+        f"| {row.work} | {_bar(row)} | {_median(row.ours, row)} "
         f"| {_median(row.other, row)} | **{row.value:.2f}**{_range(row.judged, 2)} "
         f"| {_verdict(row)} |"
     )
 
 
 def _figure_line(row: Row) -> str:
+    bar = _bar(row)
     if not row.other:
-        bar = f"{row.bar.limit:g} {row.unit}"
+        bar += f" {row.unit}"
         measured = f"**{_median(row.ours, row)}**{_range(row.ours, row.digits)}"
     else:
-        bar = f"{row.bar.limit:g} times that {row.against}"
+        bar += f" times {row.against}"
         measured = (
             f"{_median(row.ours, row)}, {row.against} {_median(row.other, row)}: "
             f"**{row.value:.2f}**{_range(row.judged, 2)}"
         )
-    return f"| {row.work} | {_sign(row)} {bar} | {measured} | {_verdict(row)} |"
+    return f"| {row.work} | {bar} | {measured} | {_verdict(row)} |"
 
 
-def _sign(row: Row) -> str:
-    return "≥" if row.bar.at_least else "≤"
+def _bar(row: Row) -> str:
+    if row.bar is None:
+        return "none"
+    return f"{'≥' if row.bar.at_least else '≤'} {row.bar.limit:g}"
 
 
 def _verdict(row: Row) -> str:
+    if row.bar is None:
+        return ""
     return "met" if row.met else "**short**"
 
 
@@ -114,8 +154,8 @@ def _record(row: Row) -> dict[str, object]:
     return {
         "work": row.work,
         "unit": row.unit,
-        "bar": row.bar.limit,
-        "at_least": row.bar.at_least,
+        "bar": row.bar and row.bar.limit,
+        "at_least": row.bar and row.bar.at_least,
         "judged": round(row.value, 3),
         "met": row.met,
         "ours": [round(figure, 4) for figure in row.ours],

@@ -55,7 +55,8 @@ class Row:
 
     work: str
     unit: str
-    bar: Bar
+    bar: Bar | None
+    """None where nothing is demanded, and the figure stands for itself."""
     ours: list[float]
     other: list[float] = field(default_factory=list)
     """The peer's, or what else ours is held against; empty for a figure judged by itself."""
@@ -77,7 +78,7 @@ class Row:
     @property
     def met(self) -> bool:
         """Whether the bar is met, as printed: to two decimals."""
-        return self.bar.met(round(self.value, 2))
+        return self.bar is None or self.bar.met(round(self.value, 2))
 
 
 Part = Callable[[Path, Effort], Sequence[Row]]

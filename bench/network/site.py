@@ -22,7 +22,8 @@ from tests.functional.programs import Program, wait_until
 from tests.functional.server import Server
 
 rate_mbit: Final = 200
-SHAPE: Final = ("tbf", "rate", f"{rate_mbit}mbit", "burst", "256kb", "latency", "50ms")
+burst: Final = "256kb"
+latency: Final = "50ms"
 balanced_port: Final = 5080
 ready_seconds: Final = 20.0
 BALANCER: Final = """
@@ -51,7 +52,7 @@ class Site:
         """Return a machine behind a narrow wire, or one as fast as this machine."""
         machine = self.network.machine()
         if narrow:
-            machine.narrow(SHAPE)
+            machine.narrow(rate_mbit, burst=burst, latency=latency)
         return machine
 
     @contextmanager
@@ -73,7 +74,7 @@ class Site:
     def gateway(self, cluster: Cluster, workers: int = 2) -> Iterator[Target]:
         """Run a server that has no store, on a machine whose wire is not narrow."""
         home, url = self.root / "gateway", cluster.nodes[0].options.database
-        node = Node(home, self.machine(narrow=False), url, workers=workers, store=False)
+        node = Node(home, self.machine(narrow=False), url, workers=workers, no_store=True)
         try:
             yield as_target(node.start(), cluster)
         finally:

@@ -12,14 +12,19 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, Self
 
 import msgspec
 from sqlalchemy import Engine, event
 
 from tests.fakes_disk import OPERATIONS
+from treescale.chunks.directory import Reserve
+from treescale.chunks.disk import DiskStore
 from treescale.chunks.syscalls import Disk
+from treescale.chunks.trust import Trust
+from treescale.clock import Clock
 from treescale.metadata.sql.database import SqlDatabase
 
 How = Literal["kill", "ENOSPC", "EIO", "EROFS"]
@@ -39,6 +44,13 @@ class Hurt(msgspec.Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     """Labels that count, by their beginnings; empty for all."""
     forgets: tuple[Forgets, ...] = ()
+
+
+class Counter(Protocol):
+    """Who is told of each step."""
+
+    def step(self, label: str) -> None:
+        """Be at this step; perhaps there is no return."""
 
 
 class Steps:
@@ -75,7 +87,7 @@ class Steps:
 class HurtDisk(Disk):
     """The real disk, each call a step; and what it forgets it does not do."""
 
-    def __init__(self, steps: Steps, hurt: Hurt) -> None:
+    def __init__(self, steps: Counter, hurt: Hurt) -> None:
         quiet = QUIET if hurt.how == "kill" else frozenset()
         self._forgets = hurt.forgets
         for name in OPERATIONS:
@@ -115,7 +127,29 @@ def _final(temporary: Path) -> Path:
     return temporary.parent.parent / "chunks" / name[:2] / name[2:4] / name
 
 
-def _counted(steps: Steps, label: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def disk_store_on(disk: Disk) -> type[DiskStore]:
+    """Return the disk store, on this disk whoever opens it."""
+
+    class OnDisk(DiskStore):
+        @classmethod
+        def create_or_open(
+            cls,
+            path: Path,
+            *,
+            threads: Executor,
+            clock: Clock,
+            disk: Disk | None = disk,
+            reserve: Reserve | None = None,
+            trust: Trust | None = None,
+        ) -> Self:
+            return super().create_or_open(
+                path, threads=threads, clock=clock, disk=disk, reserve=reserve, trust=trust
+            )
+
+    return OnDisk
+
+
+def _counted(steps: Counter, label: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*args: Any) -> Any:
         if label == "disk.close":
             call(*args)
@@ -130,7 +164,7 @@ def _counted(steps: Steps, label: str, call: Callable[..., Any]) -> Callable[...
 class _Counted:
     """A noun of the database: before and after each of its calls is a step."""
 
-    def __init__(self, noun: Any, name: str, steps: Steps) -> None:
+    def __init__(self, noun: Any, name: str, steps: Counter) -> None:
         self._noun = noun
         self._name = name
         self._steps = steps
@@ -147,7 +181,7 @@ class _Counted:
         return counted
 
 
-def count_nouns(database: SqlDatabase, steps: Steps) -> None:
+def count_nouns(database: SqlDatabase, steps: Counter) -> None:
     """Make the calls of the database's nouns steps."""
     for name in NOUNS:
         setattr(database, name, _Counted(getattr(database, name), name, steps))
@@ -160,7 +194,7 @@ def count_statements(steps: Steps) -> None:
     """
 
     def traced(statement: str) -> None:
-        label = _writes(statement)
+        label = writes(statement)
         if label:
             steps.step(f"sql {label}")
 
@@ -170,7 +204,8 @@ def count_statements(steps: Steps) -> None:
     event.listen(Engine, "connect", connected)
 
 
-def _writes(statement: str) -> str | None:
+def writes(statement: str) -> str | None:
+    """Return the label of a statement that writes; None for others."""
     words = statement.split()
     if words[0] in {"INSERT", "DELETE"}:
         return f"{words[0]} {words[2 if words[1] != 'OR' else 4]}"

@@ -11,9 +11,8 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from concurrent.futures import Executor
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 from unittest.mock import patch
 
 import msgspec
@@ -24,16 +23,13 @@ from tests.crash.hurt import (
     Steps,
     count_nouns,
     count_statements,
+    disk_store_on,
     forget_synchronous,
     say,
 )
 from treescale import serve
-from treescale.chunks.directory import Reserve
-from treescale.chunks.disk import DiskStore
 from treescale.chunks.occupancy import Occupancy
-from treescale.chunks.syscalls import Disk
-from treescale.chunks.trust import Trust
-from treescale.clock import Clock, SystemClock
+from treescale.clock import SystemClock
 from treescale.config import Settings
 from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.sql.database import SqlDatabase, open_database
@@ -106,7 +102,7 @@ def _serve(order: Order) -> None:
 
         disk = HurtDisk(steps, order.hurt)
         with (
-            patch.object(serve, "DiskStore", _on(disk)),
+            patch.object(serve, "DiskStore", disk_store_on(disk)),
             patch.object(serve, "open_database", _counting(steps)),
         ):
             count_statements(steps)
@@ -120,28 +116,6 @@ def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None])
         prepared = serve._prepare(settings, listener, occupancy, PASSWORD, clock, lambda _: None)
         common = serve._common(settings, listener, asyncio.run(prepared).server_id)
         serve._be_worker(common, ready)
-
-
-def _on(disk: Disk) -> type[DiskStore]:
-    """Return the disk store, on this disk whoever opens it."""
-
-    class OnDisk(DiskStore):
-        @classmethod
-        def create_or_open(
-            cls,
-            path: Path,
-            *,
-            threads: Executor,
-            clock: Clock,
-            disk: Disk | None = disk,
-            reserve: Reserve | None = None,
-            trust: Trust | None = None,
-        ) -> Self:
-            return super().create_or_open(
-                path, threads=threads, clock=clock, disk=disk, reserve=reserve, trust=trust
-            )
-
-    return OnDisk
 
 
 def _counting(steps: Steps) -> Callable[..., SqlDatabase]:

@@ -33,11 +33,13 @@ class Options:
     namespace: str = ""
     """The network namespace it runs in; none is the machine's own."""
     disks: int = 1
-    store: bool = True
     """Whether it holds chunks; else it only serves the API."""
     database: str = ""
     tls: bool = False
     advertise: str = ""
+    no_store: bool = False
+    launcher: tuple[str, ...] = (str(TREESCALE),)
+    """What is run; another one is for servers that are wrong on purpose."""
 
 
 class Server:
@@ -55,7 +57,7 @@ class Server:
     def _words(self) -> list[str]:
         name = self.options.namespace
         inside = ["ip", "netns", "exec", name] if name else []
-        return [*inside, str(TREESCALE), *self._arguments()]
+        return [*inside, *self.options.launcher, *self._arguments()]
 
     def _arguments(self) -> list[str]:
         words = ["serve", *self._where(), "--listen", self.address]
@@ -63,8 +65,8 @@ class Server:
             words += ["--workers", str(self.options.workers)]
         if self.options.advertise:
             words += ["--advertise", self.options.advertise]
-        if not self.options.store:
-            words += ["--no-store"]
+        if self.options.no_store:
+            words.append("--no-store")
         return [*words, "--tls-self-signed"] if self.options.tls else words
 
     def _where(self) -> list[str]:
@@ -103,10 +105,11 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and return once it says that it is fit to serve."""
-        self.program.start_until("treescale serve is ready", self._ready, seconds=40)
+        self.program.start_until("treescale serve is ready", self.is_ready, seconds=40)
         return self
 
-    def _ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Say whether it is fit to serve just now."""
         connection = self.connect(seconds=5)
         try:
             connection.request("GET", "/readyz")

@@ -1,7 +1,6 @@
 """The registry's API by hand: raw HTTP, with a token fetched as clients do."""
 
 import base64
-import hashlib
 import http.client
 import json
 import re
@@ -15,6 +14,10 @@ from tests.images import sha256_of
 
 Body = bytes | Iterator[bytes] | None
 """An iterator is sent in pieces, without a length; it cannot be sent again after a challenge."""
+
+
+class Unavailable(AssertionError):
+    """The server cannot just now, and says when to try again."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,11 @@ class Answer:
 
     def expect(self, status: int) -> "Answer":
         """Return itself when it has the status; else fail with what it says."""
-        assert self.status == status, f"{self.status}, not {status}: {self.body[:500]!r}"
-        return self
+        if self.status == status:
+            return self
+        said = f"{self.status}, not {status}: {self.body[:500]!r}"
+        busy = self.status == http.client.SERVICE_UNAVAILABLE and "Retry-After" in self.headers
+        raise Unavailable(said) if busy else AssertionError(said)
 
 
 class Reachable(Protocol):
@@ -139,16 +145,26 @@ class Wire:
         mark = "&" if "?" in place else "?"
         return self.request("PUT", f"{place}{mark}digest={digest}", data)
 
+    def put_whole(self, repository: str, data: bytes) -> Answer:
+        """Push a blob in one request."""
+        path = f"/v2/{repository}/blobs/uploads/?digest={sha256_of(data)}"
+        return self.request("POST", path, data)
+
     def push_manifest(self, repository: str, reference: str, manifest: Mapping[str, Any]) -> str:
         """Push a manifest and return its digest."""
-        data = json.dumps(manifest).encode()
+        data = written(manifest)
         kind = {"Content-Type": str(manifest["mediaType"])}
         self.request("PUT", f"/v2/{repository}/manifests/{reference}", data, kind).expect(201)
-        return "sha256:" + hashlib.sha256(data).hexdigest()
+        return sha256_of(data)
 
     def pull_blob(self, repository: str, digest: str) -> bytes:
         """Pull a blob and return its bytes."""
         return self.request("GET", f"/v2/{repository}/blobs/{digest}").expect(200).body
+
+
+def written(manifest: Mapping[str, Any]) -> bytes:
+    """Return a manifest as it is pushed."""
+    return json.dumps(manifest).encode()
 
 
 def _room(path: str) -> str:

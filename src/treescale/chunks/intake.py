@@ -40,7 +40,13 @@ class Room:
     """
 
     def __init__(self, batches: int = batches_in_worker_max) -> None:
+        self._batches = batches
         self._places = asyncio.Semaphore(batches)
+
+    def widen(self, batches: int) -> None:
+        """Have so many places from now on, if that is more than there are."""
+        self.leave(batches - self._batches)
+        self._batches = max(self._batches, batches)
 
     async def enter(self) -> None:
         """Take a place, after all who asked earlier."""

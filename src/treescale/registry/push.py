@@ -19,8 +19,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from treescale.chunks.intake import Intake, Room, RunningHash, place_chunk
-from treescale.chunks.reading import BlobReader
+from treescale.chunks.intake import (
+    Intake,
+    Room,
+    RunningHash,
+    batch_bytes_min,
+    batches_in_flight_max,
+    chunks_in_flight_max,
+    place_chunk,
+)
+from treescale.chunks.reading import AheadStore, BlobReader
 from treescale.chunks.recipe import Recipe, encode
 from treescale.chunks.split import DEFAULT
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
@@ -47,8 +55,9 @@ from treescale.oci.digest import Digest, new_hasher
 
 inline_bytes_max: Final = 64 * 1024
 """Blobs up to this size live in the database (DESIGN.md, Formats)."""
-checkpoint_bytes: Final = 256 * 1024 * 1024
-"""A long request records its progress this often, so that a crash costs no more."""
+checkpoint_bytes: Final = 1024 * 1024 * 1024
+"""A long request records its progress this often, so that a crash costs no more. Each time all
+that is on its way has to arrive, and the wires run dry meanwhile."""
 hash_states_max: Final = 1024
 """Hash states a worker keeps for sessions between their requests."""
 
@@ -100,6 +109,7 @@ class Pushes:
         self._clock = clock
         self._new_id = new_id
         self._room = Room()
+        self._spread = store if isinstance(store, AheadStore) else None
         self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
 
     async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Upload:
@@ -236,9 +246,7 @@ class Pushes:
         """
         running = await self._running_hash(upload)
         tail = await self._tail_bytes(upload)
-        async with Intake(
-            self._store, self._threads, running=running, tail=tail, room=self._room
-        ) as intake:
+        async with self._intake(running, tail) as intake:
             unrecorded = 0
             try:
                 async for piece in pieces:
@@ -256,6 +264,21 @@ class Pushes:
                 return _Arrived(await self._record(upload, intake), running, (), ())
             progress = await self._progress(upload, intake)
         return _Arrived(_advanced(upload, progress), running, progress.settled, progress.owed)
+
+    def _intake(self, running: RunningHash, tail: bytes) -> Intake:
+        """Return an intake with as much on its way as keeps all servers' wires busy."""
+        wanted = 0 if self._spread is None else self._spread.ahead_bytes
+        batches = max(batches_in_flight_max, wanted // batch_bytes_min)
+        self._room.widen(batches + batches_in_flight_max)
+        return Intake(
+            self._store,
+            self._threads,
+            running=running,
+            tail=tail,
+            chunks_in_flight=max(chunks_in_flight_max, wanted // DEFAULT.average_bytes),
+            batches_in_flight=batches,
+            room=self._room,
+        )
 
     async def _record(self, upload: Upload, intake: Intake) -> Upload:
         progress = await self._progress(upload, intake)

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.functional.cluster.network import Network
-from tests.functional.programs import Program
-from tests.postgres import FAST, INITDB, ROLE, Postgres, as_postgres, program
+from tests.functional.programs import Program, children_of
+from tests.postgres import FAST, INITDB, ROLE, Postgres, as_postgres, connect, program
 from treescale.metadata.migrations import migrate
 
 PORT = 5432
@@ -28,7 +30,43 @@ class NetworkPostgres:
         argv = [program("postgres"), "-D", str(directory / "data"), "-k", str(directory), *words]
         if os.geteuid() == 0:
             argv = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *argv]
-        self.program = Program(*argv, log=directory / "log")
+        self._program = Program(*argv, log=directory / "log")
+        self._ready = [program("pg_isready"), "-q", "-h", str(directory), "-U", ROLE]
+        self._stopped: list[int] = []
+
+    def start(self) -> None:
+        """Start it, also after a crash, and return once it takes connections."""
+        ready = [*self._ready, "-d", "postgres"]
+        self._program.start_until(
+            "PostgreSQL takes connections",
+            lambda: subprocess.run(ready, check=False).returncode == 0,
+            seconds=60,
+        )
+
+    def crash(self) -> None:
+        """Kill all its processes, each of which has a session of its own."""
+        for pid in self._tree():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._program.kill()
+
+    def pause(self) -> None:
+        """Let all its processes hang: connections stay, and say nothing."""
+        os.kill(self._program.pid, signal.SIGSTOP)  # from here on it starts no more
+        self._stopped = self._tree()
+        for pid in self._stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for pid in self._stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self._stopped = []
+
+    def _tree(self) -> list[int]:
+        return [self._program.pid, *children_of(self._program.pid)]
 
     def new_database(self, *, copies: int | None = None) -> str:
         """Make a database and return what its users write for `--database`.
@@ -49,6 +87,17 @@ class NetworkPostgres:
         name = database.rpartition("/")[2]
         asyncio.run(self._local.execute(name, statement))
 
+    def ask(self, database: str, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        return asyncio.run(self._ask(database.rpartition("/")[2], query))
+
+    async def _ask(self, name: str, query: str) -> list[tuple[Any, ...]]:
+        connection = await connect(self._local.url(name))
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
 
 @contextmanager
 def network_postgres(network: Network) -> Iterator[NetworkPostgres]:
@@ -67,15 +116,11 @@ def network_postgres(network: Network) -> Iterator[NetworkPostgres]:
         with (directory / "data" / "pg_hba.conf").open("a") as rules:
             rules.write(f"host all all {network.cidr} trust\n")
         postgres = NetworkPostgres(network, directory)
-        ready = [program("pg_isready"), "-q", "-h", str(directory), "-U", ROLE, "-d", "postgres"]
-        postgres.program.start_until(
-            "PostgreSQL takes connections",
-            lambda: subprocess.run(ready, check=False).returncode == 0,
-            seconds=60,
-        )
+        postgres.start()
         try:
             yield postgres
         finally:
-            postgres.program.kill()
+            postgres.resume()
+            postgres.crash()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

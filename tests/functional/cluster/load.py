@@ -6,35 +6,30 @@ one likes. A request that failed for any reason is counted, none is made again.
 
 import http.client
 import itertools
+import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from tests.functional.cluster.record import CLOCK, WRONG, Record, Sent
 from tests.functional.server import Account
-from tests.functional.wire import Reachable, Wire
+from tests.functional.wire import Reachable, Unavailable, Wire
 from tests.images import sha256_of
-from treescale.clock import SystemClock
 
 MIB = 1024 * 1024
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 EMPTY = b"{}"
 REPOSITORY = "admin/app"
-CLOCK = SystemClock()
-"""Beside the servers' own logs."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A request and how it ended; `failure` is empty when as it should."""
-
-    kind: str
-    at: float
-    seconds: float
-    failure: str
+IMAGES_FIRST = 3
+REFUSED_PAUSE_SECONDS: Final = 0.1
+"""Between a refusal and the next push: a client waits, too."""
+REQUESTS: Final = int(os.environ.get("FAULT_REQUESTS", "0"))
+"""So many requests are sent while a fault lasts, at least; that takes longer than CI has."""
 
 
 @dataclass
@@ -46,8 +41,12 @@ class Acknowledged:
     """The manifest's digest by tag."""
 
 
-class Load:
-    """A context manager: within it, threads push and pull through these servers."""
+class Load(Record):
+    """A context manager: within it, threads push and pull through these servers.
+
+    With `known`, the pullers ask for nothing but the first images, which every server has been
+    asked for before.
+    """
 
     def __init__(
         self,
@@ -57,12 +56,17 @@ class Load:
         pushers: int = 2,
         pullers: int = 3,
         blob_bytes: int = 5 * MIB // 2,
+        repository: str = REPOSITORY,
+        known: bool = False,
     ) -> None:
-        self.sent: list[Sent] = []
+        super().__init__()
         self.acknowledged = Acknowledged()
+        self._first = Acknowledged()
         self._servers = servers
         self._account = account
         self._blob_bytes = blob_bytes
+        self._repository = repository
+        self._known = known
         self._ended = threading.Event()
         self._names = itertools.count()
         self._threads = [
@@ -73,11 +77,14 @@ class Load:
         self._marks = f"{time.time_ns():x}"
 
     def __enter__(self) -> Self:
-        """Push the first images, then begin."""
+        """Push the first images, pull them through each server, then begin."""
         wires = self._wires()
-        wires[0].push_blob(REPOSITORY, EMPTY)
-        for _ in range(3):
+        wires[0].push_blob(self._repository, EMPTY)
+        for _ in range(IMAGES_FIRST):
             self._push(wires)
+        assert self.failures == []
+        self._first = Acknowledged([*self.acknowledged.blobs], {**self.acknowledged.tags})
+        assert self.unreadable(self._servers) == []
         for thread in self._threads:
             thread.start()
         return self
@@ -100,27 +107,27 @@ class Load:
         """Let it go on for so long."""
         time.sleep(seconds)
 
-    @property
-    def failures(self) -> list[Sent]:
-        """Return the requests that failed."""
-        return [sent for sent in self.sent if sent.failure]
-
-    def slowest(self, percent: float, *, since: float = 0.0, until: float = float("inf")) -> float:
-        """Return what so many of a hundred requests begun in that time stayed under, in seconds."""
-        took = sorted(sent.seconds for sent in self.sent if since <= sent.at < until)
-        return took[min(len(took) - 1, int(len(took) * percent / 100))]
+    def lasts_long(self, seconds: float, *, or_seconds: float = 0.0) -> None:
+        """Let it go on for so long; for `or_seconds` and REQUESTS when these are asked for."""
+        begun, enough = time.monotonic(), len(self.sent) + REQUESTS
+        time.sleep(max(seconds, or_seconds) if REQUESTS else seconds)
+        while len(self.sent) < enough and time.monotonic() - begun < 120:
+            time.sleep(0.1)
 
     def unreadable(self, servers: Sequence[Reachable]) -> list[str]:
         """Pull all that was acknowledged through each server; return what is not as pushed."""
+        with ThreadPoolExecutor(len(servers)) as pulling:
+            return [line for lines in pulling.map(self._unreadable, servers) for line in lines]
+
+    def _unreadable(self, server: Reachable) -> list[str]:
+        wire = Wire(server, self._account)
         lost = []
-        for number, server in enumerate(servers):
-            wire = Wire(server, self._account)
-            for digest in self.acknowledged.blobs:
-                failure = _failure(lambda: _pull_blob(wire, digest))  # noqa: B023  called at once
-                lost += [f"{number}: {digest}: {failure}"] if failure else []
-            for tag, digest in self.acknowledged.tags.items():
-                failure = _failure(lambda: _pull_tag(wire, tag, digest))  # noqa: B023  likewise
-                lost += [f"{number}: {tag}: {failure}"] if failure else []
+        for digest in [*self.acknowledged.blobs]:
+            failure, _ = _failure(lambda: self._pull_blob(wire, digest))  # noqa: B023  called at once
+            lost += [f"{digest}: {failure}"] if failure else []
+        for tag, digest in [*self.acknowledged.tags.items()]:
+            failure, _ = _failure(lambda: self._pull_tag(wire, tag, digest))  # noqa: B023  likewise
+            lost += [f"{tag}: {failure}"] if failure else []
         return lost
 
     def summary(self) -> str:
@@ -158,49 +165,52 @@ class Load:
         tag = f"t{next(self._names)}"
         data = secrets.token_bytes(self._blob_bytes)
         digest = sha256_of(data)
-        manifest = _manifest(digest, len(data), f"{self._marks} {tag}")
+        manifest = manifest_of(digest, len(data), f"{self._marks} {tag}")
         pushed: list[str] = []
-        if self._attempt("push", lambda: here.push_blob(REPOSITORY, data)):
-            self.acknowledged.blobs.append(digest)
-            self._attempt("pull", lambda: _pull_blob(there, digest))
-            publish = lambda: pushed.append(here.push_manifest(REPOSITORY, tag, manifest))  # noqa: E731
-            if self._attempt("manifest push", publish):
-                self.acknowledged.tags[tag] = pushed[0]
-                self._attempt("manifest pull", lambda: _pull_tag(there, tag, pushed[0]))
+        if not self._attempt("push", lambda: here.push_blob(self._repository, data)):
+            self._ended.wait(REFUSED_PAUSE_SECONDS)
+            return
+        self.acknowledged.blobs.append(digest)
+        self._attempt("new pull", lambda: self._pull_blob(there, digest))
+        publish = lambda: pushed.append(here.push_manifest(self._repository, tag, manifest))  # noqa: E731
+        if self._attempt("manifest push", publish):
+            self.acknowledged.tags[tag] = pushed[0]
+            self._attempt("new manifest pull", lambda: self._pull_tag(there, tag, pushed[0]))
 
     def _pull(self, wires: Sequence[Wire]) -> None:
-        """Pull something that was acknowledged."""
-        digest = secrets.choice(self.acknowledged.blobs)
-        self._attempt("pull", lambda: _pull_blob(wires[0], digest))
+        """Pull something that was acknowledged, and an image's name."""
+        source = self._first if self._known else self.acknowledged
+        digest = secrets.choice(source.blobs)
+        self._attempt("pull", lambda: self._pull_blob(wires[0], digest))
+        tag = secrets.choice([*source.tags])
+        self._attempt("manifest pull", lambda: self._pull_tag(wires[0], tag, source.tags[tag]))
+
+    def _pull_blob(self, wire: Wire, digest: str) -> None:
+        data = wire.pull_blob(self._repository, digest)
+        assert sha256_of(data) == digest, WRONG
+
+    def _pull_tag(self, wire: Wire, tag: str, digest: str) -> None:
+        path, accept = f"/v2/{self._repository}/manifests/{tag}", {"Accept": MANIFEST}
+        answer = wire.request("GET", path, None, accept).expect(200)
+        assert sha256_of(answer.body) == digest, WRONG
 
     def _attempt(self, kind: str, request: Callable[[], object]) -> bool:
         at, begun = CLOCK.now(), time.monotonic()
-        failure = _failure(request)
-        self.sent.append(Sent(kind, at, time.monotonic() - begun, failure))
+        failure, refused = _failure(request)
+        self.sent.append(Sent(kind, at, time.monotonic() - begun, failure, refused))
         return not failure
 
 
-def _failure(request: Callable[[], object]) -> str:
-    """Make a request; return why it failed."""
+def _failure(request: Callable[[], object]) -> tuple[str, bool]:
+    """Make a request; return why it failed, and whether it was refused in proper form."""
     try:
         request()
     except (OSError, http.client.HTTPException, AssertionError) as error:
-        return f"{type(error).__name__}: {error}"[:600]
-    return ""
+        return f"{type(error).__name__}: {error}"[:600], isinstance(error, Unavailable)
+    return "", False
 
 
-def _pull_blob(wire: Wire, digest: str) -> None:
-    data = wire.pull_blob(REPOSITORY, digest)
-    assert sha256_of(data) == digest, "wrong bytes"
-
-
-def _pull_tag(wire: Wire, tag: str, digest: str) -> None:
-    accept = {"Accept": MANIFEST}
-    answer = wire.request("GET", f"/v2/{REPOSITORY}/manifests/{tag}", None, accept).expect(200)
-    assert sha256_of(answer.body) == digest, "wrong manifest"
-
-
-def _manifest(layer: str, size: int, mark: str) -> dict[str, object]:
+def manifest_of(layer: str, size: int, mark: str) -> dict[str, object]:
     """Return the manifest of an image of one layer."""
     empty = {"mediaType": "application/vnd.oci.empty.v1+json", "size": len(EMPTY)}
     return {

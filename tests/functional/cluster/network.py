@@ -6,7 +6,6 @@ Network is left.
 """
 
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -72,30 +71,75 @@ class Network:
 
 
 class Machine:
-    """A network namespace with one wire; `wire` is the end of it on the bridge."""
+    """A network namespace with one wire, and what can befall that.
+
+    Each fault is added to those there are; `heal` ends them all.
+    """
 
     def __init__(self, namespace: str, address: str, wire: str) -> None:
         self.namespace = namespace
         self.address = address
-        self.wire = wire
+        self._wire = wire
+        """The wire's other end, on this machine."""
+        self._narrow = False
 
     def run(self, *argv: str) -> str:
         """Run a program in it."""
         return run("ip", "netns", "exec", self.namespace, *argv)
 
-    def narrow(self, shape: Sequence[str]) -> None:
-        """Send through this queueing discipline of `tc`, each way."""
-        self.run("tc", "qdisc", "add", "dev", "eth0", "root", *shape)
-        run("tc", "qdisc", "add", "dev", self.wire, "root", *shape)
+    def cut(self, *others: str) -> None:
+        """Drop every packet, both ways, from and to these addresses or all: nobody is told."""
+        for other in others or ("0.0.0.0/0",):
+            self._rule("INPUT", "!", "-i", "lo", "-s", other, "-j", "DROP")
+            self._rule("OUTPUT", "!", "-o", "lo", "-d", other, "-j", "DROP")
 
-    def cut(self) -> None:
-        """Drop every packet, both ways: nobody is told."""
-        self.run("iptables", "--wait", "-A", "INPUT", "!", "-i", "lo", "-j", "DROP")
-        self.run("iptables", "--wait", "-A", "OUTPUT", "!", "-o", "lo", "-j", "DROP")
+    def cut_port(self, port: int) -> None:
+        """Drop what it exchanges with one port of whichever machine: nobody is told."""
+        self._rule("INPUT", "-p", "tcp", "--sport", str(port), "-j", "DROP")
+        self._rule("OUTPUT", "-p", "tcp", "--dport", str(port), "-j", "DROP")
+
+    def mute(self) -> None:
+        """Drop what it sends, and nothing else: it hears, and cannot answer."""
+        self._rule("OUTPUT", "!", "-o", "lo", "-j", "DROP")
+
+    def refuse(self) -> None:
+        """Reset every connection it has or gets."""
+        self._reset()
+
+    def tear(self, after_bytes: int) -> None:
+        """Reset each connection once it has carried so many bytes, both ways counted together."""
+        counted = ("--connbytes", f"{after_bytes}:", "--connbytes-dir", "both")
+        self._reset("-m", "connbytes", *counted, "--connbytes-mode", "bytes")
+
+    def lose(self, percent: float) -> None:
+        """Lose so many of a hundred packets, by chance, each way."""
+        chance = ("-m", "statistic", "--mode", "random", "--probability", str(percent / 100))
+        self._rule("INPUT", "!", "-i", "lo", *chance, "-j", "DROP")
+        self._rule("OUTPUT", "!", "-o", "lo", *chance, "-j", "DROP")
+
+    def narrow(self, megabits: float, *, burst: str = "32kb", latency: str = "400ms") -> None:
+        """Let no more through than this in a second, each way."""
+        rate = ("root", "tbf", "rate", f"{megabits}mbit", "burst", burst, "latency", latency)
+        self.run("tc", "qdisc", "add", "dev", "eth0", *rate)
+        run("tc", "qdisc", "add", "dev", self._wire, *rate)
+        self._narrow = True
 
     def heal(self) -> None:
-        """Drop none any more."""
+        """Be as new."""
         self.run("iptables", "--wait", "-F")
+        if self._narrow:
+            self.run("tc", "qdisc", "delete", "dev", "eth0", "root")
+            run("tc", "qdisc", "delete", "dev", self._wire, "root")
+        self._narrow = False
+
+    def _reset(self, *when: str) -> None:
+        """Answer with a reset, both ways; but let through the resets themselves."""
+        for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+            matched = ("!", way, "lo", "-p", "tcp", "--tcp-flags", "RST", "NONE", *when)
+            self._rule(chain, *matched, "-j", "REJECT", "--reject-with", "tcp-reset")
+
+    def _rule(self, chain: str, *words: str) -> None:
+        self.run("iptables", "--wait", "-A", chain, *words)
 
 
 def _free_subnet() -> str:

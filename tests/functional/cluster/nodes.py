@@ -1,20 +1,23 @@
 """Servers that share one database, each on a machine of its own, and what can befall them."""
 
-import contextlib
 import http.client
 import itertools
 import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from tests.functional.cluster.network import Machine
-from tests.functional.programs import wait_until
+from tests.functional.programs import Program, wait_until
 from tests.functional.server import Account, Options, Server
 
 PORT = 5000
@@ -25,22 +28,56 @@ class Node(Server):
     """One server of a cluster."""
 
     def __init__(
-        self, home: Path, machine: Machine, database: str, *, workers: int = 1, store: bool = True
+        self,
+        home: Path,
+        machine: Machine,
+        database: str,
+        *,
+        workers: int = 1,
+        tls: bool = False,
+        no_store: bool = False,
     ) -> None:
         super().__init__(
             home,
             Options(
                 workers=workers,
-                store=store,
                 host=machine.address,
                 port=PORT,
                 namespace=machine.namespace,
                 database=database,
+                tls=tls,
+                no_store=no_store,
             ),
         )
         self.machine = machine
         self.running = False
         self._paused = False
+
+    @contextmanager
+    def otherwise(self, **options: Any) -> Iterator[None]:
+        """Start it again with other options for the time of the block, then as it was.
+
+        What it says meanwhile is in a log of its own.
+        """
+        was = self.options, self.port, self.log, self.program
+        self.stop()
+        self.options = replace(self.options, **options)
+        self.port = self.options.port
+        self.log = self.home / f"otherwise{len(list(self.home.glob('otherwise*')))}.log"
+        self.program = Program(*self._words(), log=self.log, env=self._environment())
+        self.start()
+        try:
+            yield
+        finally:
+            self.resume()
+            self.stop()
+            self.options, self.port, self.log, self.program = was
+            self.start()
+
+    @property
+    def scheme(self) -> str:
+        """Return how others reach it."""
+        return "https" if self.options.tls else "http"
 
     @property
     def server_id(self) -> str:
@@ -79,6 +116,11 @@ class Node(Server):
     def chunks(self) -> int:
         """Return how many chunks its disk holds."""
         return sum(path.is_file() for path in (self.disks[0] / "chunks").rglob("*"))
+
+    def strays(self) -> list[str]:
+        """Return files under a chunk's name that have other bytes."""
+        files = [path for path in (self.disks[0] / "chunks").rglob("*") if path.is_file()]
+        return [path.name for path in files if blake3(path.read_bytes()).hexdigest() != path.name]
 
     def events(self, kind: str, *, since: float = 0.0) -> list[dict[str, Any]]:
         """Return what its log says of one kind of event; `at` is when, since the epoch."""
@@ -136,6 +178,18 @@ class Cluster:
             every=0.2,
         )
 
+    def wait_until_met(self, node: Node, *, since: float, seconds: float = UP_SECONDS_MAX) -> None:
+        """Return when the other servers have met it where it is now, and see it up."""
+        here = f"{node.scheme}://{node.address}"
+
+        def met(other: Node) -> bool:
+            events = other.events("neighbour.met", since=since)
+            return any(e["url"] == here for e in events) and other.sees(node) == "up"
+
+        others = self.others(node)
+        what = f"every server has met {node.home.name} at {here}"
+        wait_until(what, lambda: all(map(met, others)), seconds=seconds, every=0.2)
+
     def mend(self) -> None:
         """Undo whatever was done to its servers."""
         for node in self.nodes:
@@ -192,7 +246,7 @@ class Balancer:
         first = next(self._turn)
         for step in range(len(self._nodes)):
             connection = self._nodes[(first + step) % len(self._nodes)].connect()
-            with contextlib.suppress(ConnectionRefusedError):
+            with suppress(ConnectionRefusedError):
                 connection.connect()
                 return connection
         raise ConnectionRefusedError("no server listens")

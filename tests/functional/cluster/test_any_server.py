@@ -1,37 +1,19 @@
 """Any server serves any request: what went in through one comes out of all, at once."""
 
 import http.client
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests import images
-from tests.functional.cluster.network import Network
 from tests.functional.cluster.nodes import Cluster
-from tests.functional.conftest import short_directory
-from tests.functional.docker import Daemon, Docker
+from tests.functional.docker import Docker
 from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
 from tests.images import Image, Layout, sha256_of
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def plain_daemon(network: Network) -> Iterator[Daemon]:
-    """Return a dockerd that reaches the servers without TLS."""
-    with short_directory() as home:
-        daemon = Daemon(home, plain=network.cidr).start()
-        yield daemon
-        daemon.stop()
-
-
-@pytest.fixture
-def plain_docker(plain_daemon: Daemon, tmp_path: Path) -> Docker:
-    """Return a docker command line on it that never logged in."""
-    return Docker(plain_daemon, tmp_path / "docker-config")
 
 
 def test_docker_pushes_through_one_server_and_pulls_through_others(
