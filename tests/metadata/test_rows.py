@@ -104,13 +104,13 @@ async def test_references_are_exactly_the_recipes(rows: Connections, database: S
     assert await pairs(rows, chunks) == []
 
 
-async def test_a_deleted_repository_leaves_blobs_and_chunks_only(
+async def test_a_deleted_repository_leaves_blobs_chunks_and_its_age(
     rows: Connections, database: SqlDatabase
 ) -> None:
     await database.blobs.commit(APP, large(1, part(1), part(2)), upload_id=None, now=NOW)
     await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW)
     await database.repositories.delete(APP)
-    assert await counts(rows) == {"blobs": 1, "blob_chunks": 2, "chunks": 2}
+    assert await counts(rows) == {"blobs": 1, "blob_chunks": 2, "chunks": 2, "settings": 1}
 
 
 async def test_an_ended_upload_leaves_nothing(rows: Connections, database: SqlDatabase) -> None:
