@@ -21,6 +21,7 @@ from tests.crash.hurt import Hurt, HurtDisk, count_nouns, disk_store_on, writes
 from treescale import serve
 from treescale.chunks import domains
 from treescale.cli.main import main
+from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.known import Known
 from treescale.metadata.sql.database import SqlDatabase, open_database
 from treescale.neighbours import Neighbours
@@ -67,8 +68,8 @@ def become_mortal(directory: str) -> None:
     """Count calls of the disk, calls of the database, and statements that write."""
     mortal = Mortal(Path(directory))
 
-    def opened(url: str) -> SqlDatabase:
-        database = open_database(url)
+    def opened(url: str, *, hearsay: Hearsay | None) -> SqlDatabase:
+        database = open_database(url, hearsay=hearsay)
         count_nouns(database, mortal)
         return database
 
