@@ -68,7 +68,7 @@ def become_mortal(directory: str) -> None:
     """Count calls of the disk, calls of the database, and statements that write."""
     mortal = Mortal(Path(directory))
 
-    def opened(url: str, *, hearsay: Hearsay | None = None) -> SqlDatabase:
+    def opened(url: str, *, hearsay: Hearsay | None) -> SqlDatabase:
         database = open_database(url, hearsay=hearsay)
         count_nouns(database, mortal)
         return database
