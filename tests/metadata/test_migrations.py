@@ -225,6 +225,17 @@ async def test_several_at_once(empty_url: str) -> None:
     await database.close()
 
 
+async def test_whoever_finds_the_file_locked_for_a_moment_waits(tmp_path: Path) -> None:
+    """As by another server that starts: SQLite itself does not wait where the mode changes."""
+    path = tmp_path / "treescale.db"
+    holder = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(0.2, holder.execute, "ROLLBACK")
+    async with asyncio.timeout(SECONDS_MAX):
+        await migrate(f"sqlite:///{path}")
+    holder.close()
+
+
 async def test_a_current_database_starts_without_alembic(sqlite_url: str) -> None:
     check = "asyncio.run(migrate(sys.argv[1])); sys.exit('alembic' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", START + check, sqlite_url)

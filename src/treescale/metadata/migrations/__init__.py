@@ -7,10 +7,11 @@ needs neither Alembic nor a look at the files.
 import asyncio
 import os
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from treescale.errors import DatabaseAway, SettingInvalid
 from treescale.metadata.sql.address import Address, parse_address
@@ -23,6 +24,8 @@ KNOWN: Final = frozenset({"0001", "0002", "0003"})
 VERSION_TABLE: Final = "schema_version"
 migration_seconds_max: Final = 3600.0
 lock_seconds_max: Final = 600.0
+_wal_attempts_max: Final = 200
+_wal_pause_seconds: Final = 0.05
 _FILE_MODE: Final = 0o600  # the signing keys are in it
 _WAL: Final = text("PRAGMA journal_mode=WAL")
 _VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
@@ -53,7 +56,7 @@ def _migrate_sqlite(address: Address, path: Path) -> None:
     engine = sqlite_reader(address, lock_seconds_max, 1)
     try:
         with engine.connect() as connection:
-            connection.execute(_WAL)  # stays with the file; not possible in a transaction
+            _write_ahead(connection)
             current = _is_current(connection)
     finally:
         engine.dispose()
@@ -66,6 +69,23 @@ def _migrate_sqlite(address: Address, path: Path) -> None:
             _upgrade(connection)
     finally:
         writer.dispose()
+
+
+def _write_ahead(connection: Connection) -> None:
+    """Have the file in WAL mode, which stays with it; not possible in a transaction.
+
+    Of several that do it at once SQLite tells all but one at once that the file is locked, however
+    patient the connection is.
+    """
+    for _ in range(_wal_attempts_max):
+        try:
+            connection.execute(_WAL)
+        except OperationalError:
+            connection.rollback()
+            Event().wait(_wal_pause_seconds)
+        else:
+            return
+    connection.execute(_WAL)
 
 
 async def _migrate_postgresql(address: Address) -> None:
