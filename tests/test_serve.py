@@ -145,3 +145,15 @@ async def test_plain_http_for_other_machines_is_warned_of(
         arrival = await _prepare(chosen, listener, None, SystemClock(), pytest.fail)
         _announce(chosen, listener, arrival, None, said.append)
     assert any("--tls-self-signed" in line for line in said) is warned
+
+
+async def test_a_database_that_is_not_used_any_more_is_told_of(tmp_path: Path) -> None:
+    before = settings(tmp_path)
+    after = load({"data": before.data, "database": "postgresql://db/treescale"}, {}).settings
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await _prepare(before, listener, None, SystemClock(), pytest.fail)
+        _announce(before, listener, arrival, None, said.append)
+        assert not any("not used any more" in line for line in said)
+        _announce(after, listener, arrival, None, said.append)
+    assert any("not used any more" in line for line in said)

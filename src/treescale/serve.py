@@ -43,7 +43,7 @@ from treescale.chunks.store import ChunkStore
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
-from treescale.config import Settings
+from treescale.config import DATABASE_FILE, Settings
 from treescale.errors import DatabaseAway, ServerUnknown, SettingInvalid
 from treescale.log import configure_logging, get_logger
 from treescale.metadata.migrations import migrate
@@ -263,6 +263,9 @@ def _announce(
     data = "none here (--no-store)" if settings.no_store else ", ".join(settings.data)
     say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
     say(f"Data: {data}")
+    unused = Path(settings.data[0]) / DATABASE_FILE
+    if settings.database.startswith("postgres") and unused.exists():
+        say(f"{unused} is not used any more: its users and repositories are not in this database")
     if arrival.servers > 1:
         stores = len(arrival.layout.stores)
         say(
