@@ -19,10 +19,12 @@ LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet -
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo bench check test test-fast functional fuzz coverage format lock clean packages
+.PHONY: help install serve demo bench check test test-fast functional fuzz coverage format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: $(VENV)/.runtime  ## make .venv/bin/treescale and start nothing: for a service
 
 serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="--listen 0.0.0.0:5000"
 	@exec $(BIN)/treescale serve $(ARGS)

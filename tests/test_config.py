@@ -62,6 +62,7 @@ def test_variables_are_read_as_what_they_mean() -> None:
         {
             "TREESCALE_DATA": "/disk1, /disk2",
             "TREESCALE_NO_STORE": "true",
+            "TREESCALE_DATABASE": "postgresql://db/treescale",
             "TREESCALE_WORKERS": "4",
             "TREESCALE_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
             "TREESCALE_LOG_FORMAT": "json",
@@ -145,6 +146,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         ({"workers": -1}, "from 1 to 256"),
         ({"workers": 257}, "from 1 to 256"),
         ({"advertise": "server1:5000"}, "advertise .*say http"),
+        ({"advertise": "https://server1/registry"}, "nothing more"),
+        ({"advertise": "https://me:secret@server1"}, "nothing more"),
+        ({"advertise": "https://server1:x"}, "advertise"),
+        ({"no_store": True, "data": ("nowhere",)}, "no_store .*say with --database"),
         ({"tls_cert": "c.pem"}, "go together"),
         ({"tls_key": "k.pem"}, "go together"),
         ({"tls_cert": "c", "tls_key": "k", "tls_self_signed": True}, "either"),

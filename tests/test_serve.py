@@ -163,3 +163,36 @@ class Untaken(Occupancy):
 
     async def take(self, roots: Iterable[str]) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("listen", "proxies", "warned"),
+    [
+        ("127.0.0.1:5000", "", False),
+        ("localhost:5000", "", False),
+        ("0.0.0.0:5000", "", True),
+        ("registry.example:5000", "", True),
+        ("0.0.0.0:5000", "10.0.0.0/8", False),
+    ],
+)
+async def test_plain_http_for_other_machines_is_warned_of(
+    tmp_path: Path, listen: str, proxies: str, *, warned: bool
+) -> None:
+    said: list[str] = []
+    chosen = settings(tmp_path, TREESCALE_LISTEN=listen, TREESCALE_TRUSTED_PROXIES=proxies)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await prepared(chosen, listener, pytest.fail)
+        _announce(chosen, listener, arrival, None, said.append)
+    assert any("--tls-self-signed" in line for line in said) is warned
+
+
+async def test_a_database_that_is_not_used_any_more_is_told_of(tmp_path: Path) -> None:
+    before = settings(tmp_path)
+    after = load({"data": before.data, "database": "postgresql://db/treescale"}, {}).settings
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arrival = await prepared(before, listener, pytest.fail)
+        _announce(before, listener, arrival, None, said.append)
+        assert not any("not used any more" in line for line in said)
+        _announce(after, listener, arrival, None, said.append)
+    assert any("not used any more" in line for line in said)

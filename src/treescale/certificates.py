@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,8 +53,8 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
     return context
 
 
-def self_signed(directory: Path, host: str, now: float) -> CertificateFiles:
-    """Return the certificate in `directory`, made now for this machine's names when absent.
+def self_signed(directory: Path, names: Sequence[str], now: float) -> CertificateFiles:
+    """Return the certificate in `directory`, made now when absent: for `names` and this machine's.
 
     The key is readable by its owner alone. Clients trust the certificate itself as their CA.
     """
@@ -61,7 +62,7 @@ def self_signed(directory: Path, host: str, now: float) -> CertificateFiles:
     if files.certificate.exists() and files.key.exists():
         return files
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(key, _names(host), datetime.fromtimestamp(now, UTC))
+    certificate = _certificate(key, _names(names), datetime.fromtimestamp(now, UTC))
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -91,11 +92,11 @@ def _certificate(
     )
 
 
-def _names(host: str) -> list[x509.GeneralName]:
-    """Return the names clients may use: the listen address, this machine's name, loopback."""
-    found = dict.fromkeys([host, socket.gethostname(), "localhost", "127.0.0.1", "::1"])
+def _names(given: Sequence[str]) -> list[x509.GeneralName]:
+    """Return the names clients may use: those given, this machine's name, loopback."""
+    found = dict.fromkeys([*given, socket.gethostname(), "localhost", "127.0.0.1", "::1"])
     names: list[x509.GeneralName] = []
-    for name in found:
+    for name in filter(None, found):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:

@@ -213,6 +213,12 @@ def _check_data(settings: Settings) -> None:
         raise ValueError("the same directory is named twice: each must be a disk of its own")
 
 
+def _check_no_store(settings: Settings) -> None:
+    own = Path(settings.data[0]) / DATABASE_FILE
+    if settings.no_store and settings.database == f"sqlite:///{own}" and not own.exists():
+        raise ValueError("say with --database which cluster it is to serve")
+
+
 def _check_workers(settings: Settings) -> None:
     if not 1 <= settings.workers <= 256:  # noqa: PLR2004  said in the message
         raise ValueError("a number from 1 to 256")
@@ -234,8 +240,10 @@ def _check_listen(settings: Settings) -> None:
 
 def _check_advertise(settings: Settings) -> None:
     parts = urlsplit(settings.advertise)
-    if settings.advertise and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError("say http://HOST:PORT or https://HOST:PORT")
+    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    if settings.advertise and (more or not named):
+        raise ValueError("say http://HOST:PORT or https://HOST:PORT, and nothing more")
 
 
 def _check_proxies(settings: Settings) -> None:
@@ -255,6 +263,7 @@ def _check_self_signed(settings: Settings) -> None:
 
 _CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "data": _check_data,
+    "no_store": _check_no_store,
     "workers": _check_workers,
     "grace_seconds": _check_grace,
     "upload_idle_seconds_max": _check_idle,

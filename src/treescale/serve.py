@@ -6,6 +6,7 @@ listening socket and can continue what another began. This file alone names conc
 """
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import signal
@@ -43,7 +44,7 @@ from treescale.chunks.store import ChunkStore
 from treescale.chunks.syscalls import Disk
 from treescale.chunks.trust import Trust
 from treescale.clock import Clock, SystemClock
-from treescale.config import Settings
+from treescale.config import DATABASE_FILE, Settings
 from treescale.errors import DatabaseAway, ServerUnknown, SettingInvalid
 from treescale.log import configure_logging, get_logger
 from treescale.metadata.hearsay import Hearsay
@@ -272,6 +273,9 @@ def _announce(
     data = "none here (--no-store)" if settings.no_store else ", ".join(settings.data)
     say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
     say(f"Data: {data}")
+    unused = Path(settings.data[0]) / DATABASE_FILE
+    if settings.database.startswith("postgres") and unused.exists():
+        say(f"{unused} is not used any more: its users and repositories are not in this database")
     if arrival.servers > 1:
         stores = len(arrival.layout.stores)
         say(
@@ -282,6 +286,9 @@ def _announce(
         say("Docker trusts this certificate after, on each client:")
         say(f"  mkdir -p /etc/docker/certs.d/{address}")
         say(f"  cp {tls.certificate} /etc/docker/certs.d/{address}/ca.crt")
+    if tls is None and not (settings.proxies or _is_loopback(settings.address[0])):
+        say("Plain HTTP: Docker speaks it with 127.0.0.0/8 alone. For other clients add")
+        say(f"  --tls-self-signed (or a certificate), or {address} to their insecure-registries")
     if arrival.first_start is not None:
         say(arrival.first_start)
     say("Log in:")
@@ -529,9 +536,17 @@ def _address_text(listener: socket.socket, settings: Settings) -> str:
     return f"{bracketed}:{listener.getsockname()[1]}"
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _certificate_files(settings: Settings, clock: Clock) -> CertificateFiles | None:
     if settings.tls_self_signed:
-        return self_signed(Path(settings.data[0]) / "tls", settings.address[0], clock.now())
+        names = [settings.address[0], urlsplit(settings.advertise).hostname or ""]
+        return self_signed(Path(settings.data[0]) / "tls", names, clock.now())
     if settings.tls_cert and settings.tls_key:
         return CertificateFiles(Path(settings.tls_cert), Path(settings.tls_key))
     return None

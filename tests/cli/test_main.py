@@ -30,7 +30,17 @@ def test_version_and_help(command: Command) -> None:
 def test_a_command_that_does_not_exist_is_a_usage_error(command: Command) -> None:
     result = command.run("usr", "list")
     assert result.exit_code == 2
-    assert "No such command" in result.stderr
+    assert "No such command 'usr'. Did you mean 'user'?" in result.stderr
+    assert "Did you mean 'status'?" in command.run("cluster", "stauts").stderr
+    far = command.run("help").stderr
+    assert "No such command 'help'." in far
+    assert "Did you mean" not in far
+
+
+def test_no_line_of_a_list_of_commands_is_cut_short(command: Command) -> None:
+    for name in COMMANDS:
+        _, *lines = command.run(name, "--help").stdout.splitlines()
+        assert not any(line.endswith("...") for line in lines)
 
 
 def test_a_command_imports_no_server() -> None:

@@ -344,7 +344,7 @@ async def test_a_request_that_is_given_up_while_probing_is_followed_by_another(
 @pytest.fixture
 async def secure(server: Server, tmp_path: Path) -> AsyncIterator[tuple[int, ssl.SSLContext]]:
     """Serve with a certificate of our own; yields the port and the context that trusts it."""
-    files = self_signed(tmp_path / "tls", "localhost", SystemClock().now())
+    files = self_signed(tmp_path / "tls", ["localhost"], SystemClock().now())
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         context = server_context(files)

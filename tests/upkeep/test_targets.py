@@ -59,6 +59,13 @@ def test_a_name_wins_over_the_beginning_of_an_id() -> None:
     assert find("ab", [*SERVERS, named], STORES).server == named
 
 
+def test_servers_of_one_name_and_address_are_told_apart_by_their_ids() -> None:
+    twins = [ServerRecord(name * 32, "s4", "http://s4", "", started=0.0) for name in "ab"]
+    with pytest.raises(ServerUnknown, match=f"{'a' * 32}.*{'b' * 32}.*by its id"):
+        find("s4", twins, [])
+    assert find("a" * 12, twins, []).server == twins[0]
+
+
 def test_candidates_are_shown_up_to_a_limit() -> None:
     many = [StoreRecord(f"{n:032x}", "x", f"/{n}", "", 1.0, BEGIN, server_id="") for n in range(40)]
     with pytest.raises(ServerUnknown, match="and 28 more"):

@@ -19,6 +19,7 @@ from treescale.cli.clusterstatus import (
     store_row,
     summary_row,
 )
+from treescale.cli.nearest import Nearest
 from treescale.cli.options import Desk, cluster_options, confirm
 from treescale.cli.output import for_people
 from treescale.clock import SystemClock
@@ -38,12 +39,12 @@ DRAINED: Final = (
 )
 
 
-@click.group()
+@click.group(cls=Nearest)
 def cluster() -> None:
     """Look after the servers and stores."""
 
 
-@cluster.command("status")
+@cluster.command("status", short_help="Show servers, stores, copies owed, and what to do.")
 @cluster_options
 def status(desk: Desk) -> None:
     """Show servers, stores, layout and copies owed, and what to do about it."""
@@ -81,7 +82,10 @@ def status(desk: Desk) -> None:
 @click.argument("setting", metavar="copies=NUMBER")
 @cluster_options
 def set_(desk: Desk, setting: str) -> None:
-    """Say how many copies of each chunk there are to be."""
+    """Say how many copies of each new chunk there are to be: copies=3.
+
+    The default is 3, or the number of servers when there are fewer.
+    """
     name, equals, value = setting.partition("=")
     if (name, equals) != (COPIES_SETTING, "="):
         raise SettingInvalid(f"{setting!r} is nothing to set: say copies=3, or another number")
@@ -99,7 +103,10 @@ def set_(desk: Desk, setting: str) -> None:
 @click.option("--wait", is_flag=True, help="Return when it is in the layout no more.")
 @cluster_options
 def drain(desk: Desk, target: str, *, wait: bool) -> None:
-    """Home no new chunks there. What it holds stays on it and is read."""
+    """Home no new chunks there. What it holds stays on it and is read.
+
+    SERVER is a name, an address or an id; STORE an id, a path or SERVER:PATH.
+    """
 
     async def work(database: Database) -> tuple[Target, Survey]:
         clock = SystemClock()
@@ -130,7 +137,7 @@ def drain(desk: Desk, target: str, *, wait: bool) -> None:
 @click.argument("target", metavar="SERVER|STORE")
 @cluster_options
 def undrain(desk: Desk, target: str) -> None:
-    """Home chunks there again."""
+    """Home chunks there again: takes a drain back."""
 
     async def work(database: Database) -> Target:
         found = await _find(database, target)
@@ -148,7 +155,11 @@ def undrain(desk: Desk, target: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options
 def forget(desk: Desk, target: str, *, lost: bool, yes: bool) -> None:
-    """Strike off what will never come back, and what it was owed."""
+    """Strike off what will never come back, and what it was owed.
+
+    SERVER is a name, an address or an id; STORE an id, a path or SERVER:PATH. Stop it first, and
+    wait 15 s if it was killed.
+    """
 
     async def look(database: Database) -> Target:
         return await _find(database, target)

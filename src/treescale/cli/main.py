@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 import treescale
+from treescale.cli.nearest import Nearest
 from treescale.errors import TreeScaleError
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -35,7 +36,7 @@ class OneLine(click.ClickException):
         click.echo(f"error: {' '.join(self.message.split())}", err=True)
 
 
-class Commands(click.Group):
+class Commands(Nearest):
     """A group that knows its commands' names without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -27,9 +27,11 @@ _NOT_OURS: Final = (
     "start `treescale serve` on it first, which makes them"
 )
 _OPTIONS: Final = (
-    click.option("--data", multiple=True, metavar="DIR", help="The server's data directory."),
-    click.option("--database", metavar="URL", help="The cluster's database."),
-    click.option("--config", metavar="FILE", help="A TOML file with settings."),
+    click.option(
+        "--data", multiple=True, metavar="DIR", help="The data directory of a server with SQLite."
+    ),
+    click.option("--database", metavar="URL", help="The cluster's database: postgresql://…"),
+    click.option("--config", metavar="FILE", help="The TOML file `serve` has (TREESCALE_CONFIG)."),
     click.option("--json", "as_json", is_flag=True, help="Answer in JSON."),
 )
 _OWN: Final = ("data", "database", "config", "as_json")

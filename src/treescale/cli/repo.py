@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import click
 
+from treescale.cli.nearest import Nearest
 from treescale.cli.options import Desk, cluster_options, confirm
 from treescale.cli.output import Column, Kind, Row, time
 from treescale.cli.reposhow import BLOBS, PLACES, TAGS, Shown, look
@@ -29,7 +30,7 @@ SUMMARY = (
 )
 
 
-@click.group()
+@click.group(cls=Nearest)
 def repo() -> None:
     """Repositories. They come into being when something is pushed to them."""
 
@@ -45,7 +46,7 @@ def list_repositories(desk: Desk) -> None:
     desk.out.rows(LISTED, desk.run(work))
 
 
-@repo.command("show")
+@repo.command("show", short_help="Show its tags, its size, what chunks save and where they lie.")
 @click.argument("name", metavar="NAME[:TAG]")
 @cluster_options
 def show(desk: Desk, name: str) -> None:

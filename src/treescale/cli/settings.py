@@ -2,6 +2,7 @@
 
 import click
 
+from treescale.cli.nearest import Nearest
 from treescale.cli.options import Desk, cluster_options
 from treescale.cli.output import Column
 from treescale.config import shown
@@ -9,7 +10,7 @@ from treescale.config import shown
 COLUMNS = (Column("key"), Column("value"), Column("source"))
 
 
-@click.group()
+@click.group(cls=Nearest)
 def config() -> None:
     """Look at the settings: flags over TREESCALE_… variables over a TOML file."""
 

@@ -2,6 +2,7 @@
 
 import click
 
+from treescale.cli.nearest import Nearest
 from treescale.cli.options import Desk, cluster_options
 from treescale.cli.output import Column, Kind, Row, time
 from treescale.cli.user import accounts_of
@@ -21,17 +22,31 @@ COLUMNS = (
 RIGHTS = ("pull", "push", "delete")
 
 
-@click.group()
+@click.group(cls=Nearest)
 def token() -> None:
     """Access tokens: `docker login` takes one in place of the password."""
 
 
 @token.command("create")
 @click.argument("user")
-@click.option("--name", required=True, metavar="LABEL", help="What it is for.")
-@click.option("--allow", default="pull,push", show_default=True, help="pull,push,delete.")
-@click.option("--repository", default="*", show_default=True, metavar="GLOB", help="Where.")
-@click.option("--expires", default="90d", show_default=True, help="90d, 12h, 2w, 1y or none.")
+@click.option("--name", required=True, metavar="LABEL", help="What it is for, for the list.")
+@click.option(
+    "--allow", default="pull,push", show_default=True, metavar="RIGHTS", help="Of pull,push,delete."
+)
+@click.option(
+    "--repository",
+    default="*",
+    show_default=True,
+    metavar="GLOB",
+    help="On which names; * is any text.",
+)
+@click.option(
+    "--expires",
+    default="90d",
+    show_default=True,
+    metavar="TIME",
+    help="30m, 12h, 90d, 2w, 1y or none.",
+)
 @cluster_options
 def create(desk: Desk, user: str, *, name: str, allow: str, repository: str, expires: str) -> None:
     """Create an access token and print it: this once, and nothing else."""

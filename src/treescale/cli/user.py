@@ -3,6 +3,7 @@
 import click
 
 from treescale.auth.passwords import Passwords
+from treescale.cli.nearest import Nearest
 from treescale.cli.options import Desk, ask_password, cluster_options, confirm
 from treescale.cli.output import Column, Kind, Row, time
 from treescale.clock import SystemClock
@@ -17,7 +18,7 @@ def accounts_of(database: Database) -> Accounts:
     return Accounts(database.users, database.access_tokens, Passwords(), SystemClock())
 
 
-@click.group()
+@click.group(cls=Nearest)
 def user() -> None:
     """Accounts. Each owns the repositories below its name."""
 

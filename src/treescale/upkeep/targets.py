@@ -62,8 +62,9 @@ def find(
         if len(found) == 1:
             return found[0]
         if found:
-            raise ServerUnknown(f"{word!r} may be {_listed(found)}: say which")
-    known = [target for target, _, _ in everything]
+            named = _listed([_with_id(target) for target in found])
+            raise ServerUnknown(f"{word!r} may be {named}: say which, by its id")
+    known = [target.label for target, _, _ in everything]
     raise ServerUnknown(f"no server or store is called {word!r}: there are {_listed(known)}")
 
 
@@ -106,10 +107,15 @@ def _begins(word: str, names: frozenset[str], ids: frozenset[str]) -> bool:
     return bool(word) and any(each.startswith(word) for each in ids)
 
 
-def _listed(targets: Sequence[Target]) -> str:
-    """Return their labels, and how many more there are."""
-    if not targets:
+def _with_id(target: Target) -> str:
+    """Return its label and id: a server that lost its disks comes back with the same name."""
+    return target.label if target.server is None else f"{target.label} {target.server.server_id}"
+
+
+def _listed(labels: Sequence[str]) -> str:
+    """Return the labels, and how many more there are."""
+    if not labels:
         return "none yet"
-    named = ", ".join(target.label for target in targets[:_SHOWN_MAX])
-    more = len(targets) - _SHOWN_MAX
+    named = ", ".join(labels[:_SHOWN_MAX])
+    more = len(labels) - _SHOWN_MAX
     return f"{named} and {more} more" if more > 0 else named

@@ -31,7 +31,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     """Return a server's TLS, and what its clients trust."""
-    files = self_signed(tmp_path_factory.mktemp("tls"), "127.0.0.1", 1_700_000_000)
+    files = self_signed(tmp_path_factory.mktemp("tls"), ["127.0.0.1"], 1_700_000_000)
     return server_context(files), files.certificate
 
 
