@@ -48,23 +48,25 @@ NETWORK: Final[dict[str, Part]] = {
 @click.option("--rounds", type=int, help="Interleaved rounds that count: 7, with --network 3.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
+@click.option("--mbit", default=200, help="What a narrow wire carries, in Mbit/s.")
 @click.option(
     "--only", multiple=True, type=click.Choice([*PARTS, *NETWORK]), help="Parts; repeatable."
 )
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="What is kept.")
-def main(
+def main(  # noqa: PLR0913, PLR0917  one for each option
     network: bool,  # noqa: FBT001  likewise
     rounds: int | None,
     megabytes: int,
     scale: float,
+    mbit: int,
     only: tuple[str, ...],
     directory: Path | None,
     results: Path,
 ) -> None:
     """Measure TreeScale beside docker-registry."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
-    effort = Effort(rounds or (3 if network else 7), megabytes * 1_000_000, scale)
+    effort = Effort(rounds or (3 if network else 7), megabytes * 1_000_000, scale, mbit)
     parts = NETWORK if network else PARTS
     rows: list[Row] = []
     for name in only or parts:
