@@ -79,14 +79,14 @@ def main(  # noqa: PLR0913, PLR0917  one for each option
     for name in only or parts:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=directory) as place:
-            if not network or not (only or rows):
+            if not network:
                 use_memory(Path(place))
             measured = parts[name](Path(place), effort)
         rows += measured
         click.echo(report.tables(measured))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)
-    if not only:
-        report.write(results, report.NETWORK if network else report.ONE_SERVER, rows, effort)
+        if not only:
+            report.write(results, report.NETWORK if network else report.ONE_SERVER, rows, effort)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class Fetching:
         self._failures: dict[str, Failed] = {}
         self._hedge_at = float("inf")
         self._hedge = ""
-        self._end = spread.now() + request_seconds_max
+        self._end = float("inf")
 
     async def run(self) -> Found:
         """Return the first good bytes.
@@ -84,11 +84,14 @@ class Fetching:
         """
         if len(self._spread.stores) == 1:
             return await self._alone()
-        for copy in ranked(self._spread.homes(self._chunk), self._chance):
-            (self._likely if copy.clear else self._dim).append(copy.store_id)
+        name = await self._turn()
+        self._end = self._spread.now() + request_seconds_max
         self._hedging.budget.earn()
         async with Race[bytes](self._spread.clock) as race:
-            await self._ask_first(race)
+            if name is None:
+                await self._ask_next(race)
+            else:
+                self._ask(race, name)
             while race.running and self._spread.now() < self._end:
                 for name, answer in await race.answers(self._patience(race)):
                     if isinstance(answer, bytes):
@@ -101,6 +104,23 @@ class Fetching:
         for name in [x for x in self._spread.stores if x not in self._failures]:
             self._failures[name] = Unreachable(f"there was no time to ask store {name}")
         raise self._verdict()
+
+    async def _turn(self) -> str | None:
+        """Return the likely store that has room for the read, now begun; None when none is likely.
+
+        However long that takes: under load everybody waits, and asking all the same would make it
+        worse. Who hangs is left out after a while, as it is then in doubt.
+        """
+        name = None
+        while name is None:
+            self._likely, self._dim = deque(), []
+            for copy in ranked(self._spread.homes(self._chunk), self._chance):
+                (self._likely if copy.clear else self._dim).append(copy.store_id)
+            if not self._likely:
+                return None
+            name = await self._spread.turns.choose(self._likely, late_seconds_max)
+        self._likely.remove(name)
+        return name
 
     async def _alone(self) -> Found:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
@@ -131,15 +151,6 @@ class Fetching:
                 self._hedging.hedged += 1
                 self._hedge = self._likely[0]
                 await self._ask_next(race)
-
-    async def _ask_first(self, race: Race[bytes]) -> None:
-        """Ask the best of the likely stores that has room."""
-        if self._likely:
-            name = await self._spread.turns.choose(self._likely, late_seconds_max)
-            self._likely.remove(name)
-            self._ask(race, name)
-        else:
-            await self._ask_next(race)
 
     async def _ask_next(self, race: Race[bytes]) -> None:
         """Ask the next store at once: the one before it failed, or is late."""
