@@ -15,6 +15,7 @@ from typing import Final
 
 from treescale.chunks.health import Handoffs
 from treescale.chunks.hedge import HedgeBudget, hedge_seconds
+from treescale.chunks.latency import late_seconds
 from treescale.chunks.order import beyond, ranked
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
@@ -134,14 +135,22 @@ class Fetching:
     def _patience(self, race: Race[bytes]) -> float:
         """Return the seconds until something has to be decided again."""
         now = self._spread.now()
-        return min(self._end - now, self._hedge_at - now, race.seconds_until_late(late_seconds_max))
+        late = race.seconds_until_late(self._late_seconds())
+        return min(self._end - now, self._hedge_at - now, late)
+
+    def _late_seconds(self) -> float:
+        """Return after how many seconds a store is late."""
+        now, stores = self._spread.now(), self._spread.stores
+        homes = self._spread.table.homes(self._chunk)
+        means = (stores[name].figures.reads.mean(now) for name in homes)
+        return late_seconds(late_seconds_max, means)
 
     async def _ask_more(self, race: Race[bytes]) -> None:
         """Ask the next store when nobody is left of whom an answer can be expected, or it is time.
 
         A store that failed is replaced, not hedged: that costs no budget.
         """
-        for name in race.overdue(late_seconds_max):
+        for name in race.overdue(self._late_seconds()):
             self._give_up(name)
         if not race.prompt:
             await self._ask_next(race)
