@@ -32,7 +32,7 @@ serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="
 demo: $(VENV)/.runtime  ## three servers, an image pushed, one server killed during a pull
 	@exec $(BIN)/treescale demo $(ARGS)
 
-bench: PACKAGES := docker-registry wrk openssl
+bench: PACKAGES := docker-registry wrk openssl haproxy skopeo postgresql iproute2
 bench: packages $(VENV)/.dev $(WHEEL)/.built  ## numbers, with the machine and the peer named
 	@$(TESTED) $(BIN)/python -m bench $(ARGS)
 

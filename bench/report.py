@@ -55,9 +55,9 @@ NETWORK: Final = Publication(
     'make bench ARGS="--network"',
     """Ratios are medians of {rounds} interleaved rounds, after one that warmed up and is not \
 counted. Each server is a network namespace on a bridge. The wire of every storage server, and of \
-docker-registry, carries 200 Mbit/s each way (`tc tbf rate 200mbit burst 256kb latency 50ms` at \
-both ends of its veth), headers included: 23.9 MB/s of a stream's bytes at best. Gateway, haproxy, \
-PostgreSQL and clients have no such limit; everything shares the cores of one machine. Large \
+docker-registry, carries {mbit} Mbit/s each way, headers included (`tc tbf rate {mbit}mbit burst \
+256kb latency 50ms` at both ends of its veth). Gateway, haproxy, PostgreSQL and clients have no \
+such limit; everything shares the cores of one machine. Large \
 layers are {megabytes} MB of random bytes, new in each round; the sixteen clients pull one of a \
 quarter of that. Each client hashes what it reads and fails unless it is the layer. \
 docker-registry: Debian's package, filesystem driver, its cache of blob descriptors on, no login, \
@@ -74,7 +74,7 @@ def page(published: Publication, rows: Sequence[Row], effort: Effort) -> str:
 
 On {machine()}; written by `{published.command}`. {sum(verdicts)} of {len(verdicts)} bars are met.
 
-{published.method.format(rounds=effort.rounds, megabytes=megabytes)}
+{published.method.format(rounds=effort.rounds, megabytes=megabytes, mbit=effort.mbit)}
 
 ![ratios]({published.name}.svg)
 
@@ -89,6 +89,7 @@ def write(directory: Path, published: Publication, rows: Sequence[Row], effort: 
         "machine": machine(),
         "rounds": effort.rounds,
         "layer_bytes": effort.layer_bytes,
+        "mbit": effort.mbit,
         "rows": [_record(row) for row in rows],
     }
     (directory / f"{published.name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -21,6 +21,8 @@ class Effort:
     layer_bytes: int
     scale: float = 1.0
     """Below 1 for a quick look: fewer images, requests, seconds and bytes."""
+    mbit: int = 200
+    """What a narrow wire carries each way, in Mbit/s."""
 
     def of(self, amount: int) -> int:
         """Return so much of the full amount, at least one."""

@@ -91,7 +91,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure both."""
     size = effort.layer_bytes
     with (
-        site(root) as here,
+        site(root, effort) as here,
         here.cluster(servers, copies=3) as cluster,
         here.peer() as peer,
         here.balanced(Pair(as_target(cluster.nodes[0], cluster), peer), cluster) as pair,

@@ -84,6 +84,6 @@ def _measure(root: Path, effort: Effort, servers: int, names: Sequence[str]) -> 
     size = effort.layer_bytes
     through = Through(servers, Layer(size), Layer(int(size * crowd_layer_share)))
     steps: list[Step] = [getattr(through, name) for name in names]
-    with behind_a_gateway(root, servers, copies=2) as (pair, _):
+    with behind_a_gateway(root, effort, servers, copies=2) as pair:
         figures = pair.measure(effort.rounds, steps)
     return [figures.row(name, "MB/s", at_least(BARS[name]), 1) for name in figures.ours]

@@ -28,7 +28,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     calm: list[float] = []
     disturbed: list[float] = []
     with (
-        site(root) as here,
+        site(root, effort) as here,
         here.cluster(servers, copies=2) as cluster,
         here.gateway(cluster) as gateway,
     ):

@@ -51,7 +51,7 @@ class Relayed:
 def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure GB/s and CPU seconds per GB; the issue sets no bar."""
     with (
-        site(root) as here,
+        site(root, effort) as here,
         here.cluster(servers, copies=1, narrow=False) as cluster,
         here.peer(narrow=False) as peer,
     ):

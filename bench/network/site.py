@@ -1,19 +1,20 @@
 """The machines that are measured: namespaces on a bridge, the storage servers' wires narrow.
 
 A wire is narrow both ways, by a token bucket at either end (`tc tbf`). The bucket holds 256 KiB,
-10 ms at this rate: a smaller one cannot keep the rate up between two ticks of a busy machine. What
+10 ms at 200 Mbit/s: a smaller one cannot keep the rate up between two ticks of a busy machine. What
 waits for it may wait 50 ms, then it is dropped, as a switch would. Clients run where the bridge is,
 and so does PostgreSQL: their wires are as fast as the machine.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench.pair import Pair
 from bench.peers import docker_registry
+from bench.rows import Effort
 from bench.wire import Target
 from tests.functional.cluster.database import NetworkPostgres, network_postgres
 from tests.functional.cluster.network import Machine, Network
@@ -21,7 +22,6 @@ from tests.functional.cluster.nodes import PORT, Cluster, Node
 from tests.functional.programs import Program, wait_until
 from tests.functional.server import Server
 
-rate_mbit: Final = 200
 burst: Final = "256kb"
 latency: Final = "50ms"
 balanced_port: Final = 5080
@@ -47,12 +47,13 @@ class Site:
     network: Network
     database: NetworkPostgres
     root: Path
+    mbit: int
 
     def machine(self, *, narrow: bool = True) -> Machine:
         """Return a machine behind a narrow wire, or one as fast as this machine."""
         machine = self.network.machine()
         if narrow:
-            machine.narrow(rate_mbit, burst=burst, latency=latency)
+            machine.narrow(self.mbit, burst=burst, latency=latency)
         return machine
 
     @contextmanager
@@ -124,19 +125,22 @@ class Site:
 
 
 @contextmanager
-def site(root: Path) -> Iterator[Site]:
+def site(root: Path, effort: Effort) -> Iterator[Site]:
     """Make a network and a database for the time of the block."""
     with Network() as network, network_postgres(network) as database:
-        yield Site(network, database, root)
+        yield Site(network, database, root, effort.mbit)
 
 
 @contextmanager
-def behind_a_gateway(root: Path, servers: int, copies: int) -> Iterator[tuple[Pair, Cluster]]:
+def behind_a_gateway(root: Path, effort: Effort, servers: int, copies: int) -> Iterator[Pair]:
     """Run storage servers behind narrow wires, their gateway, and the peer."""
-    with site(root) as here, ExitStack() as running:
-        cluster = running.enter_context(here.cluster(servers, copies))
-        ours = running.enter_context(here.gateway(cluster))
-        yield Pair(ours, running.enter_context(here.peer())), cluster
+    with (
+        site(root, effort) as here,
+        here.cluster(servers, copies) as cluster,
+        here.gateway(cluster) as ours,
+        here.peer() as peer,
+    ):
+        yield Pair(ours, peer)
 
 
 def as_target(server: Server, cluster: Cluster) -> Target:

@@ -6,9 +6,10 @@ import pytest
 
 from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
 from tests.contracts.placing_store import PlacingStoreContract
-from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.cluster import ClusterStore, ahead_bytes_max, ahead_bytes_of_store
 from treescale.chunks.files import ChunkFile
 from treescale.chunks.placement import Layout, StoreLabel, Table, build_table
+from treescale.chunks.reading import AheadStore
 from treescale.chunks.store import Bytes, MemoryStore
 from treescale.errors import (
     ChunkUnknown,
@@ -357,3 +358,12 @@ async def test_a_list_waits_once_for_a_store_that_is_unreachable() -> None:
     stores["a"]._check = count  # type: ignore[method-assign]
     assert await listed(cluster) == [chunk]
     assert asked == 1
+
+
+def test_the_more_stores_the_more_is_asked_for_ahead() -> None:
+    cluster, _ = cluster_of(2)
+    assert isinstance(cluster, AheadStore)
+    assert cluster.ahead_bytes == len(NAMES) * ahead_bytes_of_store
+    names = [f"s{number}" for number in range(20)]
+    many = ClusterStore(table_of(2, names), {name: MemoryStore() for name in names})
+    assert many.ahead_bytes == ahead_bytes_max

@@ -338,3 +338,15 @@ async def test_what_is_owed_is_told_with_the_chunks(threads: Executor) -> None:
             owed, settled = owed + found.owed, settled + found.settled
     assert 0 < len(owed) < len(settled)
     assert {home for _, home in owed} == {"away"}
+
+
+async def test_a_room_grows_and_never_shrinks() -> None:
+    room = Room(1)
+    room.widen(3)
+    room.widen(2)
+    async with asyncio.timeout(1):
+        for _ in range(3):
+            await room.enter()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await room.enter()

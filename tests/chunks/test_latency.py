@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treescale.chunks.latency import Latency, bucket_growth, half_life_seconds
+from treescale.chunks.latency import (
+    Latency,
+    bucket_growth,
+    half_life_seconds,
+    late_means,
+    late_seconds,
+    late_seconds_most,
+)
 
 
 @given(st.lists(st.floats(0.0001, 60), min_size=1, max_size=200))
@@ -57,3 +64,10 @@ def test_a_request_given_up_counts_only_when_it_says_something() -> None:
     assert latency.mean(0.0) == 0.5
     latency.record_unfinished(2.0, 0.0)
     assert latency.mean(0.0) > 0.5
+
+
+def test_late_is_who_takes_long_while_another_does_not() -> None:
+    assert late_seconds(2.0, []) == 2.0
+    assert late_seconds(2.0, [0.01, 5.0]) == 2.0
+    assert late_seconds(2.0, [1.0, 5.0]) == late_means * 1.0
+    assert late_seconds(2.0, [60.0, 50.0]) == late_seconds_most

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from treescale.chunks.reading import BlobReader
+from treescale.chunks.reading import BlobReader, ReadAhead, window_bytes_max
 from treescale.chunks.recipe import Recipe
 from treescale.chunks.split import DEFAULT
 from treescale.chunks.store import MemoryStore, chunk_id_of
@@ -144,3 +144,26 @@ async def test_a_recipe_that_lies_about_a_length_is_corrupt(store: GatedStore) -
     async with BlobReader(store, lying, 0, 99) as reader:
         with pytest.raises(Corrupt):
             await anext(reader)
+
+
+def test_readers_share_what_is_fetched_ahead() -> None:
+    ahead = ReadAhead(10 * window_bytes_max)
+    shares = []
+    for _ in range(20):
+        ahead.enter()
+        shares.append(ahead.share(6 * window_bytes_max) / window_bytes_max)
+    assert shares[0] == 6  # all that was wanted
+    assert shares[1] == 5
+    assert shares[9:] == [1] * 11  # never less
+    ahead.leave()
+    assert ahead.share(window_bytes_max // 2) == window_bytes_max // 2
+
+
+async def test_a_reader_counts_while_it_reads(store: GatedStore) -> None:
+    store.open_all()
+    ahead = ReadAhead(2 * window_bytes_max)
+    wanted = 2 * window_bytes_max
+    async with BlobReader(store, RECIPE, 0, 54, ahead=ahead):
+        ahead.enter()
+        assert ahead.share(wanted) == window_bytes_max
+    assert ahead.share(wanted) == wanted

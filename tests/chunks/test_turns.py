@@ -5,12 +5,18 @@ import asyncio
 import pytest
 
 from tests.virtualtime import LoopClock, virtual
-from treescale.chunks.turns import Turns
+from treescale.chunks import turns as chunks_turns
+from treescale.chunks.turns import Turns, local_reads_at_once_max
+
+
+@pytest.fixture
+def one_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks_turns, "reads_at_once_max", 1)
 
 
 @virtual
 async def test_the_first_that_has_room() -> None:
-    turns = Turns(at_once=2)
+    turns = Turns()
     assert [await turns.choose(("a", "b"), 1) for _ in range(4)] == ["a", "a", "b", "b"]
     assert (turns.busy("a"), turns.busy("b")) == (2, 2)
     turns.end("b")
@@ -18,14 +24,22 @@ async def test_the_first_that_has_room() -> None:
 
 
 @virtual
+async def test_a_disk_of_this_server_has_more() -> None:
+    turns = Turns(lambda name: name == "local")
+    got = [await turns.choose(("local", "far"), 1) for _ in range(local_reads_at_once_max + 1)]
+    assert got == ["local"] * local_reads_at_once_max + ["far"]
+
+
+@pytest.mark.usefixtures("one_at_once")
+@virtual
 async def test_room_goes_to_who_waits_longest_for_it() -> None:
-    turns = Turns(at_once=1)
+    turns = Turns()
     for name in "ab":
         await turns.choose((name,), 1)
     got: list[str] = []
 
     async def wait(who: str, *names: str) -> None:
-        got.append(who + await turns.choose(names, 10))
+        got.append(f"{who}{await turns.choose(names, 10)}")
 
     async with asyncio.TaskGroup() as group:
         for who, names in (("1", "a"), ("2", "ab"), ("3", "ab")):
@@ -42,20 +56,22 @@ async def test_room_goes_to_who_waits_longest_for_it() -> None:
     assert (turns.busy("a"), turns.busy("b")) == (1, 1)
 
 
+@pytest.mark.usefixtures("one_at_once")
 @virtual
-async def test_a_store_that_never_has_room_is_asked_all_the_same() -> None:
-    turns = Turns(at_once=1)
+async def test_who_waited_in_vain_is_told() -> None:
+    turns = Turns()
     turns.begin("a")
-    assert await turns.choose(("a",), 2.0) == "a"
+    assert await turns.choose(("a",), 2.0) is None
     assert LoopClock().monotonic() == pytest.approx(2.0)
-    assert turns.busy("a") == 2
-    turns.end("a")
     assert turns.busy("a") == 1
+    turns.end("a")
+    assert await turns.choose(("a",), 2.0) == "a"
 
 
+@pytest.mark.usefixtures("one_at_once")
 @virtual
 async def test_who_leaves_takes_no_room_along() -> None:
-    turns = Turns(at_once=1)
+    turns = Turns()
     turns.begin("a")
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(turns.choose(("a",), 5))

@@ -181,7 +181,7 @@ async def test_connections_are_kept(wire: Relay, reach: Reach) -> None:
             await near.store().get(ABSENT)
         with pytest.raises(Corrupt):
             await near.store().put(ABSENT, LITTLE)
-    assert wire.connections == 1
+    assert wire.connections == 2  # chunks have their own
 
 
 # Bent on the way

@@ -8,18 +8,25 @@ import pytest
 
 from tests.simulation.wires import WiredStore
 from tests.virtualtime import LoopClock, virtually
-from treescale.chunks import hedge
+from treescale.chunks import hedge, turns
 from treescale.chunks.cluster import ClusterStore
+from treescale.chunks.health import AllUp
 from treescale.chunks.placement import Layout, StoreLabel, build_table
 from treescale.chunks.reading import BlobReader, ReadAhead
 from treescale.chunks.recipe import Recipe
 from treescale.chunks.split import DEFAULT, Splitter
 from treescale.chunks.store import chunk_id_of
-from treescale.chunks.turns import Turns
 from treescale.registry.pull import read_ahead_chunks
 
 BYTES_PER_SECOND = 25e6
 LAYER_MEGABYTES = 150
+
+
+class Elsewhere(AllUp):
+    """Every store is another server's."""
+
+    def is_local(self, store_id: str) -> bool:  # noqa: ARG002  the protocol's
+        return False
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ async def measure(layer: dict[bytes, bytes], servers: int, copies: int, readers:
         for name in table.homes(chunk):
             await stores[name].inner.put(chunk, data)
     random, clock, ahead = Random(1), LoopClock(), ReadAhead()  # noqa: S311  likewise
-    cluster = ClusterStore(table, stores, clock=clock, chance=random.random)
+    cluster = ClusterStore(table, stores, health=Elsewhere(), clock=clock, chance=random.random)
     recipe = Recipe(DEFAULT, tuple((chunk, len(data)) for chunk, data in layer.items()))
 
     async def read() -> None:
@@ -91,7 +98,7 @@ def test_bound_early_reads_leave_wires_idle(
     layer: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: as many reads as anybody likes, each bound to its store when asked for."""
-    monkeypatch.setattr(Turns.__init__, "__defaults__", (1000,))
+    monkeypatch.setattr(turns, "reads_at_once_max", 1000)
     assert virtually(lambda: measure(layer, 8, 2, 1)).wires < 6.0
 
 

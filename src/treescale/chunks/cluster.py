@@ -63,7 +63,7 @@ class ClusterStore:
         self._chance = chance or Random().random  # noqa: S311  likewise
         self._hedging = Hedging()
         self._mender = Mender()
-        self._turns = Turns()
+        self._turns = Turns(self._health.is_local)
         self._watched: dict[str, WatchedStore] = {}
         self._spread = self._spread_over(table, older, stores)
 

@@ -17,6 +17,7 @@ from typing import Final
 from treescale.chunks.files import ChunkFile
 from treescale.chunks.health import Handoffs
 from treescale.chunks.hedge import HedgeBudget, hedge_seconds
+from treescale.chunks.latency import late_seconds
 from treescale.chunks.order import beyond, ranked
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
@@ -84,7 +85,7 @@ class Fetching:
         self._hedge_at = float("inf")
         self._hedge = ""
         self._insisted: set[str] = set()
-        self._end = spread.now() + request_seconds_max
+        self._end = float("inf")
 
     async def run(self) -> Found:
         """Return the first good bytes; a file of them, where there is one, if `files` are wanted.
@@ -94,11 +95,14 @@ class Fetching:
         """
         if len(self._spread.stores) == 1:
             return await self._alone()
-        for copy in ranked(self._spread.homes(self._chunk), self._chance):
-            (self._likely if copy.clear else self._dim).append(copy.store_id)
+        name = await self._turn()
+        self._end = self._spread.now() + request_seconds_max
         self._hedging.budget.earn()
         async with Race[bytes | ChunkFile](self._spread.clock) as race:
-            await self._ask_first(race)
+            if name is None:
+                await self._ask_next(race)
+            else:
+                self._ask(race, name)
             while race.running and self._spread.now() < self._end:
                 for name, answer in await race.answers(self._patience(race)):
                     if not isinstance(answer, Failed):
@@ -112,9 +116,27 @@ class Fetching:
             self._failures[name] = Unreachable(f"there was no time to ask store {name}")
         raise self._verdict()
 
+    async def _turn(self) -> str | None:
+        """Return the likely store that has room for the read, now begun; None when none is likely.
+
+        However long that takes: under load everybody waits, and asking all the same would make it
+        worse. Who hangs is left out after a while, as it is then in doubt.
+        """
+        name = None
+        while name is None:
+            self._likely, self._dim = deque(), []
+            for copy in ranked(self._spread.homes(self._chunk), self._chance):
+                (self._likely if copy.clear else self._dim).append(copy.store_id)
+            if not self._likely:
+                return None
+            name = await self._spread.turns.choose(self._likely, late_seconds_max)
+        self._likely.remove(name)
+        return name
+
     async def _alone(self) -> Found:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
         ((name, store),) = self._spread.stores.items()
+        self._end = self._spread.now() + request_seconds_max
         try:
             return Found(await self._way_to(store)(self._chunk), ())
         except Failed as error:
@@ -132,14 +154,22 @@ class Fetching:
     def _patience(self, race: Race[bytes | ChunkFile]) -> float:
         """Return the seconds until something has to be decided again."""
         now = self._spread.now()
-        return min(self._end - now, self._hedge_at - now, race.seconds_until_late(late_seconds_max))
+        late = race.seconds_until_late(self._late_seconds())
+        return min(self._end - now, self._hedge_at - now, late)
+
+    def _late_seconds(self) -> float:
+        """Return after how many seconds a store is late."""
+        now, stores = self._spread.now(), self._spread.stores
+        homes = self._spread.table.homes(self._chunk)
+        means = (stores[name].figures.reads.mean(now) for name in homes)
+        return late_seconds(late_seconds_max, means)
 
     async def _ask_more(self, race: Race[bytes | ChunkFile]) -> None:
         """Ask the next store when nobody is left of whom an answer can be expected, or it is time.
 
         A store that failed is replaced, not hedged: that costs no budget.
         """
-        for name in race.overdue(late_seconds_max):
+        for name in race.overdue(self._late_seconds()):
             self._give_up(name)
         if not race.prompt:
             await self._ask_next(race)
@@ -149,15 +179,6 @@ class Fetching:
                 self._hedging.hedged += 1
                 self._hedge = self._likely[0]
                 await self._ask_next(race)
-
-    async def _ask_first(self, race: Race[bytes | ChunkFile]) -> None:
-        """Ask the best of the likely stores that has room."""
-        if self._likely:
-            name = await self._spread.turns.choose(self._likely, late_seconds_max)
-            self._likely.remove(name)
-            self._ask(race, name)
-        else:
-            await self._ask_next(race)
 
     async def _ask_next(self, race: Race[bytes | ChunkFile]) -> None:
         """Ask the next store at once: the one before it failed, or is late."""

@@ -8,6 +8,7 @@ however many requests there are, and at most a quarter too high.
 import math
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
@@ -20,6 +21,18 @@ bucket_growth: Final = 1.25
 bucket_seconds_min: Final = 0.0001
 buckets_max: Final = 64
 """The last but one ends at 100 seconds."""
+late_means: Final = 3.0
+late_seconds_most: Final = 8.0
+"""However slow all are: whoever asked waits no longer than this for one alone."""
+
+
+def late_seconds(least: float, usual: Iterable[float]) -> float:
+    """Return after how long a request is late: after `least`, or more when all are slow.
+
+    `usual` are the means of the stores that could answer it. The fastest decides: when even that
+    one takes its time everybody is busy, and asking others beside it would make it worse.
+    """
+    return max(least, min(late_seconds_most, late_means * min(usual, default=0.0)))
 
 
 class Latency:

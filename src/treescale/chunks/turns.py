@@ -8,18 +8,20 @@ those it has a copy for: every wire is busy, and chunks come nearly in the order
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 reads_at_once_max: Final = 2
 """To one store, from one process: one on the wire, and one to follow it."""
+local_reads_at_once_max: Final = 8
+"""To a disk of this server, which spares the wire: see order.local_advantage."""
 
 
 class Turns:
     """The reads under way, by store, and those that wait; used from one event loop."""
 
-    def __init__(self, at_once: int = reads_at_once_max) -> None:
-        self._at_once = at_once
+    def __init__(self, is_local: Callable[[str], bool] = lambda _: False) -> None:
+        self._is_local = is_local
         self._busy: Counter[str] = Counter()
         self._waiting: deque[tuple[Sequence[str], asyncio.Future[str]]] = deque()
 
@@ -36,14 +38,14 @@ class Turns:
         self._busy[name] -= 1
         self._give(name)
 
-    async def choose(self, names: Sequence[str], seconds: float) -> str:
-        """Return the first of the stores that has room, at latest after so long; it has begun.
+    async def choose(self, names: Sequence[str], seconds: float) -> str | None:
+        """Return the first of the stores that has room, the read counted as begun.
 
-        Who waits longest gets the first room there is. When there is none in time, it is the first
-        store's turn all the same: it may hang, and whoever asks finds out.
+        Who waits longest gets the first room there is. None when there was none for so long: ask
+        again, of the stores that can be expected to answer then.
         """
         for name in names:
-            if self._busy[name] < self._at_once:
+            if self._has_room(name):
                 self.begin(name)
                 return name
         turn: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -53,8 +55,7 @@ class Turns:
             async with asyncio.timeout(seconds):
                 return await turn
         except TimeoutError:
-            self.begin(names[0])
-            return names[0]
+            return turn.result() if turn.done() and not turn.cancelled() else None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.end(turn.result())
@@ -63,9 +64,13 @@ class Turns:
             if place in self._waiting:
                 self._waiting.remove(place)
 
+    def _has_room(self, name: str) -> bool:
+        most = local_reads_at_once_max if self._is_local(name) else reads_at_once_max
+        return self._busy[name] < most
+
     def _give(self, name: str) -> None:
         """Give the store's room to who has waited longest for it."""
-        if self._busy[name] >= self._at_once:
+        if not self._has_room(name):
             return
         for place in self._waiting:
             names, turn = place

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final, Protocol, runtime_checkable
 
+from treescale.chunks.latency import late_seconds
 from treescale.chunks.race import Race
 from treescale.chunks.spread import Spread
 from treescale.chunks.store import Bytes, chunk_id_of
@@ -16,7 +17,7 @@ from treescale.chunks.writeplan import Placed, WritePlan
 from treescale.errors import Corrupt, Failed, NotEnoughStores, StoreFull, Unreachable
 
 late_seconds_max: Final = 2.0
-"""A store that has not answered by then is asked no longer alone."""
+"""A store that has not answered by then is asked no longer alone, unless all are slow."""
 straggler_seconds_max: Final = 0.5
 """What the homes that are slower than the write quorum get on top of it."""
 request_seconds_max: Final = 30.0
@@ -87,7 +88,8 @@ class Writing:
     async def _wait(self, race: Race[None]) -> None:
         """Take the next answers, or notice who is late."""
         had = self._plan.is_acknowledged
-        left = min(self._end - self._spread.now(), race.seconds_until_late(late_seconds_max))
+        patience = self._patience()
+        left = min(self._end - self._spread.now(), race.seconds_until_late(patience))
         for name, answer in await race.answers(left):
             if answer is None:
                 self._plan.took(name)
@@ -95,9 +97,15 @@ class Writing:
                 self._fail(name, answer)
         if self._plan.is_acknowledged and not had:
             self._end = self._spread.now() + straggler_seconds_max
-        for name in race.overdue(late_seconds_max):
+        for name in race.overdue(patience):
             self._plan.late(name)
             self._give_up(name)
+
+    def _patience(self) -> float:
+        """Return after how many seconds a store is late."""
+        now, stores = self._spread.now(), self._spread.stores
+        means = (stores[name].figures.writes.mean(now) for name in self._plan.homes)
+        return late_seconds(late_seconds_max, means)
 
     def _fail(self, name: str, error: Failed) -> None:
         if isinstance(error, Corrupt) and chunk_id_of(self._data) != self._chunk:

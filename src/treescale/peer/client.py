@@ -51,6 +51,7 @@ from treescale.peer.wire import (
     small_bytes_max,
     write_partitions,
 )
+from treescale.peer.wires import ChunkWires, Refusal
 
 read_buffer_bytes: Final = 256 * 1024
 sent_at_once_bytes: Final = 256 * 1024
@@ -121,6 +122,12 @@ class PeerChannel:
             read_bufsize=read_buffer_bytes,
             trace_configs=[reuse],
         )
+        self._wires = ChunkWires(
+            URL(self._url),
+            tls,
+            connect_seconds=patience.connect_seconds,
+            idle_seconds=patience.idle_seconds,
+        )
         self._session._retry_connection = False  # noqa: SLF001  it would ask twice, signed once
 
     async def __aenter__(self) -> Self:
@@ -134,6 +141,7 @@ class PeerChannel:
         trace: TracebackType | None,
     ) -> None:
         """Close the connections."""
+        self._wires.__exit__(kind, error, trace)
         await self._session.close()
 
     async def ask(
@@ -153,8 +161,11 @@ class PeerChannel:
             whole = self.patience.chunk_seconds if target.action is Action.GET else seconds
             try:
                 async with asyncio.timeout(whole):
-                    status, answer = await self._exchange(target, seconds, body)
-            except (ClientError, TimeoutError, Unreachable) as error:
+                    if target.action is Action.GET:
+                        status, answer = await self._get(target, seconds)
+                    else:
+                        status, answer = await self._exchange(target, seconds, body)
+            except (ClientError, ConnectionError, TimeoutError, Unreachable) as error:
                 raise self._judged(error) from error
             except BaseException:
                 self._health.given_up()
@@ -169,16 +180,29 @@ class PeerChannel:
 
     def _judged(self, error: Exception) -> Unreachable:
         """Tell what no answer says about the server; return what to tell the caller."""
-        if isinstance(error, ClientConnectorError):
+        if isinstance(error, ClientConnectorError | Refusal):
             self._health.refused(str(error))
         else:
-            broken = isinstance(error, ServerDisconnectedError | ClientOSError | ClientPayloadError)
+            broken = isinstance(error, ConnectionError | ClientOSError | ClientPayloadError)
             self._health.failed(reset=broken)
         if isinstance(error, Unreachable):
             return error
         return Unreachable(
             f"server {self.peer} did not answer: {str(error) or type(error).__name__}"
         )
+
+    async def _get(self, target: Target, seconds: float) -> tuple[int, bytes]:
+        """Ask for a chunk: its name tells whether the bytes are right, the signature who sent."""
+        deadline = round(seconds * deadline_share * 1000)
+        request = self._signer.sign(
+            "GET", target.path, length=0, body=body_digest(b""), deadline_ms=deadline
+        )
+        header = f"{REQUEST_HEADER}: {request.header}"
+        found = await self._wires.get(target.path, header, ANSWER_BYTES_MAX[Action.GET], seconds)
+        digest = NO_BODY if found.status == HTTPStatus.OK else body_digest(found.body)
+        if not request.is_answered_by(found.signature, found.status, len(found.body), digest):
+            raise read_unsigned(self.peer, found.status, found.body)
+        return found.status, found.body
 
     async def _exchange(self, target: Target, seconds: float, body: Bytes) -> tuple[int, bytes]:
         """Ask; once more when a connection that had lain idle turns out to be closed.
@@ -230,9 +254,8 @@ class PeerChannel:
         if length is None or length > limit:
             raise Unreachable(f"what answers at {self._url} is no server of ours")
         body = await response.content.readexactly(length)
-        digest = NO_BODY if good and action is Action.GET else body_digest(body)
         signature = response.headers.get(ANSWER_HEADER)
-        if not request.is_answered_by(signature, status, length, digest):
+        if not request.is_answered_by(signature, status, length, body_digest(body)):
             raise read_unsigned(self.peer, status, body)
         return body
 

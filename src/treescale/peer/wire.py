@@ -239,19 +239,24 @@ def _cut(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-# What a ping's answer looks like without an HTTP library
+# What an answer looks like without an HTTP library
 
 _HEAD: Final = re.compile(rb"HTTP/1\.1 ([0-9]{3})(?: [^\r\n]*)?\r\n")
-_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,4})\r\n", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *([0-9]{1,9})\r\n", re.IGNORECASE)
 _SIGNATURE: Final = re.compile(
     rb"\r\n" + ANSWER_HEADER.encode() + rb": *([0-9a-f]{64})\r\n", re.IGNORECASE
 )
 
 
-def read_head(head: bytes) -> tuple[int, int, str | None]:
-    """Return status, body length and signature of an answer's head; raises ValueError."""
+def read_head(head: bytes, length_max: int = small_bytes_max) -> tuple[int, int, str | None]:
+    """Return status, body length and signature of an answer's head.
+
+    Raises ValueError for no such head, and for a longer body.
+    """
     status, length = _HEAD.match(head), _LENGTH.search(head)
     signature = _SIGNATURE.search(head)
     if status is None or length is None:
-        raise ValueError("that is not an answer to a ping")
+        raise ValueError("that is not an answer")
+    if int(length[1]) > length_max:
+        raise ValueError(f"{int(length[1])} bytes are not an answer")
     return int(status[1]), int(length[1]), signature[1].decode() if signature else None
