@@ -75,7 +75,7 @@ class Fetching:
         self._failures: dict[str, Failed] = {}
         self._hedge_at = float("inf")
         self._hedge = ""
-        self._end = float("inf")
+        self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
         """Return the first good bytes.
@@ -86,7 +86,6 @@ class Fetching:
         if len(self._spread.stores) == 1:
             return await self._alone()
         name = await self._turn()
-        self._end = self._spread.now() + request_seconds_max
         self._hedging.budget.earn()
         async with Race[bytes](self._spread.clock) as race:
             if name is None:
@@ -107,17 +106,18 @@ class Fetching:
         raise self._verdict()
 
     async def _turn(self) -> str | None:
-        """Return the likely store that has room for the read, now begun; None when none is likely.
+        """Return the likely store that has room for the read, now begun.
 
-        However long that takes: under load everybody waits, and asking all the same would make it
-        worse. Who hangs is left out after a while, as it is then in doubt.
+        None when none is likely, or when half of the time there is has gone: under load everybody
+        waits, and asking all the same would make it worse; but who has the room may hang.
         """
+        patient_until = self._end - request_seconds_max / 2
         name = None
         while name is None:
             self._likely, self._dim = deque(), []
             for copy in ranked(self._spread.homes(self._chunk), self._chance):
                 (self._likely if copy.clear else self._dim).append(copy.store_id)
-            if not self._likely:
+            if not self._likely or self._spread.now() >= patient_until:
                 return None
             name = await self._spread.turns.choose(self._likely, late_seconds_max)
         self._likely.remove(name)
