@@ -18,6 +18,7 @@ from treescale.chunks.hedge import (
     hedges_saved_max,
 )
 from treescale.chunks.store import ChunkStore
+from treescale.chunks.turns import reads_at_once_max
 from treescale.chunks.writing import late_seconds_max, request_seconds_max
 from treescale.errors import (
     ChunkUnknown,
@@ -394,3 +395,20 @@ async def test_figures_stay_when_the_way_to_a_store_changes() -> None:
     rig.cluster.relayout(rig.table, [], rig.stores | {name: rig.new_store(name)})
     assert rig.cluster.figures[name] is before
     assert rig.cluster.repaired == 0
+
+
+@virtual
+async def test_who_waits_for_a_hung_store_ends_in_time() -> None:
+    """Seed 72 of the simulation: two reads hung, and the third waited for them, then for itself."""
+    rig = await filled(copies=1)
+    rig.homes(CHUNK)[0].is_.hung = True
+    begun = LoopClock().monotonic()
+
+    async def read() -> None:
+        with pytest.raises(NotEnoughStores):
+            await rig.cluster.get(CHUNK)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(reads_at_once_max + 1):
+            group.create_task(read())
+    assert LoopClock().monotonic() - begun < request_seconds_max + 0.1

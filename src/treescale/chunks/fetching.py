@@ -85,7 +85,7 @@ class Fetching:
         self._hedge_at = float("inf")
         self._hedge = ""
         self._insisted: set[str] = set()
-        self._end = float("inf")
+        self._end = spread.now() + request_seconds_max
 
     async def run(self) -> Found:
         """Return the first good bytes; a file of them, where there is one, if `files` are wanted.
@@ -96,7 +96,6 @@ class Fetching:
         if len(self._spread.stores) == 1:
             return await self._alone()
         name = await self._turn()
-        self._end = self._spread.now() + request_seconds_max
         self._hedging.budget.earn()
         async with Race[bytes | ChunkFile](self._spread.clock) as race:
             if name is None:
@@ -117,17 +116,18 @@ class Fetching:
         raise self._verdict()
 
     async def _turn(self) -> str | None:
-        """Return the likely store that has room for the read, now begun; None when none is likely.
+        """Return the likely store that has room for the read, now begun.
 
-        However long that takes: under load everybody waits, and asking all the same would make it
-        worse. Who hangs is left out after a while, as it is then in doubt.
+        None when none is likely, or when half of the time there is has gone: under load everybody
+        waits, and asking all the same would make it worse; but who has the room may hang.
         """
+        patient_until = self._end - request_seconds_max / 2
         name = None
         while name is None:
             self._likely, self._dim = deque(), []
             for copy in ranked(self._spread.homes(self._chunk), self._chance):
                 (self._likely if copy.clear else self._dim).append(copy.store_id)
-            if not self._likely:
+            if not self._likely or self._spread.now() >= patient_until:
                 return None
             name = await self._spread.turns.choose(self._likely, late_seconds_max)
         self._likely.remove(name)
@@ -136,7 +136,6 @@ class Fetching:
     async def _alone(self) -> Found:
         """Ask the only store there is; nobody else needs watching for, so no task does it."""
         ((name, store),) = self._spread.stores.items()
-        self._end = self._spread.now() + request_seconds_max
         try:
             return Found(await self._way_to(store)(self._chunk), ())
         except Failed as error:
