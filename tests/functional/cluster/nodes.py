@@ -22,6 +22,7 @@ from tests.functional.server import Account, Options, Server
 
 PORT = 5000
 UP_SECONDS_MAX = 15
+TRACEBACK_LINES = 40
 
 
 class Node(Server):
@@ -115,7 +116,11 @@ class Node(Server):
 
     def chunks(self) -> int:
         """Return how many chunks its disk holds."""
-        return sum(path.is_file() for path in (self.disks[0] / "chunks").rglob("*"))
+        return len(self.chunk_names())
+
+    def chunk_names(self) -> set[str]:
+        """Return the names of the chunks its disk holds."""
+        return {path.name for path in (self.disks[0] / "chunks").rglob("*") if path.is_file()}
 
     def strays(self) -> list[str]:
         """Return files under a chunk's name that have other bytes."""
@@ -178,6 +183,15 @@ class Cluster:
             every=0.2,
         )
 
+    def wait_until_seen(self, *, by: Sequence[Node], seconds: float = UP_SECONDS_MAX) -> None:
+        """Return when these, which are none of its servers, see all of those up."""
+        wait_until(
+            "gateways see every server",
+            lambda: all(a.sees(b) == "up" for a in by for b in self.nodes),
+            seconds=seconds,
+            every=0.2,
+        )
+
     def wait_until_met(self, node: Node, *, since: float, seconds: float = UP_SECONDS_MAX) -> None:
         """Return when the other servers have met it where it is now, and see it up."""
         here = f"{node.scheme}://{node.address}"
@@ -213,11 +227,17 @@ class Cluster:
     def complaints(self) -> list[str]:
         """Return what no log should have: tracebacks, and answers of 500."""
         return [
-            f"{node.home.name}: {line[:2000]}"
-            for node in self.nodes
-            for line in node.log.read_text(errors="replace").splitlines()
-            if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
+            f"{node.home.name}: {line}" for node in self.nodes for line in _complaints(node.log)
         ]
+
+
+def _complaints(log: Path) -> list[str]:
+    lines = log.read_text(errors="replace").splitlines()
+    return [
+        "\n".join(lines[n : n + TRACEBACK_LINES])[:4000]
+        for n, line in enumerate(lines)
+        if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
+    ]
 
 
 def _first(node: Node, victim: Node, states: Sequence[str], since: float) -> float:
