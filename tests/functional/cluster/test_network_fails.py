@@ -83,6 +83,7 @@ def test_every_server_loses_packets(four: Cluster, percent: int, measured: Measu
             for node in four.nodes:
                 node.machine.lose(percent)
             load.lasts_long(5)
+        assert all(node.machine.hit() > 0 for node in four.nodes)
         for node in four.nodes:
             node.machine.heal()
         load.lasts(2)
@@ -118,6 +119,7 @@ def test_connections_that_break_after_so_many_bytes(four: Cluster, measured: Mea
             for count in TORN_AFTER + (TORN_AFTER_LONG if REQUESTS else ()):
                 victim.machine.tear(count)
                 load.lasts(2)
+                assert victim.machine.hit() > 0
                 victim.machine.heal()
                 load.lasts(0.5)
         load.lasts(2)
