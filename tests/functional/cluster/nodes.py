@@ -219,9 +219,11 @@ class Cluster:
             node.resume()
             node.crash()
 
-    def noticed(self, victim: Node, states: Sequence[str], *, since: float) -> list[float]:
-        """Return how long each other running server took to see the victim in such a state."""
-        watchers = [node for node in self.others(victim) if node.running]
+    def noticed(
+        self, victim: Node, states: Sequence[str], *, since: float, by: Sequence[Node] = ()
+    ) -> list[float]:
+        """Return how long each other running server, or these, took to see it in such a state."""
+        watchers = by or [node for node in self.others(victim) if node.running]
         return [_first(node, victim, states, since) for node in watchers]
 
     def complaints(self) -> list[str]:

@@ -10,6 +10,7 @@ from tests.functional.cluster.load import Load
 from tests.functional.cluster.network import Network
 from tests.functional.cluster.nodes import PORT, Cluster
 from tests.functional.cluster.test_database_away import NOTICED_SECONDS_MAX, outage
+from tests.functional.cluster.test_servers_fail import LATE_SECONDS_MAX
 from tests.functional.cluster.wire_to_database import Breaks, WireToDatabase
 from tests.functional.wire import Unavailable, Wire
 from tests.images import noise, sha256_of
@@ -60,6 +61,20 @@ def test_without_pings_a_silent_server_is_never_noticed(three: Cluster) -> None:
             load.lasts(4)
         assert watcher.events("peer.state", since=cut) == []
         victim.machine.heal()
+
+
+def test_without_handoffs_a_push_waits_for_two_servers_that_hang(four: Cluster) -> None:
+    """T02, with servers that hang: pings tell of it, but not of requests under way."""
+    watcher, first, second, _ = four.nodes
+    with watcher.otherwise(launcher=altered("wait-for-the-late")):
+        with Load([watcher], four.account, pushers=3, pullers=0) as load:
+            load.lasts(1)
+            first.pause()
+            second.pause()
+            load.lasts(LATE_SECONDS_MAX + 4)
+            first.resume()
+            second.resume()
+        assert load.slowest(100) > LATE_SECONDS_MAX
 
 
 def test_without_memory_nothing_is_pulled_while_the_database_is_away(
