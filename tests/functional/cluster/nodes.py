@@ -122,6 +122,11 @@ class Node(Server):
         """Return the names of the chunks its disk holds."""
         return {path.name for path in (self.disks[0] / "chunks").rglob("*") if path.is_file()}
 
+    def wait_until_written_to(self) -> None:
+        """Return when it keeps a chunk that it has not now."""
+        had = self.chunks()
+        wait_until(f"{self.home.name} is written to", lambda: self.chunks() > had)
+
     def strays(self) -> list[str]:
         """Return files under a chunk's name that have other bytes."""
         files = [path for path in (self.disks[0] / "chunks").rglob("*") if path.is_file()]
