@@ -8,7 +8,13 @@ import pytest
 from tests.functional.cluster.conftest import Measured
 from tests.functional.cluster.load import MIB, REQUESTS, Load
 from tests.functional.cluster.nodes import PORT, Cluster
-from tests.functional.cluster.record import PULLS, RESET_SECONDS_MAX, SILENT_SECONDS_MAX, below
+from tests.functional.cluster.record import (
+    CLOCK,
+    PULLS,
+    RESET_SECONDS_MAX,
+    SILENT_SECONDS_MAX,
+    below,
+)
 from tests.functional.programs import wait_until
 
 TORN_AFTER = (2_000, 300_000, 1_000_000, 2_500_000)
@@ -143,7 +149,8 @@ def test_a_server_that_comes_back_elsewhere(four: Cluster, measured: Measured) -
             victim.wait_until_written_to()
             load.lasts_long(1)
             assert load.unreadable([victim]) == []
-        four.wait_until_met(victim, since=load.ended)
+            leaves = CLOCK.now()
+        four.wait_until_met(victim, since=leaves)
     lost = load.unreadable(four.nodes)
     measured(load.row("T25 another address", lost=lost))
     assert load.failures == []
