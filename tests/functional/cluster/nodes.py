@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +242,14 @@ class Cluster:
 def _complaints(log: Path) -> list[str]:
     lines = log.read_text(errors="replace").splitlines()
     return [
-        "\n".join(lines[n : n + TRACEBACK_LINES])[:4000]
+        "\n".join((line, *takewhile(_is_no_event, lines[n + 1 : n + TRACEBACK_LINES])))[:4000]
         for n, line in enumerate(lines)
         if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
     ]
+
+
+def _is_no_event(line: str) -> bool:
+    return not line.startswith("{")
 
 
 def _first(node: Node, victim: Node, states: Sequence[str], since: float) -> float:

@@ -15,6 +15,8 @@ from tests.functional.wire import Unavailable, Wire
 from tests.images import noise
 
 QUORUM = 2
+UVLOOP_AFTER_AN_END = "the handler is closed"
+"""What uvloop says when it still has something to read of a TLS connection that was just ended."""
 SEEN_SECONDS = 4
 """Until a gateway has noticed whom it does not reach."""
 
@@ -84,7 +86,7 @@ def test_with_tls_two_workers_and_a_gateway_a_server_goes(
     measured(load.row(f"TLS, 2 workers, gateway: {how}", lost=lost, noticed=noticed))
     assert load.failures == []
     assert lost == []
-    assert encrypted.complaints() == []
+    assert [said for said in encrypted.complaints() if UVLOOP_AFTER_AN_END not in said] == []
 
 
 def _seconds_until_refused(node: Node, cluster: Cluster) -> float:
