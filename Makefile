@@ -19,7 +19,8 @@ LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet -
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve demo bench check test test-fast functional fuzz coverage format lock clean packages
+.PHONY: help install serve demo bench check test test-fast functional faults fuzz coverage \
+        format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +53,11 @@ test-fast: $(VENV)/.dev  ## unit and contract tests against the source tree
 
 functional: packages $(VENV)/.dev $(WHEEL)/.built  ## real clients only: make functional ARGS="-k skopeo"
 	@$(TESTED) $(BIN)/pytest -m functional $(ARGS)
+
+faults: export FAULT_REQUESTS ?= 1000
+faults: packages $(VENV)/.dev $(WHEEL)/.built  ## each fault of a cluster under 1,000 requests and more, half an hour
+	@$(TESTED) $(BIN)/pytest -m functional --timeout 900 -o faulthandler_timeout=0 \
+	    tests/functional/cluster $(ARGS)
 
 fuzz: export FUZZ_SECONDS ?= 3600
 fuzz: $(VENV)/.dev  ## an hour of fuzzing: FUZZ_SECONDS=600 FUZZ_SEED=7 for another length and seed

@@ -1,6 +1,7 @@
 """A worker follows the cluster's rows: who is there, which layout is in force, who says so."""
 
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from treescale.metadata.migrations import migrate
 from treescale.metadata.protocols import Database
 from treescale.metadata.records import ServerRecord, StoreRecord, StoreState, Throughput
 from treescale.metadata.sql.database import open_database
-from treescale.neighbours import Here, Lead, Neighbours
+from treescale.neighbours import Here, Lead, Neighbours, encrypting
 from treescale.traffic import Flow, Traffic
 from treescale.upkeep.membership import Membership, join
 
@@ -286,3 +287,10 @@ def test_the_lead_is_one_process_s_and_falls_to_another_when_that_ends() -> None
     assert lead.taken()
     for fd in (told, tell, wait, release):
         os.close(fd)
+
+
+def test_what_encrypts_between_servers_verifies_nobody_and_reads_no_authorities() -> None:
+    """Reading them takes tens of milliseconds for each neighbour, in which nobody is served."""
+    context = encrypting()
+    assert context.verify_mode is ssl.CERT_NONE
+    assert context.cert_store_stats()["x509"] == 0

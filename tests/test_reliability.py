@@ -1,13 +1,17 @@
-"""docs/reliability.md names tests: they exist, and none of the crash tests is left out."""
+"""docs/reliability.md names tests: they exist, and none of the tests of faults is left out."""
 
 import ast
 import re
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 NAMED: Final = set(re.findall(r"`(tests/[^`]+::[^`]+)`", PAGE))
+OWN: Final = {ROOT / "tests/functional/cluster/test_history.py"}
+"""Tests of what the tests judge by."""
 
 
 def named_in(path: Path) -> set[str]:
@@ -28,7 +32,8 @@ def test_the_tests_it_names_exist() -> None:
         assert name in named_in(path)
 
 
-def test_every_crash_test_is_named() -> None:
-    files = sorted((ROOT / "tests/crash").glob("test_*.py"))
+@pytest.mark.parametrize("directory", ["tests/crash", "tests/functional/cluster"])
+def test_every_test_of_a_fault_is_named(directory: str) -> None:
+    files = sorted({*(ROOT / directory).glob("test_*.py")} - OWN)
     assert files
     assert set().union(*map(named_in, files)) - NAMED == set()

@@ -128,6 +128,21 @@ async def test_an_answer_that_stops_half_way_is_given_up_and_a_slow_one_is_not(
         await near.store().get(CHUNK)
 
 
+async def test_a_kept_connection_that_lay_idle_for_longer_than_our_patience_is_as_new(
+    server: Server, reach: Reach
+) -> None:
+    """What is left of aiohttp's own timers would end the next request at once."""
+    data = DATA * 3
+    chunk = chunk_id_of(data)
+    await server.stores["disk"].put(chunk, data)
+    store = reach(server.port, replace(PATIENCE, read_seconds=0.5)).store()
+    for _ in range(3):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(PATIENCE.requests_max):
+                group.create_task(store.get(chunk))
+        await asyncio.sleep(0.6)
+
+
 async def test_an_answer_that_trickles_is_given_up_in_the_end(
     server: Server, wire: Relay, reach: Reach
 ) -> None:

@@ -231,21 +231,30 @@ class PeerChannel:
         headers = {REQUEST_HEADER: request.header}
         if body:
             headers["Content-Length"] = str(len(body))
-        async with self._session.request(
-            method,
-            URL(self._url + path, encoded=True),
-            data=_pieces(body) if body else None,
-            headers=headers,
-            skip_auto_headers=_NOT_SENT,
-            allow_redirects=False,
-            timeout=ClientTimeout(sock_connect=self.patience.connect_seconds, sock_read=seconds),
-            trace_request_ctx=on,
-        ) as response:
+        # Not `sock_read`: aiohttp 3.14 may leave its timer running on a connection that is kept,
+        # and whoever has it next is told at once that it was silent for too long.
+        async with (
+            _Silence(seconds) as silence,
+            self._session.request(
+                method,
+                URL(self._url + path, encoded=True),
+                data=_pieces(body) if body else None,
+                headers=headers,
+                skip_auto_headers=_NOT_SENT,
+                allow_redirects=False,
+                timeout=ClientTimeout(sock_connect=self.patience.connect_seconds),
+                trace_request_ctx=on,
+            ) as response,
+        ):
             # Left before its end, by an error or by whoever asked, its connection is closed.
-            return response.status, await self._read(response, request, target.action)
+            return response.status, await self._read(response, request, target.action, silence)
 
     async def _read(
-        self, response: aiohttp.ClientResponse, request: SignedRequest, action: Action
+        self,
+        response: aiohttp.ClientResponse,
+        request: SignedRequest,
+        action: Action,
+        silence: "_Silence",
     ) -> bytes:
         """Return the body of a signed answer; raises Unreachable for any other."""
         status, length = response.status, response.content_length
@@ -253,11 +262,44 @@ class PeerChannel:
         limit = ANSWER_BYTES_MAX.get(action, small_bytes_max) if good else small_bytes_max
         if length is None or length > limit:
             raise Unreachable(f"what answers at {self._url} is no server of ours")
-        body = await response.content.readexactly(length)
+        body = await silence.read(response.content, length)
         signature = response.headers.get(ANSWER_HEADER)
         if not request.is_answered_by(signature, status, length, body_digest(body)):
             raise read_unsigned(self.peer, status, body)
         return body
+
+
+class _Silence:
+    """A context manager: within it TimeoutError after so many seconds without a byte."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._timeout.__aexit__(kind, error, trace)
+
+    async def read(self, content: aiohttp.StreamReader, length: int) -> bytes:
+        """Return so many bytes; each that comes is another while to wait."""
+        loop = asyncio.get_running_loop()
+        pieces: list[bytes] = []
+        while length:
+            piece = await content.read(length)
+            if not piece:
+                raise asyncio.IncompleteReadError(b"".join(pieces), length)
+            self._timeout.reschedule(loop.time() + self._seconds)
+            length -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class PeerStore:

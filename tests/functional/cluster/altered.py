@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 
 from tests.crash.hurt import Hurt, HurtDisk, count_nouns, disk_store_on, writes
 from treescale import serve
-from treescale.chunks import domains
+from treescale.chunks import domains, fetching, writing
 from treescale.cli.main import main
 from treescale.metadata.hearsay import Hearsay
 from treescale.metadata.known import Known
@@ -116,6 +116,12 @@ def ask_only_once() -> None:
     _replace(Pushes, "_has", has)
 
 
+def wait_for_the_late() -> None:
+    """Ask nobody else while a store does not answer."""
+    _replace(writing, "late_seconds_max", 60.0)
+    _replace(fetching, "late_seconds_max", 60.0)
+
+
 def forget_nobody() -> None:
     """Look for servers where they were first met."""
 
@@ -130,6 +136,7 @@ ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {
     "remember-nothing": remember_nothing,
     "acknowledge-one-copy": acknowledge_one_copy,
     "ask-only-once": ask_only_once,
+    "wait-for-the-late": wait_for_the_late,
     "forget-nobody": forget_nobody,
 }
 

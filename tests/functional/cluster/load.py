@@ -130,16 +130,6 @@ class Load(Record):
             lost += [f"{tag}: {failure}"] if failure else []
         return lost
 
-    def summary(self) -> str:
-        """Return the counts, for people."""
-        kinds = sorted({sent.kind for sent in self.sent})
-        counts = ", ".join(f"{sum(s.kind == k for s in self.sent)} {k}" for k in kinds)
-        return (
-            f"{len(self.sent)} requests ({counts}), {len(self.failures)} failed; "
-            f"p50 {self.slowest(50):.3f} s, p99 {self.slowest(99):.3f} s, "
-            f"slowest {self.slowest(100):.3f} s"
-        )
-
     def _wires(self) -> list[Wire]:
         return [Wire(server, self._account) for server in self._servers]
 

@@ -124,6 +124,12 @@ class Machine:
         run("tc", "qdisc", "add", "dev", self._wire, *rate)
         self._narrow = True
 
+    def hit(self) -> int:
+        """Return how many packets have met a fault since it was last healed."""
+        listed = self.run("iptables", "--wait", "-L", "-v", "-n", "-x")
+        rules = [line.split() for line in listed.splitlines()]
+        return sum(int(rule[0]) for rule in rules if rule[2:3] in (["DROP"], ["REJECT"]))
+
     def heal(self) -> None:
         """Be as new."""
         self.run("iptables", "--wait", "-F")

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.functional.server import Account, Options, Server
 
 PORT = 5000
 UP_SECONDS_MAX = 15
+TRACEBACK_LINES = 40
 
 
 class Node(Server):
@@ -115,7 +117,16 @@ class Node(Server):
 
     def chunks(self) -> int:
         """Return how many chunks its disk holds."""
-        return sum(path.is_file() for path in (self.disks[0] / "chunks").rglob("*"))
+        return len(self.chunk_names())
+
+    def chunk_names(self) -> set[str]:
+        """Return the names of the chunks its disk holds."""
+        return {path.name for path in (self.disks[0] / "chunks").rglob("*") if path.is_file()}
+
+    def wait_until_written_to(self) -> None:
+        """Return when it keeps a chunk that it has not now."""
+        had = self.chunks()
+        wait_until(f"{self.home.name} is written to", lambda: self.chunks() > had)
 
     def strays(self) -> list[str]:
         """Return files under a chunk's name that have other bytes."""
@@ -178,6 +189,15 @@ class Cluster:
             every=0.2,
         )
 
+    def wait_until_seen(self, *, by: Sequence[Node], seconds: float = UP_SECONDS_MAX) -> None:
+        """Return when these, which are none of its servers, see all of those up."""
+        wait_until(
+            "gateways see every server",
+            lambda: all(a.sees(b) == "up" for a in by for b in self.nodes),
+            seconds=seconds,
+            every=0.2,
+        )
+
     def wait_until_met(self, node: Node, *, since: float, seconds: float = UP_SECONDS_MAX) -> None:
         """Return when the other servers have met it where it is now, and see it up."""
         here = f"{node.scheme}://{node.address}"
@@ -205,19 +225,31 @@ class Cluster:
             node.resume()
             node.crash()
 
-    def noticed(self, victim: Node, states: Sequence[str], *, since: float) -> list[float]:
-        """Return how long each other running server took to see the victim in such a state."""
-        watchers = [node for node in self.others(victim) if node.running]
+    def noticed(
+        self, victim: Node, states: Sequence[str], *, since: float, by: Sequence[Node] = ()
+    ) -> list[float]:
+        """Return how long each other running server, or these, took to see it in such a state."""
+        watchers = by or [node for node in self.others(victim) if node.running]
         return [_first(node, victim, states, since) for node in watchers]
 
     def complaints(self) -> list[str]:
         """Return what no log should have: tracebacks, and answers of 500."""
         return [
-            f"{node.home.name}: {line[:2000]}"
-            for node in self.nodes
-            for line in node.log.read_text(errors="replace").splitlines()
-            if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
+            f"{node.home.name}: {line}" for node in self.nodes for line in _complaints(node.log)
         ]
+
+
+def _complaints(log: Path) -> list[str]:
+    lines = log.read_text(errors="replace").splitlines()
+    return [
+        "\n".join((line, *takewhile(_is_no_event, lines[n + 1 : n + TRACEBACK_LINES])))[:4000]
+        for n, line in enumerate(lines)
+        if "Traceback" in line or '"status":500' in line or '"level":"error"' in line
+    ]
+
+
+def _is_no_event(line: str) -> bool:
+    return not line.startswith("{")
 
 
 def _first(node: Node, victim: Node, states: Sequence[str], since: float) -> float:

@@ -1,7 +1,19 @@
-"""Negative controls: without copies elsewhere, the same fault loses what the oracle then misses."""
+"""Negative controls: a protection is switched off, and the same fault does what it must not do."""
 
+import pytest
+
+from tests.functional.cluster.altered import altered
 from tests.functional.cluster.conftest import Clusters
+from tests.functional.cluster.database import PORT as DATABASE_PORT
+from tests.functional.cluster.database import NetworkPostgres
 from tests.functional.cluster.load import Load
+from tests.functional.cluster.network import Network
+from tests.functional.cluster.nodes import PORT, Cluster
+from tests.functional.cluster.test_database_away import NOTICED_SECONDS_MAX, outage
+from tests.functional.cluster.test_servers_fail import LATE_SECONDS_MAX
+from tests.functional.cluster.wire_to_database import Breaks, WireToDatabase
+from tests.functional.wire import Unavailable, Wire
+from tests.images import noise, sha256_of
 
 
 def test_with_one_copy_a_kill_is_noticed(clusters: Clusters) -> None:
@@ -19,3 +31,89 @@ def test_with_one_copy_a_kill_is_noticed(clusters: Clusters) -> None:
         assert load.unreadable(others[:1]) == []
     finally:
         cluster.crash()
+
+
+def test_with_one_copy_acknowledged_the_last_server_takes_pushes_nobody_can_read(
+    three: Cluster,
+) -> None:
+    """T03, and T17: without the write quorum."""
+    alone, *others = three.nodes
+    with alone.otherwise(launcher=altered("acknowledge-one-copy")):
+        for node in others:
+            node.crash()
+        blob = noise(300_003)
+        Wire(alone, three.account).push_blob("admin/one-copy", blob)
+        alone.crash()
+        for node in others:
+            node.start()
+        answer = Wire(others[0], three.account).request(
+            "GET", f"/v2/admin/one-copy/blobs/{sha256_of(blob)}"
+        )
+        assert answer.status != 200
+
+
+def test_without_pings_a_silent_server_is_never_noticed(three: Cluster) -> None:
+    """T04, T15, T16."""
+    watcher, victim, _ = three.nodes
+    with watcher.otherwise(launcher=altered("ping-nobody")):
+        with Load([watcher], three.account, pushers=0, pullers=0) as load, load.fault() as cut:
+            victim.machine.cut()
+            load.lasts(4)
+        assert watcher.events("peer.state", since=cut) == []
+        victim.machine.heal()
+
+
+def test_without_handoffs_a_push_waits_for_two_servers_that_hang(four: Cluster) -> None:
+    """T02, with servers that hang: pings tell of it, but not of requests under way."""
+    watcher, first, second, _ = four.nodes
+    with watcher.otherwise(launcher=altered("wait-for-the-late")):
+        with Load([watcher], four.account, pushers=3, pullers=0) as load:
+            load.lasts(1)
+            first.pause()
+            second.pause()
+            load.lasts(LATE_SECONDS_MAX + 4)
+            first.resume()
+            second.resume()
+        assert load.slowest(100) > LATE_SECONDS_MAX
+
+
+def test_without_memory_nothing_is_pulled_while_the_database_is_away(
+    three: Cluster, database_server: NetworkPostgres
+) -> None:
+    """T57."""
+    first, *_ = three.nodes
+    with first.otherwise(launcher=altered("remember-nothing")):
+        with Load([first], three.account, pushers=0, known=True) as load:
+            load.lasts(1)
+            with load.fault() as away, outage("hung", database_server, three):
+                load.lasts(NOTICED_SECONDS_MAX + 1)
+        assert all(sent.refused for sent in load.sent if away + 1 < sent.at < load.ended - 1)
+        assert load.failures != []
+
+
+def test_a_put_again_after_a_lost_answer_is_refused_unless_it_is_known_to_be_done(
+    three: Cluster, network: Network
+) -> None:
+    """T09, T59."""
+    first, *_ = three.nodes
+    with WireToDatabase(network.address, DATABASE_PORT) as wire_to_database:
+        url = first.options.database.replace(f":{DATABASE_PORT}/", f":{wire_to_database.port}/")
+        with first.otherwise(launcher=altered("ask-only-once"), database=url):
+            wire, blob = Wire(first, three.account), noise(300_004)
+            place = wire.begin_upload("admin/once")
+            wire_to_database.breaks = Breaks.AFTER
+            with pytest.raises(Unavailable):
+                wire.finish_upload(place, sha256_of(blob), blob).expect(201)
+            wire_to_database.breaks = Breaks.NEVER
+            assert wire.finish_upload(place, sha256_of(blob), blob).status == 404
+
+
+def test_a_server_that_is_looked_for_where_it_was_is_not_found(three: Cluster) -> None:
+    """T25."""
+    watcher, moving, _ = three.nodes
+    with watcher.otherwise(launcher=altered("forget-nobody")):
+        three.wait_until_whole()
+        with moving.otherwise(port=PORT + 2):
+            with pytest.raises(AssertionError, match="every server has met"):
+                three.wait_until_met(moving, since=0.0, seconds=8)
+            assert watcher.sees(moving) == "down"

@@ -35,9 +35,11 @@ def test_all_servers_killed_at_once_have_everything_after_a_restart(
     begun = time.monotonic()
     with ThreadPoolExecutor(len(three.nodes)) as starting:
         list(starting.map(Node.start, three.nodes))
-    measured(f"T12 {load.summary()}; all ready after {time.monotonic() - begun:.1f} s")
-    assert time.monotonic() - begun < 10
-    assert load.unreadable(three.nodes) == []
+    seconds = time.monotonic() - begun
+    lost = load.unreadable(three.nodes)
+    measured(load.row("T12 all killed at once", lost=lost, back=[seconds]))
+    assert seconds < 10
+    assert lost == []
 
 
 def test_a_copy_of_a_disk_in_use_is_refused(three: Cluster, network: Network) -> None:
