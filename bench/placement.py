@@ -16,7 +16,7 @@ from treescale.chunks.placement import PARTITIONS, Layout, StoreLabel, Table, bu
 
 servers_max: Final = 100
 """More stores than that are several to a server. All are in one zone; who joins is a new server."""
-SIZES: Final = (10, 100, 1000)
+SIZES: Final = (10, 100, 300, 1000)
 chunks: Final = 10_000_000
 LINES: Final = (
     "| stores | copies | table built | bytes of the fullest and emptiest store, of the mean "
