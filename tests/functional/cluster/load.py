@@ -152,10 +152,11 @@ class Load(Record):
     def _push(self, wires: Sequence[Wire]) -> None:
         """Push an image through one server, and at once pull it through the next."""
         here, there = wires[0], wires[-1]
-        tag = f"t{next(self._names)}"
+        # New ones, for in an outage a server answers with the last that it knows of a tag.
+        tag = f"{self._marks}-{next(self._names)}"
         data = secrets.token_bytes(self._blob_bytes)
         digest = sha256_of(data)
-        manifest = manifest_of(digest, len(data), f"{self._marks} {tag}")
+        manifest = manifest_of(digest, len(data), tag)
         pushed: list[str] = []
         if not self._attempt("push", lambda: here.push_blob(self._repository, data)):
             self._ended.wait(REFUSED_PAUSE_SECONDS)

@@ -13,7 +13,7 @@ PUSHES = frozenset({"push", "manifest push"})
 PULLS = frozenset({"pull", "new pull"})
 RESET_SECONDS_MAX = 1.5
 """Within which a server that refuses is noticed: by the next packet, of which a ping is one."""
-SILENT_SECONDS_MAX = 4.0
+SILENT_SECONDS_MAX = 5.0
 """Within which one that says nothing is: three pings, and what a busy machine adds."""
 WRONG = "wrong bytes"
 COLUMNS = (
