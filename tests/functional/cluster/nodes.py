@@ -210,6 +210,12 @@ class Cluster:
         what = f"every server has met {node.home.name} at {here}"
         wait_until(what, lambda: all(map(met, others)), seconds=seconds, every=0.2)
 
+    def wait_until_fit(self) -> None:
+        """Return when each server sees the others, and the database."""
+        self.wait_until_whole()
+        nodes = [node for node in self.nodes if node.running]
+        wait_until("every server is ready", lambda: all(node.is_ready() for node in nodes))
+
     def mend(self) -> None:
         """Undo whatever was done to its servers."""
         for node in self.nodes:
@@ -217,7 +223,7 @@ class Cluster:
             node.resume()
             if not node.running:
                 node.start()
-        self.wait_until_whole()
+        self.wait_until_fit()
 
     def crash(self) -> None:
         """End all servers, whatever state they are in."""

@@ -32,6 +32,7 @@ def test_a_server_whose_connections_are_reset(four: Cluster, measured: Measured)
         back = four.noticed(victim, ["up"], since=load.ended)
         load.lasts(2)
     noticed = four.noticed(victim, ["down"], since=cut)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T14 cut off loudly", lost=lost, noticed=noticed, back=back))
     assert load.failures == []
@@ -51,6 +52,7 @@ def test_a_server_cut_off_silently(four: Cluster, measured: Measured) -> None:
         victim.wait_until_written_to()
         load.lasts(1)
     noticed = four.noticed(victim, ["suspect", "down"], since=cut)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T15 cut off silently", lost=lost, noticed=noticed, back=back))
     assert load.failures == []
@@ -75,6 +77,7 @@ def test_a_server_that_hears_and_cannot_answer(four: Cluster, measured: Measured
         back = four.noticed(victim, ["up"], since=load.ended)
         load.lasts(2)
     noticed = four.noticed(victim, ["suspect", "down"], since=muted)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T16 hears, cannot answer", lost=lost, noticed=noticed, back=back))
     assert load.failures == []
@@ -96,6 +99,7 @@ def test_every_server_loses_packets(four: Cluster, percent: int, measured: Measu
         for node in four.nodes:
             node.machine.heal()
         load.lasts(2)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row(f"T19 {percent} % of packets lost", lost=lost))
     assert load.broken == []
@@ -112,6 +116,7 @@ def test_a_server_on_a_narrow_wire(four: Cluster, measured: Measured) -> None:
             load.lasts_long(6)
         victim.machine.heal()
         load.lasts(2)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T21 8 Mbit/s", lost=lost))
     assert load.failures == []
@@ -132,6 +137,7 @@ def test_connections_that_break_after_so_many_bytes(four: Cluster, measured: Mea
                 victim.machine.heal()
                 load.lasts(0.5)
         load.lasts(2)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T22 connections torn", lost=lost))
     assert load.failures == []
@@ -151,6 +157,7 @@ def test_a_server_that_comes_back_elsewhere(four: Cluster, measured: Measured) -
             assert load.unreadable([victim]) == []
             leaves = CLOCK.now()
         four.wait_until_met(victim, since=leaves)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T25 another address", lost=lost))
     assert load.failures == []

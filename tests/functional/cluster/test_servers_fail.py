@@ -77,6 +77,7 @@ def test_two_servers_of_four_hang(four: Cluster, measured: Measured) -> None:
         ]
         load.lasts(1)
     noticed = four.noticed(first, ["suspect", "down"], since=hung, by=others)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T02 two of four hang", lost=lost, noticed=noticed, back=back))
     assert load.failures == []
@@ -96,6 +97,7 @@ def test_the_last_server_of_four_acknowledges_no_push(four: Cluster, measured: M
     pushes = load.of(frozenset({"push"}), since=alone)
     pulls = load.of(frozenset({"pull"}), since=alone)
     four.mend()
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T03 three of four killed", lost=lost))
     # R3: where a later chunk is out of reach, the answer is cut; it never ends as if it were whole.
@@ -119,6 +121,7 @@ def test_a_server_that_hangs_for_ten_seconds(four: Cluster, measured: Measured) 
         victim.wait_until_written_to()
         load.lasts(1)
     noticed = four.noticed(victim, ["suspect", "down"], since=hung)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row("T04 hangs", lost=lost, noticed=noticed, back=back))
     assert load.failures == []
@@ -141,6 +144,7 @@ def test_a_server_that_hangs_and_goes_on_again_and_again(four: Cluster, measured
                 victim.resume()
                 load.lasts(2)
         load.lasts(2)
+    four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row(f"T05 flaps {rounds} times", lost=lost))
     assert load.failures == []
