@@ -138,6 +138,15 @@ def test_a_joining_store_moves_its_share_and_a_tenth_at_most(count: int, copies:
     assert moved <= 1.1 * PARTITIONS * after.copies / (count + 1)
 
 
+def test_among_very_many_stores_hashing_alone_decides_and_a_join_moves_its_share() -> None:
+    """With correction 200 stores take 10 rounds and more, and a join moves five times its share."""
+    before = build_table(layout_of(200, 3))
+    after = build_table(layout_of(201, 3))
+    pairs = zip(homes_of(before), homes_of(after), strict=True)
+    moved = {name for old, new in pairs for name in set(new) - set(old)}
+    assert moved == {label.store_id for label in after.layout.stores[-1:]}
+
+
 def test_a_chunks_homes_are_its_partitions() -> None:
     table = build_table(layout_of(5, 2))
     for number in range(50):

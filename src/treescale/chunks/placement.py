@@ -6,7 +6,8 @@ different servers, else in different stores. docs/formats.md fixes the computati
 
 Hashing alone would give ten equal stores shares that differ by a tenth, a hundred stores by a
 third. So the pull of the stores that are too far off their fair share is corrected, a few times at
-most; a store that joins then moves a little more than its share.
+most; a store that joins then moves a little more than its share. A store that should have but a few
+partitions is left as hashing has it: one partition more or less is too much for any correction.
 """
 
 import math
@@ -29,6 +30,8 @@ _aim: Final = 0.7 * _tolerance
 """How far off it a corrected store is meant to be in the first round: less corrected, less moved.
 Each round aims closer, until the last aims at the fair share itself."""
 _rounds_max: Final = 16
+corrected_partitions_min: Final = 80
+"""A store whose fair share is less is not corrected: with three copies from 154 equal stores on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,14 @@ def build_table(layout: Layout) -> Table:
     draws = [_draws(label) for label in layout.stores]
     fair = fair_shares(layout)
     pulls = {label.store_id: label.weight for label in layout.stores}
+    coarse = {name for name, share in fair.items() if PARTITIONS * share < corrected_partitions_min}
     table = _ranked(layout, draws, pulls)
     for done in range(_rounds_max):
-        errors = _errors(table, fair)
+        errors = {name: x for name, x in _errors(table, fair).items() if name not in coarse}
         if all(abs(error) <= _tolerance for error in errors.values()):
             break
         aim = _aim * (1 - done / _rounds_max)
-        pulls = {name: _corrected(pull, errors[name], aim) for name, pull in pulls.items()}
+        pulls |= {name: _corrected(pulls[name], error, aim) for name, error in errors.items()}
         table = _ranked(layout, draws, pulls)
     return table
 
