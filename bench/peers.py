@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bench.wire import Connection, Target
+from tests.functional.programs import in_namespace
 
 start_seconds: Final = 60.0
 poll_seconds: Final = 0.005
@@ -86,7 +87,7 @@ def docker_registry(
     Its cache of blob descriptors is on, as in the configuration of Debian's package.
     """
     port, host = _free_port(), place.address if place else "127.0.0.1"
-    inside = ["ip", "netns", "exec", place.namespace] if place else []
+    inside = [*in_namespace(place.namespace)] if place else []
     directory.mkdir(parents=True, exist_ok=True)
     http: dict[str, object] = {"addr": f"{host}:{port}"}
     if certificate:

@@ -19,7 +19,7 @@ from bench.wire import Target
 from tests.functional.cluster.database import NetworkPostgres, network_postgres
 from tests.functional.cluster.network import Machine, Network
 from tests.functional.cluster.nodes import PORT, Cluster, Node
-from tests.functional.programs import Program, wait_until
+from tests.functional.programs import Program, in_namespace, wait_until
 from tests.functional.server import Server
 
 burst: Final = "256kb"
@@ -104,7 +104,7 @@ class Site:
         front = f"listen registry\n    bind {machine.address}:{balanced_port}\n"
         file = self.root / f"haproxy-{name}.cfg"
         file.write_text(BALANCER + front + "\n".join([*lines, ""]))
-        inside = ("ip", "netns", "exec", machine.namespace)
+        inside = in_namespace(machine.namespace)
         program = Program(
             *inside, "/usr/sbin/haproxy", "-db", "-f", file, log=file.with_suffix(".log")
         )

@@ -13,7 +13,7 @@ import pytest
 from tests.crash.conftest import Start
 from tests.crash.inside import check_database, check_files, drafts
 from tests.crash.load import push_image
-from tests.crash.places import MIB, Mounts
+from tests.crash.places import MIB, Mounts, copy_image
 from tests.crash.rig import REPOSITORY, Rig, check_refusal, patch
 from tests.functional.programs import Program, wait_until
 from tests.images import noise, sha256_of
@@ -122,7 +122,8 @@ def test_a_file_system_that_gives_up_writing(start: Start, data: Path, mounts: M
     rig.check_pulls()
     rig.server.crash()
     mounts.unmount(data)
-    mounts.ext4(image, str(data), "commit=5")
+    # A copy: who still has the other in use somewhere would keep this mount read-only.
+    mounts.ext4(copy_image(image, image.with_name("mended.img")), str(data), "commit=5")
     rig.server.start()
     rig.pushes.append(push_image(rig.wire, REPOSITORY, 100))
     rig.check_pulls()

@@ -75,6 +75,15 @@ def wait_until(
         time.sleep(every)
 
 
+def in_namespace(name: str) -> tuple[str, ...]:
+    """Return what runs a program in a network namespace, and leaves it the mounts of all.
+
+    `ip netns exec` gives it mounts of its own. A file system that another test had mounted then
+    would stay in use there, however often that test unmounts it.
+    """
+    return ("nsenter", f"--net=/run/netns/{name}")
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 nobody listens on just now."""
     with socket.socket() as probe:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.functional.programs import Program, children_of, free_port, run
+from tests.functional.programs import Program, children_of, free_port, in_namespace, run
 
 TREESCALE = Path(sys.executable).with_name("treescale")
 ADMIN_PASSWORD = "correct horse battery staple"
@@ -62,7 +62,7 @@ class Server:
 
     def _words(self) -> list[str]:
         name = self.options.namespace
-        inside = ["ip", "netns", "exec", name] if name else []
+        inside = [*in_namespace(name)] if name else []
         return [*inside, *self.options.launcher, *self._arguments()]
 
     def _arguments(self) -> list[str]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from tests.functional.programs import outcome, run
+from tests.functional.programs import in_namespace, outcome, run
 
 SUBNETS = 512
 
@@ -85,7 +85,7 @@ class Machine:
 
     def run(self, *argv: str) -> str:
         """Run a program in it."""
-        return run("ip", "netns", "exec", self.namespace, *argv)
+        return run(*in_namespace(self.namespace), *argv)
 
     def cut(self, *others: str) -> None:
         """Drop every packet, both ways, from and to these addresses or all: nobody is told."""
