@@ -265,9 +265,14 @@ class Neighbours:
         return neighbour.stores[store_id]
 
     def _say_followed(self, before: _Rows | None) -> None:
-        """Log that this worker begins to use the layout in force, if it is new to it."""
+        """Log that this worker begins to use the layout in force, if it is new to it.
+
+        A server that starts alone has nobody to agree with: its login line comes first.
+        """
         assert self._seen is not None, "rows were read"
         newest, *_ = self._seen.layouts
+        if before is None and len(self._seen.servers) == 1:
+            return
         if before is None or before.layouts[0].number != newest.number:
             self._log.info(
                 "layout.followed",
