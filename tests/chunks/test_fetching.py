@@ -14,6 +14,7 @@ from treescale.chunks.doubt import late_max
 from treescale.chunks.fetching import down_seconds_max, lookup_seconds_max
 from treescale.chunks.hedge import (
     hedge_percent_max,
+    hedge_seconds_min,
     hedge_seconds_unknown,
     hedges_saved_max,
 )
@@ -299,6 +300,32 @@ async def test_old_homes_are_asked_before_handoffs() -> None:
     reads = sum(rig.asked().values()) - before
     assert reads <= 3  # the new home, the old one, and the repair of the new one
     assert await rig.holders(CHUNK) == {home, *new.homes(CHUNK)}
+
+
+@virtual
+async def test_old_homes_are_not_asked_because_they_are_idle() -> None:
+    old, new = servers(3, 2, number=1), servers(6, 2, number=2)
+    rig = Faulty(new, older=[old], seed=1)
+    moved = [x for x in map(chunk_of, range(100)) if not {*old.homes(x[0])} & {*new.homes(x[0])}]
+    for store in rig.stores.values():
+        store.is_.seconds = hedge_seconds_min / 10
+    await asyncio.gather(*[rig.cluster.put(chunk, data) for chunk, data in moved])
+    before = sum(rig.asked().values())
+    assert len(moved) > len(rig.stores) * reads_at_once_max  # nobody is idle
+    found = await asyncio.gather(*[rig.cluster.get(chunk) for chunk, _ in moved])
+    assert found == [data for _, data in moved]
+    assert sum(rig.asked().values()) == before + len(moved)
+
+
+@virtual
+async def test_bytes_that_mend_another_copy_are_read_once() -> None:
+    rig = await filled(copies=2)
+    lacking = rig.homes(CHUNK)[0]
+    await lacking.delete(CHUNK)
+    before = sum(rig.asked().values())
+    assert await rig.cluster.checked(CHUNK) == DATA
+    assert sum(rig.asked().values()) == before + 3  # the first, the second, and the repair
+    assert lacking.holds(CHUNK)
 
 
 @virtual

@@ -166,17 +166,27 @@ class ClusterStore:
         spread = self._spread
         found = await self._fetching(spread, chunk).run()
         assert not isinstance(found.data, ChunkFile), "no files were asked for"
-        for name in spread.table.homes(chunk) if found.lacking else ():
-            if name in found.lacking:
-                await self._mender.mend(chunk, found.data, name, spread.stores[name])
+        await self._mend(spread, chunk, found.data, found.lacking)
         return found.data
 
     async def checked(self, chunk: bytes) -> ChunkFile | bytes:
         """Return what `get` does, but as an open file if a store of this server gave it."""
-        found = await self._fetching(self._spread, chunk, files=True).run()
-        if found.lacking:  # they are mended with bytes
-            return await self.get(chunk)
+        spread = self._spread
+        found = await self._fetching(spread, chunk, files=True).run()
+        if not isinstance(found.data, ChunkFile):
+            await self._mend(spread, chunk, found.data, found.lacking)
+        elif set(found.lacking).intersection(spread.table.homes(chunk)):
+            found.data.close()
+            return await self.get(chunk)  # copies are mended with bytes
         return found.data
+
+    async def _mend(
+        self, spread: Spread, chunk: bytes, data: bytes, lacking: Sequence[str]
+    ) -> None:
+        """Give the chunk to those of its homes that were found without a good copy."""
+        for name in lacking and spread.table.homes(chunk):
+            if name in lacking:
+                await self._mender.mend(chunk, data, name, spread.stores[name])
 
     def _fetching(self, spread: Spread, chunk: bytes, *, files: bool = False) -> Fetching:
         return Fetching(

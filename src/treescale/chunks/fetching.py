@@ -116,20 +116,25 @@ class Fetching:
         raise self._verdict()
 
     async def _turn(self) -> str | None:
-        """Return the likely store that has room for the read, now begun.
+        """Return the likeliest store that has room for the read, now begun.
 
-        None when none is likely, or when half of the time there is has gone: under load everybody
-        waits, and asking all the same would make it worse; but who has the room may hang.
+        Of the homes that can answer only the newest: homes of older layouts are not asked because
+        they have nothing else to do. None when none is likely, or when half of the time there is
+        has gone: under load everybody waits, and asking all the same would make it worse; but who
+        has the room may hang.
         """
         patient_until = self._end - request_seconds_max / 2
         name = None
         while name is None:
-            self._likely, self._dim = deque(), []
-            for copy in ranked(self._spread.homes(self._chunk), self._chance):
-                (self._likely if copy.clear else self._dim).append(copy.store_id)
-            if not self._likely or self._spread.now() >= patient_until:
+            copies = ranked(self._spread.homes(self._chunk), self._chance)
+            clear = [copy for copy in copies if copy.clear]
+            self._likely = deque(copy.store_id for copy in clear)
+            self._dim = [copy.store_id for copy in copies if not copy.clear]
+            if not clear or self._spread.now() >= patient_until:
                 return None
-            name = await self._spread.turns.choose(self._likely, late_seconds_max)
+            newest = clear[0].generation
+            likeliest = [copy.store_id for copy in clear if copy.generation == newest]
+            name = await self._spread.turns.choose(likeliest, late_seconds_max)
         self._likely.remove(name)
         return name
 
