@@ -9,6 +9,7 @@ time on each connection; one that was left before its answer's end is closed.
 import asyncio
 import ssl
 from dataclasses import dataclass
+from io import BytesIO
 from types import TracebackType
 from typing import Final, Self, cast
 
@@ -34,6 +35,30 @@ class Received:
     body: bytes
 
 
+class _Room:
+    """Room for a body of known length, which becomes its bytes without a copy."""
+
+    def __init__(self, length: int) -> None:
+        # CPython's BytesIO writes into the bytes it was given, when nobody else has them, and
+        # gives them back.
+        self._file = BytesIO(bytes(length))
+        self.left = self._file.getbuffer()
+        """What is not filled yet."""
+
+    def begin(self, data: memoryview) -> None:
+        """Fill in the first bytes."""
+        self.left[: len(data)] = data
+        self.took(len(data))
+
+    def took(self, count: int) -> None:
+        """Take notice of so many bytes filled in."""
+        self.left = self.left[count:]
+
+    def filled(self) -> bytes:
+        """Return all bytes; nothing is `left` to be filled."""
+        return self._file.getvalue()
+
+
 class _Wire(asyncio.BufferedProtocol):
     """One connection."""
 
@@ -50,8 +75,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._head = bytearray(head_bytes_max)
         self._got = 0
         self._status: tuple[int, str | None] | None = None
-        self._body = bytearray()
-        self._at = 0
+        self._body = _Room(0)
 
     # What the request's side calls
 
@@ -75,7 +99,7 @@ class _Wire(asyncio.BufferedProtocol):
             raise
         finally:
             self._rest()
-            self._waiting, self._body, self.used = None, bytearray(), True
+            self._waiting, self._body, self.used = None, _Room(0), True
 
     @property
     def is_closed(self) -> bool:
@@ -122,8 +146,8 @@ class _Wire(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  the loop's signature
         """Return where the next bytes go: into the body, once its length is known."""
-        if self._status is not None and self._at < len(self._body):
-            return memoryview(self._body)[self._at :]
+        if self._status is not None and self._body.left:
+            return self._body.left
         return memoryview(self._head)[self._got :] or memoryview(self._head)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -136,9 +160,9 @@ class _Wire(asyncio.BufferedProtocol):
             self._got += nbytes
             self._read_head()
         else:
-            self._at += nbytes
-        if self._status is not None and self._at == len(self._body):
-            self._waiting.set_result(Received(*self._status, bytes(self._body)))
+            self._body.took(nbytes)
+        if self._status is not None and not self._body.left:
+            self._waiting.set_result(Received(*self._status, self._body.filled()))
 
     def _read_head(self) -> None:
         """Look for the head's end; what follows it is the body's beginning."""
@@ -158,9 +182,8 @@ class _Wire(asyncio.BufferedProtocol):
         if self._got - begin > length or (status != _OK and length > small_bytes_max):
             self._fail(Unreachable("what answers there sends more than was asked for"))
             return
-        self._body = bytearray(length)
-        self._at = self._got - begin
-        self._body[: self._at] = self._head[begin : self._got]
+        self._body = _Room(length)
+        self._body.begin(memoryview(self._head)[begin : self._got])
         self._status = status, signature
 
 
