@@ -29,10 +29,10 @@ from treescale.errors import ChunkUnknown, Failed, NotEnoughStores, Unreachable
 
 reserve_seconds_max: Final = 0.5
 """A store that does not say by then whether it has room is taken to have none."""
-ahead_bytes_of_store: Final = 6 * 1024 * 1024
-"""What a reader asks for ahead for each store: two chunks on their way from each, and so many that
+ahead_bytes_of_store: Final = 9 * 1024 * 1024
+"""What a reader or an upload has ahead for each store: two chunks on their way, and so many that
 wait that hardly ever all of those are of other stores."""
-ahead_bytes_max: Final = 48 * 1024 * 1024
+ahead_bytes_max: Final = 72 * 1024 * 1024
 """For eight stores; with more, a reader does not keep all of them busy."""
 _partitions_listed_at_once: Final = 16
 """One top directory of a disk store: bounds what a list holds in memory."""

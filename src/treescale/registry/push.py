@@ -58,6 +58,8 @@ inline_bytes_max: Final = 64 * 1024
 checkpoint_bytes: Final = 1024 * 1024 * 1024
 """A long request records its progress this often, so that a crash costs no more. Each time all
 that is on its way has to arrive, and the wires run dry meanwhile."""
+batches_beside: Final = 2
+"""What other uploads of a process may have on their way beside one that fills the wires."""
 hash_states_max: Final = 1024
 """Hash states a worker keeps for sessions between their requests."""
 
@@ -269,7 +271,7 @@ class Pushes:
         """Return an intake with as much on its way as keeps all servers' wires busy."""
         wanted = 0 if self._spread is None else self._spread.ahead_bytes
         batches = max(batches_in_flight_max, wanted // batch_bytes_min)
-        self._room.widen(batches + batches_in_flight_max)
+        self._room.widen(batches + batches_beside)
         return Intake(
             self._store,
             self._threads,
