@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 import pytest
 from blake3 import blake3
 
-from treescale.chunks.intake import Intake, Room, RunningHash, Settled, pieces_loose_max
+from treescale.chunks.intake import Intake, RunningHash, Settled, pieces_loose_max
+from treescale.chunks.room import Room
 from treescale.chunks.split import SplitParameters, Splitter
 from treescale.chunks.store import Bytes, MemoryStore, chunk_id_of
 from treescale.chunks.writeplan import Placed
@@ -35,6 +36,7 @@ def intake_of(
     running: RunningHash | None = None,
     tail: Bytes = b"",
     room: Room | None = None,
+    batch_bytes: int = 4096,
     **limits: int,
 ) -> Intake:
     return Intake(
@@ -43,8 +45,8 @@ def intake_of(
         running=running or RunningHash("sha256"),
         tail=tail,
         parameters=SMALL,
-        room=room,
-        **{"batch_bytes": 4096, **limits},
+        room=room or Room(batch_bytes=batch_bytes),
+        **{"bytes_in_flight": 3 * 4096, **limits},
     )
 
 
@@ -157,7 +159,7 @@ async def test_single_bytes_are_joined_while_they_are_gathered(
 
 async def test_the_feeder_waits_while_there_is_no_room(threads: Executor) -> None:
     store = GatedStore()
-    async with intake_of(store, threads, batches_in_flight=2, chunks_in_flight=3) as intake:
+    async with intake_of(store, threads, bytes_in_flight=2 * 4096, chunks_in_flight=3) as intake:
         for start in (0, 4096):
             await intake.feed(BLOB[start : start + 4096])
         async with asyncio.TaskGroup() as group:
@@ -255,36 +257,36 @@ async def feed_all(intake: Intake, data: bytes) -> Settled:
 
 
 class CountingRoom(Room):
-    """Counts who has asked for a place, and the most who had one at once."""
+    """Counts who has asked for room, and the most who had some at once."""
 
-    def __init__(self, batches: int) -> None:
-        super().__init__(batches)
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max, batch_bytes=4096)
         self.asked = 0
         self.inside = 0
         self.inside_max = 0
         self.all_asked = asyncio.Event()
 
-    async def enter(self) -> None:
+    async def enter(self, size: int) -> None:
         self.asked += 1
         if self.asked == UPLOADS:
             self.all_asked.set()
-        await super().enter()
+        await super().enter(size)
         self.inside += 1
         self.inside_max = max(self.inside_max, self.inside)
 
-    def leave(self, places: int = 1) -> None:
-        self.inside -= places
-        super().leave(places)
+    def leave(self, size: int) -> None:
+        self.inside -= size > 0
+        super().leave(size)
 
 
-@pytest.mark.parametrize(("places", "most"), [(2, 2), (100, UPLOADS)])
-async def test_all_uploads_share_the_room(threads: Executor, places: int, most: int) -> None:
+@pytest.mark.parametrize(("batches", "most"), [(2, 2), (100, UPLOADS)])
+async def test_all_uploads_share_the_room(threads: Executor, batches: int, most: int) -> None:
     store = GatedStore()
-    room = CountingRoom(places)
+    room = CountingRoom(batches * 5000)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         pushes = [
             group.create_task(
-                feed_all(intake_of(store, threads, room=room, batches_in_flight=1), BLOB)
+                feed_all(intake_of(store, threads, room=room, bytes_in_flight=5000), BLOB)
             )
             for _ in range(UPLOADS)
         ]
@@ -296,8 +298,8 @@ async def test_all_uploads_share_the_room(threads: Executor, places: int, most: 
     assert (room.inside, room.inside_max) == (0, most)
 
 
-async def test_a_failed_upload_gives_its_places_back(threads: Executor) -> None:
-    room = Room(1)
+async def test_a_failed_upload_gives_its_room_back(threads: Executor) -> None:
+    room = Room(1, batch_bytes=4096)
     async with asyncio.timeout(30):
         with pytest.raises(StoreFull):
             await feed_all(intake_of(FullStore(3), threads, room=room), BLOB)
@@ -305,8 +307,8 @@ async def test_a_failed_upload_gives_its_places_back(threads: Executor) -> None:
     assert settled.hashed == hashlib.sha256(BLOB).hexdigest()
 
 
-async def test_an_abandoned_upload_gives_its_places_back(threads: Executor) -> None:
-    room = Room(1)
+async def test_an_abandoned_upload_gives_its_room_back(threads: Executor) -> None:
+    room = Room(1, batch_bytes=4096)
     store = GatedStore()
     async with asyncio.timeout(30):
         async with asyncio.TaskGroup() as group:
@@ -338,15 +340,3 @@ async def test_what_is_owed_is_told_with_the_chunks(threads: Executor) -> None:
             owed, settled = owed + found.owed, settled + found.settled
     assert 0 < len(owed) < len(settled)
     assert {home for _, home in owed} == {"away"}
-
-
-async def test_a_room_grows_and_never_shrinks() -> None:
-    room = Room(1)
-    room.widen(3)
-    room.widen(2)
-    async with asyncio.timeout(1):
-        for _ in range(3):
-            await room.enter()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
-            await room.enter()

@@ -1,10 +1,10 @@
 """The bytes of one upload on their way into chunks: hashed, cut, named and stored as they come.
 
 Pieces are gathered into batches. Of each batch one thread computes the blob's digest while another
-cuts it and names the chunks, which are then put, several at once. Only `batches_in_flight` batches
-exist beside the one being gathered, so memory stays the same however long the upload is; `feed`
-waits while there is no room. All uploads of a worker share one `Room`, so memory stays the same
-however many there are, too, but for what each is gathering and its bytes after the last cut.
+cuts it and names the chunks, which are then put, several at once. Only `bytes_in_flight` are on
+their way beside the batch being gathered, so memory stays the same however long the upload is;
+`feed` waits while there is no room. All uploads of a worker share one `Room`, so memory stays the
+same however many there are, too, but for what each gathers and its bytes after the last cut.
 """
 
 import asyncio
@@ -14,49 +14,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, TypeVar
 
+from treescale.chunks.room import Room
 from treescale.chunks.split import DEFAULT, SplitParameters, Splitter
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.chunks.writing import PlacingStore
 from treescale.oci.digest import new_hasher
 
-batch_bytes_min: Final = 2 * 1024 * 1024
 chunks_in_flight_max: Final = 12
-batches_in_flight_max: Final = 6
-"""Most of its time a batch waits for the disk; with three of them an upload was a tenth slower."""
+bytes_in_flight_max: Final = 16 * 1024 * 1024
+"""Most of its time a batch waits for the disk: with 6 MiB an upload was a tenth slower."""
 bytes_at_once_max: Final = 32 * 1024
 """Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
 pieces_loose_max: Final = 1000
 """A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
-batches_in_worker_max: Final = 8
-"""Of all uploads of a process; enough to keep every thread of it busy."""
-
 _Result = TypeVar("_Result")
-
-
-class Room:
-    """How many batches all uploads of one process may have on their way; first come, first served.
-
-    Nobody who holds a place waits for another or for a client, so a place always comes free.
-    """
-
-    def __init__(self, batches: int = batches_in_worker_max) -> None:
-        self._batches = batches
-        self._places = asyncio.Semaphore(batches)
-
-    def widen(self, batches: int) -> None:
-        """Have so many places from now on, if that is more than there are."""
-        self.leave(batches - self._batches)
-        self._batches = max(self._batches, batches)
-
-    async def enter(self) -> None:
-        """Take a place, after all who asked earlier."""
-        await self._places.acquire()
-
-    def leave(self, places: int = 1) -> None:
-        """Give places back."""
-        for _ in range(places):
-            self._places.release()
 
 
 class RunningHash:
@@ -98,9 +70,10 @@ class Settled:
 
 @dataclass(slots=True)
 class _Batch:
-    """Bytes on their way; `left` counts what is still to be done with them."""
+    """So many bytes on their way; `left` counts what is still to be done with them."""
 
-    left: int
+    size: int
+    left: int = 2
 
 
 class Intake:
@@ -119,9 +92,8 @@ class Intake:
         running: RunningHash,
         tail: Bytes = b"",
         parameters: SplitParameters = DEFAULT,
-        batch_bytes: int = batch_bytes_min,
         chunks_in_flight: int = chunks_in_flight_max,
-        batches_in_flight: int = batches_in_flight_max,
+        bytes_in_flight: int = bytes_in_flight_max,
         room: Room | None = None,
     ) -> None:
         self._store = store
@@ -129,20 +101,19 @@ class Intake:
         self._running = running
         self._splitter = Splitter(parameters, at_start=running.offset == len(tail))
         self._splitter.extend(tail)
-        self._batch_bytes = batch_bytes
         self._pieces: list[Bytes] = []
         self._gathered = 0
         self._loose = 0
         self._settled: list[tuple[bytes, int]] = []
         self._owed: list[tuple[bytes, str]] = []
         self._error: Exception | None = None
-        self._batches_max = batches_in_flight
-        self._batches = 0
-        self._room = room or Room(batches_in_flight)
-        self._places = 0
+        self._bytes_max = bytes_in_flight
+        self._bytes = 0
+        self._room = room or Room()
+        self._held = 0
         self._changed = asyncio.Condition()
         self._chunk_room = asyncio.Semaphore(chunks_in_flight)
-        self._to_cut: asyncio.Queue[list[Bytes]] = asyncio.Queue()
+        self._to_cut: asyncio.Queue[tuple[list[Bytes], _Batch]] = asyncio.Queue()
         self._to_hash: asyncio.Queue[tuple[memoryview, _Batch]] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -150,12 +121,14 @@ class Intake:
     async def __aenter__(self) -> Self:
         """Begin."""
         await self._group.__aenter__()
+        self._room.begin()
         self._spawn(self._cut_batches)
         self._spawn(self._hash_batches)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop everything; what was not settled is lost."""
+        self._room.end()
         await self.abort()
         # Told of no exception, the group adds none of its own: the feeder's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
@@ -169,14 +142,14 @@ class Intake:
             self._pieces[-pieces_loose_max:] = [b"".join(self._pieces[-pieces_loose_max:])]
             self._loose = 0
         self._gathered += len(data)
-        if self._gathered >= self._batch_bytes:
+        if self._gathered >= self._room.batch_bytes:
             await self._dispatch()
 
     async def settle(self) -> Settled:
         """Return when all that was fed is durable, but for the bytes after the last cut."""
-        if self._pieces:
+        if self._gathered:
             await self._dispatch()
-        await self._until(lambda: self._batches == 0)
+        await self._until(lambda: self._bytes == 0)
         settled, self._settled = self._settled, []
         owed, self._owed = self._owed, []
         return Settled(
@@ -193,15 +166,16 @@ class Intake:
 
     async def _dispatch(self) -> None:
         """Send what was gathered on its way as soon as there is room."""
-        await self._until(lambda: self._batches < self._batches_max)
-        await self._room.enter()
-        self._places += 1
+        batch = _Batch(self._gathered)
+        await self._until(lambda: self._bytes == 0 or self._bytes + batch.size <= self._bytes_max)
+        await self._room.enter(batch.size)
+        self._held += batch.size
         if self._error is not None:
             self._leave_all()
             raise self._error
-        self._batches += 1
+        self._bytes += batch.size
         pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
-        self._to_cut.put_nowait(pieces)
+        self._to_cut.put_nowait((pieces, batch))
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         async with self._changed:
@@ -224,22 +198,21 @@ class Intake:
         except Exception as error:  # noqa: BLE001  raised again by feed and settle
             async with self._changed:
                 self._error = self._error or error
-                # The feeder may be waiting for the very places this upload holds.
+                # The feeder may be waiting for the very room this upload holds.
                 self._leave_all()
                 self._changed.notify_all()
 
     def _leave_all(self) -> None:
-        """Give back the places of batches that will never be done."""
-        places, self._places = self._places, 0
-        self._room.leave(places)
+        """Give back the room of batches that will never be done."""
+        held, self._held = self._held, 0
+        self._room.leave(held)
 
     async def _cut_batches(self) -> None:
         while True:
-            pieces = await self._to_cut.get()
-            size = len(self._splitter.pending) + sum(map(len, pieces))
+            pieces, batch = await self._to_cut.get()
+            size = len(self._splitter.pending) + batch.size
             extend = partial(self._splitter.extend, *pieces)
             fresh = await _in_thread(self._threads, extend, size)
-            batch = _Batch(left=2)
             self._to_hash.put_nowait((fresh, batch))
             for chunk, data in await _in_thread(self._threads, self._cut_and_name, size):
                 self._settled.append((chunk, len(data)))
@@ -268,11 +241,11 @@ class Intake:
         """Count one part of the batch's work; the last one makes room for another batch."""
         batch.left -= 1
         if batch.left == 0:
-            if self._places:  # none after an error: they were given back then
-                self._places -= 1
-                self._room.leave()
+            if self._held:  # nothing after an error: it was given back then
+                self._held -= batch.size
+                self._room.leave(batch.size)
             async with self._changed:
-                self._batches -= 1
+                self._bytes -= batch.size
                 self._changed.notify_all()
 
 

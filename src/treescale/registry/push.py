@@ -21,15 +21,14 @@ from typing import Final, Protocol
 
 from treescale.chunks.intake import (
     Intake,
-    Room,
     RunningHash,
-    batch_bytes_min,
-    batches_in_flight_max,
+    bytes_in_flight_max,
     chunks_in_flight_max,
     place_chunk,
 )
 from treescale.chunks.reading import AheadStore, BlobReader
 from treescale.chunks.recipe import Recipe, encode
+from treescale.chunks.room import Room
 from treescale.chunks.split import DEFAULT
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.clock import Clock
@@ -58,7 +57,7 @@ inline_bytes_max: Final = 64 * 1024
 checkpoint_bytes: Final = 1024 * 1024 * 1024
 """A long request records its progress this often, so that a crash costs no more. Each time all
 that is on its way has to arrive, and the wires run dry meanwhile."""
-batches_beside: Final = 2
+bytes_beside: Final = 4 * 1024 * 1024
 """What other uploads of a process may have on their way beside one that fills the wires."""
 hash_states_max: Final = 1024
 """Hash states a worker keeps for sessions between their requests."""
@@ -270,15 +269,14 @@ class Pushes:
     def _intake(self, running: RunningHash, tail: bytes) -> Intake:
         """Return an intake with as much on its way as keeps all servers' wires busy."""
         wanted = 0 if self._spread is None else self._spread.ahead_bytes
-        batches = max(batches_in_flight_max, wanted // batch_bytes_min)
-        self._room.widen(batches + batches_beside)
+        self._room.widen(wanted + bytes_beside)
         return Intake(
             self._store,
             self._threads,
             running=running,
             tail=tail,
             chunks_in_flight=max(chunks_in_flight_max, wanted // DEFAULT.average_bytes),
-            batches_in_flight=batches,
+            bytes_in_flight=max(bytes_in_flight_max, wanted),
             room=self._room,
         )
 
