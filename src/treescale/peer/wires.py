@@ -94,7 +94,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._transport.write(request)
         try:
             return await self._waiting
-        except BaseException:
+        except BaseException:  # cancelled as well: what still comes belongs to no request
             self.close()
             raise
         finally:
@@ -243,7 +243,7 @@ class ChunkWires:
         self._all.add(wire)
         try:
             answer = await wire.ask(request, body_max, seconds)
-        except BaseException:
+        except BaseException:  # `ask` has closed it
             self._all.discard(wire)
             raise
         wire.close_after(self._idle_seconds)
