@@ -184,7 +184,7 @@ class ClusterStore:
         self, spread: Spread, chunk: bytes, data: bytes, lacking: Sequence[str]
     ) -> None:
         """Give the chunk to those of its homes that were found without a good copy."""
-        for name in lacking and spread.table.homes(chunk):
+        for name in spread.table.homes(chunk) if lacking else ():
             if name in lacking:
                 await self._mender.mend(chunk, data, name, spread.stores[name])
 

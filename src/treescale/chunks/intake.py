@@ -74,6 +74,7 @@ class _Batch:
 
     size: int
     left: int = 2
+    """To be hashed, to be cut, and then each of its chunks to be put."""
 
 
 class Intake:

@@ -1,6 +1,6 @@
 """How much all uploads of a process may have on their way into chunks: first come, first served.
 
-Who holds room waits neither for more of it nor for a client, so room always comes free again.
+A batch that has its room waits neither for more of it nor for a client: room always comes free.
 """
 
 import asyncio

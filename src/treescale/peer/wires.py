@@ -35,7 +35,7 @@ class Received:
     body: bytes
 
 
-class _Room:
+class _Body:
     """Room for a body of known length, which becomes its bytes without a copy."""
 
     def __init__(self, length: int) -> None:
@@ -75,7 +75,7 @@ class _Wire(asyncio.BufferedProtocol):
         self._head = bytearray(head_bytes_max)
         self._got = 0
         self._status: tuple[int, str | None] | None = None
-        self._body = _Room(0)
+        self._body = _Body(0)
 
     # What the request's side calls
 
@@ -99,7 +99,7 @@ class _Wire(asyncio.BufferedProtocol):
             raise
         finally:
             self._rest()
-            self._waiting, self._body, self.used = None, _Room(0), True
+            self._waiting, self._body, self.used = None, _Body(0), True
 
     @property
     def is_closed(self) -> bool:
@@ -182,7 +182,7 @@ class _Wire(asyncio.BufferedProtocol):
         if self._got - begin > length or (status != _OK and length > small_bytes_max):
             self._fail(Unreachable("what answers there sends more than was asked for"))
             return
-        self._body = _Room(length)
+        self._body = _Body(length)
         self._body.begin(memoryview(self._head)[begin : self._got])
         self._status = status, signature
 
