@@ -5,7 +5,8 @@ PYTHON  ?= python3
 ARGS    ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
-WORKERS ?= auto
+# of unit tests, one more than there are processors: some always wait for a socket or a disk
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -14,13 +15,19 @@ WHEEL   := .make/wheel
 TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates \
-            e2fsprogs strace haproxy
+            e2fsprogs strace haproxy nginx-light caddy openssl libfaketime
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
+# what unit tests write is gone with them: into memory, where there is room, and no disk is synced
+MEMORY  := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 2000000 {print "/dev/shm"}')
+UNIT    := $(if $(MEMORY),TMPDIR=$(MEMORY))
+# tests are rewritten, and servers of tests start, from what was compiled before
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
-.PHONY: help install serve demo bench check test test-fast functional faults fuzz coverage \
-        format lock clean packages
+.PHONY: help install serve demo bench check test test-fast functional faults fuzz soak \
+        coverage format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,14 +49,18 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py
+	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py tests/test_house.py
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
-	$(TESTED) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(BIN)/pytest -n 2 --dist worksteal -m functional $(ARGS)
+	$(TESTED) $(UNIT) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
+	$(TESTED) $(BIN)/pytest -n 2 --dist worksteal -m "functional and not alone" $(ARGS)
+	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
-test-fast: $(VENV)/.dev  ## unit and contract tests against the source tree
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not functional" $(ARGS)
+test-fast: export FUZZ_SECONDS ?= 2
+test-fast: export SIMULATION_SEEDS ?= 8
+test-fast: $(VENV)/.dev  ## unit and contract tests but the long ones, from the source tree; ROOM=api for one room's
+	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) --hypothesis-profile fast \
+	    -m "not functional and not long" $(if $(ROOM),tests/$(ROOM)) $(ARGS)
 
 functional: packages $(VENV)/.dev $(WHEEL)/.built  ## real clients only: make functional ARGS="-k skopeo"
 	@$(TESTED) $(BIN)/pytest -m functional $(ARGS)
@@ -63,8 +74,12 @@ fuzz: export FUZZ_SECONDS ?= 3600
 fuzz: $(VENV)/.dev  ## an hour of fuzzing: FUZZ_SECONDS=600 FUZZ_SEED=7 for another length and seed
 	@$(BIN)/pytest -q -o faulthandler_timeout=0 tests/fuzz $(ARGS)
 
+soak: export SOAK_SECONDS ?= 3600
+soak: packages $(VENV)/.dev $(WHEEL)/.built  ## an hour on one server and one on three, with leases of seconds
+	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak $(ARGS)
+
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)
+	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)
 
 format: $(VENV)/.dev  ## let ruff format and fix what it can
 	@$(BIN)/ruff format .

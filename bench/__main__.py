@@ -1,8 +1,9 @@
 """`make bench`: a whole table beside docker-registry 2.8.2, in one run.
 
-Of one server; with `--network`, of several behind narrow wires. Written to bench/results/:
-Markdown, JSON with every round, and a picture. `--only` runs parts of it and prints them without
-keeping them.
+Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk` and
+`--collect` what goes on beside clients is measured, by itself. Written to bench/results/: Markdown,
+JSON with every round, and a picture. `--only` runs parts of it and prints them without keeping
+them.
 """
 
 import os
@@ -10,16 +11,21 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import click
 
 from bench import placement, report
+from bench.collect import beside as collecting
+from bench.collect import idle, taking
 from bench.machine import use_memory
-from bench.network import balanced, gateway, killed, relay
+from bench.network import balanced, gateway, killed, relay, repair
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
+from bench.walk import beside, names, verify
 from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -41,52 +47,89 @@ NETWORK: Final[dict[str, Part]] = {
     "killed": killed.measure,
     "relay": relay.measure,
 }
+REPAIR: Final[dict[str, Part]] = {"repair": repair.measure}
+WALK: Final[dict[str, Part]] = {
+    "verify": verify.measure,
+    "beside": beside.measure,
+    "names": names.measure,
+}
+COLLECT: Final[dict[str, Part]] = {
+    "taking": taking.measure,
+    "collecting": collecting.measure,
+    "idle": idle.measure,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is measured together, and where it is written."""
+
+    published: report.Publication
+    parts: Mapping[str, Part]
+    rounds: int
+    fills_memory: bool = False
+
+
+PAGES: Final = {
+    "one-server": Page(report.ONE_SERVER, PARTS, 7, fills_memory=True),
+    "network": Page(report.NETWORK, NETWORK, 3),
+    "repair": Page(report.REPAIR, REPAIR, 1),
+    "walk": Page(report.WALK, WALK, 3),
+    "collect": Page(report.COLLECT, COLLECT, 3),
+}
+PLACEMENT: Final = "placement"
+ALL: Final = [name for page in PAGES.values() for name in page.parts]
 
 
 @click.command()
-@click.option("--network", is_flag=True, help="Several servers behind narrow wires; needs root.")
-@click.option("--placement", "simulated", is_flag=True, help="Placement at scale, by simulation.")
-@click.option("--rounds", type=int, help="Interleaved rounds that count: 7, with --network 3.")
+@click.option("--network", "page", flag_value="network", help="Servers behind narrow wires; root.")
+@click.option("--repair", "page", flag_value="repair", help="One of four stores is lost; root.")
+@click.option("--walk", "page", flag_value="walk", help="Reading back, and looking; needs root.")
+@click.option("--collect", "page", flag_value="collect", help="What collection costs.")
+@click.option("--placement", "page", flag_value=PLACEMENT, help="Placement, by simulation.")
+@click.option("--rounds", type=int, help="That count: 7, with --network and --walk 3.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
+@click.option("--gigabytes", default=1.0, help="What a store holds that is lost, or read back.")
+@click.option("--chunks", default=1_000_000, help="Names that --walk, rows that --collect has.")
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
 @click.option("--mbit", default=200, help="What a narrow wire carries, in Mbit/s.")
-@click.option(
-    "--only", multiple=True, type=click.Choice([*PARTS, *NETWORK]), help="Parts; repeatable."
-)
+@click.option("--only", multiple=True, type=click.Choice(ALL), help="Parts; repeatable.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="What is kept.")
 def main(  # noqa: PLR0913, PLR0917  one for each option
-    network: bool,  # noqa: FBT001  likewise
-    simulated: bool,  # noqa: FBT001  likewise
+    page: str | None,
     rounds: int | None,
     megabytes: int,
+    gigabytes: float,
+    chunks: int,
     scale: float,
     mbit: int,
     only: tuple[str, ...],
     directory: Path | None,
     results: Path,
 ) -> None:
-    """Measure TreeScale beside docker-registry."""
-    if simulated:
-        click.echo(placement.LINES)
-        for stores in placement.SIZES:
-            click.echo(placement.measure(stores, placement.chunks))
+    """Measure TreeScale beside docker-registry, or what --repair, --walk … say."""
+    if page == PLACEMENT:
+        for line in placement.lines():
+            click.echo(line)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
-    effort = Effort(rounds or (3 if network else 7), megabytes * 1_000_000, scale, mbit)
-    parts = NETWORK if network else PARTS
+    measured = PAGES[page or "one-server"]
+    effort = Effort(
+        rounds or measured.rounds, megabytes * 1_000_000, scale, mbit, gigabytes, chunks
+    )
     rows: list[Row] = []
-    for name in only or parts:
+    for name in only or measured.parts:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=directory) as place:
-            if not network:
+            if measured.fills_memory:
                 use_memory(Path(place))
-            measured = parts[name](Path(place), effort)
-        rows += measured
-        click.echo(report.tables(measured))
+            found = measured.parts[name](Path(place), effort)
+        rows += found
+        click.echo(report.tables(found))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)
         if not only:
-            report.write(results, report.NETWORK if network else report.ONE_SERVER, rows, effort)
+            report.write(results, measured.published, rows, effort)
 
 
 if __name__ == "__main__":

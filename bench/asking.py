@@ -12,8 +12,8 @@ from typing import Final
 
 from bench.wire import Connection, Target
 
-answer_bytes: Final = 16384
-wait_seconds: Final = 10.0
+ANSWER_BYTES: Final = 16384
+WAIT_SECONDS: Final = 10.0
 OK: Final = b"HTTP/1.1 200"
 
 
@@ -52,12 +52,12 @@ def _ask(opened: list[Connection], request: bytes, lasting: float) -> Load:
         one.sendall(request)
     now = began
     while now < until:
-        ready = poll.poll(wait_seconds)
+        ready = poll.poll(WAIT_SECONDS)
         if not ready:
-            raise TimeoutError(f"no answer within {wait_seconds} s")
+            raise TimeoutError(f"no answer within {WAIT_SECONDS} s")
         for number, _ in ready:
             one = sockets[number]
-            answer = one.recv(answer_bytes)
+            answer = one.recv(ANSWER_BYTES)
             if not answer.startswith(OK) or not answer.endswith(b"\r\n\r\n"):
                 raise RuntimeError(f"HEAD was answered with {answer!r}")
             now = clock()

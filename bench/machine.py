@@ -11,18 +11,18 @@ import os
 from pathlib import Path
 from typing import Final
 
-free_share_max: Final = 0.02
-read_at_once_bytes: Final = 64 << 20
+FREE_SHARE_MAX: Final = 0.02
+READ_AT_ONCE_BYTES: Final = 64 << 20
 
 
 def use_memory(place: Path) -> None:
     """Fill the page cache from a file of `place` that takes no room on the disk."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     filler = place / "filler"
-    buffer = bytearray(read_at_once_bytes)
+    buffer = bytearray(READ_AT_ONCE_BYTES)
     with filler.open("wb+", buffering=0) as file:
         file.truncate(2 * total)
-        while _free() > free_share_max * total and file.readinto(buffer):
+        while _free() > FREE_SHARE_MAX * total and file.readinto(buffer):
             pass
 
 

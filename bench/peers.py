@@ -15,8 +15,8 @@ from typing import Final, Protocol
 from bench.wire import Connection, Target
 from tests.functional.programs import in_namespace
 
-start_seconds: Final = 60.0
-poll_seconds: Final = 0.005
+START_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.005
 CLIENT_TLS: Final = "OPENSSL_CONF"
 PASSWORD: Final = "benchmark-password"  # noqa: S105  of a server that lives for minutes
 
@@ -116,7 +116,7 @@ def docker_registry(
 
 def wait_until_ready(target: Target, path: str) -> None:
     """Ask until the answer is 200; raises TimeoutError when it does not come."""
-    deadline = time.monotonic() + start_seconds
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
             with Connection(target) as connection:
@@ -124,8 +124,8 @@ def wait_until_ready(target: Target, path: str) -> None:
                     return
         except OSError:
             pass
-        time.sleep(poll_seconds)
-    raise TimeoutError(f"{target.name} was not ready within {start_seconds} s")
+        time.sleep(POLL_SECONDS)
+    raise TimeoutError(f"{target.name} was not ready within {START_SECONDS} s")
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _running(command: list[str], variables: dict[str, str], log: Path) -> Iterat
             raise
         finally:
             process.terminate()
-            process.wait(timeout=start_seconds)
+            process.wait(timeout=START_SECONDS)
 
 
 def _end_of(log: Path) -> str:

@@ -10,10 +10,10 @@ from xml.sax.saxutils import escape
 
 from bench.rows import PEER, Row
 
-label_width: Final = 330
-plot_width: Final = 420
-row_height: Final = 24
-top: Final = 34
+LABEL_WIDTH: Final = 330
+PLOT_WIDTH: Final = 420
+ROW_HEIGHT: Final = 24
+TOP: Final = 34
 TICKS: Final = (0.5, 1, 2, 3, 4, 6, 10, 20, 40)
 MET: Final = "#2f855a"
 SHORT: Final = "#c05621"
@@ -26,8 +26,8 @@ STYLE: Final = (
 def drawn(rows: Sequence[Row]) -> str:
     """Return the SVG of all rows that are ratios."""
     ratios = [row for row in rows if row.other and row.against == PEER and row.bar]
-    height = top + row_height * len(ratios) + 10
-    width = label_width + plot_width + 60
+    height = TOP + ROW_HEIGHT * len(ratios) + 10
+    width = LABEL_WIDTH + PLOT_WIDTH + 60
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
         "<title>TreeScale by docker-registry 2.8.2; right is better</title>",
@@ -35,22 +35,22 @@ def drawn(rows: Sequence[Row]) -> str:
         *(_tick(tick, height) for tick in TICKS),
     ]
     for number, row in enumerate(ratios):
-        lines += _bar(row, top + row_height * number)
+        lines += _bar(row, TOP + ROW_HEIGHT * number)
     return "\n".join([*lines, "</svg>", ""])
 
 
 def _x(ratio: float) -> float:
     low, high = math.log(TICKS[0]), math.log(TICKS[-1])
     part = (math.log(min(max(ratio, TICKS[0]), TICKS[-1])) - low) / (high - low)
-    return round(label_width + plot_width * part, 1)
+    return round(LABEL_WIDTH + PLOT_WIDTH * part, 1)
 
 
 def _tick(tick: float, height: int) -> str:
     x = _x(tick)
     return (
-        f'<line x1="{x}" y1="{top - 8}" x2="{x}" y2="{height}" stroke="#a0aec0" '
+        f'<line x1="{x}" y1="{TOP - 8}" x2="{x}" y2="{height}" stroke="#a0aec0" '
         f'stroke-opacity="{0.9 if tick == 1 else 0.3}"/>'
-        f'<text class="s" x="{x}" y="{top - 14}" text-anchor="middle">{tick:g}</text>'
+        f'<text class="s" x="{x}" y="{TOP - 14}" text-anchor="middle">{tick:g}</text>'
     )
 
 
@@ -63,7 +63,7 @@ def _bar(row: Row, y: int) -> list[str]:
     length = max(right - left, 1)
     color = MET if row.met else SHORT
     return [
-        f'<text x="{label_width - 10}" y="{y + 15}" text-anchor="end">{escape(row.work)}</text>',
+        f'<text x="{LABEL_WIDTH - 10}" y="{y + 15}" text-anchor="end">{escape(row.work)}</text>',
         f'<rect x="{left}" y="{y + 4}" width="{length:.1f}" height="14" fill="{color}"/>',
         f'<path d="M{_x(limit)} {y}v22" stroke="#e53e3e" stroke-width="2"/>',
         f'<text x="{max(right, _x(limit)) + 6}" y="{y + 15}">{ratio:.2f}</text>',

@@ -20,7 +20,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FORK: Final = multiprocessing.get_context("fork")
 _AFTER_NAME: Final = 2
 """Fields of /proc/*/stat before the one that proc(5) counts as the third."""
-begin_seconds: Final = 60.0
+BEGIN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def at_once(work: Sequence[Callable[[], object]]) -> float:
 
 def _client(work: Callable[[], object], barrier: Barrier, pipe: Pipe) -> None:
     try:
-        barrier.wait(begin_seconds)
+        barrier.wait(BEGIN_SECONDS)
         began = time.perf_counter()
         work()
         pipe.send(Outcome(began, time.perf_counter()))

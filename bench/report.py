@@ -34,6 +34,8 @@ class Publication:
     title: str
     command: str
     method: str
+    pictured: bool = True
+    """Whether there are ratios to the peer to draw."""
 
 
 ONE_SERVER: Final = Publication(
@@ -65,20 +67,79 @@ nothing fsynced, one server behind one such wire. TreeScale: as it comes, with i
 everything fsynced before 201.""",
 )
 
+REPAIR: Final = Publication(
+    "repair",
+    "A store is lost: how long until all copies are there again",
+    'make bench ARGS="--repair --gigabytes {gigabytes:g}"',
+    """Four servers, each a network namespace on a bridge, one worker each, three copies of each \
+chunk, PostgreSQL on the same machine, `grace_seconds` 15. Blobs of 4 MB of random bytes \
+(seed 1) are pushed while the wires are wide. Then each server's wire carries {mbit} Mbit/s \
+each way, headers included (`tc tbf rate {mbit}mbit burst 256kb latency 50ms` at both ends \
+of its veth); one server is killed and its disk removed. Time is counted from the layout \
+without the store to the last `store.whole` of the three others; then each chunk has been \
+seen three times on their disks. The bound is the bytes of the lost store by what the three \
+wires carry. Under a load blobs are pulled from the three in turn, so many a second whatever \
+they answer, and hashed; the time of a pull begins when it is due. Undisturbed is the same \
+load on the same three servers after the repair. One run.""",
+    pictured=False,
+)
+
+WALK: Final = Publication(
+    "walk",
+    "What the walk costs: reading back, and looking where nothing is to be done",
+    'make bench ARGS="--walk --gigabytes {gigabytes:g} --chunks {chunks}"',
+    """Read back: {gigabytes:g} GB of random bytes (seed 1), cut as a blob is, on the disk of the \
+machine, read back by the walk on one core after all caches were dropped; in the same \
+process, on the same core, the same files are then read alone (`O_DIRECT`, as the walk does) \
+and hashed alone. Medians of {rounds} rounds, after one that is not counted. Pulls beside \
+it: one server as it comes, SQLite, two workers, blobs of 4 MB, so many a second whatever it \
+answers, hashed; first undisturbed, then while `treescale verify` runs. Of its own accord a \
+server reads nothing back while clients are at work. A walk that finds nothing: an ext4 of \
+names alone, in 65,536 directories, those of a directory links to one file, since no file is \
+opened; SQLite names them all; all caches dropped. Memory is the most that the whole process \
+has held, Python and SQLite included; it is told once.""",
+    pictured=False,
+)
+
+
+COLLECT: Final = Publication(
+    "collect",
+    "What collection costs: taking away, and looking where nothing is to go",
+    'make bench ARGS="--collect --rounds {rounds} --chunks {chunks}"',
+    """Taking away: 8,000 files of 4 KiB on the disk of the machine, two days old and in no row of \
+a SQLite beside them, are moved to the trash in one cycle of one store, and dropped from it in \
+another; all of the process's CPU. They lie in as many directories as there are: one for each \
+65,536th of the ids. Clients: one server, SQLite, leases of 6 seconds; one client pushes blobs \
+that end after two leases, another pulls; 10 seconds without collection and 10 seconds with it, in \
+turns. Medians of {rounds} rounds. Looking: {chunks} chunk rows, ten for each blob, \
+each blob with a manifest and a link, all of them needed. A cycle of rows comes once a minute, \
+the pass over all of them once a day.""",
+    pictured=False,
+)
+
 
 def page(published: Publication, rows: Sequence[Row], effort: Effort) -> str:
     """Return the whole page: the tables, with what they were measured on and how."""
     verdicts = [row.met for row in rows if row.bar]
-    megabytes = effort.layer_bytes // 1_000_000
+    picture = f"![ratios]({published.name}.svg)\n\n" if published.pictured else ""
     return f"""# {published.title}
 
-On {machine()}; written by `{published.command}`. {sum(verdicts)} of {len(verdicts)} bars are met.
+On {machine()}; written by `{_filled(published.command, effort)}`. {sum(verdicts)} of \
+{len(verdicts)} bars are met.
 
-{published.method.format(rounds=effort.rounds, megabytes=megabytes, mbit=effort.mbit)}
+{_filled(published.method, effort)}
 
-![ratios]({published.name}.svg)
+{picture}{tables(rows)}"""
 
-{tables(rows)}"""
+
+def _filled(text: str, effort: Effort) -> str:
+    return text.format(
+        rounds=effort.rounds,
+        megabytes=effort.layer_bytes // 1_000_000,
+        mbit=effort.mbit,
+        gigabytes=effort.gigabytes,
+        chunks=effort.chunks,
+    )
 
 
 def write(directory: Path, published: Publication, rows: Sequence[Row], effort: Effort) -> None:
@@ -90,10 +151,13 @@ def write(directory: Path, published: Publication, rows: Sequence[Row], effort: 
         "rounds": effort.rounds,
         "layer_bytes": effort.layer_bytes,
         "mbit": effort.mbit,
+        "gigabytes": effort.gigabytes,
+        "chunks": effort.chunks,
         "rows": [_record(row) for row in rows],
     }
     (directory / f"{published.name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    (directory / f"{published.name}.svg").write_text(drawn(rows))
+    if published.pictured:
+        (directory / f"{published.name}.svg").write_text(drawn(rows))
 
 
 def machine() -> str:

@@ -23,6 +23,10 @@ class Effort:
     """Below 1 for a quick look: fewer images, requests, seconds and bytes."""
     mbit: int = 200
     """What a narrow wire carries each way, in Mbit/s."""
+    gigabytes: float = 1.0
+    """What a store that is lost, or read back, holds."""
+    chunks: int = 1_000_000
+    """Names that a walk looks at, at most."""
 
     def of(self, amount: int) -> int:
         """Return so much of the full amount, at least one."""

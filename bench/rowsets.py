@@ -15,7 +15,7 @@ from treescale.config import DATABASE_FILE
 from treescale.metadata import schema
 
 OWNER: Final = "admin"
-batch_rows: Final = 20_000
+BATCH_ROWS: Final = 20_000
 _EMPTY_INDEX: Final = b'{"schemaVersion":2,"manifests":[]}'
 _INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 
@@ -61,7 +61,7 @@ def _connection(directory: Path) -> Any:
 
 def _add(connection: Connection, table: Table, rows: Iterable[Values]) -> None:
     waiting: Iterator[Values] = iter(rows)
-    while batch := list(islice(waiting, batch_rows)):
+    while batch := list(islice(waiting, BATCH_ROWS)):
         connection.execute(insert(table), batch)
 
 

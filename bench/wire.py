@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
-piece_bytes: Final = 32 * 1024
+PIECE_BYTES: Final = 32 * 1024
 """What dockerd, io.Copy in Go, puts into one chunk of a chunked body."""
-buffer_bytes: Final = 1 << 20
-timeout_seconds: Final = 300.0
+BUFFER_BYTES: Final = 1 << 20
+TIMEOUT_SECONDS: Final = 300.0
 EMPTY: Final = "Content-Length: 0\r\n"
 
 
@@ -56,11 +56,11 @@ class Connection:
 
     def __init__(self, target: Target, token: str = "") -> None:
         self._target = target
-        plain = socket.create_connection((target.host, target.port), timeout_seconds)
+        plain = socket.create_connection((target.host, target.port), TIMEOUT_SECONDS)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = plain if target.certificate is None else _secured(plain, target.certificate)
         self._authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-        self._buffer = bytearray(buffer_bytes)
+        self._buffer = bytearray(BUFFER_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -164,8 +164,8 @@ def framed(data: bytes | bytearray) -> bytes:
     """Return the data as a chunked body."""
     view = memoryview(data)
     pieces: list[bytes | memoryview] = []
-    for at in range(0, len(data), piece_bytes):
-        piece = view[at : at + piece_bytes]
+    for at in range(0, len(data), PIECE_BYTES):
+        piece = view[at : at + PIECE_BYTES]
         pieces += (b"%x\r\n" % len(piece), piece, b"\r\n")
     return b"".join([*pieces, b"0\r\n\r\n"])
 
@@ -173,8 +173,8 @@ def framed(data: bytes | bytearray) -> bytes:
 def framed_places(size: int) -> Iterator[slice]:
     """Yield where `framed` puts so many bytes, piece by piece."""
     at = 0
-    for begin in range(0, size, piece_bytes):
-        length = min(piece_bytes, size - begin)
+    for begin in range(0, size, PIECE_BYTES):
+        length = min(PIECE_BYTES, size - begin)
         at += len(b"%x\r\n" % length)
         yield slice(at, at + length)
         at += length + len(b"\r\n")
@@ -187,7 +187,7 @@ def push(connection: Connection, target: Target, digest: str, chunked: bytes | b
     begun = connection.expect(202, "POST", f"{blobs}/uploads/")
     path = path_of(begun.headers["location"])
     chunks = "Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n"
-    if len(chunked) > piece_bytes:
+    if len(chunked) > PIECE_BYTES:
         connection.socket.sendall(connection.request("PATCH", path, chunks))
         connection.socket.sendall(chunked)
         sent = connection.header()

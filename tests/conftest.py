@@ -1,14 +1,35 @@
 """What every test run has: the package under test named, and proof that it is the one meant."""
 
+import gc
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import structlog
+from hypothesis import settings
 
 import treescale
+from tests.compiled import compile_once
+from treescale.chunks.format import placement
 
+# a table is a pure function of its layout, and takes a tenth of a second; nobody has it by name yet
+placement.build_table = lru_cache(64)(placement.build_table)
+
+compile_once()
 TESTED = os.environ.get("WHEEL_UNDER_TEST")
 """Where `make test` unpacked the built wheel; unset when the source tree is meant."""
+settings.register_profile("fast", max_examples=20, deadline=None)
+"""What `make test-fast` takes; CI draws as many examples as hypothesis, or a test, says."""
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        # what is usual colours the local variables of every frame: a tenth of a second an error
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 
 def pytest_report_header() -> str:
@@ -20,3 +41,19 @@ def pytest_sessionstart() -> None:
     """Refuse to test the source tree where the wheel was asked for."""
     if TESTED and not Path(treescale.__file__).is_relative_to(TESTED):
         pytest.exit(f"asked to test {TESTED}, but treescale came from {treescale.__file__}", 2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `long` what needs PostgreSQL: each process of a run would start a server for it.
+
+    What asks for it by a parameter has the mark there.
+    """
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("long")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make, not again and again at all of them."""
+    gc.collect()
+    gc.freeze()

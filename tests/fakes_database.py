@@ -1,10 +1,9 @@
-"""A database that goes away: what its driver is asked raises DatabaseAway until it is back."""
+"""A database that goes away: its driver raises DatabaseUnavailable until it is back."""
 
 from typing import Any
 
-from treescale.errors import DatabaseAway
-from treescale.metadata.protocols import Database
-from treescale.metadata.sql.database import SqlDatabase
+from treescale.errors import DatabaseUnavailable
+from treescale.metadata.database import Database
 
 
 class Away:
@@ -12,18 +11,18 @@ class Away:
 
     def __init__(self, database: Database, *, counts_changes: bool = True) -> None:
         """Without `counts_changes` it is like PostgreSQL: nobody can tell whether it changed."""
-        assert isinstance(database, SqlDatabase)
+        assert isinstance(database, Database)
         self._driver = database._connections._driver
         self._methods = {name: getattr(self._driver, name) for name in ("fetch", "transact")}
         if not counts_changes:
-            vars(self._driver)["changes"] = lambda: None
+            vars(self._driver)["data_version"] = lambda: None
         self.refused = 0
 
     def begin(self) -> None:
         """Let it go away."""
         for name in self._methods:
             vars(self._driver)[name] = self._refuse
-        vars(self._driver)["changes"] = lambda: None
+        vars(self._driver)["data_version"] = lambda: None
 
     def end(self) -> None:
         """Let it come back."""
@@ -31,4 +30,4 @@ class Away:
 
     async def _refuse(self, *_: object, **__: Any) -> object:
         self.refused += 1
-        raise DatabaseAway("away")
+        raise DatabaseUnavailable("away")

@@ -1,18 +1,20 @@
 """Disks that fail on purpose, over the real file system: on the n-th call, or by a power cut."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
-from treescale.chunks.syscalls import Disk
+from treescale.chunks.disk.syscalls import Disk
 
 OPERATIONS: Final = tuple(
     name
     for name in vars(Disk)
-    if not name.startswith("_") and name not in {"stamp_ns", "process_token"}
+    if not name.startswith("_") and name not in {"now_ns", "stamp_ns", "clocks", "process_token"}
 )
-"""The calls that can fail. The two left out ask the kernel, not the disk."""
+"""The calls that can fail. Those left out ask the kernel, not the disk."""
 
 
 class JumpingClock:
@@ -28,6 +30,44 @@ class JumpingClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return self.seconds
+
+
+class SteppedDisk(Disk):
+    """A disk whose clock a test sets, or lets go on; it counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        """By how much the clock was set."""
+        self.passed = 0.0
+        self.calls: Counter[str] = Counter()
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970, as the clock says."""
+        return super().now_ns() + int((self.ahead + self.passed) * 1e9)
+
+    def stamp_ns(self) -> int:
+        """Return the same, coarser."""
+        return super().stamp_ns() + int((self.ahead + self.passed) * 1e9)
+
+    def clocks(self) -> tuple[float, float]:
+        """Return both clocks: only one was set."""
+        wall, boot = super().clocks()
+        return wall + self.ahead + self.passed, boot + self.passed
+
+    def date(self, fd: int, ns: int) -> None:
+        """Count it."""
+        self.calls["date"] += 1
+        super().date(fd, ns)
+
+    def fsync_directory(self, path: Path) -> None:
+        """Count it."""
+        self.calls["fsync_directory"] += 1
+        super().fsync_directory(path)
+
+    def lock_shared(self, path: Path) -> int:
+        """Count it."""
+        self.calls["lock_shared"] += 1
+        return super().lock_shared(path)
 
 
 class FailingDisk(Disk):
@@ -65,6 +105,39 @@ class FailingDisk(Disk):
             raise self.error
 
         return counting
+
+
+class HangingDisk(Disk):
+    """Lets the calls of some names hang until it is thawed."""
+
+    def __init__(self) -> None:
+        self._going = Event()
+        self._going.set()
+        self.names: Collection[str] = ()
+        self.hung = Event()
+        """Set once a call hangs."""
+        for name in OPERATIONS:
+            setattr(self, name, self._hanging(name, getattr(self, name)))
+
+    def freeze(self, *names: str) -> None:
+        """Have the calls of these names hang from now on; of all, when none is said."""
+        self.names = names or OPERATIONS
+        self.hung.clear()
+        self._going.clear()
+
+    def thaw(self) -> None:
+        """Have them return, those that hang too."""
+        self.names = ()
+        self._going.set()
+
+    def _hanging(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def hanging(*args: Any) -> Any:
+            if name in self.names:
+                self.hung.set()
+                self._going.wait()
+            return call(*args)
+
+        return hanging
 
 
 class PowerCut(BaseException):

@@ -54,7 +54,7 @@ class FaultyStore:
         self.inner = MemoryStore()
         self.is_.rotten.clear()
 
-    async def reserve(self, size: int) -> None:
+    async def check_space(self, size: int) -> None:
         """Say whether there is room."""
         await self._arrive()
         if self.is_.full:

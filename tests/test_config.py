@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from treescale.config import FIELDS, Settings, load, parse_listen, shown
+from tests.tables import each_row
+from treescale.config import FIELDS, Settings, load, parse_listen, shown, unsafe_leases
 from treescale.errors import SettingInvalid
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -23,7 +24,7 @@ def test_the_defaults() -> None:
     loaded = load({}, {})
     settings = loaded.settings
     assert settings.data == ("./treescale-data",)
-    assert settings.listen == "127.0.0.1:5000"
+    assert settings.listen == ("127.0.0.1:5000",)
     assert settings.database == "sqlite:///treescale-data/treescale.db"
     assert settings.grace_seconds == 600
     assert settings.workers >= 1
@@ -39,12 +40,12 @@ def test_flags_over_variables_over_the_file_over_defaults(tmp_path: Path) -> Non
         config=file,
     )
     settings, sources = loaded.settings, loaded.sources
-    assert (settings.listen, sources["listen"]) == ("3.3.3.3:3", "--listen")
+    assert (settings.listen, sources["listen"]) == (("3.3.3.3:3",), "--listen")
     assert (settings.zone, sources["zone"]) == ("variable", "TREESCALE_ZONE")
     assert (settings.grace_seconds, sources["grace_seconds"]) == (20, file)
     assert (settings.workers, sources["workers"]) == (3, file)
     assert (settings.no_store, sources["no_store"]) == (False, "default")
-    assert settings.address == ("3.3.3.3", 3)
+    assert settings.host == "3.3.3.3"
 
 
 def test_a_variable_may_name_the_file_and_a_flag_another(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_database_lies_in_the_first_data_directory() -> None:
     assert load({"database": url}, {}).settings.database == url
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("variable", "nearest"),
     [
         ("TREESCALE_LISTN", "TREESCALE_LISTEN"),
@@ -135,7 +136,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         load({}, {}, config=str(tmp_path / "binary.toml"))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("flags", "reason"),
     [
         ({"data": ("",)}, "data .*at least one"),
@@ -160,7 +161,7 @@ def test_a_value_that_cannot_be_is_refused(flags: dict[str, object], reason: str
         load(flags, {})
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("name", "value"),
     [
         ("DATA", " , "),
@@ -191,7 +192,7 @@ def test_a_listen_address(text: str, expected: tuple[str, int]) -> None:
     assert parse_listen(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ":5000", "::1:5000", "host", "host:", "host:1_0", "[::1]"])
+@each_row("text", ["", ":5000", "::1:5000", "host", "host:", "host:1_0", "[::1]"])
 def test_no_listen_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"say HOST:PORT|a port is"):
         parse_listen(text)
@@ -222,9 +223,70 @@ def test_settings_survive_the_way_to_a_worker() -> None:
 
 
 def test_there_are_few_settings_and_each_is_documented() -> None:
-    assert len(FIELDS) <= 20
+    assert len(FIELDS) <= 24
     text = DOCUMENT.read_text(encoding="utf-8")
     for key in [*FIELDS, "config", "admin_password"]:
         assert f"TREESCALE_{key.upper()}" in text, f"docs/configuration.md lacks {key}"
     headings = re.findall(r"^### `([a-z_]+)`$", text, flags=re.MULTILINE)
     assert headings == list(FIELDS), "one section for each key, in the order of the code"
+
+
+@each_row(
+    ("flags", "reason"),
+    [
+        ({"trusted_proxies": ("10.0.0.5/8",)}, "say 10.0.0.5 or 10.0.0.0/8"),
+        ({"trusted_proxies": ("10.0.0.1", "proxy")}, "'proxy' is neither an address"),
+        ({"public_url": "registry.example"}, "say https://HOST"),
+        ({"public_url": "https://registry.example/path"}, "say https://HOST"),
+        ({"public_url": "https://user@registry.example"}, "say https://HOST"),
+    ],
+)
+def test_what_is_no_proxy_and_no_url_is_refused(flags: dict[str, object], reason: str) -> None:
+    with pytest.raises(SettingInvalid, match=reason):
+        load(flags, {})
+
+
+@each_row(
+    "origin",
+    [
+        "",
+        "null",
+        "ui.example",
+        "https://",
+        "https://ui.example/",
+        "https://ui.example/path",
+        "https://UI.example",
+        "https://ui.example:443",
+        "http://ui.example:80",
+        "https://user@ui.example",
+        "https://*.example",
+        "ftp://ui.example",
+    ],
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(SettingInvalid, match=r"cors_origins .*is no origin"):
+        load({"cors_origins": ["https://good.example", origin]}, {})
+
+
+def test_origins() -> None:
+    text = "https://ui.example, http://localhost:8080,http://[::1]:3000,*"
+    settings = load({}, {"TREESCALE_CORS_ORIGINS": text}).settings
+    assert list(settings.cors_origins) == [one.strip() for one in text.split(",")]
+    assert load({}, {}).settings.cors_origins == ()
+
+
+def test_a_proxy_may_be_one_address() -> None:
+    settings = load(
+        {"trusted_proxies": ("10.0.0.5",), "public_url": "https://r.example/"}, {}
+    ).settings
+    assert [str(network) for network in settings.proxies] == ["10.0.0.5/32"]
+    assert settings.public_url == "https://r.example"
+
+
+@pytest.mark.parametrize(("value", "permitted"), [("1", True), ("0", False), ("", False)])
+def test_leases_of_seconds_are_permitted_by_a_variable_that_is_no_setting(
+    value: str, *, permitted: bool
+) -> None:
+    environment = {"TREESCALE_UNSAFE_LEASES": value}
+    assert load({}, environment) == load({}, {})
+    assert unsafe_leases(environment) is permitted

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from treescale.api.app import ENDPOINTS
-from treescale.api.errors import TABLE
-from treescale.oci.paths import Route, RouteKind, match
+from treescale.api.routes import ROUTES
+from treescale.http.errors import TABLE
+from treescale.oci.paths import Resource, ResourceKind, parse_path
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted(ROOT.glob("docs/*.md"))
@@ -17,20 +17,20 @@ EXAMPLES = {"<name>": "alice/app", "<reference>": "latest", "<digest>": DIGEST, 
 README_LINES_MAX = 120
 
 
-def documented_routes() -> set[tuple[RouteKind, str]]:
+def documented_routes() -> set[tuple[ResourceKind, str]]:
     """Read the table of routes as the router would."""
-    found: set[tuple[RouteKind, str]] = set()
+    found: set[tuple[ResourceKind, str]] = set()
     for methods, path in re.findall(r"^\| ([A-Z, ]+) \| `(/v2/[^`?]*)[^`]*` \|", API, re.MULTILINE):
         for placeholder, example in EXAMPLES.items():
             path = path.replace(placeholder, example)  # noqa: PLW2901
-        route = match(path)
-        assert isinstance(route, Route), path
+        route = parse_path(path)
+        assert isinstance(route, Resource), path
         found |= {(route.kind, method) for method in methods.split(", ")}
     return found
 
 
 def test_every_route_is_documented_and_every_documented_route_is_there() -> None:
-    assert documented_routes() == set(ENDPOINTS)
+    assert documented_routes() == set(ROUTES)
 
 
 @pytest.mark.parametrize(("code", "status"), sorted(set(TABLE.values())))

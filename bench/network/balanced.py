@@ -28,9 +28,9 @@ from tests.images import CONFIG, LAYER_GZIP, MANIFEST, Layout
 
 COPY: Final = "skopeo copy, 4 layers, 4 servers behind haproxy"
 RANGES: Final = "8 ranges that hang up, 4 servers behind haproxy"
-servers: Final = 4
-layers: Final = 4
-readers: Final = 8
+SERVERS: Final = 4
+LAYERS: Final = 4
+READERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     size = effort.layer_bytes
     with (
         site(root, effort) as here,
-        here.cluster(servers, copies=3) as cluster,
+        here.cluster(SERVERS, copies=3) as cluster,
         here.peer() as peer,
         here.balanced(Pair(as_target(cluster.nodes[0], cluster), peer), cluster) as pair,
     ):
@@ -107,7 +107,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
 def _image(home: Path, size: int) -> Image:
     home.mkdir()
     layout = Layout(home / "layout")
-    data = [gzip.compress(os.urandom(size // layers), compresslevel=0) for _ in range(layers)]
+    data = [gzip.compress(os.urandom(size // LAYERS), compresslevel=0) for _ in range(LAYERS)]
     parts = [layout.blob(layer, LAYER_GZIP) for layer in data]
     empty = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}
     manifest = {
@@ -126,7 +126,7 @@ def _shared(size: int, pair: Pair) -> Shared:
     for target in (pair.ours, pair.peer):
         with Connection(target, token_for(target)) as connection:
             push(connection, target, digest, body)
-    share = -(-size // readers)
+    share = -(-size // READERS)
     parts = [slice(at, min(at + share, size)) for at in range(0, size, share)]
     shares = {part.start: (part, hashlib.sha256(data[part]).hexdigest()) for part in parts}
     return Shared(digest, size, shares)

@@ -17,8 +17,8 @@ from bench.work.layers import Layer
 PUSH: Final = "push a layer, {} servers"
 PULL: Final = "pull a layer, {} servers"
 CROWD: Final = "pull by 16 at once, {} servers"
-crowd_clients: Final = 16
-crowd_layer_share: Final = 0.25
+CROWD_CLIENTS: Final = 16
+CROWD_LAYER_SHARE: Final = 0.25
 """Sixteen times a large layer would take the peer three minutes a round."""
 
 
@@ -41,7 +41,7 @@ class Through:
     def crowd(self, target: Target, number: int) -> Mapping[str, float]:
         """Pull a smaller one by many clients at once; all bytes count."""
         self.small.push(target, number)
-        return {CROWD.format(self.servers): pull_speed(target, self.small, crowd_clients)}
+        return {CROWD.format(self.servers): pull_speed(target, self.small, CROWD_CLIENTS)}
 
 
 def pull_speed(target: Target, layer: Layer, clients: int) -> float:
@@ -81,7 +81,7 @@ BARS: Final = {
 
 def _measure(root: Path, effort: Effort, servers: int, names: Sequence[str]) -> list[Row]:
     size = effort.layer_bytes
-    through = Through(servers, Layer(size), Layer(int(size * crowd_layer_share)))
+    through = Through(servers, Layer(size), Layer(int(size * CROWD_LAYER_SHARE)))
     steps: list[Step] = [getattr(through, name) for name in names]
     with behind_a_gateway(root, effort, servers, copies=2) as pair:
         figures = pair.measure(effort.rounds, steps)

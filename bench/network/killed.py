@@ -14,10 +14,10 @@ from bench.work.layers import Layer
 
 WORK: Final = "pull a layer, 1 of 4 servers killed"
 UNDISTURBED: Final = "an undisturbed pull"
-servers: Final = 4
-killed_after_share: Final = 0.4
+SERVERS: Final = 4
+KILLED_AFTER_SHARE: Final = 0.4
 """Of the time of the undisturbed pull just before."""
-settle_seconds: Final = 7.0
+SETTLE_SECONDS: Final = 7.0
 """After a server is back: every worker reads the rows anew within 5 s."""
 
 
@@ -29,7 +29,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     disturbed: list[float] = []
     with (
         site(root, effort) as here,
-        here.cluster(servers, copies=2) as cluster,
+        here.cluster(SERVERS, copies=2) as cluster,
         here.gateway(cluster) as gateway,
     ):
         layer.push(gateway, 0)
@@ -38,11 +38,11 @@ def measure(root: Path, effort: Effort) -> list[Row]:
             sha256 = layer.digest.partition(":")[2]
             token = token_for(gateway)
             pull = start([partial(read_verified, gateway, token, layer.digest, whole, sha256)])
-            time.sleep(killed_after_share * calm[-1])
-            victim = cluster.nodes[number % servers]
+            time.sleep(KILLED_AFTER_SHARE * calm[-1])
+            victim = cluster.nodes[number % SERVERS]
             victim.crash()
             disturbed.append(pull.ended())
             victim.start()
             cluster.wait_until_whole()
-            time.sleep(settle_seconds)
+            time.sleep(SETTLE_SECONDS)
     return [Row(WORK, "s", at_most(1.5), disturbed[1:], calm[1:], 2, UNDISTURBED)]

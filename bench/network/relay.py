@@ -21,7 +21,7 @@ from tests.functional.cluster.nodes import Cluster
 
 SPEED: Final = "pull a layer through one of 3 servers, not narrow"
 CPU: Final = "CPU of all servers, pulled so"
-servers: Final = 3
+SERVERS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure GB/s and CPU seconds per GB; the issue sets no bar."""
     with (
         site(root, effort) as here,
-        here.cluster(servers, copies=1, narrow=False) as cluster,
+        here.cluster(SERVERS, copies=1, narrow=False) as cluster,
         here.peer(narrow=False) as peer,
     ):
         relayed = Relayed(Layer(effort.layer_bytes), cluster)

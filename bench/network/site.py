@@ -22,10 +22,10 @@ from tests.functional.cluster.nodes import PORT, Cluster, Node
 from tests.functional.programs import Program, in_namespace, wait_until
 from tests.functional.server import Server
 
-burst: Final = "256kb"
-latency: Final = "50ms"
-balanced_port: Final = 5080
-ready_seconds: Final = 20.0
+BURST: Final = "256kb"
+LATENCY: Final = "50ms"
+BALANCED_PORT: Final = 5080
+READY_SECONDS: Final = 20.0
 BALANCER: Final = """
 global
     maxconn 1000
@@ -53,17 +53,29 @@ class Site:
         """Return a machine behind a narrow wire, or one as fast as this machine."""
         machine = self.network.machine()
         if narrow:
-            machine.narrow(self.mbit, burst=burst, latency=latency)
+            self.narrow(machine)
         return machine
 
+    def narrow(self, machine: Machine) -> None:
+        """Make its wire a narrow one, until it is healed."""
+        machine.narrow(self.mbit, burst=BURST, latency=LATENCY)
+
     @contextmanager
-    def cluster(self, count: int, copies: int, *, narrow: bool = True) -> Iterator[Cluster]:
-        """Run so many storage servers, one worker each."""
+    def cluster(
+        self,
+        count: int,
+        copies: int,
+        *,
+        narrow: bool = True,
+        variables: tuple[tuple[str, str], ...] = (),
+    ) -> Iterator[Cluster]:
+        """Run so many storage servers, one worker each; `variables` are settings of theirs."""
         url = self.database.new_database(copies=copies)
         home = self.root / f"{count}-servers"
         home.mkdir()
         nodes = [
-            Node(home / f"s{n}", self.machine(narrow=narrow), url) for n in range(1, count + 1)
+            Node(home / f"s{n}", self.machine(narrow=narrow), url, variables=variables)
+            for n in range(1, count + 1)
         ]
         cluster = Cluster(nodes)
         try:
@@ -101,7 +113,7 @@ class Site:
     def _balancer(self, name: str, servers: list[str], target: Target) -> Iterator[Target]:
         machine = self.machine(narrow=False)
         lines = [f"    server s{n} {address}" for n, address in enumerate(servers)]
-        front = f"listen registry\n    bind {machine.address}:{balanced_port}\n"
+        front = f"listen registry\n    bind {machine.address}:{BALANCED_PORT}\n"
         file = self.root / f"haproxy-{name}.cfg"
         file.write_text(BALANCER + front + "\n".join([*lines, ""]))
         inside = in_namespace(machine.namespace)
@@ -110,10 +122,10 @@ class Site:
         )
         program.start()
         try:
-            wait_until("haproxy listens", lambda: _listens(machine), seconds=ready_seconds)
+            wait_until("haproxy listens", lambda: _listens(machine), seconds=READY_SECONDS)
             yield Target(
                 target.name,
-                balanced_port,
+                BALANCED_PORT,
                 target.repository,
                 target.user,
                 target.password,
@@ -158,4 +170,4 @@ def as_target(server: Server, cluster: Cluster) -> Target:
 
 
 def _listens(machine: Machine) -> bool:
-    return f":{balanced_port}" in machine.run("ss", "-Htln")
+    return f":{BALANCED_PORT}" in machine.run("ss", "-Htln")

@@ -26,8 +26,8 @@ CONNECTIONS: Final = {1: 5.0, 32: 6.0, 256: 6.0}
 """How many, and the bar."""
 METHODS: Final = ("GET", "HEAD")
 TAG: Final = "bench"
-seconds: Final = 2
-warm_up_seconds: Final = 1
+SECONDS: Final = 2
+WARM_UP_SECONDS: Final = 1
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Published:
         """Ask for the tag over and over from so many connections."""
         token, manifest = token_for(target), self.manifests[target.name]
         _check(target, token, manifest, method)
-        lasting = effort.of(seconds) if number else warm_up_seconds
+        lasting = effort.of(SECONDS) if number else WARM_UP_SECONDS
         if method == "GET":
             load = _wrk(target, token, manifest, connections, lasting)
         else:

@@ -18,16 +18,16 @@ from bench.rows import Effort, Row, at_most
 from bench.wire import Connection, Target, framed, path_of, pull, token_for, with_digest
 
 CLIENTS: Final = 16
-layer_bytes: Final = 1_000_000_000
-block_bytes: Final = 2 << 20
-stamp_every_bytes: Final = 4096
-sample_seconds: Final = 0.2
+LAYER_BYTES: Final = 1_000_000_000
+BLOCK_BYTES: Final = 2 << 20
+STAMP_EVERY_BYTES: Final = 4096
+SAMPLE_SECONDS: Final = 0.2
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure the peak."""
-    size = effort.of(layer_bytes)
+    size = effort.of(LAYER_BYTES)
     place = root / "memory"
     place.mkdir()
     with treescale(place / "treescale") as target:
@@ -43,7 +43,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
         running = True
         while running:
             samples.append(memory(target.pid))
-            running = clients.running(sample_seconds)
+            running = clients.running(SAMPLE_SECONDS)
         clients.ended()
     work = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of {size / 1e9:g} GB at once"
     bar = at_most(500.0)
@@ -54,12 +54,12 @@ def measure(root: Path, effort: Effort) -> list[Row]:
 
 
 def _blocks(size: int) -> Iterator[bytearray]:
-    block = bytearray(os.urandom(block_bytes))
-    for number in range(0, size, block_bytes):
+    block = bytearray(os.urandom(BLOCK_BYTES))
+    for number in range(0, size, BLOCK_BYTES):
         stamp = number.to_bytes(8)
-        for at in range(0, block_bytes, stamp_every_bytes):
+        for at in range(0, BLOCK_BYTES, STAMP_EVERY_BYTES):
             block[at : at + len(stamp)] = stamp
-        yield block if number + block_bytes <= size else block[: size - number]
+        yield block if number + BLOCK_BYTES <= size else block[: size - number]
 
 
 def _push(target: Target, token: str, size: int) -> str:

@@ -18,7 +18,7 @@ from bench.work.layers import Layer
 KIB: Final = 1024
 SIZES: Final = {64 * KIB: ("64 KiB", 4.0, 1200), 1024 * KIB: ("1 MiB", 2.0, 300)}
 """Bytes of a part: its name, the bar, how many in a round."""
-header_bytes: Final = 8192
+HEADER_BYTES: Final = 8192
 
 
 def measure(root: Path, effort: Effort) -> list[Row]:
@@ -46,7 +46,7 @@ def _read_parts(
             connection.request("GET", path, f"Range: bytes={at}-{at + size - 1}\r\n")
             for at in offsets
         ]
-        buffer = memoryview(bytearray(header_bytes + size))
+        buffer = memoryview(bytearray(HEADER_BYTES + size))
         began = time.perf_counter()
         for request in requests:
             connection.socket.sendall(request)
@@ -58,13 +58,13 @@ def _read_parts(
 def _read_part(connection: Connection, buffer: memoryview, size: int) -> None:
     """Read one answer; raises RuntimeError unless it is the part asked for, of its length."""
     received = connection.socket.recv_into(buffer)
-    start = bytes(buffer[: min(received, header_bytes)])
+    start = bytes(buffer[: min(received, HEADER_BYTES)])
     while (end := start.find(b"\r\n\r\n")) < 0:
         count = connection.socket.recv_into(buffer[received:])
         if not count:
             raise ConnectionError("the server hung up")
         received += count
-        start = bytes(buffer[: min(received, header_bytes)])
+        start = bytes(buffer[: min(received, HEADER_BYTES)])
     if start[9:12] != b"206" or b"content-length: %d\r\n" % size not in start[: end + 2].lower():
         raise RuntimeError(f"a part of {size} bytes was answered with {start[:end]!r}")
     wanted = end + 4 + size

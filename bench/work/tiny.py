@@ -19,7 +19,7 @@ from bench.wire import Connection, Target, framed, push, sha256, token_for
 CLIENTS: Final = 4
 IMAGES: Final = 240
 """In a round, of all clients together: four counted rounds push about 1,000."""
-layer_bytes: Final = 1024
+LAYER_BYTES: Final = 1024
 CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE: Final = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -43,7 +43,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
 def push_image(connection: Connection, target: Target, tag: str) -> bytes:
     """Push a new tiny image; return its manifest."""
     config = json.dumps({"created by": os.urandom(16).hex()}).encode()
-    layer = os.urandom(layer_bytes)
+    layer = os.urandom(LAYER_BYTES)
     for data in (layer, config):
         push(connection, target, sha256(data), framed(data))
     manifest = json.dumps(

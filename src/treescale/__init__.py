@@ -1,3 +1,3 @@
 """TreeScale: a self-hosted container registry whose storage is spread over servers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

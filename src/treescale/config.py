@@ -2,12 +2,11 @@
 
 A flag wins over a `TREESCALE_…` variable, a variable over the TOML file, the file over the default.
 A key nobody knows is an error that names the nearest one: a typo must not silently mean a default.
-Only `serve` and `cli` read this; everybody else gets plain arguments. docs/configuration.md has a
+Only `server` and `cli` read this; everybody else gets plain arguments. docs/configuration.md has a
 section for each key.
 """
 
 import difflib
-import ipaddress
 import os
 import re
 import tomllib
@@ -15,19 +14,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from treescale.errors import SettingInvalid
+from treescale.http.proxy.origin import Network, parse_host, parse_network
+from treescale.peer.address import read_address
 
 PREFIX: Final = "TREESCALE_"
 CONFIG_VARIABLE: Final = "TREESCALE_CONFIG"
+UNSAFE_LEASES_VARIABLE: Final = "TREESCALE_UNSAFE_LEASES"
+"""With `1` a lease may be seconds: for tests and soaks, where nothing is worth keeping."""
 PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
+_NO_SETTINGS: Final = (CONFIG_VARIABLE, PASSWORD_VARIABLE, UNSAFE_LEASES_VARIABLE)
 DATABASE_FILE: Final = "treescale.db"
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-port_max: Final = 65_535
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+PORT_MAX: Final = 65_535
+UNIX: Final = "unix:"
+SOCKET_PATH_BYTES_MAX: Final = 107
+"""The kernel's limit."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,31 +42,47 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data: tuple[str, ...] = ("./treescale-data",)
     no_store: bool = False
-    listen: str = "127.0.0.1:5000"
+    require_all_stores: bool = False
+    listen: tuple[str, ...] = ("127.0.0.1:5000",)
+    listen_proxy: tuple[str, ...] = ()
     database: str = ""
     advertise: str = ""
+    public_url: str = ""
     zone: str = ""
     workers: int = 0
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
     trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upload_idle_seconds_max: int = 86_400
     grace_seconds: int = 600
+    weight: float = 1.0
+    walk_bytes_per_second_max: int = 0
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Return host and port to listen on."""
-        return parse_listen(self.listen)
+    def host(self) -> str | None:
+        """Return the first host to listen on; None when there are socket files only."""
+        return self.tcp[0][0] if self.tcp else None
 
     @property
-    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    def tcp(self) -> list[tuple[str, int]]:
+        """Return hosts and ports to listen on, without socket files."""
+        return [parse_listen(text) for text in self.listen if unix_path(text) is None]
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
         """Return the networks whose forwarded headers are believed."""
-        return tuple(ipaddress.ip_network(text) for text in self.trusted_proxies)
+        return tuple(parse_network(text) for text in self.trusted_proxies)
 
 
+WEIGHT_MIN: Final = 0.01
+WEIGHT_MAX: Final = 100.0
+WALK_BYTES_PER_SECOND_MIN: Final = 1_000_000
+_ONE_OR_MORE: Final = frozenset({"listen", "listen_proxy"})
+"""A list whose only value may stand alone."""
 FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 
 
@@ -122,9 +145,21 @@ def parse_listen(text: str) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if not colon or not host or (":" in host and not bracketed):
         raise ValueError("say HOST:PORT, for IPv6 [ADDRESS]:PORT")
-    if _PORT.fullmatch(port) is None or int(port) > port_max:
-        raise ValueError(f"a port is a number from 0 to {port_max}")
+    if _PORT.fullmatch(port) is None or int(port) > PORT_MAX:
+        raise ValueError(f"a port is a number from 0 to {PORT_MAX}")
     return (host[1:-1] if bracketed else host), int(port)
+
+
+def unix_path(text: str) -> str | None:
+    """Return the file of `unix:/PATH`, None for what should be HOST:PORT; raises ValueError."""
+    if not text.startswith(UNIX):
+        return None
+    path = text.removeprefix(UNIX)
+    if not path.startswith("/") or "\0" in path or len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+        raise ValueError(
+            f"say {UNIX}/PATH, from the root, with at most {SOCKET_PATH_BYTES_MAX} bytes"
+        )
+    return path
 
 
 Layer = dict[str, tuple[object, str]]
@@ -142,11 +177,16 @@ def _from_file(path: str) -> Layer:
     return {key: (_typed(key, value, path, strict=True), path) for key, value in document.items()}
 
 
+def unsafe_leases(environment: Mapping[str, str]) -> bool:
+    """Say whether leases of seconds are permitted."""
+    return environment.get(UNSAFE_LEASES_VARIABLE) == "1"
+
+
 def _from_environment(environment: Mapping[str, str]) -> Layer:
     """Read the variables; a list is separated by commas."""
     layer: Layer = {}
     for variable, text in environment.items():
-        if not variable.startswith(PREFIX) or variable in (CONFIG_VARIABLE, PASSWORD_VARIABLE):
+        if not variable.startswith(PREFIX) or variable in _NO_SETTINGS:
             continue
         key = variable.removeprefix(PREFIX).lower()
         if key not in FIELDS or variable != variable.upper():
@@ -172,6 +212,8 @@ def _typed(key: str, value: object, source: str, *, strict: bool) -> object:
     field = FIELDS.get(key)
     if field is None:
         raise _unknown(key, list(FIELDS), source)
+    if key in _ONE_OR_MORE and isinstance(value, str):
+        value = [value]
     try:
         return msgspec.convert(value, field.type, strict=strict)
     except UnicodeEncodeError:  # bytes of a variable that are no text
@@ -188,7 +230,7 @@ def _unknown(name: str, known: list[str], source: str) -> SettingInvalid:
     spelled = {one.lower(): one for one in known}
     if name.lower() == "copies":
         return SettingInvalid(
-            f"copies ({source}) is the cluster's own setting: treescale cluster set copies=2"
+            f"copies ({source}) is the cluster's own setting: say `treescale cluster set copies=2`"
         )
     close = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=0.0)
     nearest = spelled[close[0]]
@@ -200,6 +242,7 @@ def _completed(settings: Settings) -> Settings:
     changes: dict[str, Any] = {}
     if not settings.database and settings.data:
         changes["database"] = f"sqlite:///{Path(settings.data[0]) / DATABASE_FILE}"
+    changes["public_url"] = settings.public_url.rstrip("/")
     if not settings.workers:
         changes["workers"] = len(os.sched_getaffinity(0))
     return msgspec.structs.replace(settings, **changes)
@@ -229,26 +272,78 @@ def _check_grace(settings: Settings) -> None:
         raise ValueError("at least 5 seconds: servers are heard of that often")
 
 
+def _check_weight(settings: Settings) -> None:
+    if not WEIGHT_MIN <= settings.weight <= WEIGHT_MAX:
+        raise ValueError(f"a number from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}")
+
+
+def _check_walk(settings: Settings) -> None:
+    least = WALK_BYTES_PER_SECOND_MIN
+    if settings.walk_bytes_per_second_max and settings.walk_bytes_per_second_max < least:
+        raise ValueError(f"at least {least:,}, or copies lost are never made again; 0 is no limit")
+
+
 def _check_idle(settings: Settings) -> None:
     if settings.upload_idle_seconds_max < 60:  # noqa: PLR2004  said in the message
         raise ValueError("at least 60 seconds, or slow clients lose what they have sent")
 
 
 def _check_listen(settings: Settings) -> None:
-    parse_listen(settings.listen)
+    if not settings.listen:
+        raise ValueError("name at least one address")
+    for text in settings.listen:
+        if unix_path(text) is None:
+            parse_listen(text)
+    alone = not settings.database.startswith("postgres")
+    if settings.host is None and not (alone or settings.advertise):
+        raise ValueError("other servers cannot reach a socket file: name HOST:PORT as well")
+
+
+def _check_listen_proxy(settings: Settings) -> None:
+    for text in settings.listen_proxy:
+        if unix_path(text) is None:
+            parse_listen(text)
+            if not settings.trusted_proxies:
+                raise ValueError(
+                    "connections are taken from trusted proxies alone: say with --trusted-proxies "
+                    "which addresses they have"
+                )
+
+
+def _check_public_url(settings: Settings) -> None:
+    scheme, _, host = settings.public_url.partition("://")
+    if settings.public_url and (scheme not in ("http", "https") or parse_host(host) is None):
+        raise ValueError("say https://HOST or https://HOST:PORT, and nothing more")
 
 
 def _check_advertise(settings: Settings) -> None:
-    parts = urlsplit(settings.advertise)
-    more = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    if settings.advertise and (more or not named):
-        raise ValueError("say http://HOST:PORT or https://HOST:PORT, and nothing more")
+    if settings.advertise:
+        read_address(settings.advertise)
 
 
 def _check_proxies(settings: Settings) -> None:
     for text in settings.trusted_proxies:
-        ipaddress.ip_network(text)
+        parse_network(text)
+
+
+def _check_cors_origins(settings: Settings) -> None:
+    for origin in settings.cors_origins:
+        if origin != "*" and not _is_origin(origin):
+            raise ValueError(
+                f"{origin!r} is no origin: say https://HOST or https://HOST:PORT in lower case, "
+                "as browsers do, without a path or the port that goes without saying; or * for all"
+            )
+
+
+def _is_origin(text: str) -> bool:
+    scheme, _, host = text.partition("://")
+    port = _DEFAULT_PORTS.get(scheme)
+    return (
+        port is not None
+        and parse_host(host) is not None
+        and host == host.lower()
+        and not host.endswith(port)
+    )
 
 
 def _check_certificate(settings: Settings) -> None:
@@ -266,10 +361,15 @@ _CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "no_store": _check_no_store,
     "workers": _check_workers,
     "grace_seconds": _check_grace,
+    "weight": _check_weight,
+    "walk_bytes_per_second_max": _check_walk,
     "upload_idle_seconds_max": _check_idle,
     "listen": _check_listen,
+    "listen_proxy": _check_listen_proxy,
     "advertise": _check_advertise,
+    "public_url": _check_public_url,
     "trusted_proxies": _check_proxies,
+    "cors_origins": _check_cors_origins,
     "tls_cert": _check_certificate,
     "tls_self_signed": _check_self_signed,
 }

@@ -11,6 +11,7 @@ TreeScaleError
 │   │   └── UploadOutOfOrder the upload continues somewhere else
 │   ├── ManifestInvalid      not a manifest we can keep
 │   ├── ManifestBlobUnknown  the manifest refers to something never pushed here
+│   ├── PreconditionFailed   a condition of the request that does not hold
 │   ├── PageInvalid          a page size that is not a number
 │   ├── RequestInvalid       the request cannot be understood
 │   │   └── BodyIncomplete   the client left before its body was whole
@@ -29,13 +30,20 @@ TreeScaleError
 │   └── SettingInvalid       a flag, variable or file that cannot be used
 └── Failed                   we, or the world, are wrong
     ├── ChunkUnknown         the store has no such chunk
+    ├── ChunksLost           chunks that no store had, as was found; look before building on them
     ├── Corrupt              the bytes are not what their name says; never returned as data
     ├── StoreFull            no room left under the reserve
     ├── StoreUnusable        a store that must not be used: foreign, read-only, suspect
+    │   └── StoreSilent      its disk hangs; it is asked again by itself
     ├── NotEnoughStores      fewer stores than an acknowledgement needs
+    ├── ServerForgotten      this server is no part of its cluster any more
     ├── Unreachable          another server did not answer
-    └── DatabaseAway         the database did not answer
+    ├── BeingPurged          a push has what is being taken away for good at this moment
+    ├── NotRecorded          a push stood still for longer than what it has put is kept for it
+    └── DatabaseUnavailable  the database did not answer
 """
+
+from enum import StrEnum
 
 
 class TreeScaleError(Exception):
@@ -88,6 +96,10 @@ class ManifestInvalid(Refused):
 
 class ManifestBlobUnknown(Refused):
     """A manifest that names content which was never pushed to its repository."""
+
+
+class PreconditionFailed(Refused):
+    """What is there now is not what the request was made for (RFC 9110, 13.1)."""
 
 
 class PageInvalid(Refused):
@@ -199,6 +211,14 @@ class ChunkUnknown(Failed):
     """The store does not hold this chunk."""
 
 
+class ChunksLost(Failed):
+    """Chunks of which no store had a good copy when somebody looked; `chunks` are their ids."""
+
+    def __init__(self, message: str, *, chunks: tuple[bytes, ...]) -> None:
+        super().__init__(message)
+        self.chunks = chunks
+
+
 class Corrupt(Failed):
     """Bytes that are not what their name says. Never returned as data; starts a repair."""
 
@@ -211,13 +231,50 @@ class StoreUnusable(Failed):
     """A store that must not be used: missing or foreign `store.json`, read-only, or suspect."""
 
 
+class StoreSilent(StoreUnusable):
+    """A store whose disk does not answer in time; it is passed over until it does."""
+
+
 class NotEnoughStores(Failed):
     """Fewer usable stores than an acknowledgement needs."""
+
+
+class ServerForgotten(Failed):
+    """The cluster has forgotten this server while it ran; it has to be started again."""
 
 
 class Unreachable(Failed):
     """Another server did not answer."""
 
 
-class DatabaseAway(Failed):
-    """The database did not answer."""
+class DatabaseTrouble(StrEnum):
+    """Why the database cannot be used: plain words, without names or places."""
+
+    SILENT = "the database does not answer"
+    REFUSED = "the database refuses this server"
+    BUSY = "the database is locked, or has too much to do"
+    READ_ONLY = "the database cannot be written"
+    FULL = "the database's disk is full"
+    FAILING = "the database's disk fails"
+    DAMAGED = "the database is damaged"
+    MOVED = "the database file is gone, or another one is in its place"
+    SCHEMA = "the database has not the tables of this version"
+
+
+class NotRecorded(Failed):
+    """What a push has put is in no row, and was put too long ago to be named by one now.
+
+    Nothing changed. The push goes on from what was recorded, or begins again.
+    """
+
+
+class BeingPurged(Failed):
+    """A push names chunks that every store is unlinking just now: they cannot be counted on."""
+
+
+class DatabaseUnavailable(Failed):
+    """The database did not answer, or cannot be used; `trouble` says why."""
+
+    def __init__(self, message: str, trouble: DatabaseTrouble = DatabaseTrouble.SILENT) -> None:
+        super().__init__(message)
+        self.trouble = trouble

@@ -6,8 +6,8 @@ The file with its schema, key and users is made once; each test gets a copy of i
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,9 +18,16 @@ from aiohttp import web
 
 from tests.api.client import Client, MakePublic
 from tests.api.running import PASSWORD, Parts, Running, make_database, make_parts
-from treescale.api.guard import Guard
-from treescale.api.limits import LIMITS, Limits
-from treescale.serve import compose, new_connections
+from tests.contracts.metadata_values import ACTOR
+from tests.fakes_readiness import stop_desk
+from treescale.api.routes import route_table
+from treescale.http.authentication import Authenticator
+from treescale.http.clients import Clients
+from treescale.http.cors import NO_CORS, Cors
+from treescale.http.dispatch import Dispatcher
+from treescale.http.limits import LIMITS, Limits
+from treescale.http.proxy.origin import Proxies
+from treescale.server.serving import compose, new_connections
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +36,13 @@ def database_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("registry") / "treescale.db"
     asyncio.run(make_database(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def threads() -> Iterator[Executor]:
+    """Return the threads that all registries share."""
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
 
 
 @pytest.fixture
@@ -44,30 +58,52 @@ def limits() -> Limits:
 
 
 @pytest.fixture
+def cors() -> Cors:
+    """Let no web page ask, unless a test's parameters say otherwise."""
+    return NO_CORS
+
+
+@pytest.fixture
 async def registry(
-    tmp_path: Path, database_file: Path, trusted_proxies: Sequence[IPv4Network], limits: Limits
+    tmp_path: Path,
+    database_file: Path,
+    threads: Executor,
+    trusted_proxies: Sequence[IPv4Network],
+    limits: Limits,
+    cors: Cors,
 ) -> AsyncIterator[Running]:
     """Run a registry with the users alice and bob."""
     copy = tmp_path / "treescale.db"
     shutil.copy(database_file, copy)
-    with ThreadPoolExecutor(4) as threads:
-        parts = await make_parts(copy, threads)
-        async with running(parts, trusted_proxies, limits) as registry:
-            yield registry
+    parts = await make_parts(copy, threads)
+    async with running(parts, trusted_proxies, limits, cors) as registry:
+        yield registry
 
 
 @asynccontextmanager
 async def running(
-    parts: Parts, trusted_proxies: Sequence[IPv4Network] = (), limits: Limits = LIMITS
+    parts: Parts,
+    trusted_proxies: Sequence[IPv4Network] = (),
+    limits: Limits = LIMITS,
+    cors: Cors = NO_CORS,
 ) -> AsyncIterator[Running]:
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        guard = Guard(parts.login, parts.tokens, trusted_proxies)
-        api = compose(parts.database, parts.store, parts.threads, guard, parts.clock, parts.traffic)
+        guard = Authenticator(parts.login, parts.tokens, Clients(Proxies(trusted_proxies)), cors)
+        rooms = compose(
+            parts.database,
+            parts.store,
+            parts.threads,
+            guard,
+            parts.clock,
+            parts.traffic,
+            parts.losses,
+        )
+        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
         runner = web.ServerRunner(new_connections(api.handle, tls=False, limits=limits))
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms)
         await runner.cleanup()
         await parts.database.close()
 
@@ -102,6 +138,6 @@ def make_public(registry: Running) -> MakePublic:
     """Open repositories to everybody."""
 
     async def make_public(name: str) -> None:
-        await registry.parts.database.repositories.set_public(name, public=True, now=0)
+        await registry.parts.database.repositories.set_public(name, public=True, now=0, actor=ACTOR)
 
     return make_public

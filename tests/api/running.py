@@ -5,19 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.contracts.metadata_values import ACTOR
+from tests.fakes_readiness import Fit
+from tests.templates import empty_database
 from treescale.auth.passwords import Passwords
 from treescale.auth.policy import Principal
+from treescale.cache.exchange import AnswerExchange
 from treescale.chunks.store import MemoryStore
 from treescale.clock import Clock, SystemClock
-from treescale.metadata.hearsay import Hearsay
-from treescale.metadata.migrations import migrate
-from treescale.metadata.protocols import Database
-from treescale.metadata.sql.database import open_database
+from treescale.cluster.lost import LossRecorder
+from treescale.http.call import Service
+from treescale.metadata.database import Database, open_database
+from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.accounts import Accounts
-from treescale.registry.bearer import TokenService
+from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.login import Login
-from treescale.registry.remembered import Remembered, key_for_all
-from treescale.traffic import Traffic
+from treescale.registry.token_service import TokenService
 
 PASSWORD: Final = "a password for tests"
 USERS: Final = ("alice", "bob")
@@ -56,7 +59,9 @@ class Parts:
     login: Login
     clock: LateClock
     threads: Executor
-    traffic: Traffic = field(default_factory=Traffic)
+    losses: LossRecorder
+    traffic: TrafficCounters = field(default_factory=TrafficCounters)
+    ready: Fit = field(default_factory=Fit)
 
 
 @dataclass(frozen=True)
@@ -65,45 +70,55 @@ class Running:
 
     url: str
     parts: Parts
+    rooms: Service
 
 
 async def make_parts(
-    database_file: Path, threads: Executor, hearsay: Hearsay | None = None
+    database_file: Path, threads: Executor, exchange: AnswerExchange | None = None
 ) -> Parts:
     """Open a database file and build a registry's parts on it."""
-    return await make_parts_on(f"sqlite:///{database_file}", threads, hearsay)
+    return await make_parts_on(f"sqlite:///{database_file}", threads, exchange)
 
 
-async def make_parts_on(url: str, threads: Executor, hearsay: Hearsay | None = None) -> Parts:
+async def make_parts_on(
+    url: str, threads: Executor, exchange: AnswerExchange | None = None
+) -> Parts:
     """Open a migrated database and build a registry's parts on it."""
-    clock, hearsay = LateClock(), hearsay or Hearsay()
-    database = open_database(url, hearsay=hearsay)
+    clock, exchange = LateClock(), exchange or AnswerExchange()
+    database = open_database(url, exchange=exchange)
     passwords = Passwords(memory=ARGON2_KIB)
     key = key_for_all(b"what all servers have")
-    redeemed = Remembered(key, clock, hearsay.topic("refresh token", Principal))
-    proven = Remembered(key, clock, hearsay.topic("login", Principal))
+    redeemed = CredentialCache(key, clock, exchange.topic("refresh token", Principal))
+    proven = CredentialCache(key, clock, exchange.topic("login", Principal))
     tokens = TokenService(database, clock, redeemed=redeemed)
     await tokens.start()
+    store = MemoryStore()
     return Parts(
         database=database,
-        store=MemoryStore(),
+        store=store,
         tokens=tokens,
         accounts=Accounts(database.users, database.access_tokens, passwords, clock),
-        login=Login(database.users, database.access_tokens, passwords, clock, remembered=proven),
+        login=Login(
+            database.users,
+            database.access_tokens,
+            passwords,
+            clock,
+            remembered=proven,
+            revoked=tokens.revoked,
+        ),
         clock=clock,
         threads=threads,
+        losses=LossRecorder(database.lost, store, clock),
     )
 
 
 async def make_database(path: Path) -> None:
     """Write a database as after a first start, with the users alice and bob."""
     clock: Clock = SystemClock()
-    url = f"sqlite:///{path}"
-    await migrate(url)
-    database = open_database(url)
+    database = open_database(empty_database(path))
     await TokenService(database, clock).start()
     passwords = Passwords(memory=ARGON2_KIB)
     accounts = Accounts(database.users, database.access_tokens, passwords, clock)
     for name in USERS:
-        await accounts.add_user(name, PASSWORD)
+        await accounts.add_user(name, PASSWORD, actor=ACTOR)
     await database.close()

@@ -9,12 +9,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.api.client import Client
+from tests.api.client import Client, MakePublic
 from tests.api.conftest import running
 from tests.api.running import PASSWORD, Running, make_parts
+from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away
-from tests.oci.documents import digest
-from treescale.metadata.hearsay import Asking, Hearsay
+from tests.oci.documents import digest, encoded
+from treescale.cache.exchange import AnswerExchange, Asking
 
 LAYER = bytes(range(256)) * 1000
 
@@ -36,8 +37,7 @@ async def test_a_whole_pull_goes_on_and_pushes_are_refused(
         assert layer.expect(200).body == LAYER
     missing = await alice.raw("GET", f"/v2/alice/app/blobs/{digest(b'unknown')}", bearer)
     begun = await repository.request("POST", "blobs/uploads/")
-    ready = await alice.raw("GET", "/readyz")
-    for refused in (missing, begun, ready):
+    for refused in (missing, begun):
         assert int(refused.expect(503).headers["Retry-After"]) >= 1
     stranger = Client(alice.session, alice.url, "alice", "a guess at it")
     assert (await stranger.ask_token()).status == 503
@@ -46,13 +46,33 @@ async def test_a_whole_pull_goes_on_and_pushes_are_refused(
     (await stranger.ask_token()).expect(401)
 
 
+async def test_what_was_there_lately_is_no_promise_to_who_may_push(
+    registry: Running, alice: Client, anybody: Client, make_public: MakePublic
+) -> None:
+    """Clients that hear 200 do not push it; meanwhile another server may have deleted it."""
+    repository = alice.repository("alice/app")
+    made = await repository.push_image("latest", LAYER)
+    places = ["manifests/latest", f"manifests/{digest(encoded(made))}"]
+    await make_public("alice/app")
+    for client in (alice, anybody):
+        for place in places:
+            (await client.repository("alice/app").get(place)).expect(200)
+    Away(registry.parts.database, counts_changes=False).begin()
+    bearer = {"Authorization": f"Bearer {await alice.token('repository:alice/app:pull')}"}
+    for place in places:
+        (await repository.request("HEAD", place)).expect(503)
+        (await repository.get(place)).expect(200)
+        (await alice.raw("HEAD", f"/v2/alice/app/{place}", bearer)).expect(200)
+        (await anybody.repository("alice/app").request("HEAD", place)).expect(200)
+
+
 @dataclass
 class Two:
     """Two workers on one database, and what the second hears of the first."""
 
     first: Running
     second: Running
-    heard: Hearsay
+    heard: AnswerExchange
     to_first: Asking
     away: list[Away]
 
@@ -66,10 +86,10 @@ class Two:
 async def two(tmp_path: Path, database_file: Path) -> AsyncIterator[Two]:
     copy = tmp_path / "treescale.db"
     shutil.copy(database_file, copy)
-    tells, hears = Hearsay(), Hearsay()
+    tells, hears = AnswerExchange(), AnswerExchange()
 
     async def to_first(question: bytes) -> Sequence[bytes]:
-        return [await tells.tell(question)]
+        return [await tells.answer(question)]
 
     with ThreadPoolExecutor(4) as threads:
         told = await make_parts(copy, threads, tells)
@@ -126,7 +146,7 @@ async def test_what_is_public_is_so_for_all_workers_until_one_saw_it_made_privat
     alice = Client(session, two.first.url, "alice", PASSWORD)
     await alice.repository("alice/app").push_image("latest", LAYER)
     repositories = two.first.parts.database.repositories
-    await repositories.set_public("alice/app", public=True, now=1.0)
+    await repositories.set_public("alice/app", public=True, now=1.0, actor=ACTOR)
     assert await pulled(session, two.first, "") == [200, 200, 200]
     two.heard.connect(two.to_first, two.to_first)
     two.begin()
@@ -134,7 +154,7 @@ async def test_what_is_public_is_so_for_all_workers_until_one_saw_it_made_privat
     for one in two.away:
         one.end()
     seconds = two.second.parts.database.repositories
-    await seconds.set_public("alice/app", public=False, now=2.0)
+    await seconds.set_public("alice/app", public=False, now=2.0, actor=ACTOR)
     two.begin()
     assert await pulled(session, two.first, "") == [200, 200, 200], "it cannot know"
     assert await pulled(session, two.second, "") == [503], "it knows better than the first"
@@ -148,7 +168,7 @@ async def test_a_password_that_was_changed_since_is_not_heard_of(
     await alice.repository("alice/app").push_image("latest", LAYER)
     assert await pulled(session, two.first, "alice") == [200, 200, 200]
     two.heard.connect(two.to_first, two.to_first)
-    await two.second.parts.accounts.set_password("alice", "another password for tests")
+    await two.second.parts.accounts.set_password("alice", "another password for tests", actor=ACTOR)
     await two.second.parts.tokens.refresh()
     two.begin()
     assert await pulled(session, two.second, "alice") == [401]

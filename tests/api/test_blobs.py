@@ -8,11 +8,11 @@ import pytest
 
 from tests.api.client import Answer, Client, Repository
 from tests.oci.documents import digest
-from treescale.chunks.recipe import Recipe, decode
+from treescale.chunks.format.recipe import Recipe, decode
 
 SMALL = bytes(range(256)) * 8
 """2048 bytes, as the conformance suite uses; lives in the database."""
-LARGE = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(100_000))
+LARGE = hashlib.shake_256(b"large").digest(3_200_000)
 """3.2 MB that do not compress; lives in several chunks."""
 NEVER_PUSHED = "sha256:" + "0" * 64
 
@@ -44,9 +44,8 @@ async def test_the_digest_may_come_percent_encoded(repository: Repository) -> No
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["inline", "chunked"])
-@pytest.mark.parametrize(
-    ("header", "first", "last"),
-    [
+async def test_one_range(repository: Repository, data: bytes, subtests: pytest.Subtests) -> None:
+    for header, first, last in (
         ("bytes=500-1499", 500, 1499),
         ("bytes=500-", 500, None),
         ("bytes=-500", -500, None),
@@ -54,18 +53,15 @@ async def test_the_digest_may_come_percent_encoded(repository: Repository) -> No
         ("bytes=0-0", 0, 0),
         ("bytes=0-", 0, None),
         ("bytes=-1", -1, None),
-    ],
-)
-async def test_one_range(
-    repository: Repository, data: bytes, header: str, first: int, last: int | None
-) -> None:
-    name = await repository.push_blob(data)
-    first = first % len(data)
-    last = len(data) - 1 if last is None else last
-    answer = (await repository.get(f"blobs/{name}", Range=header)).expect(206)
-    assert answer.headers["Content-Range"] == f"bytes {first}-{last}/{len(data)}"
-    assert answer.body == data[first : last + 1]
-    assert answer.headers["Docker-Content-Digest"] == name
+    ):
+        with subtests.test(header=header, first=first, last=last):
+            name = await repository.push_blob(data)
+            begin = first % len(data)
+            end = len(data) - 1 if last is None else last
+            answer = (await repository.get(f"blobs/{name}", Range=header)).expect(206)
+            assert answer.headers["Content-Range"] == f"bytes {begin}-{end}/{len(data)}"
+            assert answer.body == data[begin : end + 1]
+            assert answer.headers["Docker-Content-Digest"] == name
 
 
 async def test_every_boundary_of_a_chunked_blob(repository: Repository) -> None:
@@ -76,20 +72,30 @@ async def test_every_boundary_of_a_chunked_blob(repository: Repository) -> None:
         assert answer.expect(206).body == LARGE[first : last + 1]
 
 
-@pytest.mark.parametrize("header", ["bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0"])
-async def test_ranges_nothing_can_satisfy(repository: Repository, header: str) -> None:
-    name = await repository.push_blob(SMALL)
-    answer = (await repository.get(f"blobs/{name}", Range=header)).expect(416, "RANGE_INVALID")
-    assert answer.headers["Content-Range"] == "bytes */2048"
+async def test_ranges_nothing_can_satisfy(
+    repository: Repository, subtests: pytest.Subtests
+) -> None:
+    for header in ("bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0"):
+        with subtests.test(header=header):
+            name = await repository.push_blob(SMALL)
+            answer = (await repository.get(f"blobs/{name}", Range=header)).expect(
+                416, "RANGE_INVALID"
+            )
+            assert answer.headers["Content-Range"] == "bytes */2048"
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["lines=0-9", "bytes=a-b", "bytes=1_0-20", "bytes=0-9,5-20", "bytes=", "bytes=0-,0-,0-"],
-)
-async def test_ranges_that_are_ignored(repository: Repository, header: str) -> None:
-    name = await repository.push_blob(SMALL)
-    assert (await repository.get(f"blobs/{name}", Range=header)).expect(200).body == SMALL
+async def test_ranges_that_are_ignored(repository: Repository, subtests: pytest.Subtests) -> None:
+    for header in (
+        "lines=0-9",
+        "bytes=a-b",
+        "bytes=1_0-20",
+        "bytes=0-9,5-20",
+        "bytes=",
+        "bytes=0-,0-,0-",
+    ):
+        with subtests.test(header=header):
+            name = await repository.push_blob(SMALL)
+            assert (await repository.get(f"blobs/{name}", Range=header)).expect(200).body == SMALL
 
 
 async def test_a_range_of_nothing_is_nothing(repository: Repository) -> None:
@@ -111,6 +117,16 @@ def parts_of(answer: Answer) -> list[tuple[str, bytes]]:
         assert isinstance(content, bytes)
         found.append((str(part["Content-Range"]), content))
     return found
+
+
+async def test_no_two_answers_are_told_apart_alike(repository: Repository) -> None:
+    """Nobody can push a blob that has the next answer's boundary in it."""
+    name = await repository.push_blob(LARGE)
+    answers = [await repository.get(f"blobs/{name}", Range="bytes=0-9,20-29") for _ in range(5)]
+    boundaries = {answer.headers["Content-Type"].partition("=")[2] for answer in answers}
+    assert len(boundaries) == 5
+    assert all(len(boundary) >= 32 for boundary in boundaries)
+    assert all(parts_of(answer) == parts_of(answers[0]) for answer in answers)
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["inline", "chunked"])
@@ -171,16 +187,20 @@ async def test_unknown_blobs(repository: Repository) -> None:
     (await repository.get(f"blobs/{NEVER_PUSHED}")).expect(404, "BLOB_UNKNOWN")
     (await repository.head(f"blobs/{NEVER_PUSHED}")).expect(404)
     (await repository.delete(f"blobs/{NEVER_PUSHED}")).expect(404, "BLOB_UNKNOWN")
-    (await repository.get("blobs/sha512:" + "0" * 128)).expect(404, "BLOB_UNKNOWN")
+    for name in ("sha512:" + "0" * 128, "sha1:" + "0" * 40, "blake3:" + "0" * 64):
+        (await repository.get(f"blobs/{name}")).expect(404, "BLOB_UNKNOWN")
+        (await repository.head(f"blobs/{name}")).expect(404)
+        (await repository.delete(f"blobs/{name}")).expect(404, "BLOB_UNKNOWN")
 
 
-@pytest.mark.parametrize(
-    "bad", ["sha256:baddigeststring", "sha256:" + "A" * 64, "latest", "sha1:" + "a" * 40]
-)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-async def test_what_is_no_digest(repository: Repository, bad: str, method: str) -> None:
-    answer = await repository.request(method, f"blobs/{bad}")
-    answer.expect(400, None if method == "HEAD" else "DIGEST_INVALID")
+async def test_what_is_no_digest(
+    repository: Repository, method: str, subtests: pytest.Subtests
+) -> None:
+    for bad in ("sha256:baddigeststring", "sha256:" + "A" * 64, "latest", "sha1:" + "a" * 20):
+        with subtests.test(bad=bad):
+            answer = await repository.request(method, f"blobs/{bad}")
+            answer.expect(400, None if method == "HEAD" else "DIGEST_INVALID")
 
 
 async def test_deletion_is_seen_at_once_and_elsewhere_not(alice: Client) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from tests.api.client import Client
 from tests.oci.documents import OCI_MANIFEST, digest
-from treescale.api.app import ENDPOINTS
-from treescale.api.limits import LIMITS, Limits
-from treescale.oci.paths import RouteKind
+from treescale.api.routes import ROUTES
+from treescale.http.limits import LIMITS, Limits
+from treescale.oci.paths import ResourceKind
 
 MIB: Final = 1024 * 1024
 UNLIMITED: Final = None
@@ -22,31 +22,33 @@ NOT_READ: Final = 0
 """The answer does not depend on the body, which is thrown away for a moment, then cut off."""
 ALL: Final = "repository:alice/app:pull,push,delete registry:catalog:*"
 
-ROUTES: Final[Mapping[tuple[RouteKind, str], tuple[str, int | None]]] = {
-    (RouteKind.ROOT, "GET"): ("/v2/", NOT_READ),
-    (RouteKind.ROOT, "HEAD"): ("/v2/", NOT_READ),
-    (RouteKind.CATALOG, "GET"): ("/v2/_catalog", NOT_READ),
-    (RouteKind.TAGS, "GET"): ("/v2/alice/app/tags/list", NOT_READ),
-    (RouteKind.REFERRERS, "GET"): (f"/v2/alice/app/referrers/{digest(b'x')}", NOT_READ),
-    (RouteKind.MANIFEST, "GET"): ("/v2/alice/app/manifests/x", NOT_READ),
-    (RouteKind.MANIFEST, "HEAD"): ("/v2/alice/app/manifests/x", NOT_READ),
-    (RouteKind.MANIFEST, "PUT"): ("/v2/alice/app/manifests/x", 4 * MIB),
-    (RouteKind.MANIFEST, "DELETE"): ("/v2/alice/app/manifests/x", NOT_READ),
-    (RouteKind.BLOB, "GET"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
-    (RouteKind.BLOB, "HEAD"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
-    (RouteKind.BLOB, "DELETE"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
-    (RouteKind.UPLOADS, "POST"): ("/v2/alice/app/blobs/uploads/", UNLIMITED),
-    (RouteKind.UPLOAD, "GET"): ("/v2/alice/app/blobs/uploads/x", NOT_READ),
-    (RouteKind.UPLOAD, "PATCH"): ("/v2/alice/app/blobs/uploads/x", UNLIMITED),
-    (RouteKind.UPLOAD, "PUT"): ("/v2/alice/app/blobs/uploads/x", UNLIMITED),
-    (RouteKind.UPLOAD, "DELETE"): ("/v2/alice/app/blobs/uploads/x", NOT_READ),
+BODIES: Final[Mapping[tuple[ResourceKind, str], tuple[str, int | None]]] = {
+    (ResourceKind.ROOT, "GET"): ("/v2/", NOT_READ),
+    (ResourceKind.ROOT, "HEAD"): ("/v2/", NOT_READ),
+    (ResourceKind.CATALOG, "GET"): ("/v2/_catalog", NOT_READ),
+    (ResourceKind.TAGS, "GET"): ("/v2/alice/app/tags/list", NOT_READ),
+    (ResourceKind.REFERRERS, "GET"): (f"/v2/alice/app/referrers/{digest(b'x')}", NOT_READ),
+    (ResourceKind.MANIFEST, "GET"): ("/v2/alice/app/manifests/x", NOT_READ),
+    (ResourceKind.MANIFEST, "HEAD"): ("/v2/alice/app/manifests/x", NOT_READ),
+    (ResourceKind.MANIFEST, "PUT"): ("/v2/alice/app/manifests/x", 4 * MIB),
+    (ResourceKind.MANIFEST, "DELETE"): ("/v2/alice/app/manifests/x", NOT_READ),
+    (ResourceKind.BLOB, "GET"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
+    (ResourceKind.BLOB, "HEAD"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
+    (ResourceKind.BLOB, "DELETE"): (f"/v2/alice/app/blobs/{digest(b'x')}", NOT_READ),
+    (ResourceKind.UPLOADS, "POST"): ("/v2/alice/app/blobs/uploads/", UNLIMITED),
+    (ResourceKind.UPLOAD, "GET"): ("/v2/alice/app/blobs/uploads/x", NOT_READ),
+    (ResourceKind.UPLOAD, "PATCH"): ("/v2/alice/app/blobs/uploads/x", UNLIMITED),
+    (ResourceKind.UPLOAD, "PUT"): ("/v2/alice/app/blobs/uploads/x", UNLIMITED),
+    (ResourceKind.UPLOAD, "DELETE"): ("/v2/alice/app/blobs/uploads/x", NOT_READ),
 }
-LIMITED: Final = {key: row for key, row in ROUTES.items() if row[1] is not UNLIMITED}
-IMPATIENT: Final = replace(LIMITS, linger_seconds_max=0.1, body_window_seconds=0.3)
+LIMITED: Final = {key: row for key, row in BODIES.items() if row[1] is not UNLIMITED}
+IMPATIENT: Final = replace(
+    LIMITS, linger_seconds_max=0.1, body_window_seconds=0.3, login_body_window_seconds=0.3
+)
 
 
 def test_every_route_has_a_row() -> None:
-    assert set(ROUTES) == set(ENDPOINTS)
+    assert set(BODIES) == set(ROUTES)
 
 
 async def flood(client: Client, method: str, path: str, scopes: str = ALL) -> tuple[int, bytes]:

@@ -5,13 +5,14 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-import uvloop
 from aiohttp import web
 
-from treescale.api.body import RequestBody
-from treescale.api.connection import Connection, ConnectionServer, drain_look_seconds
-from treescale.api.listening import Listening
-from treescale.traffic import Traffic
+from tests.loops import new_uvloop
+from treescale.http.body import RequestBody
+from treescale.http.connections.connection import DRAIN_LOOK_SECONDS, Connection, ConnectionServer
+from treescale.http.connections.entrance import Door
+from treescale.http.connections.listener import Listener
+from treescale.metrics.traffic import TrafficCounters
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HALF = b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nfirst"
@@ -19,7 +20,7 @@ HALF = b"PUT / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\nfirst"
 
 async def count(request: web.BaseRequest) -> web.StreamResponse:
     """Answer with the body's length."""
-    return web.Response(text=str(len(await RequestBody(request, Traffic()).read(100))))
+    return web.Response(text=str(len(await RequestBody(request, TrafficCounters()).read(100))))
 
 
 @pytest.fixture
@@ -83,13 +84,13 @@ async def test_who_has_just_connected_is_answered(connections: ConnectionServer,
         while not connections.connections:  # noqa: ASYNC110
             await asyncio.sleep(0)
         group.create_task(connections.drain(60))
-        await asyncio.sleep(2 * drain_look_seconds)
+        await asyncio.sleep(2 * DRAIN_LOOK_SECONDS)
         writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
 
 
-@pytest.mark.parametrize("loop_kind", [uvloop.new_event_loop, asyncio.new_event_loop])
+@pytest.mark.parametrize("loop_kind", [new_uvloop, asyncio.new_event_loop])
 def test_connections_that_nobody_has_accepted_are_not_reset(
     loop_kind: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
@@ -97,7 +98,7 @@ def test_connections_that_nobody_has_accepted_are_not_reset(
         connections = ConnectionServer(count, tls=False)
         listener = socket.create_server(("127.0.0.1", 0))
         where = listener.getsockname()
-        listening = await Listening.begin(connections, listener, None, backlog=10)
+        listening = await Listener.begin(connections, [Door(listener)], backlog=10)
         with socket.create_connection(where, timeout=10) as client:  # the kernel's work alone
             client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
             await listening.stop(5)

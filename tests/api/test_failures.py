@@ -14,10 +14,12 @@ from aiohttp.test_utils import make_mocked_request
 from tests.api.client import Client
 from tests.api.running import Running
 from tests.oci.documents import digest
-from treescale.api.guard import Guard
-from treescale.errors import DatabaseAway, StoreFull
+from treescale.errors import DatabaseUnavailable, StoreFull
+from treescale.http.authentication import Authenticator
+from treescale.http.clients import Clients
+from treescale.http.proxy.origin import Proxies
 
-LARGE = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(200_000))
+LARGE = hashlib.shake_256(b"large").digest(6_400_000)
 """6.4 MB that do not compress: several chunks."""
 
 
@@ -70,7 +72,7 @@ async def test_a_full_disk_refuses_before_the_body_is_read(
     async def full(size: int) -> None:
         raise StoreFull(f"no room for {size} bytes")
 
-    monkeypatch.setattr(registry.parts.store, "reserve", full)
+    monkeypatch.setattr(registry.parts.store, "check_space", full)
     address = urlsplit(alice.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     head = (
@@ -92,9 +94,9 @@ async def test_a_database_that_is_away_is_a_503(
     registry: Running, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> None:
-        raise DatabaseAway("the database does not answer")
+        raise DatabaseUnavailable("the database does not answer")
 
-    monkeypatch.setattr(registry.parts.database.tags, "list", away)
+    monkeypatch.setattr(registry.parts.database.manifests, "list_tags", away)
     answer = await alice.repository("alice/app").get("tags/list")
     assert int(answer.expect(503).headers["Retry-After"]) >= 1
 
@@ -108,7 +110,7 @@ async def test_a_machine_that_has_no_more_to_give_is_a_503(
     async def exhausted(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(registry.parts.database.tags, "list", exhausted)
+    monkeypatch.setattr(registry.parts.database.manifests, "list_tags", exhausted)
     answer = await alice.repository("alice/app").get("tags/list")
     assert int(answer.expect(503).headers["Retry-After"]) >= 1
 
@@ -130,7 +132,7 @@ async def test_what_nobody_foresaw_says_nothing_but_where_to_look(
         raise RuntimeError("a secret of the inside")
 
     token = await alice.token("repository:alice/app:pull")
-    monkeypatch.setattr(registry.parts.database.tags, "list", broken)
+    monkeypatch.setattr(registry.parts.database.manifests, "list_tags", broken)
     headers = {"Authorization": f"Bearer {token}", "X-Request-Id": "find-me-7"}
     url = f"{alice.url}/v2/alice/app/tags/list"
     async with alice.session.get(url, headers=headers) as response:
@@ -189,7 +191,8 @@ class TestBehindAProxy:
 def test_a_proxy_is_known_by_its_ipv4_address_on_an_ipv6_socket_too(
     registry: Running, remote: str, *, believed: bool
 ) -> None:
-    guard = Guard(registry.parts.login, registry.parts.tokens, (IPv4Network("10.0.0.0/8"),))
+    clients = Clients(Proxies([IPv4Network("10.0.0.0/8")]))
+    guard = Authenticator(registry.parts.login, registry.parts.tokens, clients)
     headers = {"X-Forwarded-For": "192.0.2.7"}
     request = make_mocked_request("GET", "/v2/", headers).clone(remote=remote)
     assert guard.client_address(request) == ("192.0.2.7" if believed else remote)

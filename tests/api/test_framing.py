@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.client import Client
-from treescale.api import connection
+from treescale.http.connections import connection
 
 SECONDS: Final = 20
 MARKER: Final = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -213,28 +213,29 @@ def check_error(answer: bytes) -> None:
     assert json.loads(body)["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-async def test_refused(anybody: Client, case: bytes) -> None:
-    answer = await sent(anybody, case + MARKER)
-    assert statuses(answer) == [400]
-    check_error(answer)
+async def test_refused(anybody: Client, subtests: pytest.Subtests) -> None:
+    for name, case in REFUSED.items():
+        with subtests.test(name):
+            answer = await sent(anybody, case + MARKER)
+            assert statuses(answer) == [400]
+            check_error(answer)
 
 
-@pytest.mark.parametrize(("case", "status"), CLOSED.values(), ids=CLOSED)
-async def test_answered_and_closed(anybody: Client, case: bytes, status: int) -> None:
-    answer = await sent(anybody, case + MARKER)
-    assert statuses(answer) == [status]
-    check_error(answer)
+async def test_answered_and_closed(anybody: Client, subtests: pytest.Subtests) -> None:
+    for name, (case, status) in CLOSED.items():
+        with subtests.test(name):
+            answer = await sent(anybody, case + MARKER)
+            assert statuses(answer) == [status]
+            check_error(answer)
 
 
-@pytest.mark.parametrize(("case", "expected"), SERVED.values(), ids=SERVED)
-async def test_answered_with_what_follows(
-    anybody: Client, case: bytes, expected: list[int]
-) -> None:
-    answer = await sent(anybody, case + MARKER)
-    assert statuses(answer) == [*expected, 200]
-    assert answer.endswith(b"\r\n\r\nalive\n")
-    assert b"ready\n" not in answer
+async def test_answered_with_what_follows(anybody: Client, subtests: pytest.Subtests) -> None:
+    for name, (case, expected) in SERVED.items():
+        with subtests.test(name):
+            answer = await sent(anybody, case + MARKER)
+            assert statuses(answer) == [*expected, 200]
+            assert answer.endswith(b"\r\n\r\nalive\n")
+            assert b"ready\n" not in answer
 
 
 async def test_a_hidden_request_would_be_seen(anybody: Client) -> None:

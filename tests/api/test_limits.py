@@ -11,9 +11,9 @@ import pytest
 from aiohttp import StreamReader, web
 from aiohttp.base_protocol import BaseProtocol
 
-from treescale.api.connection import Connection, ConnectionServer
-from treescale.api.limits import LIMITS, Limits, Pace
 from treescale.errors import BodyTooSlow
+from treescale.http.connections.connection import Connection, ConnectionServer
+from treescale.http.limits import LIMITS, Limits, MinimumRate
 
 SECONDS = 20
 PIECE = b"x" * 64 * 1024
@@ -135,8 +135,11 @@ class TestHeads:
             silent.later(LIMITS.silent_seconds_max + 1)
             assert silent.connection._force_close == cut
 
-    async def test_it_looks_by_itself(self) -> None:
-        async with peer(replace(LIMITS, silent_seconds_max=0.05, look_seconds=0.01)) as silent:
+    async def test_it_looks_when_it_is_told_to(self) -> None:
+        async with peer(replace(LIMITS, silent_seconds_max=0.0, look_seconds=0.01)) as silent:
+            assert silent.server.look_seconds == 0.01
+            await silent.until(lambda: bool(silent.server.connections))
+            await silent.server.look()
             assert await silent.rest() == b""
             await silent.until(silent.cut)
 
@@ -226,7 +229,9 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class TestBodies:
-    async def drip(self, size: int, every: float, times: int, limits: Limits = LIMITS) -> int:
+    async def drip(
+        self, size: int, every: float, times: int, limits: Limits = LIMITS, *, logged_in: bool
+    ) -> int:
         """Return how many bytes of a dripping body were read; raises BodyTooSlow."""
         loop = asyncio.get_running_loop()
         protocol = BaseProtocol(loop)
@@ -235,15 +240,24 @@ class TestBodies:
         for number in range(1, times + 1):
             loop.call_later(every * number, content.feed_data, b"x" * size)
         loop.call_later(every * times + 0.5, content.feed_eof)
-        pace = Pace(content, limits)
+        rate = MinimumRate(content, limits, logged_in=logged_in)
         received = 0
-        while piece := await pace.next():
+        while piece := await rate.wait():
             received += len(piece)
+            rate.count(len(piece))
         return received
 
-    def run(self, size: int, every: float, times: int, limits: Limits = LIMITS) -> int:
+    def run(
+        self,
+        size: int,
+        every: float,
+        times: int,
+        limits: Limits = LIMITS,
+        *,
+        logged_in: bool = False,
+    ) -> int:
         with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-            return runner.run(self.drip(size, every, times, limits))
+            return runner.run(self.drip(size, every, times, limits, logged_in=logged_in))
 
     def test_a_byte_a_second_is_cut(self) -> None:
         with pytest.raises(BodyTooSlow, match="15360 bytes in 60 seconds"):
@@ -255,6 +269,11 @@ class TestBodies:
 
     def test_the_control(self) -> None:
         assert self.run(1, 1, 1000, replace(LIMITS, body_window_seconds=math.inf)) == 1000
+
+    def test_who_is_logged_in_is_waited_for(self) -> None:
+        assert self.run(64 * 1024, 3500, 3, logged_in=True) == 3 * 64 * 1024
+        with pytest.raises(BodyTooSlow, match="3600 seconds"):
+            self.run(1, 3601, 1, logged_in=True)
 
     def test_a_modem_is_not_cut(self) -> None:
         assert self.run(300, 1, 10_000) == 3_000_000

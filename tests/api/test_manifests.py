@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.api.client import Client, Repository
+from tests.api.running import Running
 from tests.oci.documents import (
     DOCKER_CONFIG,
     DOCKER_FOREIGN,
@@ -26,6 +27,7 @@ from tests.oci.documents import (
     image,
     index,
 )
+from treescale.metadata.usage.figures import Usage
 
 MIB = 1024 * 1024
 CONFIG, LAYER, BRACES = b'{"os":"linux"}', b"layer" * 1000, b"{}"
@@ -128,12 +130,16 @@ async def expect_manifest(
 
 
 @pytest.mark.parametrize("document", KINDS.values(), ids=KINDS.keys())
-@pytest.mark.parametrize("by_tag", [True, False], ids=["tag", "digest"])
 async def test_push_pull_delete(
-    repository: Repository, document: Document, *, by_tag: bool
+    repository: Repository, document: Document, subtests: pytest.Subtests
 ) -> None:
+    for reference in ("v1.0", digest(encoded(document))):
+        with subtests.test(reference=reference):
+            await pushed_pulled_deleted(repository, document, reference)
+
+
+async def pushed_pulled_deleted(repository: Repository, document: Document, reference: str) -> None:
     payload, media_type = encoded(document), document["mediaType"]
-    reference = "v1.0" if by_tag else digest(payload)
     answer = (await repository.put_manifest(payload, reference)).expect(201)
     assert answer.headers["Docker-Content-Digest"] == digest(payload)
     assert answer.headers["Location"] == f"/v2/alice/app/manifests/{digest(payload)}"
@@ -234,25 +240,53 @@ class TestRefused:
         answer.expect(400, "DIGEST_INVALID")
         (await repository.get(f"manifests/{digest(b'other')}")).expect(404)
 
-    @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "PUT"])
     @pytest.mark.parametrize(
         ("reference", "code"),
         [
             ("sha256:baddigeststring", "DIGEST_INVALID"),
             ("sha256:" + "A" * 64, "DIGEST_INVALID"),
-            ("-tag", "TAG_INVALID"),
-            ("a" * 129, "TAG_INVALID"),
-            ("a+b", "TAG_INVALID"),
+            ("sha1:" + "a" * 20, "DIGEST_INVALID"),
         ],
     )
     async def test_bad_references(
-        self, repository: Repository, method: str, reference: str, code: str
+        self, repository: Repository, reference: str, code: str, subtests: pytest.Subtests
     ) -> None:
-        data = encoded(KINDS["image"]) if method == "PUT" else None
-        headers = {"Content-Type": OCI_MANIFEST} if data else {}
-        path = f"manifests/{reference}"
-        answer = await repository.request(method, path, headers=headers, data=data)
-        answer.expect(400, None if method == "HEAD" else code)
+        for method in ("GET", "HEAD", "DELETE", "PUT"):
+            with subtests.test(method=method):
+                data = encoded(KINDS["image"]) if method == "PUT" else None
+                headers = {"Content-Type": OCI_MANIFEST} if data else {}
+                path = f"manifests/{reference}"
+                answer = await repository.request(method, path, headers=headers, data=data)
+                answer.expect(400, None if method == "HEAD" else code)
+
+    @pytest.mark.parametrize(
+        ("reference", "code"),
+        [
+            (".INVALID_MANIFEST_NAME", "TAG_INVALID"),
+            ("-tag", "TAG_INVALID"),
+            ("a" * 129, "TAG_INVALID"),
+            ("a+b", "TAG_INVALID"),
+            ("sha384:" + "a" * 96, "DIGEST_INVALID"),
+        ],
+    )
+    async def test_what_nothing_can_be_called(
+        self, repository: Repository, reference: str, code: str, subtests: pytest.Subtests
+    ) -> None:
+        """It is not there for who reads (the first conformance suite asks), and cannot be put."""
+        for method in ("GET", "HEAD", "DELETE", "PUT"):
+            with subtests.test(method=method):
+                data = encoded(KINDS["image"]) if method == "PUT" else None
+                headers = {"Content-Type": OCI_MANIFEST} if data else {}
+                path = f"manifests/{reference}"
+                answer = await repository.request(method, path, headers=headers, data=data)
+                if method == "PUT":
+                    answer.expect(400, code)
+                else:
+                    answer.expect(404, None if method == "HEAD" else "MANIFEST_UNKNOWN")
+
+    async def test_what_nothing_can_be_called_in_anothers_repository(self, bob: Client) -> None:
+        for method in ("GET", "HEAD", "DELETE", "PUT"):
+            (await bob.repository("alice/app").request(method, "manifests/.x")).expect(401)
 
     @pytest.mark.parametrize(
         "document",
@@ -275,6 +309,8 @@ class TestRefused:
         answer.expect(400, "MANIFEST_BLOB_UNKNOWN")
 
     async def test_a_deleted_blob_does_not_count(self, repository: Repository) -> None:
+        (await repository.delete(f"blobs/{digest(LAYER)}")).expect(405, "UNSUPPORTED")
+        (await repository.delete(f"manifests/{digest(encoded(CHILD))}")).expect(202)
         (await repository.delete(f"blobs/{digest(LAYER)}")).expect(202)
         answer = await repository.put_manifest(KINDS["image"], "x")
         answer.expect(400, "MANIFEST_BLOB_UNKNOWN")
@@ -304,6 +340,14 @@ class TestRefused:
     ) -> None:
         answer = await repository.put_manifest(payload, "x", content_type)
         answer.expect(400, "MANIFEST_INVALID")
+
+    async def test_a_part_of_one(self, repository: Repository) -> None:
+        """RFC 9110, 14.5: kept as the whole it would be another manifest."""
+        headers = {"Content-Type": OCI_MANIFEST, "Content-Range": "bytes 0-9/20"}
+        payload = encoded(KINDS["image"])
+        answer = await repository.request("PUT", "manifests/x", headers=headers, data=payload)
+        answer.expect(400, "UNSUPPORTED")
+        (await repository.get("manifests/x")).expect(404)
 
     async def test_a_compressed_body(self, repository: Repository) -> None:
         headers = {"Content-Type": OCI_MANIFEST, "Content-Encoding": "gzip"}
@@ -399,6 +443,22 @@ async def test_deleted_and_pushed_again(repository: Repository) -> None:
     (await repository.delete(f"manifests/{digest(payload)}")).expect(202)
     (await repository.put_manifest(payload, "x")).expect(201)
     await expect_manifest(repository, "x", payload, OCI_MANIFEST)
+
+
+async def test_what_is_sent_is_counted_as_pulled(registry: Running, repository: Repository) -> None:
+    """By its tag and by its digest; not what is only looked at."""
+    (await repository.put_manifest(KINDS["image"], "x")).expect(201)
+    payload = encoded(KINDS["image"])
+    (await repository.head("manifests/x")).expect(200)
+    (await repository.get("manifests/y")).expect(404)
+    answer = (await repository.get("manifests/x")).expect(200)
+    etag = {"If-None-Match": answer.headers["ETag"]}
+    (await repository.get("manifests/x", **etag)).expect(304)
+    (await repository.get(f"manifests/{digest(payload)}")).expect(200)
+    await registry.rooms.publishing.counter.write()
+    (tag,) = await Usage(registry.parts.database.connections).tags(repository.name, "", 9)
+    assert (tag.pushed_by, tag.pulls) == ("alice", 2)
+    assert tag.pulled == pytest.approx(registry.parts.clock.now(), abs=60)
 
 
 async def test_what_the_client_has_is_not_sent_again(repository: Repository) -> None:

@@ -65,7 +65,46 @@ async def test_without_from_only_where_the_token_may_pull(alice: Client) -> None
 async def test_a_token_reaches_no_further_than_its_scopes(alice: Client) -> None:
     """Gitea checked the source with the account's rights (CVE-2026-117685)."""
     query = f"mount={digest(DATA)}&from=alice/source"
-    (await mount(alice, "alice/target", query)).expect(202)
+    for scopes in ((), ("repository:alice/source:push",)):
+        (await mount(alice, "alice/target", query, *scopes)).expect(401, "UNAUTHORIZED")
+
+
+SOURCE_AND_TARGET = 'scope="repository:alice/target:pull,push repository:alice/source:pull"'
+
+
+@pytest.mark.usefixtures("source")
+async def test_a_challenge_names_source_and_target(
+    alice: Client, bob: Client, anybody: Client
+) -> None:
+    """So that a client that asks for both with the next token is given both at once."""
+    url = f"/v2/alice/target/blobs/uploads/?mount={digest(DATA)}&from=alice/source"
+    source, target = "repository:alice/source:pull", "repository:alice/target:pull,push"
+    for answer in (
+        await anybody.raw("POST", url),
+        await alice.raw("POST", url, {"Authorization": "Bearer x.y.z"}),
+        await alice.raw("POST", url, {"Authorization": "Basic !"}),
+        await alice.request("POST", url, scopes=()),
+        await alice.request("POST", url, scopes=(source,)),
+        await alice.request("POST", url, scopes=(target,)),
+        await bob.request("POST", url, scopes=(source, target)),
+        await anybody.request("POST", url, scopes=(source, target)),
+    ):
+        answer.expect(401, "UNAUTHORIZED")
+        assert SOURCE_AND_TARGET in answer.headers["WWW-Authenticate"]
+    (await alice.request("POST", url, scopes=(source, target))).expect(201)
+    within = "/v2/alice/source/blobs/uploads/?mount=sha256:x&from=alice/source"
+    challenge = (await anybody.raw("POST", within)).headers["WWW-Authenticate"]
+    assert 'scope="repository:alice/source:pull,push"' in challenge
+
+
+@pytest.mark.usefixtures("source")
+async def test_who_asked_for_the_source_in_vain_goes_on_without(bob: Client) -> None:
+    """Another 401 would only send the client round in a circle: it may not pull from there."""
+    query = f"mount={digest(DATA)}&from=alice/source"
+    (await mount(bob, "bob/target", query)).expect(401, "UNAUTHORIZED")
+    (await mount(bob, "bob/target", query, "repository:alice/source:pull")).expect(202)
+    url = f"/v2/bob/target/blobs/uploads/?{query}"
+    (await bob.raw("POST", url, bob.basic())).expect(202)
 
 
 async def test_a_miss_is_an_upload_to_go_on_with(alice: Client) -> None:
@@ -77,7 +116,7 @@ async def test_a_miss_is_an_upload_to_go_on_with(alice: Client) -> None:
         assert answer.headers["Range"] == "0-0"
         (await target.head(f"blobs/{missing}")).expect(404)
         (await target.delete(location)).expect(204)
-    answer = await mount(alice, "alice/target", f"mount={missing}&from=alice/source")
+    answer = await mount(alice, "alice/target", f"mount={missing}")
     url = f"{answer.headers['Location']}?digest={missing}"
     (await target.request("PUT", url, data=b"missing")).expect(201)
 
@@ -87,7 +126,8 @@ async def test_foreign_absent_and_missing_are_the_same_bytes(bob: Client) -> Non
     blob, missing = digest(DATA), digest(b"missing")
     await bob.repository("bob/own").push_blob(b"something")
     scopes = tuple(
-        f"repository:{name}:pull" for name in ("alice/source", "alice/absent", "bob/own")
+        f"repository:{name}:pull"
+        for name in ("alice/source", "alice/absent", "nobody/absent", "bob/own", "bob/absent")
     )
     answers = [
         stripped(await mount(bob, "bob/target", query, *scopes))

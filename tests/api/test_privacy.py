@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.client import EVERYTHING, Answer, Client, MakePublic
+from tests.examples import examples
 from tests.oci.documents import OCI_MANIFEST, digest, encoded, image
 
 LAYER = b"a layer nobody else may see"
@@ -60,27 +61,27 @@ async def asked(client: Client, method: str, path: str, name: str, how: str) -> 
     return await client.request(method, url, scopes=scopes, headers=headers, data=data)
 
 
-@pytest.mark.parametrize(("method", "path"), PATHS)
+async def check_everywhere(client: Client, how: str, subtests: pytest.Subtests) -> None:
+    for method, path in PATHS:
+        with subtests.test(method=method, path=path):
+            private, absent = [
+                comparable(await asked(client, method, path, name, how), name)
+                for name in (PRIVATE, ABSENT)
+            ]
+            assert private == absent
+            assert private[0] == 401
+
+
 @pytest.mark.parametrize("how", ["all", "pull", "other", "password", "bare"])
 async def test_private_and_absent_are_the_same_to_others(
-    bob: Client, method: str, path: str, how: str
+    bob: Client, how: str, subtests: pytest.Subtests
 ) -> None:
-    answers = [
-        comparable(await asked(bob, method, path, name, how), name) for name in (PRIVATE, ABSENT)
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0][0] == 401
+    await check_everywhere(bob, how, subtests)
 
 
-@pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize("how", ["all", "bare"])
-async def test_and_to_the_anonymous(anybody: Client, method: str, path: str, how: str) -> None:
-    answers = [
-        comparable(await asked(anybody, method, path, name, how), name)
-        for name in (PRIVATE, ABSENT)
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0][0] == 401
+async def test_and_to_the_anonymous(anybody: Client, how: str, subtests: pytest.Subtests) -> None:
+    await check_everywhere(anybody, how, subtests)
 
 
 async def test_and_to_who_asks_for_tokens(bob: Client, anybody: Client) -> None:
@@ -95,7 +96,9 @@ async def test_and_to_who_asks_for_tokens(bob: Client, anybody: Client) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     method=st.sampled_from(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"]),

@@ -99,7 +99,7 @@ async def test_by_tag_too_and_once_however_many_tags(repository: Repository) -> 
     assert found == [listed(document, "application/x")]
 
 
-async def test_the_subject_comes_later_and_goes_earlier(repository: Repository) -> None:
+async def test_the_subject_comes_later_and_takes_them_along(repository: Repository) -> None:
     subject = image(config=descriptor(b"{}", OCI_EMPTY))
     payload = encoded(subject)
     document = {**artifact("application/x"), "subject": descriptor(payload, OCI_MANIFEST)}
@@ -109,6 +109,8 @@ async def test_the_subject_comes_later_and_goes_earlier(repository: Repository) 
     (await repository.put_manifest(subject)).expect(201)
     assert (await repository.get(path)).json["manifests"] == expected
     (await repository.delete(f"manifests/{digest(payload)}")).expect(202)
+    assert (await repository.get(path)).json["manifests"] == []
+    (await repository.put_manifest(document)).expect(201)
     assert (await repository.get(path)).json["manifests"] == expected
 
 

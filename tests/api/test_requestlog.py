@@ -1,7 +1,9 @@
 """One log line per request, whoever answered it."""
 
 import asyncio
+from ipaddress import IPv4Network
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.api.client import Client
@@ -12,7 +14,9 @@ async def test_a_request_is_one_line_that_says_who_and_what(alice: Client) -> No
     with capture_logs() as lines:
         await alice.request("GET", "/v2/", headers={"X-Request-Id": "r" * 100})
         await alice.repository("alice/app").get("manifests/none")
-    told = [line for line in lines if line["event"] == "request" and line["user"] == "alice"]
+    alices = [line for line in lines if line["event"] == "request" and line["user"] == "alice"]
+    told = [line for line in alices if line["path"] != "/token"]
+    assert len(alices) == len(told) + 2, "who is given a token is known too"
     assert [(line["method"], line["path"], line["status"]) for line in told] == [
         ("GET", "/v2/", 200),
         ("GET", "/v2/alice/app/manifests/none", 404),
@@ -31,3 +35,51 @@ async def test_what_cannot_be_read_has_its_line_too(registry: Running) -> None:
         writer.close()
     (line,) = [line for line in lines if line["event"] == "request"]
     assert (line["status"], line["user"]) == (400, "")
+
+
+async def test_a_line_has_the_client_and_the_bytes(alice: Client) -> None:
+    app, layer = alice.repository("alice/app"), b"layer" * 1000
+    with capture_logs() as lines:
+        digest = await app.push_blob(layer)
+        await app.get(f"blobs/{digest}")
+        await app.head(f"blobs/{digest}")
+        (await app.get(f"blobs/{digest}", Range="bytes=0-9")).expect(206)
+        wrong = Client(alice.session, alice.url, "alice", "wrong")
+        (await wrong.raw("GET", "/v2/", wrong.basic())).expect(401)
+    told = [line for line in lines if line["event"] == "request"]
+    assert {line["client"] for line in told} == {"127.0.0.1"}
+    (put,) = [line for line in told if line["method"] == "PUT"]
+    assert (put["received"], put["sent"]) == (len(layer), 0)
+    sent = [line["sent"] for line in told if line["path"].endswith(f"/blobs/{digest}")]
+    assert sent == [len(layer), 0, 10]
+    assert (told[-1]["status"], told[-1]["client"], told[-1]["user"]) == (401, "127.0.0.1", "")
+
+
+@pytest.mark.parametrize("trusted_proxies", [[IPv4Network("127.0.0.0/8")]])
+async def test_behind_a_proxy_it_is_the_clients_address(alice: Client) -> None:
+    wrong = Client(alice.session, alice.url, "alice", "wrong")
+    headers = {**wrong.basic(), "X-Forwarded-For": "198.51.100.1, 203.0.113.7:80"}
+    with capture_logs() as lines:
+        (await wrong.raw("GET", "/token", headers)).expect(401)
+    assert [line["client"] for line in lines if line["event"] == "request"] == ["203.0.113.7"]
+
+
+async def test_a_proxy_that_nobody_named_is_told_once(anybody: Client) -> None:
+    with capture_logs() as lines:
+        (await anybody.raw("GET", "/v2/")).expect(401)
+        assert [line for line in lines if line["event"] == "proxy.untrusted"] == []
+        for _ in range(3):
+            (await anybody.raw("GET", "/v2/", {"X-Forwarded-For": "203.0.113.7"})).expect(401)
+    (told,) = [line for line in lines if line["event"] == "proxy.untrusted"]
+    assert told["proxy"] == "127.0.0.1"
+    assert "--trusted-proxies 127.0.0.1" in told["advice"]
+
+
+@pytest.mark.parametrize("trusted_proxies", [[IPv4Network("127.0.0.0/8")]])
+async def test_headers_that_contradict_each_other_are_told_once(anybody: Client) -> None:
+    both = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=198.51.100.1"}
+    with capture_logs() as lines:
+        for _ in range(3):
+            (await anybody.raw("GET", "/v2/", both)).expect(401)
+    assert len([line for line in lines if line["event"] == "proxy.contradicts"]) == 1
+    assert {line["client"] for line in lines if line["event"] == "request"} == {"127.0.0.1"}

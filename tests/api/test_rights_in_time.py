@@ -4,6 +4,7 @@ import pytest
 
 from tests.api.client import Client
 from tests.api.running import Running
+from tests.contracts.metadata_values import ACTOR
 from tests.oci.documents import digest
 from treescale.auth.scopes import Action
 from treescale.registry.accounts import TokenTerms
@@ -14,7 +15,7 @@ HALF_A_DAY = 43_200.0
 
 async def limited(registry: Running, alice: Client, terms: TokenTerms) -> Client:
     """Return alice with an access token of these terms instead of her password."""
-    text, _ = await registry.parts.accounts.create_token("alice", terms)
+    text, _ = await registry.parts.accounts.create_token("alice", terms, actor=ACTOR)
     return Client(alice.session, alice.url, "alice", text)
 
 
@@ -53,7 +54,7 @@ class TestRemoval:
     ) -> None:
         await bob.repository("bob/app").push_blob(b"x")
         location = await bob.repository("bob/app").start_upload()
-        await registry.parts.accounts.remove_user("bob")
+        await registry.parts.accounts.remove_user("bob", actor=ACTOR)
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
         (await bob.request("GET", "/v2/bob/app/tags/list")).expect(401, "UNAUTHORIZED")
@@ -65,9 +66,11 @@ class TestRemoval:
     async def test_a_changed_password_ends_what_the_old_one_opened(
         self, registry: Running, alice: Client
     ) -> None:
-        refresh = (await alice.ask_token(offline_token="true")).json["refresh_token"]
+        refresh = await alice.refresh_token()
         (await alice.request("GET", "/v2/")).expect(200)
-        await registry.parts.accounts.set_password("alice", "another password entirely")
+        await registry.parts.accounts.set_password(
+            "alice", "another password entirely", actor=ACTOR
+        )
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
         (await alice.request("GET", "/v2/")).expect(401)
@@ -77,6 +80,22 @@ class TestRemoval:
         (await alice.raw("POST", "/token", headers, form)).expect(401)
         renewed = Client(alice.session, alice.url, "alice", "another password entirely")
         (await renewed.request("GET", "/v2/")).expect(200)
+
+    async def test_a_password_that_is_right_again_works_at_once(
+        self, registry: Running, alice: Client, bob: Client
+    ) -> None:
+        """What is remembered of the user of before neither counts, nor stands in the way."""
+        for somebody in (alice, bob):
+            (await somebody.ask_token()).expect(200)
+        accounts, database = registry.parts.accounts, registry.parts.database
+        await accounts.set_password("alice", alice.password, actor=ACTOR)
+        await database.users.remove("bob", actor=ACTOR)
+        await accounts.add_user("bob", bob.password, actor=ACTOR)
+        await registry.parts.tokens.refresh()
+        for somebody in (alice, bob):
+            (await somebody.ask_token()).expect(200)
+            own = f"/v2/{somebody.user}/app/blobs/uploads/"
+            (await somebody.raw("POST", own, somebody.basic())).expect(202)
 
 
 class TestAccessTokens:
@@ -142,10 +161,12 @@ class TestAccessTokens:
         (await client.ask_token()).expect(401)
 
     async def test_it_is_revoked_within_a_minute(self, registry: Running, alice: Client) -> None:
-        text, token = await registry.parts.accounts.create_token("alice", TokenTerms("lost"))
+        text, token = await registry.parts.accounts.create_token(
+            "alice", TokenTerms("lost"), actor=ACTOR
+        )
         client = Client(alice.session, alice.url, "alice", text)
         (await client.request("GET", "/v2/")).expect(200)
-        await registry.parts.accounts.revoke_token(token.token_id)
+        await registry.parts.accounts.revoke_token(token.token_id, actor=ACTOR)
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
         (await client.request("GET", "/v2/")).expect(401)
@@ -153,7 +174,7 @@ class TestAccessTokens:
         (await alice.request("GET", "/v2/")).expect(200)
 
     async def test_it_belongs_to_one_user(self, registry: Running, alice: Client) -> None:
-        text, _ = await registry.parts.accounts.create_token("alice", TokenTerms("ci"))
+        text, _ = await registry.parts.accounts.create_token("alice", TokenTerms("ci"), actor=ACTOR)
         (await Client(alice.session, alice.url, "bob", text).ask_token()).expect(401)
 
 

@@ -13,16 +13,16 @@ from aiohttp import web
 from blake3 import blake3
 
 from tests.api.running import LateClock
-from treescale.api.connection import ConnectionServer
-from treescale.api.limits import LIMITS, Limits
-from treescale.api.sending import FileSender, sender_for
-from treescale.chunks.disk import DiskStore
-from treescale.chunks.files import FileSlice
-from treescale.chunks.reading import BlobReader
-from treescale.chunks.recipe import Recipe
-from treescale.chunks.split import DEFAULT
+from treescale.chunks.disk.file import FileSlice
+from treescale.chunks.disk.store import DiskStore
+from treescale.chunks.format.recipe import Recipe
+from treescale.chunks.format.split import DEFAULT
 from treescale.chunks.store import chunk_id_of
+from treescale.chunks.stream.reader import BlobReader
 from treescale.errors import ChunkUnknown
+from treescale.http.connections.connection import ConnectionServer
+from treescale.http.connections.sending import FileSender, sender_for
+from treescale.http.limits import LIMITS, Limits
 
 CHUNKS = [blake3(bytes([seed])).digest(length=2_000_000 + seed) for seed in range(6)]
 IDS = [chunk_id_of(data) for data in CHUNKS]
@@ -145,7 +145,7 @@ async def test_what_is_not_trusted_and_wrong_is_not_sent(serving: Serving, port:
     serving.forget()
     reader, writer = await ask(port)
     await reader.readuntil(b"\r\n\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await reader.read() == CHUNKS[0]
     assert "is corrupt" in str(serving.errors[0])
     writer.close()

@@ -4,9 +4,14 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
+from multidict import CIMultiDict
 
 from tests.api.client import CATALOG, Answer, Client, MakePublic
+from tests.api.running import Running
+from tests.contracts.metadata_values import ACTOR
 from tests.oci.documents import digest
+from treescale.auth.scopes import Action
+from treescale.registry.accounts import TokenTerms
 
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -38,12 +43,58 @@ class TestGet:
     async def test_login_without_a_scope(self, alice: Client) -> None:
         answer = await alice.ask_token(account="alice", client_id="docker", offline_token="true")
         token = expect_token(answer)
-        assert answer.json["refresh_token"]
         assert await opens(alice, token, "GET", "/v2/") == 200
         assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
 
-    async def test_refresh_tokens_only_for_who_asks(self, alice: Client) -> None:
-        assert "refresh_token" not in (await alice.ask_token()).expect(200).json
+    @pytest.mark.parametrize("client_id", ["docker", "registry-client", "containerd-client", ""])
+    async def test_a_login_that_keeps_the_password_gets_no_refresh_token(
+        self, alice: Client, client_id: str
+    ) -> None:
+        """It would take the password's place in docker's file, where others look for that."""
+        asked = {"client_id": client_id} if client_id else {}
+        answer = await alice.ask_token(account="alice", offline_token="true", **asked)
+        assert "refresh_token" not in answer.expect(200).json
+
+    async def test_a_plus_between_scopes_is_a_blank(self, alice: Client) -> None:
+        scopes = "repository:alice/a:pull,push+repository:alice/b:pull%2Cpush"
+        for query in (f"scope={scopes}", f"&&scope={scopes}&", f"scope={scopes}&scope={scopes}"):
+            answer = await alice.raw("GET", f"/token?{query}", alice.basic())
+            granted = answer.expect(200).json["scope"].split()
+            assert granted == ["repository:alice/a:pull,push", "repository:alice/b:pull,push"]
+
+    @pytest.mark.parametrize("length", [30, 255])
+    async def test_sixty_scopes_are_fine(self, alice: Client, length: int) -> None:
+        names = [f"alice/{'x' * (length - 8)}{number:02}" for number in range(60)]
+        answer = await alice.ask_token(*(f"repository:{name}:pull,push" for name in names))
+        token = expect_token(answer)
+        for name in (names[0], names[-1]):
+            assert await opens(alice, token, "POST", f"/v2/{name}/blobs/uploads/") == 202
+
+    @pytest.mark.parametrize(
+        "presented",
+        ["Bearer x.y.z", "Basic", "Basic !", "Digest x", "Negotiate", "x", "", "alice:password"],
+    )
+    async def test_credentials_that_are_not_understood_are_not_passed_over(
+        self, alice: Client, presented: str
+    ) -> None:
+        """Whoever presents them would wonder why nothing but what is public opens."""
+        headers = {"Authorization": presented}
+        for method, url in (("GET", "/token"), ("GET", "/v2/"), ("GET", "/v2/alice/app/tags/list")):
+            answer = await alice.raw(method, url, headers)
+            answer.expect(401, "UNAUTHORIZED")
+            assert answer.headers["WWW-Authenticate"]
+        form = urlencode(
+            {"grant_type": "password", "username": "alice", "password": alice.password}
+        )
+        headers["Content-Type"] = FORM
+        (await alice.raw("POST", "/token", headers, form.encode())).expect(401, "UNAUTHORIZED")
+
+    async def test_two_kinds_of_credentials_at_once_are_refused(self, alice: Client) -> None:
+        token = await alice.token()
+        both = CIMultiDict([("Authorization", f"Bearer {token}"), *alice.basic().items()])
+        for url in ("/token", "/v2/"):
+            async with alice.session.get(f"{alice.url}{url}", headers=both) as answer:
+                assert answer.status == 401
 
     async def test_the_wrong_password(self, alice: Client) -> None:
         bodies = set()
@@ -94,9 +145,10 @@ class TestGet:
         answer = await anybody.ask_token(offline_token="true")
         assert "refresh_token" not in answer.expect(200).json
 
-    @pytest.mark.parametrize(
-        "scope",
-        [
+    async def test_scopes_that_ask_for_nothing(
+        self, alice: Client, subtests: pytest.Subtests
+    ) -> None:
+        for scope in (
             "",
             "x",
             "repository",
@@ -110,11 +162,10 @@ class TestGet:
             "registry:other:*",
             "::::",
             " ",
-        ],
-    )
-    async def test_scopes_that_ask_for_nothing(self, alice: Client, scope: str) -> None:
-        token = expect_token(await alice.ask_token(scope))
-        assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
+        ):
+            with subtests.test(scope=scope):
+                token = expect_token(await alice.ask_token(scope))
+                assert await opens(alice, token, "GET", "/v2/alice/app/tags/list") == 401
 
     async def test_the_catalog(self, alice: Client, anybody: Client) -> None:
         for client in (alice, anybody):
@@ -154,9 +205,8 @@ class TestPost:
         assert "refresh_token" not in answer.json
 
     async def test_refresh_grant(self, alice: Client) -> None:
-        """As docker goes on after its login."""
-        login = await alice.ask_token(offline_token="true")
-        refresh = login.json["refresh_token"]
+        """As docker goes on after a login with a server of 0.1.0."""
+        refresh = await alice.refresh_token()
         answer = await post(
             alice,
             grant_type="refresh_token",
@@ -182,10 +232,35 @@ class TestPost:
         expect_token(again)
 
     async def test_a_bearer_token_is_no_refresh_token_and_the_reverse(self, alice: Client) -> None:
-        login = (await alice.ask_token(offline_token="true")).json
-        answer = await post(alice, grant_type="refresh_token", refresh_token=login["token"])
+        token, refresh = await alice.token(), await alice.refresh_token()
+        answer = await post(alice, grant_type="refresh_token", refresh_token=token)
         answer.expect(401)
-        assert await opens(alice, login["refresh_token"], "GET", "/v2/") == 401
+        assert await opens(alice, refresh, "GET", "/v2/") == 401
+
+    @pytest.mark.parametrize("client_id", ["docker", "Docker", "containerd-client"])
+    async def test_clients_that_write_docker_s_file_get_none(
+        self, alice: Client, client_id: str
+    ) -> None:
+        """Docker, and nerdctl, which has containerd's name."""
+        answer = await post(
+            alice,
+            grant_type="password",
+            username="alice",
+            password=alice.password,
+            client_id=client_id,
+            access_type="offline",
+        )
+        expect_token(answer)
+        assert "refresh_token" not in answer.json
+
+    async def test_nothing_between_two_ands_is_nothing(self, alice: Client) -> None:
+        """And a scope may be a field of its own, or one of several in a field."""
+        login = urlencode({"username": "alice", "password": alice.password})
+        scopes = "&".join(f"scope=repository:alice/{n}:pull" for n in range(60))
+        body = f"&grant_type=password&&{login}&{scopes}&scope=repository:bob/x:pull+x&"
+        answer = await alice.raw("POST", "/token", {"Content-Type": FORM}, body.encode())
+        expect_token(answer)
+        assert len(answer.json["scope"].split()) == 60
 
     @pytest.mark.parametrize("password", ["wrong", "", "x" * 10_000])
     async def test_the_wrong_password(self, alice: Client, password: str) -> None:
@@ -196,9 +271,8 @@ class TestPost:
     async def test_the_wrong_refresh_token(self, alice: Client, refresh: str) -> None:
         (await post(alice, grant_type="refresh_token", refresh_token=refresh)).expect(401)
 
-    @pytest.mark.parametrize(
-        "body",
-        [
+    async def test_forms_that_are_none(self, alice: Client, subtests: pytest.Subtests) -> None:
+        for body in (
             b"",
             b"grant_type",
             b"grant_type=magic",
@@ -206,11 +280,10 @@ class TestPost:
             b"grant_type=password&&&=",
             b"%zz=%",
             b"&".join([b"a=b"] * 1000),
-        ],
-    )
-    async def test_forms_that_are_none(self, alice: Client, body: bytes) -> None:
-        answer = await alice.raw("POST", "/token", {"Content-Type": FORM}, body)
-        assert answer.status in (400, 401)
+        ):
+            with subtests.test(body=body):
+                answer = await alice.raw("POST", "/token", {"Content-Type": FORM}, body)
+                assert answer.status in (400, 401)
 
     async def test_other_types_of_body(self, alice: Client) -> None:
         headers = {"Content-Type": "application/json"}
@@ -244,7 +317,40 @@ class TestRights:
         less = await alice.repository("alice/app").request(
             "POST", "blobs/uploads/", scopes=("repository:alice/app:pull",)
         )
-        assert "this login has no right to push alice/app" in less.headers["WWW-Authenticate"]
+        assert (
+            "this token was asked for without the right to push alice/app"
+            in less.headers["WWW-Authenticate"]
+        )
+
+    async def test_what_is_refused_has_its_true_cause(
+        self, registry: Running, alice: Client, bob: Client, anybody: Client
+    ) -> None:
+        """Asked for with less, allowed less by its access token, of others: each is said apart."""
+        scope = "repository:alice/app:pull,push,delete"
+        token = TokenTerms("ci", frozenset({Action.PULL}), "alice/app*")
+        text, _ = await registry.parts.accounts.create_token("alice", token, actor=ACTOR)
+        limited = Client(alice.session, alice.url, "alice", text)
+        other = "repository:alice/other:pull"
+        asked = "this token was asked for without the right to"
+        for client, method, name, scopes, told in (
+            (alice, "DELETE", "alice/app", (other,), f"{asked} delete alice/app"),
+            (limited, "GET", "alice/app", (other,), f"{asked} pull alice/app"),
+            (limited, "DELETE", "alice/app", (scope,), "its access token allows pull only"),
+            (limited, "GET", "alice/other", (other,), "its access token is for alice/app*"),
+            (bob, "GET", "alice/app", (), f"{asked} pull alice/app"),
+            (bob, "GET", "alice/app", (scope,), "bob has no right to pull alice/app"),
+            (bob, "DELETE", "alice/app", (), "bob has no right to delete alice/app"),
+            (anybody, "GET", "alice/app", (), f"{asked} pull alice/app"),
+            (anybody, "GET", "alice/app", (scope,), "log in first: alice/app is for alice"),
+        ):
+            url = f"/v2/{name}/manifests/latest"
+            answer = await client.request(method, url, scopes=scopes)
+            answer.expect(401, "UNAUTHORIZED")
+            assert told in answer.headers["WWW-Authenticate"], (client.user, method, name)
+        answer = await limited.raw("DELETE", "/v2/alice/app/manifests/x", limited.basic())
+        assert "its access token allows pull only" in answer.headers["WWW-Authenticate"]
+        answer = await alice.request("GET", "/v2/_catalog", scopes=(scope,))
+        assert f"was not asked for with the scope {CATALOG}" in answer.body.decode()
 
     async def test_deleting_is_never_implied_by_pushing(self, alice: Client) -> None:
         """zot, CVE-2026-61833."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.api.client import Client
 from tests.api.running import Running
-from treescale.traffic import Flow
+from treescale.metrics.traffic import Flow
 
 
 @pytest.mark.parametrize("size", [100, 300_000, 3_000_000])

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
+from multidict import CIMultiDict
 
 from tests.api.client import Answer, Client, Repository
 from tests.oci.documents import digest
 
-DATA = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(64_000))
+DATA = hashlib.shake_256(b"data").digest(2_048_000)
 """2 MB that do not compress: several chunks."""
 HALF = 1_000_000
 OCTETS = {"Content-Type": "application/octet-stream"}
@@ -53,6 +54,8 @@ async def expect_created(
     name = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
     answer.expect(201)
     assert answer.headers["Location"] == f"/v2/{repository.name}/blobs/{name}"
+    if "Docker-Upload-UUID" in answer.headers:
+        assert answer.headers["Range"] == f"0-{max(0, len(data) - 1)}"
     assert answer.headers["Docker-Content-Digest"] == name
     assert answer.headers["Content-Length"] == "0"
     assert (await repository.get(answer.headers["Location"])).expect(200).body == data
@@ -204,6 +207,7 @@ class TestOutOfOrder:
             ("-5", 416, "RANGE_INVALID"),
             ("0-18446744073709551615", 416, "RANGE_INVALID"),
             ("1_0-2_0", 416, "RANGE_INVALID"),
+            ("bytes 0-1999999/5", 416, "RANGE_INVALID"),
             ("0-0", 400, "SIZE_INVALID"),
             ("0-99", 400, "SIZE_INVALID"),
         ],
@@ -215,9 +219,87 @@ class TestOutOfOrder:
         headers = {"Content-Range": text}
         answer = await repository.request("PATCH", location, headers=headers, data=DATA)
         answer.expect(status, code)
+        assert answer.headers["Docker-Upload-UUID"] in answer.headers["Location"]
+        assert answer.headers["Range"] == "0-0"
         await expect_offset(repository, location, 0)
         await finish(repository, location, DATA)
 
+    async def test_two_ranges_for_one_body(self, repository: Repository) -> None:
+        """It is no request at all: aiohttp's parser refuses it."""
+        location = await repository.start_upload()
+        for second in ("0-4", "5-9"):
+            token = await repository.client.token(f"repository:{repository.name}:pull,push")
+            headers = CIMultiDict(Authorization=f"Bearer {token}")
+            for text in ("0-4", second):
+                headers.add("Content-Range", text)
+            answer = await repository.client.raw("PATCH", location, headers, b"01234")
+            answer.expect(400, "UNSUPPORTED")
+        await expect_offset(repository, location, 0)
+
+    @pytest.mark.parametrize("text", ["nonsense", "0-99", "0-", "5-4"])
+    async def test_a_session_that_is_not_there(self, repository: Repository, text: str) -> None:
+        """It is said so, whatever else is wrong, and nothing is said of where it continues."""
+        path = "blobs/uploads/" + "0" * 32
+        for query in ("", f"?digest={digest(DATA)}"):
+            method = "PUT" if query else "PATCH"
+            headers = {"Content-Range": text}
+            answer = await repository.request(method, path + query, headers=headers, data=b"x")
+            answer.expect(404, "BLOB_UPLOAD_UNKNOWN")
+            assert "Range" not in answer.headers
+
+    async def test_a_chunk_sent_twice_is_there_once(self, repository: Repository) -> None:
+        """As by a client that lost the answer."""
+        location = await repository.start_upload()
+        for first, data in ((0, DATA[:HALF]), (HALF, DATA[HALF:])):
+            (await patch(repository, location, data, first)).expect(202)
+            for _ in range(2):
+                answer = (await patch(repository, location, data, first)).expect(416)
+                assert answer.headers["Range"] == f"0-{first + len(data) - 1}"
+        await finish(repository, location)
+
+    async def test_of_four_that_send_one_chunk_at_once_one_adds_it(
+        self, repository: Repository
+    ) -> None:
+        location = await repository.start_upload()
+        (await patch(repository, location, DATA[:HALF], 0)).expect(202)
+        answers = await asyncio.gather(
+            *[patch(repository, location, DATA[HALF:], HALF) for _ in range(4)]
+        )
+        assert sorted(answer.status for answer in answers) == [202, 416, 416, 416]
+        assert {answer.headers["Range"] for answer in answers} == {f"0-{len(DATA) - 1}"}
+        await finish(repository, location)
+
+
+@pytest.mark.parametrize("length", [1, HALF - 1, HALF + 1, 2**40], ids=str)
+class TestBodiesThatContradictTheirRange:
+    """Without a Content-Length only the end of the body tells."""
+
+    async def test_nothing_is_added(self, repository: Repository, length: int) -> None:
+        location = await repository.start_upload()
+        (await patch(repository, location, DATA[:10], 0)).expect(202)
+        headers = {**OCTETS, "Content-Range": f"10-{10 + length - 1}"}
+        for piece in (1000, HALF):
+            body = stream(DATA[10 : 10 + HALF], piece)
+            answer = await repository.request("PATCH", location, headers=headers, data=body)
+            answer.expect(400, "SIZE_INVALID")
+            assert answer.headers["Range"] == "0-9"
+            assert answer.headers["Location"] == location
+        await expect_offset(repository, location, 10)
+        await finish(repository, location, DATA[10:])
+
+    async def test_also_in_the_put(self, repository: Repository, length: int) -> None:
+        location = await repository.start_upload()
+        url = f"{location}?digest={digest(DATA[:HALF])}"
+        headers = {"Content-Range": f"0-{length - 1}"}
+        for body in (stream(DATA[:HALF]), stream(b"")):
+            answer = await repository.request("PUT", url, headers=headers, data=body)
+            answer.expect(400, "SIZE_INVALID")
+            assert answer.headers["Range"] == "0-0"
+        (await repository.head(f"blobs/{digest(DATA[:HALF])}")).expect(404)
+        await finish(repository, location, DATA)
+
+
+class TestTwoWriters:
     async def test_of_two_writers_at_once_one_wins(self, repository: Repository) -> None:
         location = await repository.start_upload()
         answers = await asyncio.gather(

@@ -1,15 +1,26 @@
 """Passwords: which may be set, what verifying costs, and how much of it happens at once."""
 
 import asyncio
+import os
 import re
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 import treescale
-from treescale.auth.passwords import Passwords, check_new_password, memory_kib
-from treescale.auth.wellknown import WELL_KNOWN
+from tests.tables import each_row
+from treescale.auth.common_passwords import WELL_KNOWN
+from treescale.auth.guessing import Urgency
+from treescale.auth.passwords import (
+    MEMORY_KIB,
+    PATIENCE,
+    Passwords,
+    check_new_password,
+    possible,
+)
+from treescale.auth.slots import Slots
 from treescale.errors import Failed, PasswordInvalid, TooMany
 
 GOOD = "correct horse"
@@ -20,7 +31,7 @@ def passwords() -> Passwords:
     return Passwords(memory=64)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("password", "reason"),
     [
         ("", "at least 8"),
@@ -43,7 +54,7 @@ def test_a_bad_password_is_refused_with_its_reason(password: str, reason: str) -
         check_new_password(password, user="alexandra")
 
 
-@pytest.mark.parametrize("password", ["12345 78", "x" * 1024, "ä" * 512, "pässwörter", " spaces "])
+@each_row("password", ["12345 78", "x" * 1024, "ä" * 512, "pässwörter", " spaces "])
 def test_a_good_password_is_left_as_it_is(password: str) -> None:
     assert check_new_password(password) == password
 
@@ -68,8 +79,8 @@ async def test_bytes_are_not_normalised(passwords: Passwords) -> None:
 
 async def test_hashing_costs_what_it_should() -> None:
     made = await Passwords().hash(GOOD)
-    assert re.match(rf"\$argon2id\$v=19\$m={memory_kib},t=1,p=1\$", made)
-    assert memory_kib >= 46 * 1024
+    assert re.match(rf"\$argon2id\$v=19\$m={MEMORY_KIB},t=1,p=1\$", made)
+    assert MEMORY_KIB >= 46 * 1024
 
 
 async def test_nobody_costs_a_real_verification_and_never_matches() -> None:
@@ -101,12 +112,13 @@ async def test_a_password_too_long_is_not_hashed(passwords: Passwords) -> None:
 class Held:
     """Passwords whose verifications wait until let go, and count how many run."""
 
-    def __init__(self, *, parallel: int, waiting: int) -> None:
-        self.passwords = Passwords(memory=64, parallel=parallel, waiting=waiting)
+    def __init__(self, *, slots: int, waiting: int) -> None:
+        self.passwords = Passwords(Slots(slots), memory=64, waiting=waiting)
         self.go = threading.Event()
         self.begun = threading.Semaphore(0)
         self.running = 0
         self.most = 0
+        self.patience = set[int]()
         self.lock = threading.Lock()
         self.passwords._verify = self._verify  # type: ignore[method-assign]
 
@@ -115,6 +127,7 @@ class Held:
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
+            self.patience.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
         self.begun.release()
         assert self.go.wait(timeout=30)
         with self.lock:
@@ -127,21 +140,26 @@ class Held:
 
 
 async def test_few_run_at_once_some_wait_and_the_rest_come_back_later() -> None:
-    held = Held(parallel=2, waiting=3)
+    held = Held(slots=2, waiting=3)
     async with asyncio.TaskGroup() as group:
         started = [group.create_task(held.passwords.matches("hash", GOOD)) for _ in range(5)]
         await held.all_begun(2)
+        assert held.passwords.busy
         with pytest.raises(TooMany) as refused:
             await held.passwords.matches("hash", GOOD)
         held.go.set()
     assert refused.value.retry_seconds >= 1
     assert [task.result() for task in started] == [True] * 5
     assert held.most == 2
+    assert not held.passwords.busy
     assert await held.passwords.matches("hash", GOOD), "there is room again"
 
 
-async def test_a_client_that_leaves_does_not_make_room_for_another() -> None:
-    held = Held(parallel=1, waiting=0)
+async def test_a_client_that_leaves_does_not_make_room_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("treescale.auth.slots.WAIT_SECONDS_MAX", 0.0)
+    held = Held(slots=1, waiting=1)
     async with asyncio.TaskGroup() as group:
         left = group.create_task(held.passwords.matches("hash", GOOD))
         await held.all_begun(1)
@@ -151,6 +169,41 @@ async def test_a_client_that_leaves_does_not_make_room_for_another() -> None:
             await held.passwords.matches("hash", GOOD)
         held.go.set()
     assert held.most == 1
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+async def test_without_a_thread_it_fails_and_the_slot_is_free_for_the_next(
+    passwords: Passwords, urgency: Urgency
+) -> None:
+    """Else the server would look at no password again after as many failures as it has slots."""
+    stored = await passwords.hash(GOOD)
+    other = Passwords(Slots(2), memory=64)
+    no_thread = RuntimeError("can't start new thread")
+    with patch.object(threading.Thread, "start", side_effect=no_thread):
+        for _ in range(4):
+            with pytest.raises(Failed, match="no thread"):
+                await other.matches(stored, GOOD, urgency)
+    assert await other.matches(stored, GOOD, urgency)
+
+
+async def test_likely_guesses_run_when_nobody_else_wants_to() -> None:
+    held = Held(slots=2, waiting=1)
+    held.go.set()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for urgency in (Urgency.PROVEN, Urgency.CLEAN):
+        await held.passwords.matches("hash", GOOD, urgency)
+    assert held.patience == {own}
+    held.patience.clear()
+    for urgency in (Urgency.CROWDED, Urgency.DOUBTFUL):
+        await held.passwords.matches("hash", GOOD, urgency)
+    assert held.patience == {max(own, PATIENCE)}
+
+
+@pytest.mark.parametrize(
+    ("password", "can"), [("", True), ("x" * 1024, True), ("x" * 1025, False), ("\ud800", False)]
+)
+def test_what_nobody_can_have(password: str, *, can: bool) -> None:
+    assert possible(password) is can
 
 
 def test_secrets_are_compared_in_constant_time() -> None:

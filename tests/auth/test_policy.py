@@ -2,10 +2,10 @@
 
 from fnmatch import fnmatchcase
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tables import each_row
 from treescale.auth.policy import ANONYMOUS, Principal, permitted
 from treescale.auth.scopes import ALL_ACTIONS, Action
 from treescale.oci.names import namespace_of
@@ -19,7 +19,7 @@ globs = st.sampled_from(["*", "alice/*", "alice/app", "*/app", "bob/*", "team_/*
 principals = st.builds(Principal, names, st.sampled_from(["", "t1"]), actions, globs)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("principal", "repository", "public", "expected"),
     [
         (Principal("alice"), "alice/app", False, ALL_ACTIONS),

@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tables import each_row
 from treescale.auth.scopes import (
     ALL_ACTIONS,
     CATALOG,
+    SCOPES_MAX,
     Access,
     Action,
     asks_for_catalog,
     parse_actions,
     parse_scopes,
     scope_text,
-    scopes_max,
 )
 from treescale.errors import NameInvalid, RequestInvalid
 from treescale.oci.names import check_repository
@@ -22,7 +23,7 @@ PULL, PUSH, DELETE = Action.PULL, Action.PUSH, Action.DELETE
 words = st.text(alphabet="abz09._-/:,*() \t\n%é", max_size=60)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("texts", "expected"),
     [
         (["repository:alice/app:pull"], [Access("alice/app", frozenset({PULL}))]),
@@ -53,10 +54,10 @@ def test_asking_for_the_catalog() -> None:
 
 
 def test_more_than_the_limit_is_refused() -> None:
-    scope = "repository:alice/app:pull"
-    assert parse_scopes([" ".join([scope] * scopes_max)])
+    scopes = [f"repository:alice/app{number}:pull" for number in range(SCOPES_MAX)]
+    assert len(parse_scopes([" ".join(scopes), *scopes])) == SCOPES_MAX, "twice is once"
     with pytest.raises(RequestInvalid, match="at most 64"):
-        parse_scopes([" ".join([scope] * scopes_max), scope])
+        parse_scopes([" ".join(scopes), "repository:alice/one:pull"])
     with pytest.raises(RequestInvalid):
         parse_scopes(["repository:alice/app:" + "pull," * 1000])
 

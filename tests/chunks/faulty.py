@@ -1,4 +1,4 @@
-"""A cluster store over stores that misbehave, in virtual time."""
+"""A replicated store over stores that misbehave, in virtual time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random  # noqa: TID251  a seeded source
@@ -6,9 +6,9 @@ from random import Random  # noqa: TID251  a seeded source
 from tests.chunks.layouts import layout_of, table_of
 from tests.fakes_store import FaultyStore
 from tests.virtualtime import LoopClock
-from treescale.chunks.cluster import ClusterStore
-from treescale.chunks.health import Handoffs
-from treescale.chunks.placement import Table
+from treescale.chunks.format.placement import Table
+from treescale.chunks.replication.health import Handoffs
+from treescale.chunks.replication.store import ReplicatedStore
 
 
 class ToldHealth:
@@ -28,7 +28,7 @@ class ToldHealth:
 
 
 class Faulty:
-    """Faulty stores, the cluster store over them, and its health."""
+    """Faulty stores, the replicated store over them, and its health."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Faulty:
         names = [label.store_id for each in (table, *older) for label in each.layout.stores]
         self.stores = {name: self.new_store(name) for name in dict.fromkeys((*names, *extra))}
         self.health = ToldHealth()
-        self.cluster = ClusterStore(
+        self.cluster = ReplicatedStore(
             table,
             self.stores,
             older=older,

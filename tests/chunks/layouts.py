@@ -6,7 +6,7 @@ from random import Random  # noqa: TID251  seeded here
 
 from hypothesis import strategies as st
 
-from treescale.chunks.placement import PARTITIONS, Layout, StoreLabel, Table, _homes
+from treescale.chunks.format.placement import PARTITIONS, Layout, Ranking, StoreLabel, Table
 
 SHAPES = (
     ((1,),),
@@ -43,11 +43,11 @@ LAYOUTS = tuple(layout_of(shape, copies) for shape, copies in product(SHAPES, (1
 def table_of(layout: Layout) -> Table:
     """Return a table with homes as placement chooses them, of 64 orders only, drawn by chance."""
     random = Random(repr(layout))  # noqa: S311  nothing here is a secret
-    orders = []
+    ranking, orders = Ranking(layout), []
     for _ in range(64):
-        ranked = random.sample(layout.stores, len(layout.stores))
-        homes, others = _homes(ranked, layout.copies)
-        orders.append(tuple(label.store_id for label in (*homes, *others)))
+        ranked = random.sample(range(len(ranking.names)), len(ranking.names))
+        order = dict.fromkeys((*ranking.homes(ranked), *ranked))
+        orders.append(tuple(ranking.names[store] for store in order))
     return Table(layout, tuple(orders) * (PARTITIONS // len(orders)))
 
 

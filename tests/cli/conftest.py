@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any, TypeVar
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.templates import empty_database
 from treescale.cli.main import cli
-from treescale.metadata.migrations import migrate
-from treescale.metadata.protocols import Database
-from treescale.metadata.sql.database import open_database
+from treescale.metadata.database import Database, open_database
 
 Answer = TypeVar("Answer")
 
@@ -71,15 +69,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("cli") / "migrated.db"
-    asyncio.run(migrate(f"sqlite:///{path}"))
-    return path
-
-
 @pytest.fixture
-def command(migrated: Path, tmp_path: Path) -> Command:
+def command(tmp_path: Path) -> Command:
     """A command line on a cluster that has been started once."""
-    shutil.copy(migrated, tmp_path / "treescale.db")
+    empty_database(tmp_path / "treescale.db")
     return Command(tmp_path)

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from tests.cli.conftest import Command
-from treescale.auth.tokens import is_access_token
-from treescale.metadata.protocols import Database
+from tests.contracts.metadata_values import ACTOR
+from treescale.auth.access_tokens import is_access_token
+from treescale.metadata.database import Database
 
 PASSWORD = "correct horse"
 
@@ -36,6 +37,15 @@ def test_what_is_wrong_is_one_line(command: Command, alice: str) -> None:
     assert "guessed" in weak
     assert "at least 8" in command.refused("user", "password", alice, "--password-stdin")
     command.refused("user", "remove", "nobody")
+
+
+def test_names_of_our_pages_are_refused(command: Command) -> None:
+    for name in ("v2", "api", "metrics", "-"):
+        words = ("user", "add", "--password-stdin", "--", name)
+        result = command.run(*words[:3], "--data", str(command.data), *words[3:], text_in=PASSWORD)
+        assert result.exit_code == 1
+        assert f"error: the name {name} is kept" in result.stderr
+    assert command.json("user", "list") == []
 
 
 def test_a_password_is_changed(command: Command, alice: str) -> None:
@@ -115,7 +125,7 @@ def test_what_an_earlier_user_left_is_not_handed_over_by_mistake(
 ) -> None:
     async def push(database: Database) -> None:
         for name in ("alice/app", "alicia/app"):
-            await database.repositories.set_public(name, public=False, now=0)
+            await database.repositories.set_public(name, public=False, now=0, actor=ACTOR)
 
     command.database(push)
     secret = {"text_in": PASSWORD}

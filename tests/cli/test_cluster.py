@@ -3,29 +3,37 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Answer, Command
+from tests.contracts.metadata_values import ACTOR
 from tests.postgres import postgres, postgres_url
-from treescale.chunks.recipe import Recipe, encode
-from treescale.chunks.split import DEFAULT
+from treescale.chunks.format.recipe import Recipe, encode
+from treescale.chunks.format.split import DEFAULT
 from treescale.clock import Clock, SystemClock
-from treescale.metadata.protocols import Database
+from treescale.cluster import admin
+from treescale.cluster.membership import Membership, join
+from treescale.maintenance.stopping import LEASE
+from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import (
     Blob,
+    Manifest,
     NewBlob,
+    Noted,
     OwedCopies,
     ServerRecord,
     StoreRecord,
     StoreReport,
+    StoreWalk,
     Throughput,
 )
-from treescale.metadata.sql.database import open_database
-from treescale.upkeep import leaving
-from treescale.upkeep.membership import Membership, join
+from treescale.oci.digest import digest_of
+from treescale.oci.manifests import Reference, ReferenceKind
 
 __all__ = ["postgres", "postgres_url"]
 
@@ -36,7 +44,7 @@ ROOM = 1_000_000
 async def turn(database: Database) -> None:
     """Let the first server look, as it does every 5 s."""
     report = StoreReport("a" * 32, ROOM, ROOM // 4)
-    await Membership(database, "A", SystemClock()).turn([report])
+    await Membership(database, "A", SystemClock()).heartbeat([report])
 
 
 async def three(database: Database) -> None:
@@ -54,7 +62,9 @@ async def push(database: Database) -> None:
     for name, digit, parts in (("alice/app", "a", (shared, own)), ("bob/app", "b", (shared,))):
         size = sum(length for _, length in parts)
         blob = Blob(f"sha256:{digit * 64}", size, None, encode(Recipe(DEFAULT, parts)))
-        await database.blobs.commit(name, NewBlob(blob, parts), upload_id=None, now=NOW)
+        await database.blobs.commit(
+            name, NewBlob(blob, parts), upload_id=None, now=NOW, actor=ACTOR
+        )
 
 
 @pytest.fixture
@@ -66,8 +76,7 @@ def trio(command: Command) -> Command:
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let everybody be silent, without a wait."""
-    for room in ("leaving", "overview"):
-        monkeypatch.setattr(f"treescale.upkeep.{room}.live_seconds", -1.0)
+    monkeypatch.setattr("treescale.cluster.liveness.LIVE_SECONDS", -1.0)
 
 
 def test_status_shows_servers_stores_and_the_layout(trio: Command) -> None:
@@ -93,14 +102,15 @@ def test_pipes_tell_the_lists_apart(trio: Command) -> None:
     assert ["copies", "3"] in lines
     stores = [line for line in lines if line[0] == "store"]
     assert stores[0] == (
-        f"store {'a' * 32} host-A east /data active up yes 0.75 {ROOM} {ROOM // 4} 0".split()
+        f"store {'a' * 32} host-A east /data active up yes 0.75 {ROOM} {ROOM // 4} 0 0".split()
+        + ["-"] * 5
     )
     assert [line[1] for line in lines if line[0] == "server"] == ["host-A", "host-B", "host-C"]
     assert [line[1] for line in lines if line[0] == "advice"] == ["pushes"]
 
 
 def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("output", "cluster"):
+    for place in ("terminal.output", "cluster"):
         monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
     trio.here("cluster", "drain", "host-B")
@@ -116,7 +126,7 @@ def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> No
         assert text in shown
     assert "a" * 13 not in shown
     assert [word in shown for word in ("active", "draining", "silent")] == [True, True, False]
-    monkeypatch.setattr("treescale.upkeep.overview.live_seconds", -1.0)
+    monkeypatch.setattr("treescale.cluster.liveness.LIVE_SECONDS", -1.0)
     shown = trio.here("cluster", "status")
     assert "draining, silent" in shown
     assert "active" not in shown
@@ -129,6 +139,27 @@ def test_people_see_tables(trio: Command, monkeypatch: pytest.MonkeyPatch) -> No
     blocks = trio.here("cluster", "status")
     assert "copies owed  0" in blocks, "too narrow for a table"
     assert "…" not in blocks
+
+
+def test_a_clock_that_is_off_is_named_wherever_one_asks(
+    trio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def beat(database: Database) -> None:
+        await database.servers.heartbeat("A", [], None, 0.04)
+        await database.servers.heartbeat("B", [], None, -601.23)
+
+    trio.database(beat)
+    status = trio.json("cluster", "status")
+    assert [row["clock_error_seconds"] for row in status["servers"]] == [0.0, -601.2, None]
+    (told,) = [each["text"] for each in status["advice"] if each["about"] == "clock"]
+    assert status["servers"][1]["server"] in told
+    assert "10 min behind the database's" in told
+    lines = [line.split("\t") for line in trio.here("cluster", "status").splitlines()]
+    assert [line[-1] for line in lines if line[0] == "server"] == ["0.0", "-601.2", "-"]
+    for place in ("terminal.output", "cluster"):
+        monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
+    monkeypatch.setenv("COLUMNS", "150")
+    assert "-601.2" in trio.here("cluster", "status")
 
 
 def test_what_passes_through_each_server_is_shown(
@@ -153,12 +184,12 @@ def test_what_passes_through_each_server_is_shown(
     lines = [line.split("\t") for line in trio.here("cluster", "status").splitlines()]
     assert ["to_clients_bytes_per_second", "13000000"] in lines
     servers = [line for line in lines if line[0] == "server"]
-    assert [line[-5:-1] for line in servers] == [
+    assert [line[-7:-3] for line in servers] == [
         ["12300000", "0", "300000", "7"],
         ["700000", "5", "0", "0"],
         ["-"] * 4,
     ]
-    for place in ("output", "cluster"):
+    for place in ("terminal.output", "cluster"):
         monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
     monkeypatch.setenv("COLUMNS", "100")
     shown = trio.here("cluster", "status").splitlines()
@@ -171,9 +202,35 @@ def test_what_passes_through_each_server_is_shown(
     assert ["to", "clients", "13", "MB/s"] in [line.split() for line in shown]
 
 
+async def upgrade(database: Database) -> None:
+    """One of the servers is started anew with another version."""
+    server = ServerRecord("A", "host-A", "http://A:5000", "east", started=NOW + 1, version="0.2.0")
+    assert await database.servers.register(server, live_seconds=60, actor=ACTOR)
+
+
+def test_versions_are_shown_when_they_differ(
+    trio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("terminal.output", "cluster"):
+        monkeypatch.setattr(f"treescale.cli.{place}.for_people", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert not re.search(r"state .* version", trio.here("cluster", "status"))
+    trio.database(upgrade)
+    assert [line["version"] for line in trio.json("cluster", "status")["servers"]] == [
+        "0.2.0",
+        None,
+        None,
+    ]
+    shown = trio.here("cluster", "status")
+    assert "0.2.0" in shown
+    assert "unknown" in shown
+
+
 def test_what_is_owed_is_shown_by_store(trio: Command) -> None:
     async def owe(database: Database) -> None:
-        await database.owed.add([(bytes([n]) * 32, "b" * 32) for n in range(3)], now=NOW)
+        await database.under_replicated.add(
+            [(bytes([n]) * 32, "b" * 32) for n in range(3)], now=NOW
+        )
 
     trio.database(owe)
     status = trio.json("cluster", "status")
@@ -222,7 +279,7 @@ def test_an_empty_cluster_saves_nothing(command: Command) -> None:
 def test_copies_are_set_and_it_is_said_what_follows(trio: Command) -> None:
     told = trio.here("cluster", "set", "copies=2")
     assert told.startswith("2 copies of each chunk are asked for (3 in the present layout).")
-    assert "removes none" in told
+    assert "What is there follows" in told
     assert "The layout follows" in told
     trio.database(turn)
     status = trio.json("cluster", "status")
@@ -246,6 +303,32 @@ def test_copies_that_cannot_be_are_refused(trio: Command, setting: str, says: st
     assert trio.json("cluster", "status")["copies_asked"] is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "stored", "seconds"),
+    [
+        ("undelete=7d", "604800s", 604_800),
+        ("undelete=0", "0s", 0),
+        ("lease=2h", "7200s", 7200),
+        ("untagged=30d", "2592000s", 2_592_000),
+        ("untagged=keep", None, None),
+    ],
+)
+def test_times_of_collection_are_set(
+    trio: Command, setting: str, stored: str | None, seconds: float | None
+) -> None:
+    name = setting.partition("=")[0]
+    assert trio.json("cluster", "set", setting) == {name: seconds}
+    assert trio.database(lambda database: database.settings.get(name)) == stored
+
+
+def test_a_lease_of_seconds_is_for_tests(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "1h to 30d" in trio.refused("cluster", "set", "lease=60s")
+    assert "is not a time" in trio.refused("cluster", "set", "undelete=soon")
+    assert "1d or more, or keep" in trio.refused("cluster", "set", "untagged=1h")
+    monkeypatch.setenv("TREESCALE_UNSAFE_LEASES", "1")
+    assert trio.json("cluster", "set", "lease=60s") == {"lease": 60}
+
+
 def test_before_the_first_layout_copies_may_be_asked_for_and_stores_drained(
     command: Command,
 ) -> None:
@@ -262,7 +345,7 @@ def test_draining_says_what_it_does_and_what_it_does_not(trio: Command) -> None:
     assert "It leaves the layout within seconds" in told
     assert "2 copies then instead of 3" in told
     assert "cluster set copies=3" in told
-    assert "moves no chunks away" in told
+    assert "keep it in service until" in told
     trio.database(turn)
     assert "instead of" not in trio.here("cluster", "drain", "host-B")
     assert "It is not in the layout." in trio.here("cluster", "drain", "host-B")
@@ -287,7 +370,7 @@ def test_a_drain_that_has_to_wait_for_a_store_says_so(trio: Command) -> None:
 
 def test_drain_waits_for_the_layout(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
-    wait = leaving.wait_until_out
+    wait = admin.wait_until_drained
 
     async def waiting(
         database: Database,
@@ -301,15 +384,38 @@ def test_drain_waits_for_the_layout(trio: Command, monkeypatch: pytest.MonkeyPat
             waited.append(seconds)
             tell("by the way")
             await turn(database)
+            await database.walks.put(
+                StoreWalk("b" * 32, 2, 0, 0, 0, rate=0, looked=0.0, verified=0.0)
+            )
 
         await wait(database, stores, clock, beat, tell)
 
-    monkeypatch.setattr("treescale.upkeep.leaving.wait_until_out", waiting)
+    monkeypatch.setattr("treescale.cluster.admin.wait_until_drained", waiting)
     where = ("--data", str(trio.data))
     done = trio.run("cluster", "drain", "host-B", "--wait", "--json", *where)
     assert (done.exit_code, len(waited)) == (0, 1)
     assert json.loads(done.stdout)["in_layout"] is False
     assert "by the way" in done.stderr
+
+
+def test_the_permission_to_stop_is_asked_for_and_given_back(trio: Command) -> None:
+    where = ("--data", str(trio.data))
+    done = trio.run("cluster", "may-stop", "host-A", "--json", *where)
+    assert done.exit_code == 3, "its stores have still to be looked at"
+    assert json.loads(done.stdout)["may_stop"] is False
+    assert "are still to be looked at" in json.loads(done.stdout)["reason"]
+
+    async def let_go(database: Database) -> int | None:
+        return await database.leases.hold(LEASE, "A/0.0", 60.0)
+
+    assert trio.database(let_go) is not None
+    done = trio.run("cluster", "may-stop", "host-B", "--json", *where)
+    assert done.exit_code == 3
+    assert "host-A (http://A:5000) may be stopped" in json.loads(done.stdout)["reason"]
+    assert "given back" in trio.here("cluster", "may-stop", "host-A", "--release")
+    done = trio.run("cluster", "may-stop", "host-B", "--json", *where)
+    assert "are still to be looked at" in json.loads(done.stdout)["reason"]
+    assert "say which is meant" in trio.refused("cluster", "may-stop")
 
 
 def test_names_that_mean_nothing_or_several_things_are_refused(trio: Command) -> None:
@@ -325,7 +431,7 @@ def test_who_is_up_is_not_forgotten(trio: Command) -> None:
 @pytest.mark.usefixtures("away")
 def test_who_is_gone_is_forgotten_with_what_it_was_owed(trio: Command) -> None:
     async def owe(database: Database) -> None:
-        await database.owed.add([(bytes(32), "c" * 32)], now=NOW)
+        await database.under_replicated.add([(bytes(32), "c" * 32)], now=NOW)
 
     trio.database(owe)
     told = trio.here("cluster", "forget", "host-C")
@@ -381,7 +487,7 @@ def test_all_of_it_works_on_postgresql(command: Command, postgres_url: str) -> N
     async def fill(database: Database) -> None:
         await three(database)
         await push(database)
-        await database.owed.add([(bytes(32), "c" * 32)], now=NOW)
+        await database.under_replicated.add([(bytes(32), "c" * 32)], now=NOW)
 
     def answer(*words: str) -> object:
         result = command.run("cluster", *words, "--database", postgres_url, "--json")
@@ -398,7 +504,7 @@ def test_all_of_it_works_on_postgresql(command: Command, postgres_url: str) -> N
     answer("forget", "host-C")
 
     async def owed(database: Database) -> list[OwedCopies]:
-        return await database.owed.summary()
+        return await database.under_replicated.summary()
 
     assert on(postgres_url, owed) == []
     shown = command.run("repo", "show", "alice/app", "--database", postgres_url, "--json")
@@ -407,3 +513,84 @@ def test_all_of_it_works_on_postgresql(command: Command, postgres_url: str) -> N
         ("host-A", 2),
         ("host-B", 2),
     ]
+
+
+async def lose(database: Database) -> None:
+    """Lose the chunk that two repositories share; one of them has a tag for it."""
+    await push(database)
+    payload = b"{}"
+    layer = Reference(f"sha256:{'a' * 64}", ReferenceKind.BLOB, required=True)
+    kept = Manifest(str(digest_of(payload)), "application/json", payload)
+    await database.manifests.put("alice/app", kept, [layer], ["1"], now=NOW, actor=ACTOR)
+    stores = [store.store_id for store in await database.stores.list()]
+    assert await database.lost.note(b"\x01" * 32, stores) is Noted.NEW
+
+
+def test_what_is_lost_is_listed_until_it_is_healed(trio: Command) -> None:
+    trio.database(lose)
+    status = trio.json("cluster", "status")
+    assert (status["lost_chunks"], status["lost_blobs"]) == (1, 2)
+    assert status["lost_since"]
+    mine, theirs = status["lost"]
+    assert (mine["repository"], mine["tags"], mine["lost_chunks"]) == ("alice/app", ["1"], 1)
+    assert mine["chunks"] == ["01" * 32]
+    assert (theirs["repository"], theirs["tags"]) == ("bob/app", None)
+    (text,) = [each["text"] for each in status["advice"] if each["about"] == "lost"]
+    assert "alice/app:1" in text
+    lines = [line.split("\t") for line in trio.here("cluster", "status").splitlines()]
+    assert [line[1:3] for line in lines if line[0] == "lost"] == [
+        ["alice/app", "1"],
+        ["bob/app", "-"],
+    ]
+    assert ["lost_blobs", "2"] in lines
+
+    async def heal(database: Database) -> None:
+        await database.lost.heal([b"\x01" * 32])
+
+    trio.database(heal)
+    status = trio.json("cluster", "status")
+    assert (status["lost_chunks"], status["lost"], status["lost_since"]) == (0, [], None)
+    assert "lost" not in [each["about"] for each in status["advice"]]
+
+
+def test_a_long_list_of_what_is_lost_is_cut_and_says_so(
+    trio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("treescale.cli.cluster.LOST_BLOBS_LISTED_MAX", 1)
+    trio.database(lose)
+    shown = trio.run("cluster", "status", "--data", str(trio.data))
+    assert "Of 2 lost blobs the first 1 are shown" in shown.stderr
+    status = trio.json("cluster", "status")
+    assert (len(status["lost"]), status["lost_blobs"]) == (1, 2)
+    (text,) = [each["text"] for each in status["advice"] if each["about"] == "lost"]
+    assert "and more" in text
+
+
+def test_after_the_layout_changed_nobody_knows_what_is_owed(trio: Command) -> None:
+    async def grow(database: Database) -> None:
+        await push(database)
+        before = await database.layouts.latest()
+        assert before is not None
+        fewer = replace(before, number=2, stores=before.stores[:2], copies=2)
+        assert await database.layouts.propose(fewer, actor=ACTOR)
+        assert await database.layouts.propose(replace(before, number=3), actor=ACTOR)
+
+    trio.database(grow)
+    status = trio.json("cluster", "status")
+    assert (status["copies_owed"], status["copies_owed_noted"]) == (None, 0)
+    assert status["partitions_uncounted"] == 4096
+    assert [store["copies_owed"] for store in status["stores"]] == [0, 0, None]
+    assert "not known" in "".join(e["text"] for e in status["advice"] if e["about"] == "owed")
+
+
+def test_savings_are_never_negative(trio: Command) -> None:
+    async def fail(database: Database) -> None:
+        await push(database)
+        await database.repositories.delete("alice/app", actor=ACTOR)
+
+    trio.database(fail)
+    status = trio.json("cluster", "status")
+    assert (status["pushed_bytes"], status["stored_bytes"]) == (2_000_000, 3_000_000)
+    assert status["unreferenced_bytes"] == 1_000_000
+    assert status["deduplication_saved_bytes"] == 0
+    assert status["deduplication_saved_percent"] == 0.0

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 import treescale
 from tests.cli.conftest import Command
+from tests.tables import each_row
 from treescale.cli.main import COMMANDS, cli
-from treescale.cli.output import Column, Kind, plain, rounded, size, time
+from treescale.cli.terminal.output import Column, Kind, plain, rounded, size, time
 from treescale.config import FIELDS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -43,12 +44,13 @@ def test_no_line_of_a_list_of_commands_is_cut_short(command: Command) -> None:
         assert not any(line.endswith("...") for line in lines)
 
 
+@pytest.mark.long
 def test_a_command_imports_no_server() -> None:
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom treescale.cli.main import cli\n"
         "assert CliRunner().invoke(cli, ['user', '--help']).exit_code == 0\n"
         "assert 'treescale.cli.user' in sys.modules\n"
-        "assert not sys.modules.keys() & {'treescale.cli.serve', 'treescale.serve', 'aiohttp'}\n"
+        "assert not sys.modules.keys() & {'treescale.cli.serve', 'treescale.server', 'aiohttp'}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -83,7 +85,7 @@ def test_what_the_system_refuses_is_one_line(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", "/data")
 
-    monkeypatch.setattr("treescale.cli.options.load", refuse)
+    monkeypatch.setattr("treescale.cli.terminal.options.load", refuse)
     assert command.refused("config", "show") == "error: [Errno 13] Permission denied: '/data'"
 
 
@@ -93,7 +95,7 @@ def test_a_reader_who_has_seen_enough_is_told_nothing(
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("treescale.cli.options.load", gone)
+    monkeypatch.setattr("treescale.cli.terminal.options.load", gone)
     result = command.run("config", "show")
     assert (result.exit_code, result.output) == (1, "")
 
@@ -113,7 +115,7 @@ def test_config_show_says_where_each_value_came_from(
     assert rows["zone"] == ("a", "TREESCALE_ZONE")
     assert rows["grace_seconds"] == (20, str(file))
     assert rows["data"] == ([str(command.data)], "--data")
-    assert rows["listen"] == ("127.0.0.1:5000", "default")
+    assert rows["listen"] == (["127.0.0.1:5000"], "default")
     assert "never shown" not in command.here("config", "show")
     monkeypatch.setenv("TREESCALE_ZNE", "a")
     assert "did you mean TREESCALE_ZONE" in command.refused("config", "show")
@@ -146,7 +148,7 @@ def test_every_command_answers_in_json() -> None:
                 assert CliRunner().invoke(cli, [name, verb, "--help"]).exit_code == 0
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_234_567, "1.23 MB"), (10**20, "100 EB")],
 )

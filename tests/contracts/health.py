@@ -1,6 +1,6 @@
 """What every Health promises. A subclass brings one fixture, `health`."""
 
-from treescale.chunks.health import Health
+from treescale.chunks.replication.health import Health
 
 
 class HealthContract:

@@ -1,4 +1,4 @@
-"""What every `Database` promises to callers in several processes at once.
+"""What `Database` promises to callers in several processes at once.
 
 Each race may end in one of several ways, but never with an error outside our tree, a deadlock, or
 a state no order of the calls could have led to.
@@ -6,14 +6,19 @@ a state no order of the calls could have led to.
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.contracts.metadata_values import (
+    ACTOR,
     APP,
     NOW,
     blob_reference,
     digest,
+    ending,
     large,
     layout,
     manifest,
@@ -31,15 +36,16 @@ from treescale.errors import (
     NameUnknown,
     ServerUnknown,
     TreeScaleError,
+    Unsupported,
     UploadOutOfOrder,
     UploadUnknown,
     UserExists,
 )
-from treescale.metadata.protocols import Database
+from treescale.metadata.database import Database
 from treescale.metadata.records import (
     EMPTY_TAIL,
-    Debt,
-    NewBlob,
+    Base,
+    MissingCopy,
     SigningKey,
     StoreReport,
     UploadProgress,
@@ -77,7 +83,7 @@ class RacesContract:
         new = large(1, *(part(number) for number in range(50)))
         await race(
             *(
-                each.blobs.commit(f"alice/{number % 5}", new, upload_id=None, now=NOW)
+                each.blobs.commit(f"alice/{number % 5}", new, upload_id=None, now=NOW, actor=ACTOR)
                 for number in range(20)
                 for each in (database, other)
             )
@@ -92,7 +98,9 @@ class RacesContract:
         recipes = [large(1, *(part(100 * n + k) for k in range(20))) for n in range(8)]
         await race(
             *(
-                (database, other)[n % 2].blobs.commit(APP, new, upload_id=None, now=NOW)
+                (database, other)[n % 2].blobs.commit(
+                    APP, new, upload_id=None, now=NOW, actor=ACTOR
+                )
                 for n, new in enumerate(recipes)
             )
         )
@@ -106,7 +114,9 @@ class RacesContract:
         orders = [parts, parts[::-1], parts[30:] + parts[:30], parts[::2] + parts[1::2]]
         await race(
             *(
-                each.blobs.commit(f"a/{n}", large(10 * k + n, *order), upload_id=None, now=NOW)
+                each.blobs.commit(
+                    f"a/{n}", large(10 * k + n, *order), upload_id=None, now=NOW, actor=ACTOR
+                )
                 for n, order in enumerate(orders)
                 for k, each in enumerate((database, other), 1)
             )
@@ -115,19 +125,24 @@ class RacesContract:
         assert (usage.blobs, usage.chunks, usage.bytes_stored) == (8, 60, 60_000)
 
     async def test_fifty_puts_of_one_tag(self, database: Database, other: Database) -> None:
-        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
         made = [manifest(b"%d" % number) for number in range(50)]
         await race(
             *(
                 (database, other)[n % 2].manifests.put(
-                    APP, each, [blob_reference(1)], ["latest", "edge"][:: 1 - n % 2 * 2], now=NOW
+                    APP,
+                    each,
+                    [blob_reference(1)],
+                    ["latest", "edge"][:: 1 - n % 2 * 2],
+                    now=NOW,
+                    actor=ACTOR,
                 )
                 for n, each in enumerate(made)
             )
         )
         assert await database.manifests.resolve(APP, "latest") in made
         assert await other.manifests.resolve(APP, "edge") in made
-        assert await database.tags.list(APP, "", 9) == ["edge", "latest"]
+        assert await database.manifests.list_tags(APP, "", 9) == ["edge", "latest"]
         assert (await database.repositories.usage(APP)).manifests == 50
 
     async def test_of_many_advances_one_wins(self, database: Database, other: Database) -> None:
@@ -144,7 +159,7 @@ class RacesContract:
                 ),
                 may=(UploadOutOfOrder,),
             )
-            (winner,) = (n for n, result in enumerate(results) if result is None)
+            (winner,) = (n for n, result in enumerate(results) if isinstance(result, Base))
             for loser in refused(results):
                 assert isinstance(loser, UploadOutOfOrder)
                 assert loser.offset == start + 1000
@@ -176,13 +191,21 @@ class RacesContract:
     ) -> None:
         for n in range(10):
             await database.uploads.create(upload())
-            await race(
-                database.blobs.commit(APP, small(n), upload_id="upload", now=NOW),
+            committed, *_ = await race(
+                database.blobs.commit(
+                    APP, ending(small(n)), upload_id="upload", now=NOW, actor=ACTOR
+                ),
                 other.uploads.delete("upload"),
                 other.uploads.advance("upload", UploadProgress(0, 0, "", (), EMPTY_TAIL), now=NOW),
-                may=(UploadUnknown,),
+                may=(UploadUnknown, UploadOutOfOrder),
             )
-            assert await other.blobs.find(APP, digest(n)) == small(n).blob
+            with suppress(UploadUnknown):
+                await other.uploads.delete("upload")
+            if committed is None:
+                assert await other.blobs.find(APP, digest(n)) == small(n).blob
+            else:
+                with pytest.raises(BlobUnknown):
+                    await other.blobs.find(APP, digest(n))
 
     async def test_put_and_unlink_of_what_it_needs(
         self, database: Database, other: Database
@@ -190,71 +213,86 @@ class RacesContract:
         numbers = range(1, 5)
         for n in range(12):
             for number in numbers:
-                await database.blobs.commit(APP, small(number), upload_id=None, now=NOW)
+                await database.blobs.commit(
+                    APP, small(number), upload_id=None, now=NOW, actor=ACTOR
+                )
             made = manifest(b"%d" % n)
-            put, *_ = await race(
+            put, *unlinked = await race(
                 database.manifests.put(
-                    APP, made, [blob_reference(x) for x in numbers], ["v1"], now=NOW
+                    APP, made, [blob_reference(x) for x in numbers], ["v1"], now=NOW, actor=ACTOR
                 ),
                 *(other.blobs.unlink(APP, digest(number)) for number in reversed(numbers)),
-                other.blobs.commit("bob/app", small(1), upload_id=None, now=NOW),
-                may=(ManifestBlobUnknown,),
+                other.blobs.commit("bob/app", small(1), upload_id=None, now=NOW, actor=ACTOR),
+                may=(ManifestBlobUnknown, Unsupported),
             )
-            if put is None:
+            for number, gone in zip(reversed(numbers), unlinked, strict=False):
+                there = isinstance(gone, Unsupported)
+                assert there == await other.blobs.mount(
+                    "c/d", digest(number), [APP], now=NOW, actor=ACTOR
+                )
+            if not isinstance(put, ManifestBlobUnknown):
                 assert await other.manifests.get(APP, made.digest) == made
-            for number in numbers:
-                assert not await other.blobs.mount("c/d", digest(number), [APP], now=NOW)
+                assert all(isinstance(gone, Unsupported) for gone in unlinked[: len(numbers)])
+                await other.manifests.delete(APP, made.digest, actor=ACTOR)
 
     async def test_put_and_delete_of_one_manifest(
         self, database: Database, other: Database
     ) -> None:
         for _ in range(12):
-            await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
+            await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
             await race(
-                database.manifests.put(APP, manifest(), [], ["v1", "v2"], now=NOW),
-                other.manifests.delete(APP, manifest().digest),
-                other.manifests.put(APP, manifest(b"[]"), [], ["v2"], now=NOW),
+                database.manifests.put(APP, manifest(), [], ["v1", "v2"], now=NOW, actor=ACTOR),
+                other.manifests.delete(APP, manifest().digest, actor=ACTOR),
+                other.manifests.put(APP, manifest(b"[]"), [], ["v2"], now=NOW, actor=ACTOR),
                 may=(ManifestUnknown,),
             )
-            for tag in await other.tags.list(APP, "", 9):
+            for tag in await other.manifests.list_tags(APP, "", 9):
                 assert await other.manifests.resolve(APP, tag) in (manifest(), manifest(b"[]"))
 
     async def test_everything_against_the_repositorys_deletion(
         self, database: Database, other: Database
     ) -> None:
         for n in range(12):
-            await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
-            await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW)
-            await race(
-                other.repositories.delete(APP),
-                database.blobs.commit(APP, large(50 + n, part(n)), upload_id=None, now=NOW),
-                database.manifests.put(APP, manifest(b"[]"), [blob_reference(1)], ["v2"], now=NOW),
-                database.blobs.mount(APP, digest(1), [APP], now=NOW),
-                database.repositories.set_public(APP, public=True, now=NOW),
-                other.tags.delete(APP, "v1"),
-                other.blobs.unlink(APP, digest(1)),
-                may=(NameUnknown, ManifestBlobUnknown, ManifestUnknown, BlobUnknown),
+            await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+            await database.manifests.put(
+                APP, manifest(), [blob_reference(1)], ["v1"], now=NOW, actor=ACTOR
             )
-            await race(database.repositories.delete(APP), may=(NameUnknown,))
+            await race(
+                other.repositories.delete(APP, actor=ACTOR),
+                database.blobs.commit(
+                    APP, large(50 + n, part(n)), upload_id=None, now=NOW, actor=ACTOR
+                ),
+                database.manifests.put(
+                    APP, manifest(b"[]"), [blob_reference(1)], ["v2"], now=NOW, actor=ACTOR
+                ),
+                database.blobs.mount(APP, digest(1), [APP], now=NOW, actor=ACTOR),
+                database.repositories.set_public(APP, public=True, now=NOW, actor=ACTOR),
+                other.manifests.delete_tag(APP, "v1", actor=ACTOR),
+                other.blobs.unlink(APP, digest(1)),
+                may=(NameUnknown, ManifestBlobUnknown, ManifestUnknown, BlobUnknown, Unsupported),
+            )
+            await race(database.repositories.delete(APP, actor=ACTOR), may=(NameUnknown,))
 
     async def test_mounts_from_each_other(self, database: Database, other: Database) -> None:
         for name, number in (("a/a", 1), ("b/b", 2)):
-            await database.blobs.commit(name, small(number), upload_id=None, now=NOW)
+            await database.blobs.commit(name, small(number), upload_id=None, now=NOW, actor=ACTOR)
         for _ in range(10):
             results = await race(
-                database.blobs.mount("b/b", digest(1), ["a/a"], now=NOW),
-                other.blobs.mount("a/a", digest(2), ["b/b"], now=NOW),
-                database.blobs.mount("c/c", digest(1), ["a/a", "b/b"], now=NOW),
-                other.blobs.mount("c/c", digest(2), ["a/a", "b/b"], now=NOW),
+                database.blobs.mount("b/b", digest(1), ["a/a"], now=NOW, actor=ACTOR),
+                other.blobs.mount("a/a", digest(2), ["b/b"], now=NOW, actor=ACTOR),
+                database.blobs.mount("c/c", digest(1), ["a/a", "b/b"], now=NOW, actor=ACTOR),
+                other.blobs.mount("c/c", digest(2), ["a/a", "b/b"], now=NOW, actor=ACTOR),
             )
             assert results == [True] * 4
-            await database.repositories.delete("c/c")
+            await database.repositories.delete("c/c", actor=ACTOR)
 
     async def test_one_user_of_a_name_and_one_first_key(
         self, database: Database, other: Database
     ) -> None:
         both = (database, other)
-        results = await race(*(both[n % 2].users.add(user()) for n in range(10)), may=(UserExists,))
+        results = await race(
+            *(both[n % 2].users.add(user(), actor=ACTOR) for n in range(10)), may=(UserExists,)
+        )
         assert len(refused(results)) == 9
         await race(
             *(
@@ -273,13 +311,16 @@ class RacesContract:
             made = [layout(number, f"s{n}") for n in range(10)]
             late = layout(number + 1, "too early")
             won = await race(
-                *((database, other)[n % 2].layouts.propose(each) for n, each in enumerate(made)),
+                *(
+                    (database, other)[n % 2].layouts.propose(each, actor=ACTOR)
+                    for n, each in enumerate(made)
+                ),
             )
             assert sorted(map(bool, won)) == [False] * 9 + [True]
             assert await other.layouts.latest() == made[won.index(True)]
             assert len(await database.layouts.list(99)) == number
             if number == 5:
-                assert await other.layouts.propose(late)
+                assert await other.layouts.propose(late, actor=ACTOR)
 
     async def test_of_many_that_claim_a_store_one_wins(
         self, database: Database, other: Database
@@ -295,7 +336,7 @@ class RacesContract:
             assert won.count(True) == 1
             (found,) = await database.stores.list()
             assert found.server_id == claims[won.index(True)].server_id
-            await other.stores.remove("disk")
+            await other.stores.remove("disk", actor=ACTOR)
             await database.stores.register(store("disk", "one of before"))
 
     async def test_of_two_that_claim_to_be_one_server_one_wins(
@@ -304,8 +345,10 @@ class RacesContract:
         for n in range(5):
             one = server(f"server-{n}")
             won = await race(
-                database.servers.register(one, live_seconds=60),
-                other.servers.register(replace(one, address="http://copy:1"), live_seconds=60),
+                database.servers.register(one, live_seconds=60, actor=ACTOR),
+                other.servers.register(
+                    replace(one, address="http://copy:1"), live_seconds=60, actor=ACTOR
+                ),
             )
             assert sorted(map(bool, won)) == [False, True]
 
@@ -322,14 +365,14 @@ class RacesContract:
     ) -> None:
         names = [f"s{n}" for n in range(8)]
         for _ in range(8):
-            await database.servers.register(server("a"), live_seconds=60)
+            await database.servers.register(server("a"), live_seconds=60, actor=ACTOR)
             for name in names:
                 await database.stores.register(store(name, "a"))
             reports = [StoreReport(name, 9, 8) for name in names]
             await race(
                 database.servers.heartbeat("a", reports),
                 other.servers.heartbeat("a", reports[::-1]),
-                other.servers.remove("a"),
+                other.servers.remove("a", actor=ACTOR),
                 database.servers.heartbeat("a", reports),
                 may=(ServerUnknown,),
             )
@@ -338,20 +381,24 @@ class RacesContract:
     async def test_debts_are_made_and_paid_in_any_order(
         self, database: Database, other: Database
     ) -> None:
-        debts: list[Debt] = [(part(n)[0], f"s{n % 3}") for n in range(60)]
+        debts: list[MissingCopy] = [(part(n)[0], f"s{n % 3}") for n in range(60)]
         parts = [part(n) for n in range(60)]
         await database.uploads.create(upload())
         step = UploadProgress(0, 60_000, "h", tuple(parts), EMPTY_TAIL, tuple(debts[::-1]))
-        whole = large(1, *parts)
+        whole = ending(large(1, *parts))
         await race(
             database.blobs.commit(
-                APP, NewBlob(whole.blob, whole.chunks, tuple(debts)), upload_id="upload", now=NOW
+                APP,
+                replace(whole, owed=tuple(debts)),
+                upload_id="upload",
+                now=NOW,
+                actor=ACTOR,
             ),
             other.uploads.advance("upload", step, now=NOW),
-            other.owed.add(debts[30:] + debts[:30], now=NOW),
-            database.owed.settle(debts[::-1]),
-            other.owed.forget("s1", 99),
-            may=(UploadUnknown,),
+            other.under_replicated.add(debts[30:] + debts[:30], now=NOW),
+            database.under_replicated.settle(debts[::-1]),
+            other.under_replicated.forget("s1", 99),
+            may=(UploadUnknown, UploadOutOfOrder),
         )
-        await database.owed.add(debts, now=NOW)
-        assert sum(each.copies for each in await other.owed.summary()) == 60
+        await database.under_replicated.add(debts, now=NOW)
+        assert sum(each.copies for each in await other.under_replicated.summary()) == 60

@@ -1,16 +1,25 @@
-"""What every `Repositories` promises."""
+"""What `Repositories` promises."""
 
 import pytest
 
-from tests.contracts.metadata_values import APP, NOW, blob_reference, large, manifest, part, small
+from tests.contracts.metadata_values import (
+    ACTOR,
+    APP,
+    NOW,
+    blob_reference,
+    large,
+    manifest,
+    part,
+    small,
+)
 from treescale.errors import BlobUnknown, ManifestUnknown, NameUnknown
-from treescale.metadata.protocols import Database
+from treescale.metadata.database import Database
 from treescale.metadata.records import ClusterUsage, Repository
 
 
 async def make(database: Database, *names: str) -> None:
     for name in names:
-        await database.blobs.commit(name, small(1), upload_id=None, now=NOW)
+        await database.blobs.commit(name, small(1), upload_id=None, now=NOW, actor=ACTOR)
 
 
 def names(repositories: list[Repository]) -> list[str]:
@@ -27,18 +36,18 @@ class RepositoriesContract:
         assert await database.repositories.get(APP) == Repository(APP, public=False, created=NOW)
 
     async def test_it_comes_with_its_first_manifest(self, database: Database) -> None:
-        await database.manifests.put(APP, manifest(), [], [], now=NOW)
+        await database.manifests.put(APP, manifest(), [], [], now=NOW, actor=ACTOR)
         assert await database.repositories.get(APP) == Repository(APP, public=False, created=NOW)
 
     async def test_public_opens_and_closes(self, database: Database) -> None:
         await make(database, APP)
-        await database.repositories.set_public(APP, public=True, now=NOW + 1)
+        await database.repositories.set_public(APP, public=True, now=NOW + 1, actor=ACTOR)
         assert (await database.repositories.get(APP)).public
-        await database.repositories.set_public(APP, public=False, now=NOW + 1)
+        await database.repositories.set_public(APP, public=False, now=NOW + 1, actor=ACTOR)
         assert await database.repositories.get(APP) == Repository(APP, public=False, created=NOW)
 
     async def test_public_creates_what_is_absent(self, database: Database) -> None:
-        await database.repositories.set_public(APP, public=True, now=NOW)
+        await database.repositories.set_public(APP, public=True, now=NOW, actor=ACTOR)
         assert await database.repositories.get(APP) == Repository(APP, public=True, created=NOW)
 
     async def test_lists_page_in_byte_order(self, database: Database) -> None:
@@ -55,7 +64,7 @@ class RepositoriesContract:
     async def test_visible_are_the_public_and_ones_own(self, database: Database) -> None:
         await make(database, "alice/a", "alice/c", "bob/a", "bob/b", "carol/x")
         for name in ("alice/c", "bob/b"):
-            await database.repositories.set_public(name, public=True, now=NOW)
+            await database.repositories.set_public(name, public=True, now=NOW, actor=ACTOR)
         visible = database.repositories.list_visible
         assert names(await visible("alice", "", 9)) == ["alice/a", "alice/c", "bob/b"]
         assert names(await visible("alice", "", 2)) == ["alice/a", "alice/c"]
@@ -71,12 +80,14 @@ class RepositoriesContract:
 
     async def test_delete_takes_everything_but_the_blob(self, database: Database) -> None:
         await make(database, APP, "bob/app")
-        await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW)
-        await database.repositories.delete(APP)
+        await database.manifests.put(
+            APP, manifest(), [blob_reference(1)], ["v1"], now=NOW, actor=ACTOR
+        )
+        await database.repositories.delete(APP, actor=ACTOR)
         with pytest.raises(NameUnknown):
             await database.repositories.get(APP)
         with pytest.raises(NameUnknown):
-            await database.tags.list(APP, "", 9)
+            await database.manifests.list_tags(APP, "", 9)
         with pytest.raises(ManifestUnknown):
             await database.manifests.resolve(APP, "v1")
         with pytest.raises(ManifestUnknown):
@@ -85,7 +96,7 @@ class RepositoriesContract:
             await database.blobs.find(APP, small(1).blob.digest)
         assert await database.blobs.find("bob/app", small(1).blob.digest) == small(1).blob
         with pytest.raises(NameUnknown):
-            await database.repositories.delete(APP)
+            await database.repositories.delete(APP, actor=ACTOR)
 
     async def test_the_first_of_all_is_remembered_when_it_is_deleted(
         self, database: Database
@@ -94,23 +105,23 @@ class RepositoriesContract:
         repositories = database.repositories
         assert await repositories.first_created() is None
         for name, created in (("a/1", 300.0), ("a/2", 1_700_000_000.5), ("a/3", 20.25)):
-            await repositories.set_public(name, public=False, now=created)
+            await repositories.set_public(name, public=False, now=created, actor=ACTOR)
         assert await repositories.first_created() == 20.25
-        await repositories.delete("a/3")
+        await repositories.delete("a/3", actor=ACTOR)
         assert await repositories.first_created() == 20.25
-        await repositories.delete("a/1")
+        await repositories.delete("a/1", actor=ACTOR)
         assert await repositories.first_created() == 20.25
-        await repositories.delete("a/2")
+        await repositories.delete("a/2", actor=ACTOR)
         assert await repositories.first_created() is None, "nothing can be pulled"
-        await repositories.set_public("a/4", public=False, now=5.0)
+        await repositories.set_public("a/4", public=False, now=5.0, actor=ACTOR)
         assert await repositories.first_created() == 5.0
 
     async def test_what_comes_after_a_delete_starts_empty(self, database: Database) -> None:
         await make(database, APP)
-        await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW)
-        await database.repositories.delete(APP)
-        await database.manifests.put(APP, manifest(b"[]"), [], ["v2"], now=NOW + 5)
-        assert await database.tags.list(APP, "", 9) == ["v2"]
+        await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
+        await database.repositories.delete(APP, actor=ACTOR)
+        await database.manifests.put(APP, manifest(b"[]"), [], ["v2"], now=NOW + 5, actor=ACTOR)
+        assert await database.manifests.list_tags(APP, "", 9) == ["v2"]
         assert (await database.repositories.get(APP)).created == NOW + 5
 
     async def test_usage(self, database: Database) -> None:
@@ -118,13 +129,13 @@ class RepositoriesContract:
             await database.repositories.usage(APP)
         shared, own = part(1, 700), part(2, 300)
         commit = database.blobs.commit
-        await commit(APP, large(10, shared, own), upload_id=None, now=NOW)
-        await commit(APP, large(11, own), upload_id=None, now=NOW)
-        await commit(APP, small(12, b"12345"), upload_id=None, now=NOW)
-        await commit(APP, small(13, b"123"), upload_id=None, now=NOW)
-        await commit("bob/app", large(20, shared), upload_id=None, now=NOW)
-        await commit("bob/app", small(13, b"123"), upload_id=None, now=NOW)
-        await database.manifests.put(APP, manifest(), [], ["v1", "v2"], now=NOW)
+        await commit(APP, large(10, shared, own), upload_id=None, now=NOW, actor=ACTOR)
+        await commit(APP, large(11, own), upload_id=None, now=NOW, actor=ACTOR)
+        await commit(APP, small(12, b"12345"), upload_id=None, now=NOW, actor=ACTOR)
+        await commit(APP, small(13, b"123"), upload_id=None, now=NOW, actor=ACTOR)
+        await commit("bob/app", large(20, shared), upload_id=None, now=NOW, actor=ACTOR)
+        await commit("bob/app", small(13, b"123"), upload_id=None, now=NOW, actor=ACTOR)
+        await database.manifests.put(APP, manifest(), [], ["v1", "v2"], now=NOW, actor=ACTOR)
         usage = await database.repositories.usage(APP)
         assert (usage.tags, usage.manifests, usage.blobs) == (2, 1, 4)
         assert usage.bytes_logical == 1000 + 300 + 5 + 3
@@ -133,26 +144,41 @@ class RepositoriesContract:
         assert usage.repository == await database.repositories.get(APP)
 
     async def test_usage_of_an_empty_repository(self, database: Database) -> None:
-        await database.repositories.set_public(APP, public=False, now=NOW)
+        await database.repositories.set_public(APP, public=False, now=NOW, actor=ACTOR)
         usage = await database.repositories.usage(APP)
         assert (usage.tags, usage.manifests, usage.blobs) == (0, 0, 0)
         assert (usage.bytes_logical, usage.bytes_chunked, usage.bytes_exclusive) == (0, 0, 0)
 
     async def test_cluster_usage(self, database: Database) -> None:
-        nothing = ClusterUsage(0, 0, 0, 0, 0, 0)
+        nothing = ClusterUsage(0, 0, 0, 0, 0, 0, 0)
         assert await database.repositories.cluster_usage() == nothing
         huge = 2**40
         for name in (APP, "bob/app"):
             await database.blobs.commit(
-                name, large(1, part(1, huge), part(2, 5)), upload_id=None, now=NOW
+                name, large(1, part(1, huge), part(2, 5)), upload_id=None, now=NOW, actor=ACTOR
             )
-        await database.blobs.commit(APP, large(2, part(2, 5)), upload_id=None, now=NOW)
-        await database.blobs.commit(APP, small(3, b"12"), upload_id=None, now=NOW)
+        await database.blobs.commit(APP, large(2, part(2, 5)), upload_id=None, now=NOW, actor=ACTOR)
+        await database.blobs.commit(APP, small(3, b"12"), upload_id=None, now=NOW, actor=ACTOR)
         assert await database.repositories.cluster_usage() == ClusterUsage(
             repositories=2,
             blobs=3,
             bytes_pushed=2 * (huge + 5) + 5 + 2,
             bytes_blobs=huge + 5 + 5 + 2,
             bytes_stored=huge + 5 + 2,
+            bytes_unreferenced=0,
             chunks=2,
         )
+
+    async def test_what_no_repository_has_any_more_is_counted_apart(
+        self, database: Database
+    ) -> None:
+        commit = database.blobs.commit
+        await commit(APP, large(1, part(1), part(2)), upload_id=None, now=NOW, actor=ACTOR)
+        await commit("bob/app", large(2, part(2), part(3)), upload_id=None, now=NOW, actor=ACTOR)
+        await commit("bob/app", small(3, b"12"), upload_id=None, now=NOW, actor=ACTOR)
+        await database.repositories.delete("bob/app", actor=ACTOR)
+        usage = await database.repositories.cluster_usage()
+        assert (usage.bytes_pushed, usage.bytes_stored) == (2000, 3002)
+        assert usage.bytes_unreferenced == 1002
+        await database.blobs.unlink(APP, large(1).blob.digest)
+        assert (await database.repositories.cluster_usage()).bytes_unreferenced == 3002

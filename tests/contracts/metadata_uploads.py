@@ -1,10 +1,14 @@
-"""What every `Uploads` promises."""
+"""What `Uploads` promises."""
+
+from dataclasses import replace
 
 import pytest
 
 from tests.contracts.metadata_values import NOW, part, upload
-from treescale.errors import UploadOutOfOrder, UploadUnknown
-from treescale.metadata.protocols import Database
+from tests.database_clock import MovedClock
+from treescale.errors import NotRecorded, UploadOutOfOrder, UploadUnknown
+from treescale.lease_times import LeaseTimes
+from treescale.metadata.database import Database
 from treescale.metadata.records import EMPTY_TAIL, ChunkPart, UploadProgress, UploadTail
 
 
@@ -56,7 +60,7 @@ class UploadsContract:
             got = await database.uploads.get("upload")
             assert (got.offset, got.hashed, got.tail) == (step.offset, step.hashed, step.tail)
             assert await chunks_of(database) == tuple(settled)
-            assert (got.created, got.updated) == (NOW, NOW + number)
+            assert got.created == NOW
 
     async def test_the_same_chunk_may_come_again(self, database: Database) -> None:
         await database.uploads.create(upload())
@@ -98,8 +102,7 @@ class UploadsContract:
             with pytest.raises(UploadOutOfOrder) as caught:
                 await database.uploads.advance("upload", late, now=NOW + 9)
             assert caught.value.offset == 1000
-        got = await database.uploads.get("upload")
-        assert (got.offset, got.updated) == (1000, NOW)
+        assert (await database.uploads.get("upload")).offset == 1000
         assert await chunks_of(database) == (part(1),)
 
     async def test_a_tail_is_settled_once(self, database: Database) -> None:
@@ -123,12 +126,54 @@ class UploadsContract:
         await database.uploads.create(upload())
         assert await database.uploads.get("upload") == upload()
 
-    async def test_idle_ones_go_oldest_first(self, database: Database) -> None:
+    async def test_idle_ones_go_oldest_first(
+        self, database: Database, database_clock: MovedClock
+    ) -> None:
         for number in range(5):
-            await database.uploads.create(upload(f"u{number}", updated=NOW + number))
-        assert await database.uploads.delete_idle(NOW + 4, 3) == 3
+            await database.uploads.create(upload(f"u{number}"))
+            await database_clock.move(database, 100)
+        assert await database.uploads.delete_idle(150, 3) == 3
         with pytest.raises(UploadUnknown):
             await database.uploads.get("u2")
-        assert await database.uploads.delete_idle(NOW + 4, 3) == 1
-        assert await database.uploads.delete_idle(NOW + 4, 3) == 0
-        assert (await database.uploads.get("u4")).updated == NOW + 4
+        assert await database.uploads.delete_idle(150, 3) == 1
+        assert await database.uploads.delete_idle(150, 3) == 0
+        await database.uploads.get("u4")
+
+    async def test_idleness_is_by_the_databases_clock(self, database: Database) -> None:
+        """Whatever the server that began it took the time to be."""
+        await database.uploads.create(upload(updated=NOW))
+        assert await database.uploads.delete_idle(3600, 3) == 0
+
+    async def test_one_that_is_written_to_is_not_idle(
+        self, database: Database, database_clock: MovedClock
+    ) -> None:
+        await database.uploads.create(upload())
+        await database_clock.move(database, 100)
+        await database.uploads.touch("upload")
+        await database.uploads.touch("gone")
+        assert await database.uploads.delete_idle(50, 3) == 0
+        await database_clock.move(database, 100)
+        await database.uploads.advance("upload", progress(0, 10, inline(10)), now=NOW)
+        assert await database.uploads.delete_idle(50, 3) == 0
+        await database_clock.move(database, 100)
+        assert await database.uploads.delete_idle(50, 3) == 1
+
+    async def test_each_answer_is_the_next_base(
+        self, database: Database, database_clock: MovedClock
+    ) -> None:
+        """A chunk put since the base may be named for a twelfth of the lease; control: no check."""
+        await database.uploads.create(upload())
+        base = (await database.uploads.get("upload")).base
+        within = LeaseTimes().record_within
+        for number in range(3):
+            await database_clock.move(database, within - 60)
+            step = progress(1000 * number, 1000 * number + 1000, EMPTY_TAIL, part(number))
+            base = await database.uploads.advance("upload", replace(step, base=base), now=NOW)
+        await database_clock.move(database, within + 1)
+        late = replace(progress(3000, 4000, EMPTY_TAIL, part(4)), base=base)
+        with pytest.raises(NotRecorded):
+            await database.uploads.advance("upload", late, now=NOW)
+        got = await database.uploads.get("upload")
+        assert (got.offset, await chunks_of(database)) == (3000, (part(0), part(1), part(2)))
+        again = replace(late, base=got.base)
+        await database.uploads.advance("upload", again, now=NOW)

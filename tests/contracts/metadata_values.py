@@ -1,5 +1,7 @@
 """Records for the metadata contracts, made from small numbers."""
 
+from dataclasses import replace
+
 from treescale.metadata.records import (
     EMPTY_TAIL,
     AccessToken,
@@ -18,6 +20,7 @@ from treescale.oci.digest import digest_of
 from treescale.oci.manifests import Reference, ReferenceKind
 
 NOW = 1_700_000_000.0
+ACTOR = "cli:tester@here"
 APP = "alice/app"
 TOKEN_ID = "t1"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -42,6 +45,11 @@ def large(number: int, *parts: ChunkPart) -> NewBlob:
     """Return a blob made of chunks; its recipe is told by them."""
     recipe = b"".join(chunk + length.to_bytes(8, "big") for chunk, length in parts)
     return NewBlob(Blob(digest(number), sum(n for _, n in parts), None, recipe), parts)
+
+
+def ending(new: NewBlob, of: Upload | None = None) -> NewBlob:
+    """Return the blob as the end of an upload, one that has just begun unless told."""
+    return replace(new, session=(of or upload()).state)
 
 
 def manifest(

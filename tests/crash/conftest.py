@@ -9,10 +9,11 @@ import pytest
 from tests.crash.nursery import Home, Nursery
 from tests.crash.places import MIB, Mounts, make_ext4
 from tests.crash.rig import RESERVE, Rig
-from tests.functional.programs import Program, children_of
+from tests.functional.programs import Program, workers_of
 from tests.functional.server import Options, Server
 from tests.functional.wire import Wire
 
+HERE = str(Path(__file__).parent) + "/"
 COUNTED = "counted"
 Counted = Callable[[str], None]
 
@@ -26,7 +27,7 @@ class Start(Protocol):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this directory `functional`: it mounts, and needs root."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(HERE):
             item.add_marker("functional")
 
 
@@ -36,7 +37,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of every running program's log with a failed test."""
     report = yield
-    if report.failed and Path(__file__).parent in item.path.parents:
+    if report.failed and str(item.path).startswith(HERE):
         for program in Program.running:
             report.sections.append((f"log of {program.argv[0]}", program.log_end()))
     return report
@@ -91,7 +92,7 @@ def start(tmp_path: Path, mounts: Mounts) -> Iterator[Start]:
         started.append(server)
         server.start()
         wire = Wire(server, server.admin_account)
-        rig = Rig(server, wire, home, children_of(server.program.pid))
+        rig = Rig(server, wire, home, workers_of(server.program.pid))
         for _ in range(3):
             rig.push()
         return rig

@@ -1,7 +1,9 @@
 """What goes wrong in a worker on purpose, and the list of the steps it can go wrong at.
 
 A step is a call of the disk, a call of the database's nouns, or a statement that writes. Each has
-a label, is counted, and can be the one at which the process is killed or the call fails. `Forgets`
+a label, is counted, and can be the one at which the process is killed or the call fails. What the
+worker does beside requests (it probes the disk, renews leases) comes when it comes, and is no step:
+it would shift the numbers of the others, and one of them would never be the one. `Forgets`
 names what a disk or database claims to have done and has not: for the negative controls.
 """
 
@@ -11,26 +13,40 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, Self
+from unittest.mock import patch
 
 import msgspec
 from sqlalchemy import Engine, event
 
 from tests.fakes_disk import OPERATIONS
-from treescale.chunks.directory import Reserve
-from treescale.chunks.disk import DiskStore
-from treescale.chunks.syscalls import Disk
-from treescale.chunks.trust import Trust
+from treescale.chunks.disk.directory import ChunkDirectory, Reserve
+from treescale.chunks.disk.file import ChunkFile
+from treescale.chunks.disk.state import DiskState
+from treescale.chunks.disk.store import DiskStore, SharedDisk
+from treescale.chunks.disk.syscalls import Disk
+from treescale.chunks.disk.threads import Lanes
+from treescale.chunks.disk.verified import VerifiedFiles
 from treescale.clock import Clock
-from treescale.metadata.sql.database import SqlDatabase
+from treescale.http.dispatch import Dispatcher
+from treescale.lease_times import LeaseTimes
+from treescale.metadata import blobs
+from treescale.metadata.database import Database
+from treescale.metadata.engine import sqlite_writer
 
-How = Literal["kill", "ENOSPC", "EIO", "EROFS"]
-Forgets = Literal["fsync", "fsync_directory", "syncfs", "tmp", "synchronous"]
+How = Literal["kill", "stop", "ENOSPC", "EIO", "EROFS"]
+Forgets = Literal[
+    "fsync", "fsync_directory", "syncfs", "tmp", "synchronous", "base", "checkpoints", "bytes"
+]
+"""The last three: to compare the base of a push with the time, to record by time what was put, and
+to look at the bytes of a file whose times are others while it is sent."""
 
-NOUNS: Final = ("blobs", "uploads", "manifests", "tags")
+NOUNS: Final = ("blobs", "uploads", "manifests")
 QUIET: Final = frozenset({"close", "stat", "fstat", "statvfs", "listdir", "read_cached"})
 """Calls that change nothing: they may fail, but a death there is one of the step before."""
 
@@ -61,13 +77,25 @@ class Steps:
         self._labels = os.open(labels, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._lock = threading.Lock()
         self._count: int | None = None
+        self._aside = threading.local()
 
     def arm(self) -> None:
         """Count from here on."""
         self._count = 0
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count nothing of what this thread does within."""
+        was, self._aside.now = getattr(self._aside, "now", False), True
+        try:
+            yield
+        finally:
+            self._aside.now = was
+
     def step(self, label: str) -> None:
         """Be at this step: write it down, and die or fail if it is the one."""
+        if getattr(self._aside, "now", False):
+            return
         if self._hurt.only and not label.startswith(self._hurt.only):
             return
         with self._lock:
@@ -80,8 +108,65 @@ class Steps:
             if self._hurt.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()
+        if self._hurt.how == "stop":  # until somebody lets it go on
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         code = getattr(errno, self._hurt.how)
         raise OSError(code, os.strerror(code))
+
+
+_REQUESTED: Final = ContextVar("requested", default=False)
+"""Whether it is done for a request."""
+
+
+class _Work:
+    """The work of a transaction, and whether it is a request's."""
+
+    def __init__(self, work: Callable[[Any], Any], steps: Steps) -> None:
+        self._work = work
+        self._steps = steps
+        self.requested = _REQUESTED.get()
+
+    def __call__(self, connection: Any) -> Any:
+        if self.requested:
+            return self._work(connection)
+        with self._steps.aside():
+            return self._work(connection)
+
+
+@contextmanager
+def requests_alone(steps: Steps) -> Iterator[None]:
+    """Count what is done for requests, and nothing that the worker does beside them."""
+    handle, probe = Dispatcher.handle, ChunkDirectory.probe
+    transact, together = sqlite_writer.SqliteWriter.transact, sqlite_writer._Transactions._together
+
+    async def handled(*args: Any) -> Any:
+        token = _REQUESTED.set(True)
+        try:
+            return await handle(*args)
+        finally:
+            _REQUESTED.reset(token)
+
+    def probed(directory: ChunkDirectory) -> None:
+        with steps.aside():
+            probe(directory)
+
+    async def transacted(writer: Any, work: Any, *, durable: bool) -> Any:
+        return await transact(writer, _Work(work, steps), durable=durable)
+
+    def committed(transactions: Any, group: list[Any]) -> bool:
+        if any(entry.work.requested for entry in group):
+            return together(transactions, group)
+        with steps.aside():
+            return together(transactions, group)
+
+    with (
+        patch.object(Dispatcher, "handle", handled),
+        patch.object(ChunkDirectory, "probe", probed),
+        patch.object(sqlite_writer.SqliteWriter, "transact", transacted),
+        patch.object(sqlite_writer._Transactions, "_together", committed),
+    ):
+        yield
 
 
 class HurtDisk(Disk):
@@ -136,14 +221,37 @@ def disk_store_on(disk: Disk) -> type[DiskStore]:
             cls,
             path: Path,
             *,
-            threads: Executor,
+            threads: Executor | Lanes,
             clock: Clock,
             disk: Disk | None = disk,
             reserve: Reserve | None = None,
-            trust: Trust | None = None,
+            trust: VerifiedFiles | None = None,
+            state: DiskState | None = None,
         ) -> Self:
             return super().create_or_open(
-                path, threads=threads, clock=clock, disk=disk, reserve=reserve, trust=trust
+                path,
+                threads=threads,
+                clock=clock,
+                disk=disk,
+                reserve=reserve,
+                trust=trust,
+                state=state,
+            )
+
+        @classmethod
+        def later(
+            cls,
+            path: Path,
+            store_id: str,
+            why: str = "",
+            *,
+            threads: Executor | Lanes,
+            clock: Clock,
+            shared: SharedDisk,
+            disk: Disk | None = disk,
+        ) -> Self:
+            return super().later(
+                path, store_id, why, threads=threads, clock=clock, shared=shared, disk=disk
             )
 
     return OnDisk
@@ -173,6 +281,8 @@ class _Counted:
         call = getattr(self._noun, verb)
 
         async def counted(*args: Any, **named: Any) -> Any:
+            if not _REQUESTED.get():
+                return await call(*args, **named)
             self._steps.step(f"{self._name}.{verb} before")
             result = await call(*args, **named)
             self._steps.step(f"{self._name}.{verb} after")
@@ -181,7 +291,7 @@ class _Counted:
         return counted
 
 
-def count_nouns(database: SqlDatabase, steps: Counter) -> None:
+def count_nouns(database: Database, steps: Counter) -> None:
     """Make the calls of the database's nouns steps."""
     for name in NOUNS:
         setattr(database, name, _Counted(getattr(database, name), name, steps))
@@ -229,6 +339,19 @@ def forget_synchronous(forgets: Collection[Forgets]) -> None:
         connection.set_authorizer(authorize)
 
     event.listen(Engine, "connect", connected)
+
+
+def forget_rules(forgets: Collection[Forgets]) -> None:
+    """Switch rules of collection off, in this process for good."""
+    rules: dict[Forgets, tuple[object, str, object]] = {
+        "base": (blobs, "check_in_time", lambda *_: None),
+        "checkpoints": (LeaseTimes, "checkpoint", float("inf")),
+        "bytes": (ChunkFile, "_hashed", lambda _: ""),
+    }
+    for name in rules.keys() & set(forgets):
+        owner, what, instead = rules[name]
+        assert hasattr(owner, what), f"{owner} has no {what} any more: this control tests nothing"
+        setattr(owner, what, instead)
 
 
 def say(text: str) -> None:

@@ -82,6 +82,16 @@ class Nursery:
         os.kill(self._serving.pid, signal.SIGSTOP)
         return self._serving.pid
 
+    def go_on(self) -> None:
+        """Let a worker go on that was stopped."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def pid(self) -> int:
+        """Return the worker's process id."""
+        assert self._serving is not None
+        return self._serving.pid
+
     def steps(self) -> list[str]:
         """Return the labels of the steps that the last worker made."""
         return self.labels.read_text().splitlines()

@@ -14,7 +14,7 @@ from tests.crash.conftest import Start
 from tests.crash.inside import check_database, check_files, drafts
 from tests.crash.load import push_image
 from tests.crash.places import MIB, Mounts, copy_image
-from tests.crash.rig import REPOSITORY, Rig, check_refusal, patch
+from tests.crash.rig import REPOSITORY, Rig, patch
 from tests.functional.programs import Program, wait_until
 from tests.images import noise, sha256_of
 
@@ -57,7 +57,7 @@ def test_a_chunk_that_cannot_be_published_ends_writing_until_a_restart(
     failed = [answer for answer in refused if answer.status == 503]
     assert failed
     for answer in failed:
-        check_refusal(answer, 503, "check the disk, then restart")
+        rig.check_refusal(answer, 503, "check the disk, then restart")
     rig.check_pulls()
     assert drafts(rig.home) == []
     assert rig.server.stop() == 0
@@ -75,7 +75,7 @@ def test_no_room_where_a_chunk_is_to_be_written(start: Start, data: Path, tmp_pa
     rig = start(data, tmp_path)
     with failing(rig, "fallocate", "ENOSPC", "1+"):
         for number in range(ATTEMPTS):
-            check_refusal(patch(rig, noise(MIB + number)), 507, "is full; add a disk")
+            rig.check_refusal(patch(rig, noise(MIB + number)), 507, "is full; add a disk")
         assert drafts(rig.home) == []
         rig.check_pulls()
     rig.check_end()
@@ -104,7 +104,7 @@ def test_a_database_that_cannot_be_written(
         for answer in answers:
             if answer.status != 201:
                 failures += 1
-                check_refusal(answer, status, says)
+                rig.check_refusal(answer, status, says)
         rig.wire.request("POST", path, blob).expect(201)
         assert rig.wire.pull_blob(REPOSITORY, sha256_of(blob)) == blob
     assert failures >= 3, "it is these calls that fail"
@@ -118,7 +118,7 @@ def test_a_file_system_that_gives_up_writing(start: Start, data: Path, mounts: M
     mounts.remount(data, "abort")
     for _ in range(ATTEMPTS):
         answer = rig.wire.request("POST", f"/v2/{REPOSITORY}/blobs/uploads/")
-        check_refusal(answer, 503, "the database")
+        rig.check_refusal(answer, 503, "the database")
     rig.check_pulls()
     rig.server.crash()
     mounts.unmount(data)

@@ -50,7 +50,7 @@ EXPECTED = {
         "sql COMMIT",
     },
     "manifest PUT": {"manifests.put before", "manifests.put after", "sql INSERT manifests"},
-    "tag DELETE": {"tags.delete before", "tags.delete after", "sql DELETE tags"},
+    "tag DELETE": {"manifests.delete_tag before", "manifests.delete_tag after", "sql DELETE tags"},
 }
 """Steps that must be among those found: the loop sees what it is about."""
 

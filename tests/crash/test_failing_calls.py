@@ -1,8 +1,8 @@
 """Each call of the disk in a push fails in turn, and the client is told in the protocol's words.
 
-`tests/chunks/test_disk_faults.py` has the same loop for the store alone. Here it goes through the
-worker: which status, what a reader finds meanwhile, and whether the same worker takes the same push
-a moment later (T28, T30 to T32).
+`tests/chunks/disk/test_disk_faults.py` has the same loop for the store alone. Here it goes through
+the worker: which status, what a reader finds meanwhile, and whether the same worker takes the same
+push a moment later (T28, T30 to T32).
 """
 
 import shutil
@@ -72,7 +72,7 @@ def test_a_push_whose_nth_call_of_the_disk_fails(
             break
         if answer.status != 201:
             refused += 1
-            check_refusal(answer, status, str(home.data))
+            check_refusal(answer, status, str(home.data), nursery.log)
             wire.request("GET", f"/v2/{REPOSITORY}/blobs/{DIGEST}").expect(404)
         check_base(wire)
         again = push(wire)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.crash.conftest import Start
 from tests.crash.places import MIB, Mounts, filled, make_ext4
-from tests.crash.rig import REPOSITORY, RESERVE, Rig, check_refusal, patch
+from tests.crash.rig import REPOSITORY, RESERVE, Rig, patch
 from tests.functional.wire import Answer
 from tests.images import noise, sha256_of
 
@@ -37,11 +37,11 @@ def test_a_full_disk_refuses_before_the_body_is_read(
     start: Start, data: Path, tmp_path: Path
 ) -> None:
     rig = start(data, tmp_path)
-    check_refusal(head_of_push(rig, 10**12), 507, "no room for 1000000000000 more; add a disk")
+    rig.check_refusal(head_of_push(rig, 10**12), 507, "no room for 1000000000000 more; add a disk")
     with filled(data, RESERVE // 2):
         for _ in range(4):  # so that each worker is asked
-            check_refusal(head_of_push(rig, 1000), 507, "add a disk or delete images")
-            check_refusal(patch(rig, noise(MIB)), 507, "add a disk or delete images")
+            rig.check_refusal(head_of_push(rig, 1000), 507, "add a disk or delete images")
+            rig.check_refusal(patch(rig, noise(MIB)), 507, "add a disk or delete images")
         rig.check_pulls()
     rig.check_end()
 
@@ -55,11 +55,11 @@ def test_a_disk_that_fills_in_the_middle_of_a_push(
         path = rig.wire.begin_upload(REPOSITORY)
         # The answer may go down with the connection that is still being sent to.
         with suppress(ConnectionError):
-            check_refusal(rig.wire.request("PATCH", path, pieces), 507, "add a disk")
+            rig.check_refusal(rig.wire.request("PATCH", path, pieces), 507, "add a disk")
         rig.check_pulls()
         answer = rig.wire.request("GET", f"/v2/{REPOSITORY}/blobs/{sha256_of(whole)}")
         answer.expect(404)
-        check_refusal(patch(rig, noise(MIB)), 507, "add a disk")
+        rig.check_refusal(patch(rig, noise(MIB)), 507, "add a disk")
     rig.wire.push_blob(REPOSITORY, whole)
     assert rig.wire.pull_blob(REPOSITORY, sha256_of(whole)) == whole
     rig.check_end()
@@ -105,7 +105,7 @@ def test_no_inodes_left(start: Start, tmp_path: Path, mounts: Mounts) -> None:
     for number in range(2500):
         (crowd / str(number)).touch()
     for _ in range(4):
-        check_refusal(patch(rig, noise(MIB)), 507, "inodes left; add a disk")
+        rig.check_refusal(patch(rig, noise(MIB)), 507, "inodes left; add a disk")
     rig.check_pulls()
     shutil.rmtree(crowd)
     rig.check_end()
@@ -115,7 +115,7 @@ def test_a_disk_mounted_read_only(start: Start, data: Path, tmp_path: Path, moun
     rig = start(data, tmp_path)
     mounts.remount(data, "ro")
     for _ in range(4):
-        check_refusal(patch(rig, noise(MIB)), 503, "is mounted read-only; remount it")
+        rig.check_refusal(patch(rig, noise(MIB)), 503, "is mounted read-only; remount it")
     rig.check_pulls()
     mounts.remount(data, "rw")
     rig.check_end()
@@ -129,8 +129,8 @@ def test_a_disk_unmounted_under_the_server(
     mounts.unmount(data, lazily=True)
     layer = f"/v2/{REPOSITORY}/blobs/{rig.pushes[1].layer}"
     for _ in range(4):
-        check_refusal(patch(rig, noise(MIB)), 503, "is the disk mounted?")
-        check_refusal(rig.wire.request("GET", layer), 503, "is the disk mounted?")
+        rig.check_refusal(patch(rig, noise(MIB)), 503, "is the disk mounted?")
+        rig.check_refusal(rig.wire.request("GET", layer), 503, "is the disk mounted?")
     assert list(data.iterdir()) == [], "nothing is written to the mount point"
     mounts.ext4(image, str(data), "commit=5")
     rig.check_end()
@@ -141,7 +141,7 @@ def test_the_databases_disk_is_full(start: Start, data: Path, mounts: Mounts) ->
     rig = start(data, place)
     acknowledged, refusal = fill_database(rig)
     assert acknowledged
-    check_refusal(refusal, 507, "the database's disk is full: make room on it")
+    rig.check_refusal(refusal, 507, "the database's disk is full: make room on it")
     rig.check_pulls()
     for blob in acknowledged:
         assert rig.wire.pull_blob(REPOSITORY, sha256_of(blob)) == blob

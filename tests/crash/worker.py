@@ -1,7 +1,7 @@
 """A nursery of workers: `python -m tests.crash.worker` forks one for each order it reads.
 
 It imports the product once, so that a worker serves a moment after it was ordered. A worker is
-the product's own start and its own serving (`treescale.serve`), in one process; only the disk and
+the product's own start and its own serving (`treescale.server`), in one process; only the disk and
 the database's nouns are wrapped. Orders and answers are lines of JSON; see `nursery.py`.
 """
 
@@ -24,15 +24,24 @@ from tests.crash.hurt import (
     count_nouns,
     count_statements,
     disk_store_on,
+    forget_rules,
     forget_synchronous,
+    requests_alone,
     say,
 )
-from treescale import serve
-from treescale.chunks.occupancy import Occupancy
+from treescale.cache.exchange import AnswerExchange
+from treescale.chunks.disk.lock import DirectoryLock
 from treescale.clock import SystemClock
 from treescale.config import Settings
-from treescale.metadata.hearsay import Hearsay
-from treescale.metadata.sql.database import SqlDatabase, open_database
+from treescale.metadata import database
+from treescale.metadata.database import Database, open_database
+from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.server.data import directories, local_stores
+from treescale.server.network.address import Listeners
+from treescale.server.run import set_up_logging
+from treescale.server.shared import share
+from treescale.server.start import prepare
+from treescale.server.worker import be_worker
 
 PASSWORD: Final = "correct horse battery staple"
 ADDRESS: Final = "http://here:1"
@@ -88,7 +97,7 @@ def _serve(order: Order) -> None:
         settings = Settings(
             data=(order.data,), database=order.database, workers=1, advertise=ADDRESS
         )
-        serve._configure_logging(settings)
+        set_up_logging(settings)
         port: int = listener.getsockname()[1]
         serving = msgspec.json.encode(Serving(os.getpid(), port)).decode()
         if order.hurt is None:
@@ -102,27 +111,33 @@ def _serve(order: Order) -> None:
 
         disk = HurtDisk(steps, order.hurt)
         with (
-            patch.object(serve, "DiskStore", disk_store_on(disk)),
-            patch.object(serve, "open_database", _counting(steps)),
+            patch.object(directories, "Disk", lambda: disk),
+            patch.object(local_stores, "DiskStore", disk_store_on(disk)),
+            patch.object(database, "open_database", _counting(steps)),
+            requests_alone(steps),
         ):
             count_statements(steps)
             forget_synchronous(order.hurt.forgets)
+            forget_rules(order.hurt.forgets)
             _run(settings, listener, ready)
 
 
 def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
-    with Occupancy() as occupancy:
-        clock = SystemClock()
-        prepared = serve._prepare(settings, listener, occupancy, PASSWORD, clock, lambda _: None)
-        common = serve._common(settings, listener, asyncio.run(prepared).server_id)
-        serve._be_worker(common, ready)
+    with DirectoryLock() as lock:
+        clock, listeners = SystemClock(), Listeners([listener])
+        prepared = prepare(settings, listeners, lock, PASSWORD, clock, lambda _: None)
+        joined = asyncio.run(prepared)
+        shared = share(settings, listeners, None, joined, lock.let_go)
+        be_worker(shared, ready)
 
 
-def _counting(steps: Steps) -> Callable[..., SqlDatabase]:
-    def opened(url: str, *, hearsay: Hearsay | None = None) -> SqlDatabase:
-        database = open_database(url, hearsay=hearsay)
-        count_nouns(database, steps)
-        return database
+def _counting(steps: Steps) -> Callable[..., Database]:
+    def opened(
+        url: str, *, exchange: AnswerExchange | None = None, file: DatabaseFile | None = None
+    ) -> Database:
+        counted = open_database(url, exchange=exchange, file=file)
+        count_nouns(counted, steps)
+        return counted
 
     return opened
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
+from tests.functional.cluster.record import COLUMNS
 from tests.functional.docker import Daemon, Docker
 from tests.functional.podman import Podman
 from tests.functional.programs import Program, unmount_below
@@ -21,13 +22,16 @@ from tests.postgres import postgres, postgres_url
 __all__ = ["postgres", "postgres_url"]  # fixtures
 
 Serve = Callable[[Options], Server]
+Measured = Callable[[str], None]
+HERE = str(Path(__file__).parent) + "/"
+MEASURED = "measured"
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this directory `functional`."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(HERE):
             item.add_marker("functional")
 
 
@@ -37,10 +41,31 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of every running program's log with a failed test."""
     report = yield
-    if report.failed and Path(__file__).parent in item.path.parents:
+    if report.failed and str(item.path).startswith(HERE):
         for program in Program.running:
             report.sections.append((f"log of {program.argv[0]}", program.log_end()))
     return report
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Measured:
+    """Return what publishes a figure at the end of the run; docs/reliability.md quotes them."""
+    return lambda line: record_property(MEASURED, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures; they come from every process of the run."""
+    lines = [
+        str(line)
+        for report in terminalreporter.getreports("passed")
+        for key, line in report.user_properties
+        if key == MEASURED
+    ]
+    if lines:
+        terminalreporter.section("faults of servers, measured")
+        terminalreporter.write_line(COLUMNS)
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,15 @@ Waiting is always for a condition and always bounded.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 RUN_SECONDS_MAX = 60
 
@@ -84,12 +86,23 @@ def in_namespace(name: str) -> tuple[str, ...]:
     return ("nsenter", f"--net=/run/netns/{name}")
 
 
+def _ports() -> Iterator[int]:
+    """Yield ports below those that the kernel calls from; each test process begins elsewhere."""
+    first, count = 12_000, 20_000
+    for number in itertools.count(os.getpid() * 997):
+        yield first + number % count
+
+
+_PORTS: Final = _ports()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 nobody listens on just now, nor will call from."""
+    while True:
+        port = next(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def children_of(pid: int) -> list[int]:
@@ -98,6 +111,17 @@ def children_of(pid: int) -> list[int]:
         tasks = Path(f"/proc/{pid}/task").iterdir()
         return [int(c) for task in tasks for c in (task / "children").read_text().split()]
     return []
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the process ids of the workers of a server, by its supervisor's."""
+    return [child for child in children_of(pid) if _name(child) == "ts-worker"]
+
+
+def _name(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def alive(pid: int) -> bool:
@@ -226,7 +250,8 @@ class Program:
 
     def log_end(self, lines: int = 60) -> str:
         """Return the last lines of its output."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
 
 
 def _line(argv: Sequence[str | Path]) -> str:

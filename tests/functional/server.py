@@ -1,14 +1,26 @@
 """A `treescale serve` of the test's own, and the administrator's commands for it."""
 
 import http.client
+import json
 import os
 import signal
 import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.functional.programs import Program, children_of, free_port, in_namespace, run
+from click.testing import CliRunner
+
+from tests.functional.programs import (
+    Program,
+    free_port,
+    in_namespace,
+    outcome,
+    wait_until,
+    workers_of,
+)
+from treescale.cli.main import cli
 
 TREESCALE = Path(sys.executable).with_name("treescale")
 ADMIN_PASSWORD = "correct horse battery staple"
@@ -44,8 +56,13 @@ class Options:
     tls: bool = False
     advertise: str = ""
     no_store: bool = False
+    weight: float | None = None
+    fit: str = "/readyz"
+    """Where it says that it has started."""
     launcher: tuple[str, ...] = (str(TREESCALE),)
     """What is run; another one is for servers that are wrong on purpose."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Of its environment: settings, by name."""
 
 
 class Server:
@@ -71,6 +88,8 @@ class Server:
             words += ["--workers", str(self.options.workers)]
         if self.options.advertise:
             words += ["--advertise", self.options.advertise]
+        if self.options.weight is not None:
+            words += ["--weight", str(self.options.weight)]
         if self.options.no_store:
             words.append("--no-store")
         return [*words, "--tls-self-signed"] if self.options.tls else words
@@ -80,7 +99,8 @@ class Server:
         return [*words, "--database", self.options.database] if self.options.database else words
 
     def _environment(self) -> dict[str, str]:
-        return {"TREESCALE_ADMIN_PASSWORD": ADMIN_PASSWORD, "PYTHONUNBUFFERED": "1"}
+        usual = {"TREESCALE_ADMIN_PASSWORD": ADMIN_PASSWORD, "PYTHONUNBUFFERED": "1"}
+        return usual | dict(self.options.variables)
 
     @property
     def address(self) -> str:
@@ -107,15 +127,17 @@ class Server:
         )
 
     def start(self) -> "Server":
-        """Start it and return once it says that it is fit to serve."""
+        """Start it and return once it says that it is fit to serve, with each of its workers."""
         self.program.start_until("treescale serve is ready", self.is_ready, seconds=40)
+        count = self.options.workers or 1
+        wait_until("workers start", lambda: len(workers_of(self.program.pid)) >= count)
         return self
 
     def is_ready(self) -> bool:
         """Say whether it is fit to serve just now."""
         connection = self.connect(seconds=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", self.options.fit)
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
@@ -132,7 +154,7 @@ class Server:
 
     def kill_worker(self, pid: int) -> None:
         """Kill one of its workers."""
-        assert pid in children_of(self.program.pid)
+        assert pid in workers_of(self.program.pid)
         os.kill(pid, signal.SIGKILL)
 
     def kill_supervisor(self) -> None:
@@ -141,12 +163,15 @@ class Server:
 
     def admin(self, *words: str, text_in: str = "") -> str:
         """Run an administration command against this server's data."""
-        noun, verb, *rest = words
-        return run(
+        code, said = self.outcome(*words, text_in=text_in)
+        assert code == 0, f"treescale {' '.join(words)} ended with {code} and said:\n{said}"
+        return said
+
+    def outcome(self, *words: str, text_in: str = "") -> tuple[int, str]:
+        """Run an administration command; return its exit code and all it printed."""
+        return outcome(
             TREESCALE,
-            noun,
-            verb,
-            *rest,
+            *words,
             *self._where(),
             text_in=text_in,
             env=self._environment() | {"PATH": os.environ["PATH"]},
@@ -155,10 +180,26 @@ class Server:
     def add_user(self, name: str) -> Account:
         """Add a user with a password of their own."""
         account = Account(name, f"password of {name}")
-        self.admin("user", "add", name, "--password-stdin", text_in=account.password)
+        self._administer("user", "add", name, "--password-stdin", text_in=account.password)
         return account
 
     def add_token(self, account: Account, *flags: str) -> Account:
         """Return the account with an access token where its password was."""
-        token = self.admin("token", "create", account.name, "--name", "functional", *flags)
+        token = self._administer("token", "create", account.name, "--name", "functional", *flags)
         return Account(account.name, token.strip())
+
+    def status(self) -> dict[str, Any]:
+        """Return what `treescale cluster status` says; one asks for it again and again."""
+        found: dict[str, Any] = json.loads(self._administer("cluster", "status", "--json"))
+        return found
+
+    def _administer(self, *words: str, text_in: str = "") -> str:
+        """Do what `admin` does, in this process: half of a command's time is its start.
+
+        For what a test only needs; one about commands runs them with `admin`.
+        """
+        done = CliRunner(env=self._environment()).invoke(
+            cli, [*words, *self._where()], input=text_in, prog_name="treescale"
+        )
+        assert done.exit_code == 0, f"{words}: {done.output}"
+        return done.stdout

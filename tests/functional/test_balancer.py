@@ -62,6 +62,11 @@ class Balancer:
             connection.close()
 
 
+def knows_of_three(server: Server) -> bool:
+    """Say whether it follows the layout that the third brought about; it reads them every 5 s."""
+    return '"number":3,' in server.log.read_text()
+
+
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[list[Server]]:
     """Return three servers of one cluster, with TLS."""
@@ -70,6 +75,7 @@ def servers(tmp_path: Path) -> Iterator[list[Server]]:
     try:
         for server in servers:
             server.start()
+        wait_until("all know the layout of three", lambda: all(map(knows_of_three, servers)))
         yield servers
     finally:
         for server in servers:

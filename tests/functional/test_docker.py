@@ -1,11 +1,16 @@
 """docker's command line and a real dockerd: log in, push, pull, run, log out."""
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.functional.docker import Docker
+from tests.functional.programs import run
 from tests.functional.server import Account, Server
-from tests.images import Image, busybox_layer, text_layer
+from tests.images import Image, Layout, busybox_layer, text_layer
 
 
 def test_login_with_the_password_and_with_an_access_token(
@@ -14,6 +19,32 @@ def test_login_with_the_password_and_with_an_access_token(
     assert "Login Succeeded" in docker.login(server.address, alice)
     docker("logout", server.address)
     assert "Login Succeeded" in docker.login(server.address, server.add_token(alice))
+
+
+@pytest.mark.parametrize("with_token", [False, True], ids=["password", "access token"])
+def test_what_a_login_leaves_others_can_use(
+    docker: Docker,
+    server: Server,
+    alice: Account,
+    busybox: Image,
+    tmp_path: Path,
+    *,
+    with_token: bool,
+) -> None:
+    """The file whole, as Kubernetes' imagePullSecrets have it, or its field `auth` alone."""
+    account = server.add_token(alice) if with_token else alice
+    docker.login(server.address, account)
+    file = Path(docker.environment["DOCKER_CONFIG"]) / "config.json"
+    [kept] = json.loads(file.read_text())["auths"].values()
+    assert base64.b64decode(kept["auth"]).decode() == f"{account.name}:{account.password}"
+    alone = tmp_path / "auth-alone.json"
+    alone.write_text(json.dumps({"auths": {server.address: {"auth": kept["auth"]}}}))
+    target = f"docker://{server.address}/{alice.name}/left:1"
+    source = Layout(tmp_path / "source").tagged(busybox, "1")
+    for auth in (file, alone):
+        where = (f"--authfile={auth}", "--src-tls-verify=false", "--dest-tls-verify=false")
+        run("skopeo", "copy", "--quiet", *where, source, target)
+        run("skopeo", "copy", "--quiet", *where, target, f"dir:{tmp_path}/{auth.stem}")
 
 
 def test_login_with_a_wrong_password_or_name_is_refused(

@@ -38,11 +38,10 @@ def prepare(docker: Docker, server: Server, image: Image, scratch: Path) -> tupl
     return account, name
 
 
-@pytest.mark.parametrize("workers", [1, 3])
 def test_a_push_survives_that_the_server_is_killed_and_restarted(
-    docker: Docker, serve: Serve, large: Image, tmp_path: Path, workers: int
+    docker: Docker, serve: Serve, large: Image, tmp_path: Path
 ) -> None:
-    server = serve(Options(workers=workers))
+    server = serve(Options(workers=3))
     _, name = prepare(docker, server, large, tmp_path)
     push = docker.started("push", name)
     wait_until("the push is under way", lambda: stored(server) > ENOUGH)
@@ -69,17 +68,4 @@ def test_a_pull_goes_on_where_it_was_after_the_server_was_killed_and_restarted(
     server.start()
     assert pull.wait(seconds=90) == 0, pull.log_end()
     assert docker.run(name).split()[0] == images.noise_sha256(WHOLE)
-    assert '"status":206' in server.log.read_text().replace(" ", ""), "it began from the start"
-
-
-def test_what_was_pushed_is_there_after_a_crash(
-    docker: Docker, serve: Serve, busybox: Image, tmp_path: Path
-) -> None:
-    server = serve(Options(workers=3))
-    _, name = prepare(docker, server, busybox, tmp_path)
-    docker("push", name)
-    server.crash()
-    server.start()
-    docker.forget_images()
-    docker("pull", name)
-    assert docker.run(name) == "hello from busybox\n"
+    wait_until("it went on where it was", lambda: '"status":206' in server.log.read_text())

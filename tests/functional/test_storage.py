@@ -1,10 +1,12 @@
 """What lies on the disks: every layer as chunks, each named by its BLAKE3, stored once."""
 
 import json
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from blake3 import blake3
 
 from tests import images
@@ -77,13 +79,22 @@ def saved(shown: dict[str, Any]) -> int:
     return int(shown["deduplication_saved_bytes"])
 
 
-def test_a_disk_that_is_not_the_one_it_was_is_refused(serve: Serve) -> None:
+def test_a_disk_that_is_not_the_one_it_was_is_not_used(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = serve(Options(disks=2))
     assert server.stop() == 0
     (server.disks[1] / "store.json").unlink()
-    server.program.start()
-    assert server.program.wait(seconds=20) != 0
+    server.start()
+    assert "MISSING" in server.program.log_end(), "it is told before anything is served"
     assert "store.json" in server.program.log_end()
+    assert server.stop() == 0
+    monkeypatch.setenv("TREESCALE_REQUIRE_ALL_STORES", "true")
+    again = subprocess.run(
+        server.program.argv, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert again.returncode != 0
+    assert "store.json" in again.stderr
 
 
 def test_blobs_of_two_users_are_stored_once(serve: Serve) -> None:

@@ -140,7 +140,7 @@ class Wire:
         """Begin an upload and return its location."""
         return self.request("POST", f"/v2/{repository}/blobs/uploads/").expect(202).location
 
-    def finish_upload(self, place: str, digest: str, data: bytes = b"") -> Answer:
+    def finish_upload(self, place: str, digest: str, data: Body = b"") -> Answer:
         """Send the last bytes of an upload, and its digest."""
         mark = "&" if "?" in place else "?"
         return self.request("PUT", f"{place}{mark}digest={digest}", data)

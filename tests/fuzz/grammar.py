@@ -60,7 +60,9 @@ TYPES: Final = (
 ODD_HEADERS: Final = (
     ("Accept", "*/*"), ("Accept", "x" * 2000), ("Content-Encoding", "gzip"), ("Expect", "200-ok"),
     ("Expect", "100-continue"), ("If-None-Match", "*"), ("If-None-Match", '"' * 99), ("Te", "x"),
-    ("If-Match", '"x"'), ("If-Range", '"x"'), ("Cookie", "a=b; c"), ("Upgrade", "websocket"),
+    ("If-Match", '"x"'), ("If-Match", "*"), ("If-Match", "x, y"), ("If-None-Match", 'W/"a", "b"'),
+    ("Content-Encoding", ""), ("Origin", "https://a.test"), ("Origin", "null"),
+    ("If-Range", '"x"'), ("Cookie", "a=b; c"), ("Upgrade", "websocket"),
     ("Connection", "Upgrade"), ("Connection", "close"), ("X-Forwarded-For", "1.2.3.4, é"),
     ("X-Forwarded-Host", 'evil"host'), ("X-Forwarded-Proto", "gopher"), ("Host", "second"),
     ("If-Modified-Since", "yesterday"), ("Content-MD5", "x"), ("X-Big", "y" * 20_000),
@@ -128,7 +130,22 @@ def _target(chance: Random) -> str:
 
 
 def _parameter(chance: Random) -> str:
-    values = (*NUMBERS, *DIGESTS, *ODD_DIGESTS, *TAGS, *ODD_TAGS, *NAMES, "%00", "%ff", "%", "=")
+    values = (
+        *NUMBERS,
+        *DIGESTS,
+        *ODD_DIGESTS,
+        *TAGS,
+        *ODD_TAGS,
+        *NAMES,
+        "%00",
+        "%ff",
+        "%",
+        "=",
+        "a/b+c",
+        "a%20b",
+        "+",
+        "a/b;c=d",
+    )
     if chance.random() < 0.3:
         return f"scope=repository:{chance.choice(NAMES)}:{chance.choice(('pull', 'push', '*', ''))}"
     return f"{chance.choice(QUERIES)}={chance.choice(values)}".replace(" ", "+")

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from tests.fuzz.content import Sample
 
@@ -24,6 +24,32 @@ class Expected:
     headers: dict[str, str | None] = field(default_factory=dict)
     body: bytes | None = None
     json: Any = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A condition: a header field, and what it lists: `*`, a digest, or a digest weakly."""
+
+    field: str = ""
+    listed: str = "*"
+    weak: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return it as a header; nothing when there is none."""
+        mark = "W/" if self.weak else ""
+        text = "*" if self.listed == "*" else f'{mark}"{self.listed}"'
+        return {self.field: text} if self.field else {}
+
+    def holds(self, there: str | None) -> bool:
+        """Return whether it is true of the digest that is there."""
+        listed = there is not None and self.listed in ("*", there)
+        if self.field == "If-Match":
+            return listed and (self.listed == "*" or not self.weak)
+        return not (self.field and listed)
+
+
+ALWAYS: Final = Given()
 
 
 def refused(status: int, code: str, **headers: str) -> Expected:
@@ -105,14 +131,25 @@ class Model:
         return _unknown_upload() if session is None else _progress(204, upload, session)
 
     def append(
-        self, repository: str, user: str, upload: str, data: bytes, at: int | None
+        self,
+        repository: str,
+        user: str,
+        upload: str,
+        data: bytes,
+        at: int | None,
+        announced: int | None = None,
+        *,
+        streamed: bool = False,
     ) -> Expected:
-        """PATCH."""
+        """PATCH; `announced` is the length that Content-Range says, when that is another one."""
         session = self._session(repository, user, upload)
         if session is None:
             return _unknown_upload()
-        if at is not None and at != len(session.data):
+        lies = at is not None and announced not in (None, len(data))
+        if at is not None and at != len(session.data) and (streamed or not lies):
             return _out_of_order(upload, session)
+        if lies:  # told by the header, or by the end of the body
+            return Expected(400, "SIZE_INVALID", _progress(400, upload, session).headers)
         session.data += data
         return _progress(202, upload, session)
 
@@ -134,7 +171,8 @@ class Model:
         answer = self.put_whole(repository, session.data + data, digest)
         if answer.status == 201:
             del self.sessions[upload]
-        return answer
+            return answer
+        return Expected(answer.status, answer.code, _progress(400, upload, session).headers)
 
     def cancel(self, repository: str, user: str, upload: str) -> Expected:
         """DELETE of a session."""
@@ -178,16 +216,29 @@ class Model:
         return Expected(206, headers=known, body=data[first : last + 1])
 
     def delete_blob(self, repository: str, digest: str) -> Expected:
-        """DELETE of a blob."""
-        found = self.at(repository).blobs.pop(digest, None)
-        return refused(404, "BLOB_UNKNOWN") if found is None else Expected(202)
+        """DELETE of a blob: not of one that an image of the repository refers to."""
+        here = self.at(repository)
+        if digest not in here.blobs:
+            return refused(404, "BLOB_UNKNOWN")
+        if any(digest in sample.required for sample in here.manifests.values()):
+            return refused(405, "UNSUPPORTED")
+        del here.blobs[digest]
+        return Expected(202)
 
     # --- manifests
 
     def put_manifest(
-        self, repository: str, reference: str, tags: tuple[str, ...], sample: Sample
+        self,
+        repository: str,
+        reference: str,
+        tags: tuple[str, ...],
+        sample: Sample,
+        given: Given = ALWAYS,
     ) -> Expected:
-        """PUT of a manifest by tag or digest, with further tags."""
+        """PUT of a manifest by tag or digest, with further tags.
+
+        The condition is about all the tags, without any about the manifest.
+        """
         if sample.code:
             return refused(400, sample.code)
         by_digest = ":" in reference
@@ -197,34 +248,45 @@ class Model:
         here = self.at(repository)
         if any(one not in here.blobs and one not in here.manifests for one in sample.required):
             return refused(400, "MANIFEST_BLOB_UNKNOWN")
+        tags = tags if by_digest else (reference, *tags)
+        there = [here.tags.get(tag) for tag in tags] if tags else [_known(here, digest)]
+        if not all(given.holds(one) for one in there):
+            return refused(412, "PRECONDITION_FAILED")
         here = self.make(repository)
         here.manifests[digest] = sample
-        for tag in tags if by_digest else (reference, *tags):
+        for tag in tags:
             here.tags[tag] = digest
         answer = _created(repository, "manifests", digest)
         return Expected(201, headers={**answer.headers, "OCI-Subject": sample.subject})
 
-    def get_manifest(self, repository: str, reference: str) -> Expected:
+    def get_manifest(self, repository: str, reference: str, given: Given = ALWAYS) -> Expected:
         """GET of a manifest."""
         here = self.at(repository)
         digest = reference if ":" in reference else here.tags.get(reference, "")
         sample = here.manifests.get(digest)
         if sample is None:
             return refused(404, "MANIFEST_UNKNOWN")
+        if not given.holds(digest):
+            if given.field == "If-Match":
+                return refused(412, "PRECONDITION_FAILED")
+            return Expected(304, headers={"ETag": f'"{digest}"'})
         headers: dict[str, str | None] = {
             "Docker-Content-Digest": digest,
             "Content-Type": sample.media_type,
         }
         return Expected(200, headers=headers, body=sample.payload)
 
-    def delete_manifest(self, repository: str, reference: str) -> Expected:
-        """DELETE of a tag, or of a manifest with its tags."""
+    def delete_manifest(self, repository: str, reference: str, given: Given = ALWAYS) -> Expected:
+        """DELETE of a tag, or of a manifest with its tags and with what is said of it."""
         here = self.at(repository)
+        there = _known(here, reference) if ":" in reference else here.tags.get(reference)
+        if there is not None and not given.holds(there):
+            return refused(412, "PRECONDITION_FAILED")
         if ":" not in reference:
             gone = here.tags.pop(reference, None) is not None
         else:
-            gone = here.manifests.pop(reference, None) is not None
-            here.tags = {tag: it for tag, it in here.tags.items() if it != reference}
+            gone = reference in here.manifests
+            _take_away(here, reference)
         return Expected(202) if gone else refused(404, "MANIFEST_UNKNOWN")
 
     # --- lists
@@ -272,6 +334,26 @@ def hash_of(data: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
+def _known(here: Repository, digest: str) -> str | None:
+    return digest if digest in here.manifests else None
+
+
+def _take_away(here: Repository, digest: str) -> None:
+    """Take a manifest and its tags away, and what has it as its subject and stands nowhere else."""
+    going = {digest}
+    while going:
+        here.manifests = {it: sample for it, sample in here.manifests.items() if it not in going}
+        here.tags = {tag: it for tag, it in here.tags.items() if it not in going}
+        tagged = set(here.tags.values())
+        going = {
+            it
+            for it, sample in here.manifests.items()
+            if sample.subject in going
+            and it not in tagged
+            and not any(it in one.required for one in here.manifests.values())
+        }
+
+
 def _unknown_upload() -> Expected:
     return refused(404, "BLOB_UPLOAD_UNKNOWN")
 
@@ -315,5 +397,5 @@ def _page(
     page = left if n is None else left[:n]
     if not page or len(page) == len(left):
         return page, {"Link": None}
-    query = urlencode({**filters, "n": str(n), "last": page[-1]})
+    query = urlencode({**filters, "n": str(n), "last": page[-1]}, quote_via=quote, safe="")
     return page, {"Link": f'<{path}?{query}>; rel="next"'}

@@ -15,22 +15,25 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.api.running import ARGON2_KIB, PASSWORD
-from treescale.api.connection import ConnectionServer
-from treescale.api.guard import Guard
+from tests.contracts.metadata_values import ACTOR
+from tests.fakes_readiness import Fit, stop_desk
+from tests.templates import empty_database
+from treescale.api.routes import route_table
 from treescale.auth.passwords import Passwords
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.chunks.cluster import ClusterStore
-from treescale.chunks.disk import DiskStore
-from treescale.chunks.placement import Layout, StoreLabel, Table, build_table
+from treescale.chunks.disk.store import DiskStore
+from treescale.chunks.format.placement import Layout, StoreLabel, Table, build_table
+from treescale.chunks.replication.store import ReplicatedStore
 from treescale.clock import SystemClock
-from treescale.metadata.migrations import migrate
-from treescale.metadata.protocols import Database
-from treescale.metadata.sql.database import open_database
+from treescale.http.authentication import Authenticator
+from treescale.http.connections.connection import ConnectionServer
+from treescale.http.dispatch import Dispatcher
+from treescale.metadata.database import Database, open_database
+from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.accounts import Accounts, TokenTerms
-from treescale.registry.bearer import TokenService
 from treescale.registry.login import Login
-from treescale.serve import compose, new_connections
-from treescale.traffic import Traffic
+from treescale.registry.token_service import TokenService
+from treescale.server.serving import compose, new_connections
 
 DATABASE: Final = "treescale.db"
 STORE: Final = "store"
@@ -45,16 +48,14 @@ TERMS: Final = {
 async def make_home(home: Path) -> None:
     """Write a database with users and access tokens, and an empty store."""
     clock = SystemClock()
-    url = f"sqlite:///{home / DATABASE}"
-    await migrate(url)
-    database = open_database(url)
+    database = open_database(empty_database(home / DATABASE))
     await TokenService(database, clock).start()
     passwords = Passwords(memory=ARGON2_KIB)
     accounts = Accounts(database.users, database.access_tokens, passwords, clock)
     for name in USERS:
-        await accounts.add_user(name, PASSWORD)
+        await accounts.add_user(name, PASSWORD, actor=ACTOR)
     for name, terms in TERMS.items():
-        secret, _ = await accounts.create_token("alice", terms)
+        secret, _ = await accounts.create_token("alice", terms, actor=ACTOR)
         (home / name).write_text(secret, encoding="ascii")
     await database.close()
     with ThreadPoolExecutor(1) as threads:
@@ -91,12 +92,15 @@ class Worker:
         database = open_database(f"sqlite:///{home / DATABASE}")
         threads = ThreadPoolExecutor(4)
         disk = DiskStore.create_or_open(home / STORE, threads=threads, clock=clock)
-        store = ClusterStore(_table(disk.store_id), {disk.store_id: disk})
+        store = ReplicatedStore(_table(disk.store_id), {disk.store_id: disk})
         tokens = TokenService(database, clock)
         await tokens.start()
         passwords = Passwords(memory=ARGON2_KIB)
         login = Login(database.users, database.access_tokens, passwords, clock)
-        api = compose(database, store, threads, Guard(login, tokens), clock, Traffic())
+        rooms = compose(
+            database, store, threads, Authenticator(login, tokens), clock, TrafficCounters()
+        )
+        api = Dispatcher(rooms, route_table(Fit(), stop_desk(database)))
         connections = new_connections(api.handle, tls=False)
         server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

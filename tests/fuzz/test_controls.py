@@ -16,35 +16,37 @@ from tests.fuzz.rig import copy_home, running
 from tests.fuzz.test_requests import run_case, run_cases
 from tests.fuzz.test_state import run_machine
 from tests.fuzz.wire import Broken
-from treescale.api import app
-from treescale.api.call import Call
+from treescale.api.routes import ROUTES
 from treescale.auth.scopes import ALL_ACTIONS
-from treescale.oci.paths import RouteKind
-from treescale.registry import bearer, push
-from treescale.registry.publish import Publishing
+from treescale.http.call import Call
+from treescale.http.routes import Route
+from treescale.oci.conditions import Condition
+from treescale.oci.paths import ResourceKind
+from treescale.registry import push, token_service
+from treescale.registry.manifests import ManifestService
 from treescale.registry.pull import Pulls
 
-RUNS = 30
+RUNS = 90
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def stale_tags(patch: pytest.MonkeyPatch) -> None:
     """A worker remembers what it read, whatever was pushed through the other one."""
-    get = Publishing.get
-    known: dict[tuple[Publishing, str, str], Any] = {}
+    get = ManifestService.get
+    known: dict[tuple[ManifestService, str, str], Any] = {}
 
-    async def remembered(self: Publishing, repository: str, reference: str) -> Any:
+    async def remembered(self: ManifestService, repository: str, reference: str, **how: Any) -> Any:
         key = self, repository, reference
         if key not in known:
-            known[key] = await get(self, repository, reference)
+            known[key] = await get(self, repository, reference, **how)
         return known[key]
 
-    patch.setattr(Publishing, "get", remembered)
+    patch.setattr(ManifestService, "get", remembered)
 
 
 def open_doors(patch: pytest.MonkeyPatch) -> None:
     """Everybody may do everything."""
-    patch.setattr(bearer, "permitted", lambda *_, **__: ALL_ACTIONS)
+    patch.setattr(token_service, "permitted", lambda *_, **__: ALL_ACTIONS)
 
 
 def any_order(patch: pytest.MonkeyPatch) -> None:
@@ -55,13 +57,28 @@ def any_order(patch: pytest.MonkeyPatch) -> None:
 def blobs_for_ever(patch: pytest.MonkeyPatch) -> None:
     """A deleted blob stays."""
 
-    async def unlink(self: Pulls, repository: str, digest: object) -> None:
+    async def unlink(self: Pulls, repository: str, digest: object, *_: object) -> None:
         await self.find(repository, digest)  # type: ignore[arg-type]
 
     patch.setattr(Pulls, "unlink", unlink)
 
 
-@pytest.mark.parametrize("plant", [stale_tags, open_doors, any_order, blobs_for_ever])
+def no_conditions(patch: pytest.MonkeyPatch) -> None:
+    """A push or a deletion is done whatever If-Match and If-None-Match say."""
+    patch.setattr(Condition, "check", lambda *_: None)
+
+
+def any_length(patch: pytest.MonkeyPatch) -> None:
+    """A chunk is taken whatever length it said it has."""
+    patch.setattr(push._Length, "count", lambda *_: None)
+    patch.setattr(push._Length, "end", lambda *_: None)
+
+
+PLANTS = (stale_tags, open_doors, any_order, blobs_for_ever, no_conditions, any_length)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("plant", PLANTS)
 def test_the_state_machine_finds(
     plant: Plant, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,14 +89,15 @@ def test_the_state_machine_finds(
             run_machine(setting, 0, runs=RUNS, phases=(Phase.generate,))
 
 
+@pytest.mark.long
 async def test_the_request_fuzzer_finds_a_handler_that_breaks(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(call: Call) -> web.StreamResponse:
         raise ZeroDivisionError(call.repository)
 
-    key = RouteKind.TAGS, "GET"
-    monkeypatch.setitem(app.ENDPOINTS, key, app.Endpoint(broken, None))
+    key = ResourceKind.TAGS, "GET"
+    monkeypatch.setitem(ROUTES, key, Route(broken, None))
     async with running(copy_home(home, tmp_path / "home")) as worker:
         credentials = [Wallet(home).basic("alice")["Authorization"]]
         with pytest.raises(ExceptionGroup) as raised:

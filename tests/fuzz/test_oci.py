@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from tests.fuzz.budget import parser
 from tests.oci.documents import OCI_INDEX, OCI_MANIFEST, descriptor, image, index
 from treescale.errors import Refused
+from treescale.oci.conditions import parse_condition
 from treescale.oci.digest import parse_digest
 from treescale.oci.manifests import parse_manifest
 from treescale.oci.names import check_namespace, check_repository, check_tag
 from treescale.oci.pages import link_header, parse_last, parse_page_size
-from treescale.oci.paths import match
+from treescale.oci.paths import parse_path
+from treescale.oci.query import query_values
 from treescale.oci.ranges import parse_content_range, parse_range
-from treescale.oci.upload import chunk_offset
+from treescale.oci.upload import chunk_announced
 
 TEXT = st.text(st.characters())  # lone surrogates too
 SCALARS = (
@@ -104,14 +106,16 @@ def test_any_text_as_range(text: str, size: int) -> None:
     value_or_refusal(lambda: parse_range(text, size))
     value_or_refusal(lambda: parse_range("bytes=" + text, size))
     value_or_refusal(lambda: parse_content_range(text))
-    value_or_refusal(lambda: chunk_offset(text, size))
+    value_or_refusal(lambda: chunk_announced(text, size))
+    value_or_refusal(lambda: parse_condition([text], [f'"{text}"']))
+    value_or_refusal(lambda: query_values(f"x={text}", "x"))
 
 
 @parser()
 @given(TEXT | st.text(st.sampled_from("ab/.:%0123456789AFaf_-\0\n")))
 def test_any_text_as_path_or_name(text: str) -> None:
     for prefix in ("", "/v2/", "/v2/a/b/manifests/", "/v2/a/b/blobs/", "/v2/a/b/blobs/uploads/"):
-        value_or_refusal(partial(match, prefix + text))
+        value_or_refusal(partial(parse_path, prefix + text))
     checks: tuple[Callable[[str], object], ...] = (
         check_repository,
         check_namespace,

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.budget import parser
-from treescale.api.guard import decode_basic
-from treescale.chunks.recipe import decode
+from treescale.chunks.format.recipe import decode
 from treescale.config import FIELDS, load
 from treescale.errors import Corrupt, TreeScaleError
-from treescale.metadata.sql.address import parse_address
-from treescale.registry.accounts import parse_allow, parse_lasting
+from treescale.http.authentication import decode_basic
+from treescale.metadata.engine.address import parse_address
+from treescale.registry.accounts import parse_allow, parse_duration
 
 TEXT = st.text(st.characters())  # lone surrogates too
 VARIABLES = st.sampled_from([*(f"TREESCALE_{key.upper()}" for key in FIELDS), "TREESCALE_X"])
@@ -49,7 +49,7 @@ def test_any_bytes_as_recipe(data: bytes) -> None:
 @parser(200)
 @given(TEXT)
 def test_any_text_as_address_or_terms(text: str) -> None:
-    for parse in (parse_lasting, parse_allow, parse_address):
+    for parse in (parse_duration, parse_allow, parse_address):
         with suppress(TreeScaleError):
             parse(text)
 

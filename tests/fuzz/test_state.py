@@ -20,12 +20,13 @@ from hypothesis.stateful import (
 )
 
 from tests.api.client import Answer
+from tests.contracts.metadata_values import ACTOR
 from tests.fuzz.budget import CASE, SEED, TIMEOUT, again, cases
 from tests.fuzz.callers import CALLERS, DELETE, PULL, PUSH
 from tests.fuzz.conftest import NewTally
 from tests.fuzz.content import BLOBS, SAMPLES, SUBJECTS, Sample
 from tests.fuzz.machine import Act, Registry, Request, Setting
-from tests.fuzz.model import Expected, Model, Session, hash_of
+from tests.fuzz.model import ALWAYS, Expected, Given, Model, Session, hash_of
 
 SHARE = 0.5
 RUNS_PER_CASE = 5
@@ -45,6 +46,12 @@ algorithms = st.sampled_from(["sha256", "sha256", "sha256", "sha512"])
 tags = st.sampled_from([*TAGS[:1] * 5, *TAGS])
 more_tags = st.lists(tags, max_size=2).map(tuple)
 samples = st.sampled_from([*SAMPLES[:6] * 2, *SAMPLES])
+conditions = st.just(ALWAYS) | st.builds(
+    Given,
+    st.sampled_from(["If-Match", "If-None-Match"]),
+    st.just("*") | st.builds(lambda sample: sample.digest("sha256"), samples),
+    st.sampled_from([False, False, True]),
+)
 positions = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 5, 8])
 pages = st.sampled_from([None, None, 0, 1, 2, 5])
 lasts = st.sampled_from(["", "", "alice/app", "b", "latest", "v"])
@@ -93,7 +100,7 @@ class Requests(RuleBasedStateMachine):
     @rule(name=names, public=st.booleans(), worker=workers)
     def publish(self, name: str, public: bool, worker: int) -> None:  # noqa: FBT001
         repositories = self.registry.workers[worker].database.repositories
-        self.registry.run(repositories.set_public(name, public=public, now=0))
+        self.registry.run(repositories.set_public(name, public=public, now=0, actor=ACTOR))
         for model in self.registry.models:
             model.set_public(name, public=public)
 
@@ -102,7 +109,9 @@ class Requests(RuleBasedStateMachine):
         there = [name in model.repositories for model in self.registry.models]
         if sure or not all(there):
             return
-        self.registry.run(self.registry.workers[worker].database.repositories.delete(name))
+        self.registry.run(
+            self.registry.workers[worker].database.repositories.delete(name, actor=ACTOR)
+        )
         for model in self.registry.models:
             model.delete_repository(name)
 
@@ -147,14 +156,45 @@ class Requests(RuleBasedStateMachine):
         shift: int | None,
         streamed: bool,  # noqa: FBT001
     ) -> None:
+        self._append(who, position, blob, shift, 0, streamed=streamed)
+
+    @rule(
+        who=owner,
+        position=positions,
+        blob=blobs,
+        shift=st.sampled_from([0, 0, 0, 1]),
+        more=st.sampled_from([1, -1, 2**20]),
+        streamed=st.booleans(),
+    )
+    def append_another_length(
+        self,
+        who: Who,
+        position: int,
+        blob: str,
+        shift: int,
+        more: int,
+        streamed: bool,  # noqa: FBT001
+    ) -> None:
+        """The Content-Range says another length than the body has."""
+        self._append(who, position, blob, shift, more, streamed=streamed)
+
+    def _append(
+        self, who: Who, position: int, blob: str, shift: int | None, more: int, *, streamed: bool
+    ) -> None:
         data = BLOBS[blob]
         upload, name, _ = self.upload(position)
-        at = self._offset(upload, shift) if data else None
-        headers = {} if at is None else {"Content-Range": f"{at}-{at + len(data) - 1}"}
+        announced = max(1, len(data) + more)
+        at = self._offset(upload, shift) if data or more else None
+        headers = {} if at is None else {"Content-Range": f"{at}-{at + announced - 1}"}
         path = f"/v2/{name}/blobs/uploads/{upload}"
         request = Request(*who, "PATCH", path, name, PUSH, headers, data, streamed)
         user = CALLERS[who[0]].user
-        self.registry.ask(request, lambda model: model.append(name, user, upload, data, at))
+        streamed = streamed and bool(data)
+
+        def act(model: Model) -> Expected:
+            return model.append(name, user, upload, data, at, announced, streamed=streamed)
+
+        self.registry.ask(request, act)
 
     @rule(
         who=owner,
@@ -319,7 +359,15 @@ class Requests(RuleBasedStateMachine):
 
     # --- manifests
 
-    @rule(who=owner, name=names, tag=tags, sample=samples, more=more_tags, streamed=st.booleans())
+    @rule(
+        who=owner,
+        name=names,
+        tag=tags,
+        sample=samples,
+        more=more_tags,
+        streamed=st.booleans(),
+        given=conditions,
+    )
     def put_by_tag(
         self,
         who: Who,
@@ -328,30 +376,31 @@ class Requests(RuleBasedStateMachine):
         sample: Sample,
         more: tuple[str, ...],
         streamed: bool,  # noqa: FBT001
+        given: Given,
     ) -> None:
-        self._put(who, name, tag, sample, more, streamed=streamed)
+        self._put(who, name, tag, sample, more, given, streamed=streamed)
 
     @rule(
         who=owner,
         name=names,
         sample=samples,
-        named=samples,
+        named=st.none() | st.none() | st.none() | samples,
         algorithm=algorithms,
         more=more_tags,
-        right=st.integers(0, 4),
+        given=conditions,
     )
     def put_by_digest(
         self,
         who: Who,
         name: str,
         sample: Sample,
-        named: Sample,
+        named: Sample | None,
         algorithm: str,
         more: tuple[str, ...],
-        right: int,
+        given: Given,
     ) -> None:
-        reference = (sample if right else named).digest(algorithm)
-        self._put(who, name, reference, sample, more, streamed=False)
+        reference = (named or sample).digest(algorithm)
+        self._put(who, name, reference, sample, more, given, streamed=False)
 
     @rule(who=owner, name=names, tag=tags, sample=samples)
     def push_image(self, who: Who, name: str, tag: str, sample: Sample) -> None:
@@ -367,33 +416,47 @@ class Requests(RuleBasedStateMachine):
         reference: str,
         sample: Sample,
         more: tuple[str, ...],
+        given: Given = ALWAYS,
         *,
         streamed: bool,
     ) -> None:
         path = f"/v2/{name}/manifests/{reference}" + query(tag="&tag=".join(more))
-        headers = {"Content-Type": sample.media_type}
+        headers = {"Content-Type": sample.media_type, **given.headers}
         request = Request(*who, "PUT", path, name, PUSH, headers, sample.payload, streamed)
-        self.registry.ask(request, lambda model: model.put_manifest(name, reference, more, sample))
+        self.registry.ask(
+            request, lambda model: model.put_manifest(name, reference, more, sample, given)
+        )
         self._look_at_tags(name, (reference, *more))
 
     references = st.one_of(
         tags, st.builds(lambda sample, algorithm: sample.digest(algorithm), samples, algorithms)
     )
 
-    @rule(who=who, name=names, reference=references, method=st.sampled_from(["GET", "HEAD"]))
-    def get_manifest(self, who: Who, name: str, reference: str, method: str) -> None:
-        request = Request(*who, method, f"/v2/{name}/manifests/{reference}", name, PULL)
-        self.registry.ask(request, lambda model: model.get_manifest(name, reference))
+    @rule(
+        who=who,
+        name=names,
+        reference=references,
+        method=st.sampled_from(["GET", "HEAD"]),
+        given=conditions,
+    )
+    def get_manifest(
+        self, who: Who, name: str, reference: str, method: str, given: Given = ALWAYS
+    ) -> None:
+        path = f"/v2/{name}/manifests/{reference}"
+        request = Request(*who, method, path, name, PULL, given.headers)
+        self.registry.ask(request, lambda model: model.get_manifest(name, reference, given))
 
-    @rule(who=who, name=names, reference=references, there=positions)
-    def delete_manifest(self, who: Who, name: str, reference: str, there: int) -> None:
+    @rule(who=who, name=names, reference=references, there=positions, given=conditions)
+    def delete_manifest(
+        self, who: Who, name: str, reference: str, there: int, given: Given
+    ) -> None:
         here = self.registry.models[0].at(name)
         known = sorted(here.manifests if there % 2 else here.tags)
         if known and there:
             reference = known[there % len(known)]
         path = f"/v2/{name}/manifests/{reference}"
-        request = Request(*who, "DELETE", path, name, DELETE)
-        self.registry.ask(request, lambda model: model.delete_manifest(name, reference))
+        request = Request(*who, "DELETE", path, name, DELETE, given.headers)
+        self.registry.ask(request, lambda model: model.delete_manifest(name, reference, given))
         self._look_at_tags(name, (reference,))
 
     def _look_at_tags(self, name: str, tags: Sequence[str]) -> None:
@@ -402,26 +465,34 @@ class Requests(RuleBasedStateMachine):
             for worker in (0, 1):
                 self.get_manifest((name.partition("/")[0], worker, "basic"), name, tag, "GET")
 
-    @rule(name=names, tag=tags, pair=st.tuples(samples, samples), kind=st.integers(0, 3))
-    def two_at_once(self, name: str, tag: str, pair: tuple[Sample, Sample], kind: int) -> None:
+    @rule(
+        name=names,
+        tag=tags,
+        pair=st.tuples(samples, samples),
+        kind=st.integers(0, 3),
+        given=conditions,
+    )
+    def two_at_once(
+        self, name: str, tag: str, pair: tuple[Sample, Sample], kind: int, given: Given
+    ) -> None:
         """Two requests about one tag at once: as if one had come before the other."""
         user = name.partition("/")[0]
         path = f"/v2/{name}/manifests/{tag}"
 
         def put(worker: int, sample: Sample) -> Request:
-            headers = {"Content-Type": sample.media_type}
+            headers = {"Content-Type": sample.media_type, **given.headers}
             return Request(user, worker, "basic", "PUT", path, name, PUSH, headers, sample.payload)
 
         first, second = pair
         others: dict[int, tuple[Request, Act]] = {
-            0: (put(1, second), lambda model: model.put_manifest(name, tag, (), second)),
+            0: (put(1, second), lambda model: model.put_manifest(name, tag, (), second, given)),
             1: (
                 Request(user, 1, "basic", "GET", path, name, PULL),
                 lambda model: model.get_manifest(name, tag),
             ),
             2: (
-                Request(user, 1, "basic", "DELETE", path, name, DELETE),
-                lambda model: model.delete_manifest(name, tag),
+                Request(user, 1, "basic", "DELETE", path, name, DELETE, given.headers),
+                lambda model: model.delete_manifest(name, tag, given),
             ),
             3: (
                 Request(user, 1, "basic", "GET", f"/v2/{name}/tags/list", name, PULL),
@@ -429,7 +500,7 @@ class Requests(RuleBasedStateMachine):
             ),
         }
         request, act = others[kind]
-        a: tuple[int, Act] = 0, lambda model: model.put_manifest(name, tag, (), first)
+        a: tuple[int, Act] = 0, lambda model: model.put_manifest(name, tag, (), first, given)
         b = 1, act
         self.registry.race([put(0, first), request], [[a, b], [b, a]])
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from treescale.api.errors import TABLE
+from treescale.http.errors import TABLE
 
 answer_seconds_max: Final = 60.0
 """No answer takes so long, however busy the machine is; what does, hangs."""

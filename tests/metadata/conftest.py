@@ -1,37 +1,26 @@
 """A database for each test; where it is, `url` says: each file of contracts has its own."""
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.database_clock import database_clock
 from tests.postgres import empty_postgres_url, postgres, postgres_url
-from treescale.metadata.migrations import migrate
-from treescale.metadata.sql import SqlDatabase, open_database
+from tests.templates import empty_database
+from treescale.metadata.database import Database, open_database
 
-__all__ = ["empty_postgres_url", "postgres", "postgres_url"]
-
-
-@pytest.fixture(scope="session")
-def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file to copy, migrated once."""
-    path = tmp_path_factory.mktemp("sqlite") / "migrated.db"
-    asyncio.run(migrate(f"sqlite:///{path}"))
-    return path
+__all__ = ["database_clock", "empty_postgres_url", "postgres", "postgres_url"]
 
 
 @pytest.fixture
-def sqlite_url(empty_sqlite: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """A migrated, empty database."""
-    path = tmp_path / "treescale.db"
-    shutil.copy(empty_sqlite, path)
-    return f"sqlite:///{path}"
+    return empty_database(tmp_path / "treescale.db")
 
 
 @pytest.fixture
-async def database(url: str) -> AsyncIterator[SqlDatabase]:
+async def database(url: str) -> AsyncIterator[Database]:
     """The database under test."""
     opened = open_database(url)
     yield opened
@@ -39,7 +28,7 @@ async def database(url: str) -> AsyncIterator[SqlDatabase]:
 
 
 @pytest.fixture
-async def other(url: str) -> AsyncIterator[SqlDatabase]:
+async def other(url: str) -> AsyncIterator[Database]:
     """The same again, with connections of its own, as another process has it."""
     opened = open_database(url)
     yield opened

@@ -6,11 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.metadata_values import APP, NOW, blob_reference, large, manifest, part
+from tests.contracts.metadata_values import ACTOR, APP, NOW, blob_reference, large, manifest, part
 from treescale.errors import UploadOutOfOrder
-from treescale.metadata.protocols import Database
+from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import EMPTY_TAIL, UploadProgress
-from treescale.metadata.sql import open_database
 
 
 async def extend(database: Database, number: int) -> None:
@@ -32,12 +31,14 @@ async def main(url: str, number: int) -> None:
     database = open_database(url)
     for n in range(20):
         own = 1000 * (number + 1) + n
-        await database.blobs.commit(APP, large(n, part(0)), upload_id=None, now=NOW)
+        await database.blobs.commit(APP, large(n, part(0)), upload_id=None, now=NOW, actor=ACTOR)
         await database.blobs.commit(
-            APP, large(own, part(0), part(number + 1)), upload_id=None, now=NOW
+            APP, large(own, part(0), part(number + 1)), upload_id=None, now=NOW, actor=ACTOR
         )
         put = manifest(b"%d" % own)
-        await database.manifests.put(APP, put, [blob_reference(own)], ["latest"], now=NOW)
+        await database.manifests.put(
+            APP, put, [blob_reference(own)], ["latest"], now=NOW, actor=ACTOR
+        )
         await database.manifests.resolve(APP, "latest")
         await extend(database, number)
     await database.close()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.metadata_values import APP, NOW, manifest
-from treescale.metadata.sql import open_database
+from tests.contracts.metadata_values import ACTOR, APP, NOW, manifest
+from treescale.metadata.database import open_database
 
 
 async def main(url: str, acknowledged: Path, count: int) -> None:
@@ -15,7 +15,9 @@ async def main(url: str, acknowledged: Path, count: int) -> None:
     database = open_database(url)
     with acknowledged.open("r+b", buffering=0) as told:
         for number in range(1, count + 1):
-            await database.manifests.put(APP, manifest(b"%d" % number), [], ["latest"], now=NOW)
+            await database.manifests.put(
+                APP, manifest(b"%d" % number), [], ["latest"], now=NOW, actor=ACTOR
+            )
             told.seek(0)
             told.write(b"%010d" % number)
     await database.close()

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tables import each_row
 from treescale.errors import SettingInvalid
-from treescale.metadata.sql.address import parse_address
+from treescale.metadata.engine.address import parse_address
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_a_servers_socket() -> None:
     assert dict(url.query) == {"host": "/run/postgresql"}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("url", "says"),
     [
         ("", "neither"),

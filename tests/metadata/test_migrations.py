@@ -5,10 +5,12 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -19,19 +21,22 @@ from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from treescale.errors import DatabaseAway, SettingInvalid
+from tests.fixtures.v010 import DUMP, Left, unpacked
+from tests.postgres import connect
+from treescale.errors import DatabaseUnavailable, SettingInvalid
+from treescale.metadata import migrations
+from treescale.metadata.database import open_database
+from treescale.metadata.engine.address import parse_address
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE, migrate
 from treescale.metadata.records import EMPTY_TAIL, ServerRecord, StoreRecord, Throughput
 from treescale.metadata.schema import metadata
-from treescale.metadata.sql import open_database
-from treescale.metadata.sql.address import parse_address
 
 START = "import asyncio, sys; from treescale.metadata.migrations import migrate; "
 SECONDS_MAX = 60
 Result = TypeVar("Result")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/treescale.db"
@@ -201,6 +206,98 @@ async def test_servers_of_the_version_before_go_on_with_the_new_tables(empty_url
     await database.close()
 
 
+async def left(name: str, home: Path, empty_postgres_url: str) -> tuple[str, Left]:
+    """Return the database that version 0.1.0 left, and what else is known of it."""
+    found = unpacked(name, home)
+    if name == "sqlite":
+        return f"sqlite:///{found.data[0][0] / 'treescale.db'}", found
+    lines = (home / DUMP).read_text().splitlines()
+    bare = "\n".join(line for line in lines if not line.startswith("\\"))  # psql's own commands
+    connection = await connect(empty_postgres_url)
+    await connection.execute(bare)
+    await connection.close()
+    return empty_postgres_url, found
+
+
+def shape(connection: Connection) -> dict[str, dict[str, tuple[str, bool, bool]]]:
+    """Return each table's columns: of which type, whether NULL may be in it, or may be left out."""
+    looked = inspect(connection)
+    return {
+        table: {
+            one["name"]: (
+                str(one["type"]),
+                one["nullable"],
+                one["nullable"] or one["default"] is not None,
+            )
+            for one in looked.get_columns(table)
+        }
+        for table in looked.get_table_names()
+    }
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+async def test_what_0_1_0_left_is_added_to_and_nothing_else(
+    name: str, tmp_path: Path, empty_postgres_url: str
+) -> None:
+    """So a server of that version that runs already goes on: columns stay, new ones may be left."""
+    url, _ = await left(name, tmp_path, empty_postgres_url)
+    before = await on(url, shape)
+    await migrate(url)
+    after = await on(url, shape)
+    assert after != before
+    for table, columns in before.items():
+        for column, kind in columns.items():
+            assert after[table][column] == kind, f"{table}.{column}"
+        for column in after[table].keys() - columns.keys():
+            assert after[table][column][2], f"{table}.{column} must be given, and is not by 0.1.0"
+    assert await on(url, differences) == []
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+async def test_every_statement_of_0_1_0_is_one_still(
+    name: str, tmp_path: Path, empty_postgres_url: str
+) -> None:
+    url, found = await left(name, tmp_path, empty_postgres_url)
+    await migrate(url)
+    statements: list[str] = found.expected["statements"]
+    assert len(statements) > 50
+    if name == "sqlite":
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            for one in statements:
+                file.execute(f"EXPLAIN {one}", [None] * one.count("?")).fetchall()
+            with pytest.raises(sqlite3.OperationalError, match="no such column"):
+                file.execute("EXPLAIN SELECT renamed FROM servers")
+        return
+    connection = await connect(url)
+    for one in statements:
+        await connection.prepare(one)
+    with pytest.raises(asyncpg.UndefinedColumnError):
+        await connection.prepare("SELECT renamed FROM servers")
+    await connection.close()
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+async def test_what_happens_after_0_1_0_is_recorded(
+    name: str, tmp_path: Path, empty_postgres_url: str
+) -> None:
+    """And nothing of what happened before."""
+    url, _ = await left(name, tmp_path, empty_postgres_url)
+    await migrate(url)
+    database = open_database(url)
+    (repository,) = await database.repositories.list_all("", 1)
+    await database.repositories.set_public(
+        repository.name, public=not repository.public, now=1.0, actor="alice"
+    )
+    await database.close()
+    assert await on(url, happened) == [("repository.visibility", repository.name, "alice")]
+
+
+def happened(connection: Connection) -> list[tuple[str, ...]]:
+    rows = connection.execute(text("SELECT kind, repository, actor FROM events"))
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.long
 async def test_several_processes_at_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/treescale.db"
     processes = [
@@ -225,6 +322,28 @@ async def test_several_at_once(empty_url: str) -> None:
     await database.close()
 
 
+async def test_nobody_waits_for_long_behind_one_that_waits_for_a_backup(
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    await on(empty_postgres_url, upgraded("0006"))
+    backup, other = await connect(empty_postgres_url), await connect(empty_postgres_url)
+    reads = backup.transaction()
+    await reads.start()
+    await backup.execute("SELECT FROM manifests")
+    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+        upgrade = group.create_task(migrate(empty_postgres_url))
+        while not await other.fetch("SELECT FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            await other.execute("SELECT FROM repositories")
+        assert not upgrade.done()
+        await reads.rollback()
+    assert await on(empty_postgres_url, differences) == []
+    await backup.close()
+    await other.close()
+
+
 async def test_whoever_finds_the_file_locked_for_a_moment_waits(tmp_path: Path) -> None:
     """As by another server that starts: SQLite itself does not wait where the mode changes."""
     path = tmp_path / "treescale.db"
@@ -236,6 +355,7 @@ async def test_whoever_finds_the_file_locked_for_a_moment_waits(tmp_path: Path) 
     holder.close()
 
 
+@pytest.mark.long
 async def test_a_current_database_starts_without_alembic(sqlite_url: str) -> None:
     check = "asyncio.run(migrate(sys.argv[1])); sys.exit('alembic' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", START + check, sqlite_url)
@@ -266,10 +386,10 @@ async def test_the_file_is_its_owners_alone_and_in_wal_mode(tmp_path: Path) -> N
 
 
 async def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseAway, match=r"absent/treescale.db: No such file"):
+    with pytest.raises(DatabaseUnavailable, match=r"absent/treescale.db: No such file"):
         await migrate(f"sqlite:///{tmp_path}/absent/treescale.db")
 
 
 async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseAway, match="does not answer"):
+    with pytest.raises(DatabaseUnavailable, match="does not answer"):
         await migrate(f"postgresql://u@/db?host={tmp_path}")

@@ -11,14 +11,14 @@ from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 
 from tests.contracts.metadata_values import digest
 from tests.postgres import connect
-from treescale.metadata.sql import repositories, tags
+from treescale.metadata import manifests, repositories
 
 POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 LIMIT = 50
 FEW, MANY = 1_000, 20_000
 NAMESPACE = "team050"
 PAGES: dict[str, tuple[Any, dict[str, object]]] = {
-    "tags": (tags.LIST, {"repository": "team000/app-000000", "after": "v0000500"}),
+    "tags": (manifests.LIST_TAGS, {"repository": "team000/app-000000", "after": "v0000500"}),
     "all": (repositories.LIST_ALL, {"after": "team050/"}),
     "public": (repositories.LIST_PUBLIC, {"after": "team050/"}),
     "visible": (repositories.LIST_VISIBLE, {"after": "", "namespace": NAMESPACE}),

@@ -7,69 +7,103 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from sqlalchemy import Delete, ForeignKeyConstraint, Select, Update, select
+from sqlalchemy import (
+    Delete,
+    ForeignKeyConstraint,
+    Select,
+    Update,
+    create_engine,
+    event,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 
 from tests.postgres import connect
-from treescale.metadata.schema import metadata
-from treescale.metadata.sql import (
-    access_tokens,
+from tests.tables import each_row
+from treescale.metadata import (
+    accounts,
     blobs,
+    events,
+    keys,
     layouts,
+    manifest_push,
     manifests,
-    owed,
-    peer_keys,
+    missing_copies,
     repositories,
-    revocations,
     servers,
-    settings,
-    signing_keys,
-    statements,
-    stores,
-    tags,
     uploads,
-    users,
+    work,
 )
+from treescale.metadata.collection import adoption, purge_plan, purging, rows
+from treescale.metadata.schema import metadata
+from treescale.metadata.usage import counting, figures, pull_counts
 
 MODULES: tuple[ModuleType, ...] = (
-    access_tokens,
+    accounts,
     blobs,
+    events,
+    keys,
     layouts,
+    missing_copies,
+    manifest_push,
     manifests,
-    owed,
-    peer_keys,
+    purge_plan,
+    purging,
     repositories,
-    revocations,
     servers,
-    settings,
-    signing_keys,
-    stores,
-    tags,
     uploads,
-    users,
+    work,
+    counting,
+    figures,
+    pull_counts,
 )
 TABLES = frozenset(metadata.tables)
 Statement = Select[Any] | Update | Delete
-LISTS = {"digests": ["a", "b"], "sources": ["a/b", "c/d"]}
+LISTS: dict[str, list[Any]] = {
+    "chunks": [b"a", b"b"],
+    "digests": ["a", "b"],
+    "sources": ["a/b", "c/d"],
+    "these": [1, 2],
+}
 
 READ_WHOLE = {
-    "peer_keys.LIST",
+    "counting.ANY_CHANGE",
+    "accounts.NOT_ADOPTED",
+    "work.LIST",
+    "work.LIST_WALKS",
+    "missing_copies.STORES",
+    "work.PRUNE",
+    "keys.LIST_PEER_KEYS",
     "servers.DEPART_STORES",
-    "servers.LIST",
-    "servers.PRUNE",
+    "servers.LIST_SERVERS",
+    "servers.PRUNE_SERVERS",
     "servers.REMOVE_STORES",
-    "signing_keys.COUNT",
-    "signing_keys.LIST",
-    "stores.LIST",
+    "keys.COUNT_SIGNING_KEYS",
+    "keys.LIST_SIGNING_KEYS",
+    "servers.LIST_STORES",
+    "purging.STALE",
+    "purging.CONFIRMED",
+    "purging.OVER",
 }
-"""A handful of rows each."""
+"""A handful of rows each; of generations a day's changes, and on no request's path."""
 FROM_THE_END = {"layouts.LATEST", "layouts.LIST"}
 """SQLite calls it a scan, but it follows an index backwards as far as the limit."""
-SORTS = READ_WHOLE | {"repositories.LIST_VISIBLE"}
-"""The merge of two pages."""
-SORTS_ON_POSTGRESQL = SORTS | {"manifests.HOLD_BLOBS", "manifests.HOLD_MANIFESTS"}
-"""At most `digests_max` rows, to lock them in order."""
+SORTS = READ_WHOLE | {
+    "repositories.LIST_VISIBLE",
+    "accounts.OLDEST_ADDRESSES",
+    "work.OPEN_OF",
+    "figures.LIST",
+    "counting.LINKED",
+}
+"""A page, or the merge of two; the addresses of one account, and what one store was asked for, of
+which there are few."""
+SORTS_ON_POSTGRESQL = SORTS | {
+    "accounts.SINCE",
+    "manifest_push.HOLD_BLOBS",
+    "manifest_push.HOLD_MANIFESTS",
+}
+"""At most `digests_max` rows, to lock them in order; and what changed since the last look."""
 
 
 def found() -> Iterator[tuple[str, Statement]]:
@@ -79,7 +113,10 @@ def found() -> Iterator[tuple[str, Statement]]:
             public = name.isupper() and not name.startswith("_")
             if public and isinstance(value, Select | Update | Delete):
                 yield f"{module.__name__.rpartition('.')[2]}.{name}", value
-    yield "statements.HOLD", statements._HOLD
+    yield "repositories.HOLD", repositories._HOLD
+    yield "counting.LINKED", counting._LINKED
+    yield "counting.NOTED", counting._NOTED
+    yield "counting.LINKS_AFTER", counting._LINKS_AFTER
     yield "repositories.SET_PUBLIC", repositories._SET_PUBLIC
 
 
@@ -103,7 +140,7 @@ def bound(statement: Statement) -> Statement:
     """Return the statement with values, which a list needs to be spelled out."""
     if not isinstance(statement, Select):
         return statement
-    names = statement.compile().params
+    names = statement.compile(dialect=sqlite.dialect()).params
     return statement.params({name: LISTS.get(name, "x") for name in names})
 
 
@@ -134,6 +171,50 @@ def test_a_scan_would_be_noticed(sqlite_url: str) -> None:
     assert sorted_in_memory(plan)
 
 
+OF_PAIRS = {
+    name: statement
+    for module in (rows, adoption, purging, purge_plan)
+    for name, statement in vars(module).items()
+    if isinstance(statement, Select | Update | Delete)
+    and {"these", "row_ids", "keys"} <= statement.compile(dialect=sqlite.dialect()).params.keys()
+}
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+def test_what_is_collected_is_found_by_its_keys(name: str, sqlite_url: str) -> None:
+    """SQLite has no index for pairs alone, and read the whole table in each transaction."""
+    told: list[tuple[str, Any]] = []
+    engine = create_engine(sqlite_url)
+    with engine.connect() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *of: told.append((of[2], of[3])))
+        connection.execute(OF_PAIRS[name], adoption.among([(1, "a"), (2, "b")]))
+    engine.dispose()
+    file = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    (statement, values), *_ = told
+    plan = [detail for *_, detail in file.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    file.close()
+    assert plan
+    assert not scanned(plan), plan
+
+
+def test_there_are_such_statements() -> None:
+    assert len(OF_PAIRS) > 10
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_refers_to_something_is_found_by_both_columns(sqlite_url: str, *, told: bool) -> None:
+    """And the control: SQLite looks through all references of the repository, untold of them."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    if not told:
+        connection = sqlite3.connect(path)
+        connection.execute("DELETE FROM sqlite_stat1")
+        connection.commit()
+        connection.close()
+    plan = plan_on_sqlite(rows.DUE_MANIFESTS, path)
+    (step,) = (step for step in plan if step.startswith("SEARCH manifest_references"))
+    assert step.endswith("(repository_id=? AND digest=?)") is told, plan
+
+
 async def test_postgresql_searches(postgres_url: str) -> None:
     connection = await connect(postgres_url)
     # The tables are empty: scanning would be cheapest if it were allowed.
@@ -162,7 +243,7 @@ KEYS = sorted(
 )
 
 
-@pytest.mark.parametrize("key", KEYS, ids=lambda key: str(key.name))
+@each_row("key", KEYS, ids=lambda key: str(key.name))
 def test_what_hangs_on_a_row_is_found_by_an_index(key: ForeignKeyConstraint) -> None:
     wanted = key.column_keys
     indexes = [index.columns.keys() for index in key.table.indexes]

@@ -1,15 +1,13 @@
-"""The metadata contracts on PostgreSQL."""
+"""What only PostgreSQL has."""
 
 import pytest
+from sqlalchemy import select, true
 
-from tests.contracts import metadata_accounts as accounts
-from tests.contracts import metadata_cluster as cluster
-from tests.contracts.metadata_blobs import BlobsContract
-from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
-from tests.contracts.metadata_owed import OwedContract
-from tests.contracts.metadata_races import RacesContract
-from tests.contracts.metadata_repositories import RepositoriesContract
-from tests.contracts.metadata_uploads import UploadsContract
+from treescale.errors import DatabaseUnavailable
+from treescale.metadata import blobs
+from treescale.metadata.database import Database
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -17,55 +15,10 @@ def url(postgres_url: str) -> str:
     return postgres_url
 
 
-class TestRepositories(RepositoriesContract): ...
-
-
-class TestBlobs(BlobsContract): ...
-
-
-class TestManifests(ManifestsContract): ...
-
-
-class TestReferrers(ReferrersContract): ...
-
-
-class TestTags(TagsContract): ...
-
-
-class TestUploads(UploadsContract): ...
-
-
-class TestUsers(accounts.UsersContract): ...
-
-
-class TestAccessTokens(accounts.AccessTokensContract): ...
-
-
-class TestSigningKeys(accounts.SigningKeysContract): ...
-
-
-class TestRevocations(accounts.RevocationsContract): ...
-
-
-class TestSettings(cluster.SettingsContract): ...
-
-
-class TestPeerKeys(cluster.PeerKeysContract): ...
-
-
-class TestServers(cluster.ServersContract): ...
-
-
-class TestStores(cluster.StoresContract): ...
-
-
-class TestLayouts(cluster.LayoutsContract): ...
-
-
-class TestOwed(OwedContract): ...
-
-
-class TestDatabase(cluster.DatabaseContract): ...
-
-
-class TestRaces(RacesContract): ...
+async def test_a_replica_is_not_asked_what_is_named(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may not know yet: a look never goes there (collection.md, guards)."""
+    monkeypatch.setattr(blobs, "_IS_REPLICA", select(true()))
+    with pytest.raises(DatabaseUnavailable, match="replica"):
+        await database.references.after_writers()

@@ -4,17 +4,18 @@ import asyncio
 import json
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from tests.contracts.metadata_uploads import progress
 from tests.contracts.metadata_values import (
+    ACTOR,
     APP,
     NOW,
     blob_reference,
@@ -26,17 +27,25 @@ from tests.contracts.metadata_values import (
     small,
     upload,
 )
-from treescale.errors import Corrupt, DatabaseAway
-from treescale.metadata.records import EMPTY_TAIL
-from treescale.metadata.schema import blob_chunks, metadata
-from treescale.metadata.sql import SqlDatabase, open_database
-from treescale.metadata.sql.address import parse_address
-from treescale.metadata.sql.blobs import lease_seconds
-from treescale.metadata.sql.connections import Connections
-from treescale.metadata.sql.database import connect
-from treescale.metadata.sql.uploads import pack_parts, unpack_parts
+from tests.database_clock import MovedClock
+from treescale.errors import Corrupt, DatabaseUnavailable
+from treescale.lease_times import LeaseTimes
+from treescale.metadata.database import Database, open_database
+from treescale.metadata.engine.address import parse_address
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.connect import connect
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.records import EMPTY_TAIL, ServerRecord
+from treescale.metadata.schema import (
+    SETTLED,
+    blob_chunks,
+    counters,
+    metadata,
+    repository_blobs,
+    servers,
+)
+from treescale.metadata.uploads import pack_parts, unpack_parts
 
-LEASES = text("SELECT digest, lease_until FROM repository_blobs ORDER BY repository_id, digest")
 PARTS = st.lists(
     st.tuples(st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1)), max_size=9
 )
@@ -44,7 +53,7 @@ PROCESSES = 3
 SECONDS_MAX = 120
 
 
-@pytest.fixture(params=["sqlite_url", "postgres_url"])
+@pytest.fixture(params=["sqlite_url", pytest.param("postgres_url", marks=pytest.mark.long)])
 def url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
@@ -57,8 +66,9 @@ async def rows(url: str) -> AsyncIterator[Connections]:
 
 
 @pytest.fixture
-def database(rows: Connections) -> SqlDatabase:
-    return SqlDatabase(rows)
+def database(rows: Connections, database_clock: MovedClock) -> Database:
+    assert database_clock.ahead == 0
+    return Database(rows)
 
 
 async def pairs(rows: Connections, statement: Any) -> list[tuple[Any, ...]]:
@@ -69,59 +79,113 @@ async def counts(rows: Connections) -> dict[str, int]:
     """Return how many rows each table has, but for empty ones."""
     found = {}
     for table in metadata.sorted_tables:
+        if table is counters:  # numbers that commits draw
+            continue
         row = await rows.row(select(func.count()).select_from(table))
         assert row is not None
         found[table.name] = int(row[0])
     return {name: count for name, count in found.items() if count}
 
 
-async def test_a_link_is_leased_for_a_day(rows: Connections, database: SqlDatabase) -> None:
-    assert lease_seconds == 24 * 3600
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
-    assert await pairs(rows, LEASES) == [(digest(1), NOW + lease_seconds)]
+@pytest.mark.parametrize("said", ["{", "null", '{"a": 1}', '[["a"]]'])
+async def test_what_a_later_version_says_of_others_is_no_reason_to_know_no_servers(
+    rows: Connections, database: Database, said: str
+) -> None:
+    server = ServerRecord("a", "host", "http://a:5000", "", NOW)
+    await database.servers.register(server, live_seconds=3600.0, actor=ACTOR)
+    await rows.change(update(servers).values(unreached=said))
+    (found,) = await database.servers.list()
+    assert found.unreached == ()
+
+
+@pytest.fixture
+def leases(rows: Connections) -> Callable[[], Awaitable[list[float]]]:
+    """Return what tells how long each link's lease goes on from now."""
+
+    async def left() -> list[float]:
+        found = await rows.rows(select(repository_blobs.c.lease_until - DatabaseNow()))
+        return [float(row[0]) for row in found]
+
+    return left
+
+
+async def test_a_link_is_leased_for_two_leases(
+    leases: Callable[[], Awaitable[list[float]]], database: Database
+) -> None:
+    """Whatever the server that asks takes the time to be."""
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(LeaseTimes().link, abs=60)]
+    assert await database.blobs.mount("bob/app", digest(1), [APP], now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(LeaseTimes().link, abs=60)] * 2
 
 
 async def test_a_lease_is_renewed_and_never_shortened(
-    rows: Connections, database: SqlDatabase
+    leases: Callable[[], Awaitable[list[float]]],
+    rows: Connections,
+    database: Database,
+    database_clock: MovedClock,
 ) -> None:
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW + 5)
-    assert await pairs(rows, LEASES) == [(digest(1), NOW + 5 + lease_seconds)]
-    assert await database.blobs.mount(APP, digest(1), [APP], now=NOW + 9)
-    assert await pairs(rows, LEASES) == [(digest(1), NOW + 9 + lease_seconds)]
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
-    assert await pairs(rows, LEASES) == [(digest(1), NOW + 9 + lease_seconds)]
+    hour, link = 3600, LeaseTimes().link
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    await database_clock.move(database, hour)
+    assert await leases() == [pytest.approx(link - hour, abs=60)]
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(link, abs=60)]
+    await database_clock.move(database, hour)
+    assert await database.blobs.mount(APP, digest(1), [APP], now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(link, abs=60)]
+    await database_clock.move(database, -hour)
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(link + hour, abs=60)]
+    await rows.change(update(repository_blobs).values(lease_until=SETTLED))
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    assert await leases() == [pytest.approx(link, abs=60)], "one that was settled, too"
 
 
-async def test_references_are_exactly_the_recipes(rows: Connections, database: SqlDatabase) -> None:
+async def test_references_are_exactly_the_recipes(rows: Connections, database: Database) -> None:
     chunks = select(blob_chunks.c.chunk).order_by(blob_chunks.c.chunk)
     twice = large(1, part(2), part(1), part(2))
-    await database.blobs.commit(APP, twice, upload_id=None, now=NOW)
+    await database.blobs.commit(APP, twice, upload_id=None, now=NOW, actor=ACTOR)
     assert await pairs(rows, chunks) == [(part(1)[0],), (part(2)[0],)]
-    await database.blobs.commit(APP, large(1, part(3)), upload_id=None, now=NOW)
+    await database.blobs.commit(APP, large(1, part(3)), upload_id=None, now=NOW, actor=ACTOR)
     assert await pairs(rows, chunks) == [(part(3)[0],)]
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
     assert await pairs(rows, chunks) == []
 
 
-async def test_a_deleted_repository_leaves_blobs_chunks_and_its_age(
-    rows: Connections, database: SqlDatabase
+async def test_a_deleted_repository_keeps_its_rows_and_leaves_its_age(
+    rows: Connections, database: Database
 ) -> None:
-    await database.blobs.commit(APP, large(1, part(1), part(2)), upload_id=None, now=NOW)
-    await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW)
-    await database.repositories.delete(APP)
-    assert await counts(rows) == {"blobs": 1, "blob_chunks": 2, "chunks": 2, "settings": 1}
+    await database.blobs.commit(
+        APP, large(1, part(1), part(2)), upload_id=None, now=NOW, actor=ACTOR
+    )
+    await database.manifests.put(APP, manifest(), [blob_reference(1)], ["v1"], now=NOW, actor=ACTOR)
+    await database.repositories.delete(APP, actor=ACTOR)
+    assert await counts(rows) == {
+        "blobs": 1,
+        "blob_chunks": 2,
+        "chunks": 2,
+        "settings": 1,
+        "events": 3,
+        "manifest_references": 1,
+        "manifests": 1,
+        "namespaces": 1,
+        "repositories": 1,
+        "repository_blobs": 1,
+        "tags": 1,
+        "usage_changes": 3,
+    }
 
 
-async def test_an_ended_upload_leaves_nothing(rows: Connections, database: SqlDatabase) -> None:
+async def test_an_ended_upload_leaves_nothing(rows: Connections, database: Database) -> None:
     await database.uploads.create(upload())
     await database.uploads.advance("upload", progress(0, 1000, EMPTY_TAIL, part(1)), now=NOW)
     await database.uploads.delete("upload")
     assert await counts(rows) == {}
 
 
-async def test_a_layout_is_as_documented(rows: Connections, database: SqlDatabase) -> None:
-    await database.layouts.propose(layout(1, "a"))
+async def test_a_layout_is_as_documented(rows: Connections, database: Database) -> None:
+    await database.layouts.propose(layout(1, "a"), actor=ACTOR)
     (found,) = await pairs(rows, text("SELECT number, copies, created, stores FROM layouts"))
     assert found[:3] == (1, 2, NOW)
     assert json.loads(found[3]) == [
@@ -131,7 +195,7 @@ async def test_a_layout_is_as_documented(rows: Connections, database: SqlDatabas
 
 @pytest.mark.parametrize("stores", ["", "{}", '[{"store_id": "a"}]'])
 async def test_what_is_no_layout_is_not_taken_for_one(
-    rows: Connections, database: SqlDatabase, stores: str
+    rows: Connections, database: Database, stores: str
 ) -> None:
     row = text("INSERT INTO layouts (number, copies, created, stores) VALUES (1, 1, 0, :stores)")
     await rows.change(row, {"stores": stores})
@@ -139,13 +203,13 @@ async def test_what_is_no_layout_is_not_taken_for_one(
         await database.layouts.latest()
 
 
-@pytest.mark.parametrize("name", ["statements._ensure_attempts_max", "blobs._attempts_max"])
+@pytest.mark.parametrize("name", ["repositories._ATTEMPTS_MAX", "blobs._ATTEMPTS_MAX"])
 async def test_what_is_removed_under_our_feet_is_not_pursued_for_ever(
-    rows: Connections, database: SqlDatabase, name: str, monkeypatch: pytest.MonkeyPatch
+    rows: Connections, database: Database, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"treescale.metadata.sql.{name}", 0)
-    with pytest.raises(DatabaseAway, match="try again"):
-        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW)
+    monkeypatch.setattr(f"treescale.metadata.{name}", 0)
+    with pytest.raises(DatabaseUnavailable, match="try again"):
+        await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
     assert await counts(rows) == {}
 
 
@@ -166,6 +230,7 @@ def test_a_length_that_does_not_fit_is_no_entry(length: int) -> None:
         pack_parts([(bytes(32), length)])
 
 
+@pytest.mark.long
 async def test_processes_share_one_file(sqlite_url: str) -> None:
     """Each commits blobs of its own and shared ones, and moves the same tag and upload on."""
     database = open_database(sqlite_url)

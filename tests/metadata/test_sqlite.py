@@ -1,15 +1,11 @@
-"""The metadata contracts on SQLite."""
+"""What only SQLite does."""
+
+import asyncio
+import sqlite3
 
 import pytest
 
-from tests.contracts import metadata_accounts as accounts
-from tests.contracts import metadata_cluster as cluster
-from tests.contracts.metadata_blobs import BlobsContract
-from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
-from tests.contracts.metadata_owed import OwedContract
-from tests.contracts.metadata_races import RacesContract
-from tests.contracts.metadata_repositories import RepositoriesContract
-from tests.contracts.metadata_uploads import UploadsContract
+from treescale.metadata.database import Database
 
 
 @pytest.fixture
@@ -17,55 +13,15 @@ def url(sqlite_url: str) -> str:
     return sqlite_url
 
 
-class TestRepositories(RepositoriesContract): ...
-
-
-class TestBlobs(BlobsContract): ...
-
-
-class TestManifests(ManifestsContract): ...
-
-
-class TestReferrers(ReferrersContract): ...
-
-
-class TestTags(TagsContract): ...
-
-
-class TestUploads(UploadsContract): ...
-
-
-class TestUsers(accounts.UsersContract): ...
-
-
-class TestAccessTokens(accounts.AccessTokensContract): ...
-
-
-class TestSigningKeys(accounts.SigningKeysContract): ...
-
-
-class TestRevocations(accounts.RevocationsContract): ...
-
-
-class TestSettings(cluster.SettingsContract): ...
-
-
-class TestPeerKeys(cluster.PeerKeysContract): ...
-
-
-class TestServers(cluster.ServersContract): ...
-
-
-class TestStores(cluster.StoresContract): ...
-
-
-class TestLayouts(cluster.LayoutsContract): ...
-
-
-class TestOwed(OwedContract): ...
-
-
-class TestDatabase(cluster.DatabaseContract): ...
-
-
-class TestRaces(RacesContract): ...
+async def test_who_asks_what_is_named_waits_for_open_writes(database: Database, url: str) -> None:
+    """A gateway may sleep between its last statement and its commit (collection.md, section 5)."""
+    writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    version = database._connections.data_version()
+    async with asyncio.TaskGroup() as group:
+        asked = group.create_task(database.references.after_writers())
+        done, _ = await asyncio.wait([asked], timeout=0.2)
+        assert not done
+        writer.execute("COMMIT")
+    writer.close()
+    assert database._connections.data_version() == version, "all answers are known still"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.tables import each_row
 from treescale.errors import DigestInvalid
 from treescale.oci.digest import digest_of, is_digest, new_hasher, parse_digest
 
@@ -12,7 +13,7 @@ def test_digests_come_back_as_they_were_written() -> None:
         assert str(parse_digest(text)) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",
@@ -49,7 +50,7 @@ def test_hashing_in_pieces() -> None:
     assert hasher.hexdigest() == digest_of(b"ab", "sha512").hex
 
 
-@pytest.mark.parametrize("algorithm", ["sha1", "md5", "SHA256", "", "shake_128", "blake2b"])
+@each_row("algorithm", ["sha1", "md5", "SHA256", "", "shake_128", "blake2b"])
 def test_other_algorithms_are_refused(algorithm: str) -> None:
     with pytest.raises(DigestInvalid):
         new_hasher(algorithm)

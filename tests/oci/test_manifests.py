@@ -24,13 +24,13 @@ from tests.oci.documents import (
     image,
     index,
 )
+from tests.tables import each_row
 from treescale.errors import ManifestInvalid, TooLarge
 from treescale.oci.manifests import (
+    MANIFEST_BYTES_MAX,
     ParsedManifest,
     Reference,
     ReferenceKind,
-    descriptors_max,
-    manifest_bytes_max,
     parse_manifest,
 )
 
@@ -184,7 +184,7 @@ class TestMediaType:
         document = without(image(), "mediaType")
         assert parse(document, DOCKER_MANIFEST).media_type == DOCKER_MANIFEST
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("document", "content_type"),
         [
             (image(), DOCKER_MANIFEST),
@@ -224,7 +224,7 @@ class TestMediaType:
 LAYER = descriptor(b"layer")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "document",
     [
         image(manifests=[]),
@@ -261,7 +261,7 @@ def test_documents_that_cannot_be_kept(document: Document) -> None:
         parse(document)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "wrong",
     [
         {"size": True},
@@ -282,7 +282,7 @@ def test_documents_that_cannot_be_kept(document: Document) -> None:
         {"mediaType": "a\nb"},
     ],
 )
-@pytest.mark.parametrize("place", ["config", "layer", "child", "subject"])
+@each_row("place", ["config", "layer", "child", "subject"])
 def test_descriptors_that_cannot_be_trusted(wrong: dict[str, Any], place: str) -> None:
     bad = {**LAYER, **wrong}
     documents: dict[str, Document] = {
@@ -311,16 +311,38 @@ def test_annotations_are_kept() -> None:
 
 def test_four_mebibytes_and_not_a_byte_more() -> None:
     payload = encoded(image())
-    assert parse_manifest(payload.ljust(manifest_bytes_max), None).media_type == OCI_MANIFEST
+    assert parse_manifest(payload.ljust(MANIFEST_BYTES_MAX), None).media_type == OCI_MANIFEST
     with pytest.raises(TooLarge):
-        parse_manifest(payload.ljust(manifest_bytes_max + 1), None)
+        parse_manifest(payload.ljust(MANIFEST_BYTES_MAX + 1), None)
 
 
-def test_ten_thousand_layers_and_not_one_more() -> None:
-    layers = [{**LAYER, "digest": f"sha256:{number:064x}"} for number in range(descriptors_max)]
-    assert len(parse(image(*layers)).references) == descriptors_max + 1
-    with pytest.raises(ManifestInvalid):
-        parse(image(*layers, LAYER))
+def test_as_many_layers_as_fit() -> None:
+    layer = {"mediaType": "a/b", "size": 1}
+    layers = [{**layer, "digest": f"sha256:{number:064x}"} for number in range(32_000)]
+    assert len(parse(image(*layers)).references) == 32_000 + 1
+
+
+@pytest.mark.parametrize("levels", [50_000, pytest.param(2_000_000, marks=pytest.mark.long)])
+def test_fields_of_others_nested_as_deeply_as_fits(levels: int) -> None:
+    payload = encoded(image(more=0, annotations={"a": "b"}))
+    deep = payload.replace(b'"more": 0', b'"more":' + b"[" * levels + b"]" * levels)
+    assert deep != payload
+    assert parse_manifest(deep, None) == parse_manifest(payload, None)
+    inside = image({**LAYER, "more": 0})
+    deep = encoded(inside).replace(b'"more": 0', b'"more":' + b'{"x":' * 9999 + b"1" + b"}" * 9999)
+    assert len(deep) > 9999
+    assert parse_manifest(deep, None).references == parse(inside).references
+
+
+@each_row("field", ["layers", "config", "annotations", "subject", "artifactType"])
+def test_what_is_nested_deeply_is_no_field_of_ours(field: str) -> None:
+    document = {**image(), field: 0}
+    deep = encoded(document).replace(f'"{field}": 0'.encode(), b"%s")
+    assert b"%s" in deep
+    for begin, end in ((b"[", b"]"), (b'{"a":', b"}")):
+        value = f'"{field}":'.encode() + begin * 500 + b"1" + end * 500
+        with pytest.raises(ManifestInvalid):
+            parse_manifest(deep.replace(b"%s", value), None)
 
 
 def test_the_conformance_suites_large_manifest_is_accepted() -> None:

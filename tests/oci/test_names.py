@@ -2,16 +2,24 @@
 
 import pytest
 
+from tests.tables import each_row
 from treescale.errors import NameInvalid, NamespaceMissing, TagInvalid
-from treescale.oci.names import check_namespace, check_repository, check_tag, namespace_of
+from treescale.oci.names import (
+    RESERVED,
+    check_namespace,
+    check_new_namespace,
+    check_repository,
+    check_tag,
+    namespace_of,
+)
 
 
-@pytest.mark.parametrize("name", ["a/b", "a/b/c", "a.b/c_d", "a__b/c--d", "0/1", "a/" + "b" * 253])
+@each_row("name", ["a/b", "a/b/c", "a.b/c_d", "a__b/c--d", "0/1", "a/" + "b" * 253])
 def test_repositories(name: str) -> None:
     assert check_repository(name) == name
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "",
@@ -47,6 +55,33 @@ def test_namespaces() -> None:
     for name in ("", "a/b", "team_", "a" * 65, "alice\n", "Alice"):
         with pytest.raises(NameInvalid):
             check_namespace(name)
+
+
+@each_row(
+    "name",
+    [*sorted(RESERVED), "v1", "v2", "v3", "v10", "-", "api", "peer", "token", "metrics", "healthz"],
+)
+def test_names_of_pages_are_no_new_users(name: str) -> None:
+    with pytest.raises(NameInvalid, match=f"the name {name} is kept"):
+        check_new_namespace(name)
+
+
+@each_row(
+    "name", ["admin", "alice", "v", "v2x", "dev2", "api-team", "tokens", "library", "docs", "auth"]
+)
+def test_names_that_people_have_are_theirs(name: str) -> None:
+    assert check_new_namespace(name) == name
+
+
+def test_who_has_such_a_name_keeps_it_but_a_dash_is_nobodys() -> None:
+    for name in ("v2", "api", "metrics"):
+        assert check_namespace(name) == name
+        assert check_repository(f"{name}/app") == f"{name}/app"
+    for name in ("-", "--", "-a", "_"):
+        with pytest.raises(NameInvalid):
+            check_namespace(name)
+        with pytest.raises(NameInvalid):
+            check_repository(f"{name}/app")
 
 
 def test_tags() -> None:

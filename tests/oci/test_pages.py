@@ -6,32 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tables import each_row
 from treescale.errors import PageInvalid
-from treescale.oci.pages import link_header, page_entries_max, parse_last, parse_page_size
+from treescale.oci.pages import PAGE_ENTRIES_MAX, link_header, parse_last, parse_page_size
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("values", "size"),
     [
-        ([], page_entries_max),
+        ([], PAGE_ENTRIES_MAX),
+        ([""], PAGE_ENTRIES_MAX),
         (["0"], 0),
         (["1"], 1),
         (["007"], 7),
         (["1000"], 1000),
-        (["1001"], page_entries_max),
-        (["1000000000"], page_entries_max),
-        ([str(2**63)], page_entries_max),
-        ([str(2**64)], page_entries_max),
+        (["1001"], PAGE_ENTRIES_MAX),
+        (["1000000000"], PAGE_ENTRIES_MAX),
+        ([str(2**63)], PAGE_ENTRIES_MAX),
+        ([str(2**64)], PAGE_ENTRIES_MAX),
     ],
 )
 def test_page_sizes(values: list[str], size: int) -> None:
     assert parse_page_size(values) == size
 
 
-@pytest.mark.parametrize(
+@each_row(
     "values",
     [
-        [""],
         ["-1"],
         ["-0"],
         ["+5"],
@@ -60,9 +61,7 @@ def test_where_a_page_starts() -> None:
     assert parse_last(["not there %_\\"]) == "not there %_\\"
 
 
-@pytest.mark.parametrize(
-    "values", [["a", "b"], ["a\0"], ["a\n"], ["\u00fc"], ["\ud800"], ["a" * 513]]
-)
+@each_row("values", [["a", "b"], ["a\0"], ["a\n"], ["\u00fc"], ["\ud800"], ["a" * 513]])
 def test_where_no_page_starts(values: list[str]) -> None:
     with pytest.raises(PageInvalid):
         parse_last(values)

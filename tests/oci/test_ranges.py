@@ -6,20 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tables import each_row
 from treescale.errors import RangeInvalid
 from treescale.oci.ranges import (
+    PARTS_MAX,
     ByteRange,
     content_range,
     parse_content_range,
     parse_range,
-    parts_max,
     unsatisfied_range,
 )
 
 SIZE = 2048
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("header", "first", "last"),
     [
         ("bytes=500-1499", 500, 1499),
@@ -39,7 +40,7 @@ def test_one_range(header: str, first: int, last: int) -> None:
     assert parse_range(header, SIZE) == [ByteRange(first, last)]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "header",
     ["bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0", "bytes=9-8,5000-,-0"],
 )
@@ -49,7 +50,7 @@ def test_nothing_to_satisfy(header: str) -> None:
     assert refusal.value.size == SIZE
 
 
-@pytest.mark.parametrize(
+@each_row(
     "header",
     [
         None,
@@ -101,10 +102,10 @@ def test_parts_that_overlap_get_the_whole(header: str) -> None:
 
 
 def test_up_to_1024_parts() -> None:
-    parts = [f"{2 * number}-{2 * number}" for number in range(parts_max)]
-    found = parse_range("bytes=" + ",".join(parts), 2 * parts_max)
+    parts = [f"{2 * number}-{2 * number}" for number in range(PARTS_MAX)]
+    found = parse_range("bytes=" + ",".join(parts), 2 * PARTS_MAX)
     assert found is not None
-    assert len(found) == parts_max
+    assert len(found) == PARTS_MAX
     assert parse_range("bytes=" + ",".join([*parts, "9000-9001"]), 10_000) is None
 
 
@@ -119,7 +120,7 @@ def test_an_empty_blob_is_whole_whatever_is_asked_of_its_start() -> None:
     "header",
     [
         "bytes=" + ",".join(f"{3 * number}-{3 * number + 1}" for number in range(10_000)),
-        "bytes=" + ",".join(f"{3 * number}-{3 * number + 1}" for number in range(parts_max)),
+        "bytes=" + ",".join(f"{3 * number}-{3 * number + 1}" for number in range(PARTS_MAX)),
         "bytes=" + "0-," * 10_000 + "0-",
         "bytes=" + "," * 100_000,
     ],
@@ -173,7 +174,7 @@ def test_how_answers_spell_ranges() -> None:
     assert unsatisfied_range(100) == "bytes */100"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "first", "last"),
     [
         ("0-1023", 0, 1023),
@@ -181,6 +182,7 @@ def test_how_answers_spell_ranges() -> None:
         ("bytes 0-1023/4096", 0, 1023),
         ("bytes 0-1023/*", 0, 1023),
         ("bytes 5-9", 5, 9),
+        ("bytes 5-9/10", 5, 9),
         ("0-9223372036854775807", 0, 2**63 - 1),
     ],
 )
@@ -188,7 +190,7 @@ def test_content_range_of_a_chunk(text: str, first: int, last: int) -> None:
     assert parse_content_range(text) == ByteRange(first, last)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",
@@ -208,6 +210,8 @@ def test_content_range_of_a_chunk(text: str, first: int, last: int) -> None:
         "+0-5",
         "0-5/x",
         "0-5-6",
+        "bytes 0-5/5",
+        "0-5/0",
     ],
 )
 def test_content_range_that_says_nothing(text: str) -> None:

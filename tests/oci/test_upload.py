@@ -3,28 +3,29 @@
 import pytest
 
 from treescale.errors import RangeInvalid, SizeInvalid
-from treescale.oci.upload import chunk_offset, progress_range
+from treescale.oci.ranges import ByteRange
+from treescale.oci.upload import chunk_announced, progress_range
 
 
 @pytest.mark.parametrize("length", [None, 0, 5])
 def test_without_a_range_a_chunk_is_appended(length: int | None) -> None:
-    assert chunk_offset(None, length) is None
+    assert chunk_announced(None, length) is None
 
 
 @pytest.mark.parametrize("length", [None, 5])
 def test_a_range_says_where_the_chunk_continues(length: int | None) -> None:
-    assert chunk_offset("10-14", length) == 10
+    assert chunk_announced("10-14", length) == ByteRange(10, 14)
 
 
 @pytest.mark.parametrize("length", [0, 4, 6])
 def test_a_range_that_contradicts_the_length(length: int) -> None:
     with pytest.raises(SizeInvalid):
-        chunk_offset("10-14", length)
+        chunk_announced("10-14", length)
 
 
 def test_a_range_that_is_none() -> None:
     with pytest.raises(RangeInvalid):
-        chunk_offset("5-4", 0)
+        chunk_announced("5-4", 0)
 
 
 @pytest.mark.parametrize(

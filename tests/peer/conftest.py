@@ -3,9 +3,9 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,21 +13,33 @@ import pytest
 
 from tests.fakes_disk import JumpingClock
 from tests.fakes_network import Relay, relay_to
-from treescale.api.connection import ConnectionServer
-from treescale.api.sending import sender_for
-from treescale.chunks.directory import Reserve
-from treescale.chunks.disk import DiskStore
+from tests.loops import new_uvloop
+from treescale.chunks.disk.directory import Reserve
+from treescale.chunks.disk.store import DiskStore
 from treescale.chunks.store import ChunkStore, MemoryStore
 from treescale.errors import RequestInvalid
-from treescale.peer.app import Host, PeerApp
-from treescale.peer.client import PATIENCE, Patience, PeerChannel, PeerStore
+from treescale.http.connections.connection import ConnectionServer
+from treescale.http.connections.sending import sender_for
+from treescale.metrics.traffic import TrafficCounters
+from treescale.peer.client import TIMEOUTS, PeerClient, Timeouts
 from treescale.peer.health import PeerHealth
+from treescale.peer.protocol import Pong
+from treescale.peer.server import Host, PeerServer
 from treescale.peer.signing import PeerKeys, Signer
-from treescale.peer.wire import Pong
-from treescale.traffic import Traffic
+from treescale.peer.store import PeerStore
 
+BOTH_LOOPS = ("test_connection.py", "test_client.py")
+"""What they test is made of a loop's transports, and servers run on uvloop, not on asyncio's."""
 KEYS = PeerKeys(b"k" * 32)
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on asyncio's loop, and some tests on uvloop, too."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return loops | ({"uvloop": new_uvloop} if item.path.name in BOTH_LOOPS else {})
 
 
 @dataclass
@@ -38,10 +50,11 @@ class Server:
     root: Path
     clock: JumpingClock
     stores: dict[str, ChunkStore]
-    app: PeerApp
+    app: PeerServer
     connections: ConnectionServer
     listening: asyncio.Server
-    traffic: Traffic
+    traffic: TrafficCounters
+    walk_rate: int = 0
     keys: PeerKeys = field(default=KEYS)
 
     def file_of(self, chunk: bytes) -> Path:
@@ -80,9 +93,9 @@ async def server(tmp_path: Path, threads: Executor, clock: JumpingClock) -> Asyn
         tmp_path / "store", threads=threads, clock=clock, reserve=NO_RESERVE
     )
     stores: dict[str, ChunkStore] = {"disk": disk, "memory": MemoryStore()}
-    traffic = Traffic()
-    host = Host(Pong("b", "boot-1"), stores, told, traffic)
-    app = PeerApp(host, lambda: running.keys, clock, sender_for, limit=20)
+    traffic = TrafficCounters()
+    host = Host(Pong("b", "boot-1"), stores, told, traffic, lambda: running.walk_rate)
+    app = PeerServer(host, lambda: running.keys, clock, sender_for, limit=20)
     connections = ConnectionServer(app.handle, tls=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = await asyncio.get_running_loop().create_server(connections, sock=listener)
@@ -104,14 +117,14 @@ async def wire(server: Server) -> AsyncIterator[Relay]:
 class Near:
     """What server a asks server b through."""
 
-    channel: PeerChannel
+    client: PeerClient
     health: PeerHealth
     threads: Executor
     clock: JumpingClock
 
     def store(self, name: str = "disk") -> PeerStore:
         """Return a store of the other server."""
-        return PeerStore(name, self.channel, self.threads, clock=self.clock)
+        return PeerStore(name, self.client, self.threads, clock=self.clock)
 
 
 Reach = Callable[..., Near]
@@ -120,14 +133,14 @@ Reach = Callable[..., Near]
 @pytest.fixture
 async def reach(threads: Executor, clock: JumpingClock) -> AsyncIterator[Reach]:
     """Return what reaches server b at a port, without pinging it."""
-    async with AsyncExitStack() as closing:
+    with ExitStack() as closing:
 
-        def reach(port: int, patience: Patience = PATIENCE, keys: PeerKeys = KEYS) -> Near:
+        def reach(port: int, timeouts: Timeouts = TIMEOUTS, keys: PeerKeys = KEYS) -> Near:
             signer = Signer("a", "b", lambda: keys, clock.now, lambda: secrets.token_hex(16))
             url = f"http://127.0.0.1:{port}"
             health = PeerHealth(signer, url, clock=clock, chance=lambda: 0.0)
-            channel = PeerChannel(signer, url, health, patience=patience)
-            closing.push_async_exit(channel)
-            return Near(channel, health, threads, clock)
+            client = PeerClient(signer, url, health, timeouts=timeouts)
+            closing.callback(client.close)
+            return Near(client, health, threads, clock)
 
         yield reach

@@ -1,16 +1,34 @@
-"""Requests written byte by byte: what no client of ours would send."""
+"""Requests and answers written byte by byte: what no client or server of ours would send."""
 
 import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import msgspec
 
 from tests.peer.conftest import KEYS
-from treescale.peer.signing import NO_BODY, PeerKeys, SignedRequest, Signer, body_digest
-from treescale.peer.wire import ANSWER_HEADER, REQUEST_HEADER
+from treescale.peer.protocol import ANSWER_HEADER, REQUEST_HEADER
+from treescale.peer.signing import (
+    NO_BODY,
+    PeerKeys,
+    SignedRequest,
+    Signer,
+    authenticate,
+    body_digest,
+)
 
 NOW = 1_700_000_000.0
 """What the clock of the tests says at first."""
+HEAD = re.compile(rb"(?P<method>[A-Z]+) (?P<path>[^ ]+) HTTP/1\.1\r\n")
+LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
+SIGNED = re.compile(rb"\r\n" + REQUEST_HEADER.encode() + rb": *([^\r]+)\r\n", re.IGNORECASE)
+
+Serve = Callable[[int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Answer = Callable[[bytes], bytes]
+"""Takes a request's head and returns all that is answered."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +115,57 @@ async def answer_to(port: int, request: bytes, *, end: bool = False) -> Raw:
     finally:
         writer.transport.abort()
     return Raw(int(first.split()[1]), headers, body)
+
+
+def signed(status: int, body: bytes) -> Answer:
+    """Answer so, with the signature of somebody who has the key."""
+
+    def answer(head: bytes) -> bytes:
+        line, length, header = HEAD.match(head), LENGTH.search(head), SIGNED.search(head)
+        assert line is not None
+        assert header is not None
+        request = authenticate(
+            KEYS,
+            line["method"].decode(),
+            line["path"].decode(),
+            int(length[1]) if length else 0,
+            header[1].decode(),
+        )
+        digest = body_digest(body)
+        if line["method"] == b"GET" and b"/chunks/" in line["path"] and status == 200:
+            digest = "-"
+        mac = request.sign_answer(status, len(body), digest)
+        return (
+            f"HTTP/1.1 {status} So\r\nContent-Length: {len(body)}\r\n{ANSWER_HEADER}: {mac}\r\n\r\n"
+        ).encode() + body
+
+    return answer
+
+
+@asynccontextmanager
+async def listening(
+    serve: Serve, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """Run a server that does so with each connection, counted from 1; yields its port."""
+    serving: list[asyncio.Task[object] | None] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                await serve(len(serving), reader, writer)
+                await writer.drain()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(accept, host, 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.sleep(0.01)  # what is just being accepted
+        for task in serving:
+            assert task is not None
+            task.cancel()
+            await asyncio.wait([task])
+        await asyncio.sleep(0.01)  # what is just being closed

@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from treescale.peer.breaker import (
+    FAILURES_MAX,
+    PROBE_JITTER,
+    PROBE_SECONDS_MAX,
     TABLE,
     Breaker,
     Event,
     State,
-    failures_max,
-    probe_jitter,
-    probe_seconds_max,
 )
 
-STEPS: list[str] = ["pong", "missed", "gone", "answered", "failed", "given_up", "admit", "wait"]
+STEPS: list[str] = ["pong", "missed", "gone", "answered", "failed", "cancelled", "admit", "wait"]
 
 
 class Watched:
@@ -121,7 +121,7 @@ def test_a_probe_that_is_given_up_leaves_another_due() -> None:
     it.steps(*["failed"] * 5)
     it.now += 1.0
     assert it.admitted()
-    assert it.steps("given_up") is State.FAILING
+    assert it.steps("cancelled") is State.FAILING
     assert it.admitted()
 
 
@@ -174,7 +174,7 @@ def test_whatever_is_seen(names: list[str], chance: float) -> None:
         if it.state is State.PROBING or it.state in (State.SUSPECT, State.DOWN):
             assert not it.breaker.would_admit(it.now)
         if it.state is State.FAILING:
-            assert it.breaker.would_admit(it.now + probe_seconds_max)
+            assert it.breaker.would_admit(it.now + PROBE_SECONDS_MAX)
     it.steps("pong", "answered")
     assert it.state is State.UP
 
@@ -182,11 +182,11 @@ def test_whatever_is_seen(names: list[str], chance: float) -> None:
 @given(some.lists(some.sampled_from(["failed", "pong", "wait", "admit"]), max_size=200))
 def test_probes_of_a_failing_server_are_never_close(names: list[str]) -> None:
     it = Watched(lambda: 0.999)
-    it.steps(*["failed"] * failures_max)
+    it.steps(*["failed"] * FAILURES_MAX)
     begun = it.now
     it.steps(*names)
     for earlier, later in zip([begun, *it.probes], it.probes, strict=False):
-        assert later - earlier >= 1 - probe_jitter
+        assert later - earlier >= 1 - PROBE_JITTER
 
 
 def test_every_state_and_event_has_its_use() -> None:

@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,24 @@ from tests.contracts.chunk_store import ABSENT
 from tests.fakes_disk import JumpingClock
 from tests.fakes_network import Relay, silent_server, unused_port
 from tests.peer.conftest import KEYS, Reach, Server
-from treescale.certificates import self_signed, server_context
 from treescale.clock import SystemClock
 from treescale.errors import Unreachable
-from treescale.neighbours import unreached
 from treescale.peer.breaker import State
-from treescale.peer.client import PeerChannel, PeerStore
-from treescale.peer.health import PING_PATIENCE, PeerHealth, PingPatience, ping_once
+from treescale.peer.client import PeerClient
+from treescale.peer.health import (
+    PING_TIMEOUTS,
+    PeerHealth,
+    PingTimeouts,
+    ping_once,
+    why_unreachable,
+)
 from treescale.peer.signing import PeerKeys, Signer
+from treescale.peer.store import PeerStore
+from treescale.server.network.certificates import self_signed, server_context
 
-FAST = PingPatience(seconds=0.2)
-RARE = PingPatience(seconds=1000)
-soon: float = 0.15 + PING_PATIENCE.lost_seconds + PING_PATIENCE.again_seconds
+FAST = PingTimeouts(seconds=0.2)
+RARE = PingTimeouts(seconds=1000)
+soon: float = 0.15 + PING_TIMEOUTS.lost_seconds + PING_TIMEOUTS.again_seconds
 """What is promised after a lost connection, and room for a busy machine."""
 
 
@@ -37,7 +43,7 @@ class Pinged:
         self,
         port: int,
         clock: JumpingClock,
-        patience: PingPatience,
+        timeouts: PingTimeouts,
         *,
         keys: PeerKeys = KEYS,
         scheme: str = "http",
@@ -53,7 +59,7 @@ class Pinged:
             chance=lambda: 0.0,
             changed=self._note,
             tls=tls,
-            patience=patience,
+            timeouts=timeouts,
         )
         self._changed = asyncio.Event()
 
@@ -197,7 +203,7 @@ async def test_a_server_started_again_is_up_when_it_serves_though_pings_are_rare
         await it.is_state(State.DOWN)
         loop = asyncio.get_running_loop()
         with socket.create_server(("127.0.0.1", port)) as listener:
-            await asyncio.sleep(PING_PATIENCE.refused_seconds + 0.1)  # it prepares to serve
+            await asyncio.sleep(PING_TIMEOUTS.refused_seconds + 0.1)  # it prepares to serve
             assert it.states == [State.DOWN]
             back = await loop.create_server(server.connections, sock=listener)
             assert await it.is_state(State.UP) < 0.15
@@ -256,15 +262,15 @@ async def test_a_server_that_has_started_looks_for_itself_where_others_will(
     server: Server, clock: JumpingClock
 ) -> None:
     here = f"http://localhost:{server.port}"
-    assert await unreached("b", here, KEYS, clock) is None
-    somebody = await unreached("c", here, KEYS, clock)
+    assert await why_unreachable("b", here, KEYS, clock) is None
+    somebody = await why_unreachable("c", here, KEYS, clock)
     assert somebody is not None
     assert "b" in somebody
     nowhere = f"http://localhost:{unused_port()}"
-    nobody = await unreached("b", nowhere, KEYS, clock)
+    nobody = await why_unreachable("b", nowhere, KEYS, clock)
     assert nobody is not None
     assert nobody.startswith(f"no connection to {nowhere}")
-    encrypted = await unreached("b", f"https://localhost:{server.port}", KEYS, clock)
+    encrypted = await why_unreachable("b", f"https://localhost:{server.port}", KEYS, clock)
     assert encrypted is not None
 
 
@@ -279,7 +285,7 @@ async def test_who_ends_every_connection_is_not_pinged_without_pause(
     server: Server, clock: JumpingClock, wire: Relay
 ) -> None:
     server.connections._ending = True  # each answer is the last on its connection
-    it = Pinged(wire.port, clock, PingPatience(seconds=1000, again_seconds=0.1))
+    it = Pinged(wire.port, clock, PingTimeouts(seconds=1000, again_seconds=0.1))
     async with watched(it):
         await asyncio.sleep(0.35)
         assert 1 < wire.connections <= 4
@@ -309,7 +315,7 @@ async def test_a_probe_is_told_and_one_that_is_given_up_too(clock: JumpingClock)
     it.health.admit()
     with pytest.raises(Unreachable, match="is probing"):
         it.health.admit()
-    it.health.given_up()
+    it.health.cancelled()
     it.health.admit()
     it.health.answered()
     assert it.states == [
@@ -360,11 +366,9 @@ async def test_pings_and_requests_go_over_tls(
 ) -> None:
     port, context = secure
     it = Pinged(port, clock, FAST, scheme="https", tls=context)
-    async with (
-        watched(it) as health,
-        PeerChannel(it.signer, it.url, health, tls=context) as channel,
-    ):
-        assert await PeerStore("disk", channel, threads).have([ABSENT]) == [False]
+    async with watched(it) as health:
+        with closing(PeerClient(it.signer, it.url, health, tls=context)) as client:
+            assert await PeerStore("disk", client, threads).have([ABSENT]) == [False]
         await it.ponged()
     assert it.states == []
 
@@ -377,6 +381,21 @@ async def test_a_certificate_nobody_trusts_is_not_accepted(
     async with watched(it):
         await it.is_state(State.DOWN)
     it = Pinged(port, clock, FAST, scheme="https")
-    async with PeerChannel(it.signer, it.url, it.health) as channel:
-        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            await PeerStore("disk", channel, threads).have([ABSENT])
+    with (
+        closing(PeerClient(it.signer, it.url, it.health)) as client,
+        pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        await PeerStore("disk", client, threads).have([ABSENT])
+
+
+async def test_a_server_says_how_much_its_clients_leave_to_a_walk(
+    server: Server, clock: JumpingClock
+) -> None:
+    it = Pinged(server.port, clock, FAST)
+    async with watched(it) as health:
+        await it.ponged()
+        assert health.walk_bytes_per_second == 0, "a server of 0.1.0 says nothing either"
+        server.walk_rate = 4_000_000
+        async with asyncio.timeout(5):
+            while health.walk_bytes_per_second != server.walk_rate:
+                await it.ponged()

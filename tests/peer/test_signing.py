@@ -8,12 +8,13 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.tables import each_row
 from treescale.errors import Unauthorized
 from treescale.peer.signing import (
     NO_BODY,
-    Authentic,
     PeerKeys,
     SignedRequest,
+    SignedRequestRead,
     Signer,
     authenticate,
     body_digest,
@@ -30,7 +31,7 @@ def signed(keys: PeerKeys | None = None, *, now: float = NOW, to: str = "b") -> 
     return signer.sign("POST", PATH, length=3, body=BODY, deadline_ms=2000)
 
 
-def accepted(header: str | None, keys: PeerKeys | None = None) -> Authentic:
+def accepted(header: str | None, keys: PeerKeys | None = None) -> SignedRequestRead:
     return authenticate(keys or PeerKeys(OLD), "POST", PATH, 3, header)
 
 
@@ -59,7 +60,7 @@ def test_no_character_of_it_may_change(data: some.DataObject) -> None:
         accepted(header[:at] + other + header[at + 1 :])
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("method", "path", "length"),
     [
         ("PUT", PATH, 3),
@@ -126,7 +127,7 @@ def test_an_answer_is_to_one_request_and_cannot_be_changed(
     assert not signed(now=NOW + 0.001).is_answered_by(answer, 200, 1, NO_BODY)
 
 
-@pytest.mark.parametrize("answer", [None, "", "\udcff", "\u00e9", "0" * 64])
+@each_row("answer", [None, "", "\udcff", "\u00e9", "0" * 64])
 def test_other_signatures_of_answers_are_none(answer: str | None) -> None:
     assert not signed().is_answered_by(answer, 200, 0, NO_BODY)
 
@@ -136,7 +137,7 @@ def test_a_request_does_not_pass_for_its_answer() -> None:
     assert not request.is_answered_by(request.mac, 200, 0, NO_BODY)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\nb", "\u00e4", "x" * 254])
+@each_row("name", ["", "a b", "a\nb", "\u00e4", "x" * 254])
 def test_a_name_that_does_not_fit_into_the_header_is_no_server(name: str) -> None:
     with pytest.raises(AssertionError):
         replace(Signer("a", "b", lambda: PeerKeys(OLD), lambda: 0.0, str), sender=name)

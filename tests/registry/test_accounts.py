@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contracts.metadata_values import ACTOR
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
+from tests.tables import each_row
+from treescale.auth.access_tokens import is_access_token
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.auth.tokens import is_access_token
 from treescale.errors import (
     NameInvalid,
     PasswordInvalid,
@@ -19,31 +21,31 @@ from treescale.errors import (
     UserExists,
     UserUnknown,
 )
-from treescale.metadata.sql.database import SqlDatabase
+from treescale.metadata.database import Database
 from treescale.registry import accounts as accounts_module
 from treescale.registry.accounts import (
     Accounts,
     TokenTerms,
     check_terms,
     parse_allow,
-    parse_lasting,
+    parse_duration,
 )
 
 PASSWORD = "correct horse"
 
 
 async def test_the_first_start_makes_an_administrator_once(
-    accounts: Accounts, database: SqlDatabase, passwords: CountingPasswords
+    accounts: Accounts, database: Database, passwords: CountingPasswords
 ) -> None:
-    told = await accounts.first_start(None)
+    told = await accounts.first_start(None, actor=ACTOR)
     assert told is not None
     found = re.search(r"password ((?:[a-z2-9]{4}-){4}[a-z2-9]{4})\n", told)
     assert found
     admin = await database.users.get("admin")
     assert admin.admin
     assert await passwords.matches(admin.password_hash, found[1])
-    assert await accounts.first_start(None) is None
-    assert await accounts.first_start("another password") is None
+    assert await accounts.first_start(None, actor=ACTOR) is None
+    assert await accounts.first_start("another password", actor=ACTOR) is None
     assert (await database.users.get("admin")).password_hash == admin.password_hash
 
 
@@ -52,9 +54,9 @@ async def test_two_first_starts_make_two_different_passwords(accounts: Accounts)
 
 
 async def test_the_first_password_may_be_given(
-    accounts: Accounts, database: SqlDatabase, passwords: CountingPasswords
+    accounts: Accounts, database: Database, passwords: CountingPasswords
 ) -> None:
-    told = await accounts.first_start(PASSWORD)
+    told = await accounts.first_start(PASSWORD, actor=ACTOR)
     assert told is not None
     assert PASSWORD not in told
     assert await passwords.matches((await database.users.get("admin")).password_hash, PASSWORD)
@@ -63,95 +65,95 @@ async def test_the_first_password_may_be_given(
 @pytest.mark.parametrize("password", ["Harbor12345", "admin123", "short", "password"])
 async def test_a_known_default_is_no_first_password(accounts: Accounts, password: str) -> None:
     with pytest.raises(SettingInvalid, match="TREESCALE_ADMIN_PASSWORD"):
-        await accounts.first_start(password)
+        await accounts.first_start(password, actor=ACTOR)
 
 
 async def test_of_two_processes_one_makes_the_administrator(
-    accounts: Accounts, database: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+    accounts: Accounts, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def none_yet(after: str, limit: int) -> list[object]:
         del after, limit
         return []
 
-    told = await accounts.first_start(None)
+    told = await accounts.first_start(None, actor=ACTOR)
     monkeypatch.setattr(database.users, "list", none_yet)
     assert told is not None
-    assert await accounts.first_start(None) is None
+    assert await accounts.first_start(None, actor=ACTOR) is None
 
 
 async def test_a_user_without_the_administrator_is_enough(accounts: Accounts) -> None:
-    await accounts.add_user("alice", PASSWORD)
-    assert await accounts.first_start(None) is None
+    await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+    assert await accounts.first_start(None, actor=ACTOR) is None
 
 
 async def test_users_are_added_listed_and_removed(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts_module, "page_size", 2)
+    monkeypatch.setattr(accounts_module, "PAGE_SIZE", 2)
     for name in ("carol", "alice", "bob"):
-        await accounts.add_user(name, PASSWORD)
+        await accounts.add_user(name, PASSWORD, actor=ACTOR)
     assert [user.name async for user in accounts.list_users()] == ["alice", "bob", "carol"]
     with pytest.raises(UserExists):
-        await accounts.add_user("alice", PASSWORD)
-    await accounts.remove_user("bob")
+        await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+    await accounts.remove_user("bob", actor=ACTOR)
     assert [user.name async for user in accounts.list_users()] == ["alice", "carol"]
     with pytest.raises(UserUnknown):
-        await accounts.remove_user("bob")
+        await accounts.remove_user("bob", actor=ACTOR)
 
 
 @pytest.mark.parametrize("name", ["", "Alice", "a/b", "-a", "a" * 65, "ä", "a\n", ".."])
 async def test_a_user_is_a_namespace(accounts: Accounts, name: str) -> None:
     with pytest.raises(NameInvalid):
-        await accounts.add_user(name, PASSWORD)
+        await accounts.add_user(name, PASSWORD, actor=ACTOR)
 
 
 async def test_a_password_is_checked_before_it_is_set(accounts: Accounts) -> None:
-    await accounts.add_user("alexander", PASSWORD)
+    await accounts.add_user("alexander", PASSWORD, actor=ACTOR)
     for password in ("short", "alexander", "password"):
         with pytest.raises(PasswordInvalid):
-            await accounts.set_password("alexander", password)
+            await accounts.set_password("alexander", password, actor=ACTOR)
     with pytest.raises(UserUnknown):
-        await accounts.set_password("nobody", PASSWORD)
+        await accounts.set_password("nobody", PASSWORD, actor=ACTOR)
 
 
 async def test_a_token_is_shown_once(
-    accounts: Accounts, database: SqlDatabase, clock: JumpingClock
+    accounts: Accounts, database: Database, clock: JumpingClock
 ) -> None:
-    await accounts.add_user("alice", PASSWORD)
+    await accounts.add_user("alice", PASSWORD, actor=ACTOR)
     text, made = await accounts.create_token(
-        "alice", TokenTerms("ci", ALL_ACTIONS, "alice/*", 60.0)
+        "alice", TokenTerms("ci", ALL_ACTIONS, "alice/*", 60.0), actor=ACTOR
     )
     assert is_access_token(text)
     assert made.expires == clock.now() + 60
     assert await accounts.list_tokens("alice") == [made]
     assert text not in repr(await database.access_tokens.list("alice"))
-    other, _ = await accounts.create_token("alice", TokenTerms("ci"))
+    other, _ = await accounts.create_token("alice", TokenTerms("ci"), actor=ACTOR)
     assert other != text
 
 
 async def test_tokens_are_revoked_by_id(accounts: Accounts) -> None:
-    await accounts.add_user("alice", PASSWORD)
-    _, made = await accounts.create_token("alice", TokenTerms("ci"))
-    await accounts.revoke_token(made.token_id)
+    await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+    _, made = await accounts.create_token("alice", TokenTerms("ci"), actor=ACTOR)
+    await accounts.revoke_token(made.token_id, actor=ACTOR)
     assert await accounts.list_tokens("alice") == []
     with pytest.raises(TokenUnknown):
-        await accounts.revoke_token(made.token_id)
+        await accounts.revoke_token(made.token_id, actor=ACTOR)
     with pytest.raises(UserUnknown):
         await accounts.list_tokens("nobody")
     with pytest.raises(UserUnknown):
-        await accounts.create_token("nobody", TokenTerms("ci"))
+        await accounts.create_token("nobody", TokenTerms("ci"), actor=ACTOR)
 
 
 async def test_nobody_sees_anothers_tokens(accounts: Accounts) -> None:
     """S24: `_` and `%` are characters of a name, not patterns."""
     for name in ("team_x", "team1x", "teamxx"):
-        await accounts.add_user(name, PASSWORD)
-    _, made = await accounts.create_token("team1x", TokenTerms("ci"))
+        await accounts.add_user(name, PASSWORD, actor=ACTOR)
+    _, made = await accounts.create_token("team1x", TokenTerms("ci"), actor=ACTOR)
     assert await accounts.list_tokens("team_x") == []
     assert await accounts.list_tokens("team1x") == [made]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("terms", "reason"),
     [
         (TokenTerms(""), "printable"),
@@ -172,26 +174,26 @@ def test_terms_that_make_no_sense_are_refused(terms: TokenTerms, reason: str) ->
         check_terms("alice", terms)
 
 
-@pytest.mark.parametrize("glob", ["*", "alice/*", "alice/app", "*/app", "alice*", "alic?/x"])
+@each_row("glob", ["*", "alice/*", "alice/app", "*/app", "alice*", "alic?/x"])
 def test_patterns_that_may_match_are_taken(glob: str) -> None:
     check_terms("alice", TokenTerms("ci", repository=glob))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "seconds"),
     [("30m", 1800), ("12h", 43_200), ("90d", 7_776_000), ("2w", 1_209_600), ("1y", 31_536_000)],
 )
 def test_how_long_a_token_lasts(text: str, seconds: float) -> None:
-    assert parse_lasting(text) == seconds
-    assert parse_lasting("none") is None
+    assert parse_duration(text) == seconds
+    assert parse_duration("none") is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text", ["", "0d", "-1d", "90", "d", "1.5h", "1e3d", "٣d", "+5d", "1_0d", "5d\n", "999999d"]
 )
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(RequestInvalid, match="say 90d"):
-        parse_lasting(text)
+        parse_duration(text)
 
 
 @given(st.frozensets(st.sampled_from(Action), min_size=1))
@@ -200,7 +202,7 @@ def test_rights_are_read_as_written(actions: frozenset[Action]) -> None:
     assert parse_allow(" , ".join(actions)) == actions
 
 
-@pytest.mark.parametrize("text", ["", "pull,", "all", "*", "Pull", "pull;push"])
+@each_row("text", ["", "pull,", "all", "*", "Pull", "pull;push"])
 def test_other_words_are_no_rights(text: str) -> None:
     with pytest.raises(RequestInvalid, match="not a right"):
         parse_allow(text)

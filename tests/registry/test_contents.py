@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from treescale.chunks.recipe import Recipe, encode
-from treescale.chunks.split import DEFAULT
+from tests.contracts.metadata_values import ACTOR
+from treescale.chunks.format.recipe import Recipe, encode
+from treescale.chunks.format.split import DEFAULT
 from treescale.errors import Corrupt
-from treescale.metadata.protocols import Database
+from treescale.metadata.database import Database
 from treescale.metadata.records import Blob, Manifest
 from treescale.oci.manifests import OCI_INDEX, OCI_MANIFEST
 from treescale.registry import contents as contents_module
-from treescale.registry.contents import Contents
+from treescale.registry.contents import RepositoryChunks
 
 ONE, TWO, THREE = ((bytes([n]) * 32, 1000 * n) for n in (1, 2, 3))
 
@@ -50,7 +51,7 @@ def index(letter: str, *children: str) -> Manifest:
 
 
 def test_chunks_are_distinct_and_small_blobs_have_none() -> None:
-    contents = Contents()
+    contents = RepositoryChunks()
     for blob in (layer("a", ONE, TWO, ONE), layer("b", TWO, THREE), small("0")):
         contents.add(blob)
     assert contents.chunks() == dict([ONE, TWO, THREE])
@@ -60,12 +61,12 @@ def test_chunks_are_distinct_and_small_blobs_have_none() -> None:
 
 def test_a_recipe_that_rotted_is_named() -> None:
     with pytest.raises(Corrupt, match=digest("a")):
-        Contents().add(Blob(digest("a"), 1, None, b"recipe"))
+        RepositoryChunks().add(Blob(digest("a"), 1, None, b"recipe"))
 
 
 def test_reading_and_summing_end_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contents_module, "parts_read_max", 2)
-    contents = Contents()
+    monkeypatch.setattr(contents_module, "PARTS_READ_MAX", 2)
+    contents = RepositoryChunks()
     contents.add(layer("a", ONE, TWO))
     assert contents.complete
     contents.add(layer("b", THREE))
@@ -73,9 +74,9 @@ def test_reading_and_summing_end_and_say_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert not contents.complete
     assert contents.chunks() == dict([ONE, TWO])
 
-    contents = Contents()
+    contents = RepositoryChunks()
     contents.add(layer("a", ONE, TWO))
-    monkeypatch.setattr(contents_module, "parts_summed_max", 3)
+    monkeypatch.setattr(contents_module, "PARTS_SUMMED_MAX", 3)
     assert contents.chunks() is not None
     assert contents.complete
     assert contents.chunks() is None
@@ -84,8 +85,8 @@ def test_reading_and_summing_end_and_say_so(monkeypatch: pytest.MonkeyPatch) -> 
 
 async def test_an_image_is_its_own_blobs_and_those_of_its_children(database: Database) -> None:
     for each in (image("1", "a"), image("2", "b", subject="1")):
-        await database.manifests.put("alice/app", each, [], [], now=0.0)
-    contents = Contents()
+        await database.manifests.put("alice/app", each, [], [], now=0.0, actor=ACTOR)
+    contents = RepositoryChunks()
 
     async def blobs(top: Manifest) -> set[str]:
         return await contents.image(database.manifests, "alice/app", top)
@@ -101,7 +102,7 @@ async def test_an_image_is_its_own_blobs_and_those_of_its_children(database: Dat
 async def test_an_image_of_too_many_manifests_is_cut_off(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contents_module, "manifests_read_max", 2)
-    contents = Contents()
+    monkeypatch.setattr(contents_module, "MANIFESTS_READ_MAX", 2)
+    contents = RepositoryChunks()
     await contents.image(database.manifests, "alice/app", index("9", "1", "2"))
     assert not contents.complete

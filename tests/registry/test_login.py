@@ -7,18 +7,21 @@ from unittest.mock import AsyncMock
 import pytest
 from structlog.testing import capture_logs
 
+from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away
 from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
+from treescale.auth.guessing import ADDRESS_FREE, PAIR_FREE
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.errors import CredentialsInvalid, DatabaseAway, Failed, TooMany
-from treescale.metadata.sql.database import SqlDatabase
-from treescale.registry import remembered as remembered_module
+from treescale.clock import SystemClock
+from treescale.errors import CredentialsInvalid, DatabaseUnavailable, Failed, StoreFull, TooMany
+from treescale.metadata.database import Database
+from treescale.registry import credential_cache as remembered_module
 from treescale.registry.accounts import Accounts, TokenTerms
-from treescale.registry.login import Login, remembered_seconds
-from treescale.registry.remembered import away_seconds_max
-from treescale.registry.throttle import free_failures
+from treescale.registry.credential_cache import AWAY_SECONDS_MAX
+from treescale.registry.login import REMEMBERED_SECONDS, Login
+from treescale.registry.throttle import Throttle
 
 PASSWORD = "correct horse"
 TERMS = TokenTerms("ci", frozenset({Action.PULL}), "alice/*", 3600)
@@ -26,10 +29,10 @@ TERMS = TokenTerms("ci", frozenset({Action.PULL}), "alice/*", 3600)
 
 @pytest.fixture
 async def login(
-    database: SqlDatabase, passwords: CountingPasswords, clock: JumpingClock, accounts: Accounts
+    database: Database, passwords: CountingPasswords, clock: JumpingClock, accounts: Accounts
 ) -> Login:
-    await accounts.add_user("alice", PASSWORD)
-    await accounts.add_user("bob", "bob's password")
+    await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+    await accounts.add_user("bob", "bob's password", actor=ACTOR)
     return Login(database.users, database.access_tokens, passwords, clock)
 
 
@@ -40,9 +43,9 @@ async def test_a_password_gives_all_rights(login: Login, clock: JumpingClock) ->
 
 
 async def test_an_access_token_gives_its_own(
-    login: Login, accounts: Accounts, database: SqlDatabase, clock: JumpingClock
+    login: Login, accounts: Accounts, database: Database, clock: JumpingClock
 ) -> None:
-    text, kept = await accounts.create_token("alice", TERMS)
+    text, kept = await accounts.create_token("alice", TERMS, actor=ACTOR)
     clock.seconds += 5
     found = await login.authenticate("alice", text)
     assert found == Principal(
@@ -54,7 +57,7 @@ async def test_an_access_token_gives_its_own(
 async def test_a_database_that_cannot_write_lets_a_token_in(
     login: Login, accounts: Accounts, no_write: Exception
 ) -> None:
-    text, kept = await accounts.create_token("alice", TERMS)
+    text, kept = await accounts.create_token("alice", TERMS, actor=ACTOR)
     with capture_logs() as lines:
         found = await login.authenticate("alice", text)
     assert (found.user, found.token_id) == ("alice", kept.token_id)
@@ -67,10 +70,10 @@ async def test_a_database_that_cannot_write_lets_a_token_in(
 async def test_other_failures_to_record_a_use_are_not_passed_over(
     login: Login,
     accounts: Accounts,
-    database: SqlDatabase,
+    database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text, _ = await accounts.create_token("alice", TERMS)
+    text, _ = await accounts.create_token("alice", TERMS, actor=ACTOR)
     monkeypatch.setattr(database.access_tokens, "touch", AsyncMock(side_effect=Failed("a bug")))
     with pytest.raises(Failed, match="a bug"):
         await login.authenticate("alice", text)
@@ -78,9 +81,9 @@ async def test_other_failures_to_record_a_use_are_not_passed_over(
 
 async def test_wrong_is_wrong_and_says_no_more(login: Login, accounts: Accounts) -> None:
     """S28: an unknown user, a wrong password and a wrong token are told alike."""
-    text, _ = await accounts.create_token("alice", TERMS)
-    revoked, kept = await accounts.create_token("alice", TERMS)
-    await accounts.revoke_token(kept.token_id)
+    text, _ = await accounts.create_token("alice", TERMS, actor=ACTOR)
+    revoked, kept = await accounts.create_token("alice", TERMS, actor=ACTOR)
+    await accounts.revoke_token(kept.token_id, actor=ACTOR)
     attempts = [
         ("alice", "wrong password"),
         ("alice", ""),
@@ -121,7 +124,7 @@ async def test_success_is_remembered_for_a_while(
 ) -> None:
     first = await login.authenticate("alice", PASSWORD)
     began = clock.now()
-    clock.seconds += remembered_seconds - 1
+    clock.seconds += REMEMBERED_SECONDS - 1
     again = await login.authenticate("alice", PASSWORD)
     assert passwords.verified == 1
     assert first.proven == again.proven == began, "remembering proves nothing anew"
@@ -135,7 +138,7 @@ async def test_failure_is_not_remembered(
 ) -> None:
     with pytest.raises(CredentialsInvalid):
         await login.authenticate("carol", "carol's password")
-    await accounts.add_user("carol", "carol's password")
+    await accounts.add_user("carol", "carol's password", actor=ACTOR)
     await login.authenticate("carol", "carol's password")
     assert passwords.verified == 2
 
@@ -144,19 +147,19 @@ async def test_failure_is_not_remembered(
 async def test_a_revoked_credential_fails_within_a_minute(
     login: Login, accounts: Accounts, clock: JumpingClock, how: str
 ) -> None:
-    text, kept = await accounts.create_token("alice", TERMS)
+    text, kept = await accounts.create_token("alice", TERMS, actor=ACTOR)
     secret = text if how in ("revoke", "expire") else PASSWORD
     await login.authenticate("alice", secret)
     if how == "password":
-        await accounts.set_password("alice", "another password")
+        await accounts.set_password("alice", "another password", actor=ACTOR)
     elif how == "remove":
-        await accounts.remove_user("alice")
+        await accounts.remove_user("alice", actor=ACTOR)
     elif how == "revoke":
-        await accounts.revoke_token(kept.token_id)
+        await accounts.revoke_token(kept.token_id, actor=ACTOR)
     else:
         clock.seconds += 3600
-    clock.seconds += remembered_seconds
-    assert remembered_seconds <= 60
+    clock.seconds += REMEMBERED_SECONDS
+    assert REMEMBERED_SECONDS <= 60
     with pytest.raises(CredentialsInvalid):
         await login.authenticate("alice", secret)
 
@@ -164,7 +167,7 @@ async def test_a_revoked_credential_fails_within_a_minute(
 async def test_an_access_token_is_not_remembered_beyond_its_end(
     login: Login, accounts: Accounts, clock: JumpingClock
 ) -> None:
-    text, _ = await accounts.create_token("alice", TERMS)
+    text, _ = await accounts.create_token("alice", TERMS, actor=ACTOR)
     clock.seconds += 3599
     await login.authenticate("alice", text)
     clock.seconds += 1
@@ -179,7 +182,7 @@ async def test_parallel_requests_of_one_client_cost_one_verification(
         for _ in range(20):
             group.create_task(login.authenticate("alice", PASSWORD, source="10.0.0.1"))
     assert passwords.verified == 1
-    assert login._turns._locks == {}
+    assert login._attempts._flying == {}
 
 
 async def test_parallel_guesses_are_counted(login: Login, passwords: CountingPasswords) -> None:
@@ -193,13 +196,13 @@ async def test_parallel_guesses_are_counted(login: Login, passwords: CountingPas
     async with asyncio.TaskGroup() as group:
         guesses = [group.create_task(guess(number)) for number in range(30)]
     answers = [one.result() for one in guesses]
-    assert answers.count(CredentialsInvalid) == passwords.verified == free_failures
-    assert answers.count(TooMany) == 30 - free_failures
+    assert answers.count(CredentialsInvalid) == passwords.verified == PAIR_FREE
+    assert answers.count(TooMany) == 30 - PAIR_FREE
 
 
 async def test_guessing_slows_the_guesser_alone(login: Login, clock: JumpingClock) -> None:
     await login.authenticate("alice", PASSWORD, source="10.0.0.1")
-    for _ in range(free_failures):
+    for _ in range(PAIR_FREE):
         with pytest.raises(CredentialsInvalid):
             await login.authenticate("alice", "wrong password", source="10.0.0.1")
     with pytest.raises(TooMany):
@@ -207,14 +210,87 @@ async def test_guessing_slows_the_guesser_alone(login: Login, clock: JumpingCloc
     await login.authenticate("alice", PASSWORD, source="10.0.0.1")  # remembered
     await login.authenticate("alice", PASSWORD, source="10.0.0.2")
     await login.authenticate("bob", "bob's password", source="10.0.0.1")
-    clock.seconds += remembered_seconds
+    clock.seconds += REMEMBERED_SECONDS
     await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+
+
+async def test_a_password_nobody_can_have_costs_and_counts_nothing(
+    login: Login, passwords: CountingPasswords
+) -> None:
+    for _ in range(100):
+        with pytest.raises(CredentialsInvalid):
+            await login.authenticate("alice", "x" * 2000, source="10.0.0.1")
+    assert passwords.verified == 0
+    await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+
+
+class TestUnderAttack:
+    """Somebody guesses; what is right goes on as if nothing was."""
+
+    @pytest.fixture
+    async def login(
+        self, database: Database, passwords: CountingPasswords, accounts: Accounts
+    ) -> Login:
+        clock = SystemClock()
+        await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+        await accounts.add_user("bob", "bob's password", actor=ACTOR)
+        throttle = Throttle(clock, database.known_addresses)
+        return Login(database.users, database.access_tokens, passwords, clock, throttle=throttle)
+
+    async def flood(self, login: Login, source: str = "10.0.0.1") -> None:
+        for number in range(ADDRESS_FREE + 10):
+            with pytest.raises((CredentialsInvalid, TooMany)):
+                await login.authenticate(f"nobody{number}", "wrong password", source=source)
+
+    async def test_an_address_that_logged_in_is_never_refused_for_that_account(
+        self, login: Login, database: Database, passwords: CountingPasswords
+    ) -> None:
+        await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+        await self.flood(login)
+        again = Login(  # a server that was started anew, or another one
+            database.users,
+            database.access_tokens,
+            passwords,
+            SystemClock(),
+            throttle=Throttle(SystemClock(), database.known_addresses, login._throttle._counts),
+        )
+        with pytest.raises(TooMany):
+            await again.authenticate("bob", "bob's password", source="10.0.0.1")
+        await again.authenticate("alice", PASSWORD, source="10.0.0.1")
+        await again.authenticate("bob", "bob's password", source="10.0.0.2")
+
+    async def test_who_is_remembered_makes_their_address_known_too(
+        self, login: Login, database: Database
+    ) -> None:
+        for source in ("10.0.0.1", "10.0.0.2"):
+            await login.authenticate("alice", PASSWORD, source=source)
+            assert await database.known_addresses.knows("alice", source)
+
+    async def test_access_tokens_are_let_in_and_make_no_address_known(
+        self, login: Login, accounts: Accounts, database: Database
+    ) -> None:
+        text, _ = await accounts.create_token(
+            "alice", replace(TERMS, lasts_seconds=None), actor=ACTOR
+        )
+        await self.flood(login)
+        for _ in range(2):
+            await login.authenticate("alice", text, source="10.0.0.1")
+        assert not await database.known_addresses.knows("alice", "10.0.0.1")
+
+    async def test_a_database_that_cannot_note_the_address_lets_a_password_in(
+        self, login: Login, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        error = StoreFull("no space left")
+        monkeypatch.setattr(database.known_addresses, "note", AsyncMock(side_effect=error))
+        with capture_logs() as lines:
+            await login.authenticate("alice", PASSWORD, source="10.0.0.1")
+        assert [one["event"] for one in lines] == ["login.address_not_noted"]
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_secret(
     login: Login, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remembered_module, "remembered_max", 1)
+    monkeypatch.setattr(remembered_module, "REMEMBERED_MAX", 1)
     await login.authenticate("alice", PASSWORD)
     await login.authenticate("bob", "bob's password")
     assert len(login._remembered._entries) == 1
@@ -229,7 +305,7 @@ class TestWhileTheDatabaseIsAway:
     @pytest.fixture
     async def token(self, login: Login, accounts: Accounts) -> str:
         del login
-        return (await accounts.create_token("alice", TERMS))[0]
+        return (await accounts.create_token("alice", TERMS, actor=ACTOR))[0]
 
     @pytest.fixture(params=["password", "token"])
     def secret(self, request: pytest.FixtureRequest, token: str) -> str:
@@ -240,13 +316,13 @@ class TestWhileTheDatabaseIsAway:
     ) -> None:
         first = await login.authenticate("alice", secret)
         away.begin()
-        clock.seconds += away_seconds_max - 1
+        clock.seconds += AWAY_SECONDS_MAX - 1
         for _ in range(2):
             again = await login.authenticate("alice", secret)
             assert again == first
             assert again.proven == first.proven, "what was revoked since then voids it"
         clock.seconds += 1
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await login.authenticate("alice", secret)
 
     async def test_nothing_else_is_let_in(
@@ -255,45 +331,47 @@ class TestWhileTheDatabaseIsAway:
         await login.authenticate("alice", PASSWORD)
         with pytest.raises(CredentialsInvalid):
             await login.authenticate("bob", "alice's guess")
-        clock.seconds += remembered_seconds
+        clock.seconds += REMEMBERED_SECONDS
         away.begin()
         wrong = [("alice", "correct hors"), ("bob", PASSWORD), ("bob", "alice's guess")]
         for name, secret in [*wrong, ("alice", token)]:
-            with pytest.raises(DatabaseAway):
+            with pytest.raises(DatabaseUnavailable):
                 await login.authenticate(name, secret)
 
     async def test_what_was_refused_meanwhile_is_not(
         self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
     ) -> None:
         await login.authenticate("alice", PASSWORD)
-        await accounts.set_password("alice", "another password")
-        clock.seconds += remembered_seconds
+        await accounts.set_password("alice", "another password", actor=ACTOR)
+        clock.seconds += REMEMBERED_SECONDS
         with pytest.raises(CredentialsInvalid):
             await login.authenticate("alice", PASSWORD)
         away.begin()
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await login.authenticate("alice", PASSWORD)
 
     async def test_no_token_counts_beyond_its_end(
         self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
     ) -> None:
-        text, _ = await accounts.create_token("alice", replace(TERMS, lasts_seconds=60))
+        text, _ = await accounts.create_token(
+            "alice", replace(TERMS, lasts_seconds=60), actor=ACTOR
+        )
         await login.authenticate("alice", text)
         away.begin()
         clock.seconds += 59
         await login.authenticate("alice", text)
         clock.seconds += 1
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await login.authenticate("alice", text)
 
     async def test_when_it_is_back_it_is_asked(
         self, login: Login, accounts: Accounts, away: Away, clock: JumpingClock
     ) -> None:
         await login.authenticate("alice", PASSWORD)
-        clock.seconds += remembered_seconds
+        clock.seconds += REMEMBERED_SECONDS
         away.begin()
         await login.authenticate("alice", PASSWORD)
         away.end()
-        await accounts.set_password("alice", "another password")
+        await accounts.set_password("alice", "another password", actor=ACTOR)
         with pytest.raises(CredentialsInvalid):
             await login.authenticate("alice", PASSWORD)

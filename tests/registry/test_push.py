@@ -9,30 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from treescale.chunks.recipe import decode
-from treescale.chunks.split import DEFAULT, Splitter
+from tests.templates import empty_database
+from treescale.chunks.format.recipe import decode
+from treescale.chunks.format.split import DEFAULT, Splitter
 from treescale.chunks.store import (
     CHUNK_BYTES_MAX,
     Bytes,
     ChunkStore,
     MemoryStore,
+    WriteResult,
     chunk_id_of,
 )
-from treescale.chunks.writeplan import Placed
 from treescale.clock import SystemClock
 from treescale.errors import (
     BlobUnknown,
     BodyIncomplete,
     DigestInvalid,
+    SizeInvalid,
     StoreFull,
     UploadOutOfOrder,
     UploadUnknown,
 )
-from treescale.metadata.migrations import migrate
-from treescale.metadata.records import ChunkPart, UploadProgress
-from treescale.metadata.sql.database import SqlDatabase, open_database
+from treescale.metadata.database import Database, open_database
+from treescale.metadata.records import Base, ChunkPart, UploadProgress
 from treescale.oci.digest import Digest, digest_of
-from treescale.registry import push
+from treescale.registry import push, recording
 from treescale.registry.push import Pushes
 
 REPOSITORY = "alice/app"
@@ -87,15 +88,13 @@ class CountingStore(MemoryStore):
 class FullStore(MemoryStore):
     """Has no room, and says so before a byte of a body is read."""
 
-    async def reserve(self, size: int) -> None:
+    async def check_space(self, size: int) -> None:
         raise StoreFull(f"no room for {size} bytes")
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqlDatabase]:
-    url = f"sqlite:///{tmp_path / 'treescale.db'}"
-    await migrate(url)
-    database = open_database(url)
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = open_database(empty_database(tmp_path / "treescale.db"))
     yield database
     await database.close()
 
@@ -111,12 +110,13 @@ def store() -> CountingStore:
     return CountingStore()
 
 
-def worker(database: SqlDatabase, store: ChunkStore, threads: ThreadPoolExecutor) -> Pushes:
+def worker(database: Database, store: ChunkStore, threads: ThreadPoolExecutor) -> Pushes:
     """Return what one worker process has."""
     numbers = count()
     return Pushes(
         blobs=database.blobs,
         uploads=database.uploads,
+        lost=database.lost,
         store=store,
         threads=threads,
         clock=SystemClock(),
@@ -124,7 +124,7 @@ def worker(database: SqlDatabase, store: ChunkStore, threads: ThreadPoolExecutor
     )
 
 
-async def stored(database: SqlDatabase, store: ChunkStore, digest: Digest) -> bytes:
+async def stored(database: Database, store: ChunkStore, digest: Digest) -> bytes:
     """Return a blob's bytes, read without any of the code under test."""
     blob = await database.blobs.find(REPOSITORY, str(digest))
     if blob.inline is not None:
@@ -143,7 +143,7 @@ def pieces_of(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("sizes", [[], [1], [70_000, 5], [1_000_000] * 8, [4_500_000]])
 async def test_an_upload_goes_from_worker_to_worker(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
 ) -> None:
     workers = [worker(database, store, threads) for _ in range(3)]
     upload = await workers[0].begin(REPOSITORY, "alice")
@@ -160,7 +160,7 @@ async def test_an_upload_goes_from_worker_to_worker(
 
 @pytest.mark.parametrize("sizes", [[], [70_000, 5], [1_000_000] * 8, [8_999_999]])
 async def test_the_recipe_does_not_depend_on_how_the_bytes_came(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor, sizes: list[int]
 ) -> None:
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
@@ -177,7 +177,7 @@ async def test_the_recipe_does_not_depend_on_how_the_bytes_came(
 
 
 async def test_each_worker_reads_a_byte_back_at_most_once(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     workers = [worker(database, store, threads) for _ in range(2)]
     upload_id = (await workers[0].begin(REPOSITORY, "alice")).upload_id
@@ -190,7 +190,7 @@ async def test_each_worker_reads_a_byte_back_at_most_once(
 
 @pytest.mark.parametrize("body", [Body(b""), streamed(b"")], ids=["no body", "an empty stream"])
 async def test_a_final_put_without_bytes_reads_nothing_back(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, body: Body
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor, body: Body
 ) -> None:
     first, second = (worker(database, store, threads) for _ in range(2))
     upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
@@ -202,7 +202,7 @@ async def test_a_final_put_without_bytes_reads_nothing_back(
 
 
 async def test_a_final_put_that_breaks_off_before_its_first_byte(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
@@ -219,7 +219,7 @@ async def test_a_final_put_that_breaks_off_before_its_first_byte(
 
 
 async def test_the_chunks_of_a_session_are_read_once_at_its_end(
-    database: SqlDatabase,
+    database: Database,
     store: CountingStore,
     threads: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
@@ -247,7 +247,7 @@ async def test_the_chunks_of_a_session_are_read_once_at_its_end(
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 async def test_a_session_that_moves_on_while_it_is_finished(
-    database: SqlDatabase,
+    database: Database,
     store: CountingStore,
     threads: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
@@ -265,12 +265,17 @@ async def test_a_session_that_moves_on_while_it_is_finished(
 
     monkeypatch.setattr(database.uploads, "settled", moved_first)
     digest = Digest(algorithm, hashlib.new(algorithm, DATA[:5_000_000]).hexdigest())
-    await finishing.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=5_000_000)
-    assert await stored(database, store, digest) == DATA[:5_000_000]
+    with pytest.raises(UploadOutOfOrder) as caught:
+        await finishing.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=5_000_000)
+    assert caught.value.offset == len(DATA)
+    with pytest.raises(BlobUnknown):
+        await database.blobs.find(REPOSITORY, str(digest))
+    size = await moving.finish(REPOSITORY, "alice", upload_id, Body(b""), digest_of(DATA), at=None)
+    assert size == len(DATA)
 
 
 async def test_a_session_that_ends_while_it_is_finished(
-    database: SqlDatabase,
+    database: Database,
     store: CountingStore,
     threads: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
@@ -292,20 +297,20 @@ async def test_a_session_that_ends_while_it_is_finished(
 
 
 async def test_small_blobs_live_in_the_database(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     pushes = worker(database, store, threads)
-    for data in (b"", b"{}", DATA[: push.inline_bytes_max]):
+    for data in (b"", b"{}", DATA[: push.INLINE_BYTES_MAX]):
         await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
         assert (await database.blobs.find(REPOSITORY, str(digest_of(data)))).inline == data
-    data = DATA[: push.inline_bytes_max + 1]
+    data = DATA[: push.INLINE_BYTES_MAX + 1]
     await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
     assert (await database.blobs.find(REPOSITORY, str(digest_of(data)))).inline is None
     assert await stored(database, store, digest_of(data)) == data
 
 
 async def test_what_arrived_before_the_client_left_can_be_continued(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     first, second = (worker(database, store, threads) for _ in range(2))
     upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
@@ -322,7 +327,7 @@ async def test_what_arrived_before_the_client_left_can_be_continued(
 
 
 async def test_the_worker_that_was_cut_off_goes_on_where_it_was(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
@@ -337,29 +342,63 @@ async def test_the_worker_that_was_cut_off_goes_on_where_it_was(
 
 
 async def test_a_long_request_is_recorded_on_the_way(
-    database: SqlDatabase,
+    database: Database,
     store: CountingStore,
     threads: ThreadPoolExecutor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(push, "checkpoint_bytes", 2_000_000)
+    monkeypatch.setattr(recording, "CHECKPOINT_BYTES", 2_000_000)
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
     offsets: set[int] = set()
 
     original = database.uploads.advance
 
-    async def advance(upload: str, progress: UploadProgress, *, now: float) -> None:
-        await original(upload, progress, now=now)
+    async def advance(upload: str, progress: UploadProgress, *, now: float) -> Base:
+        base = await original(upload, progress, now=now)
         offsets.add((await pushes.status(REPOSITORY, "alice", upload_id)).offset)
+        return base
 
     monkeypatch.setattr(database.uploads, "advance", advance)
     await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0)
     assert offsets == {2_000_000, 4_000_000, 6_000_000, 8_000_000, 9_000_000}
 
 
+@pytest.mark.parametrize("announced", [5_000_000, len(DATA) - 1, len(DATA) + 1, 2**40])
+async def test_a_body_that_is_not_what_it_said_is_not_added_in_part(
+    database: Database,
+    store: CountingStore,
+    threads: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    announced: int,
+) -> None:
+    """Not even what was there when progress is recorded otherwise."""
+    monkeypatch.setattr(recording, "CHECKPOINT_BYTES", 1_000_000)
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    with pytest.raises(SizeInvalid):
+        await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0, announced=announced)
+    assert (await pushes.status(REPOSITORY, "alice", upload_id)).offset == 0
+    await pushes.append(REPOSITORY, "alice", upload_id, Body(DATA), at=0, announced=len(DATA))
+    digest = digest_of(DATA)
+    size = await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=len(DATA))
+    assert size == len(DATA)
+    assert await stored(database, store, digest) == DATA
+
+
+async def test_a_client_that_leaves_a_chunk_half_sent_continues_it(
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
+) -> None:
+    pushes = worker(database, store, threads)
+    upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
+    body = Body(DATA, breaks_after=4_000_000)
+    with pytest.raises(BodyIncomplete):
+        await pushes.append(REPOSITORY, "alice", upload_id, body, at=0, announced=len(DATA))
+    assert (await pushes.status(REPOSITORY, "alice", upload_id)).offset == 4_000_000
+
+
 async def test_of_two_writers_one_wins(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     slow, fast = (worker(database, store, threads) for _ in range(2))
     upload_id = (await slow.begin(REPOSITORY, "alice")).upload_id
@@ -382,7 +421,7 @@ async def test_of_two_writers_one_wins(
 
 
 async def test_a_wrong_digest_leaves_the_session_as_it_was(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
@@ -401,7 +440,7 @@ async def test_a_wrong_digest_leaves_the_session_as_it_was(
 
 @pytest.mark.parametrize("announced", ["sha512", "sha256"])
 async def test_sha512_announced_or_not(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor, announced: str
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor, announced: str
 ) -> None:
     pushes = worker(database, store, threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice", announced)).upload_id
@@ -412,7 +451,7 @@ async def test_sha512_announced_or_not(
 
 
 async def test_a_full_store_refuses_before_the_body_is_read(
-    database: SqlDatabase, threads: ThreadPoolExecutor
+    database: Database, threads: ThreadPoolExecutor
 ) -> None:
     pushes = worker(database, FullStore(), threads)
     upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
@@ -428,7 +467,7 @@ async def test_a_full_store_refuses_before_the_body_is_read(
 
 @pytest.mark.parametrize(("repository", "user"), [("bob/app", "bob"), (REPOSITORY, "bob")])
 async def test_a_session_is_its_users_in_its_repository(
-    database: SqlDatabase,
+    database: Database,
     store: CountingStore,
     threads: ThreadPoolExecutor,
     repository: str,
@@ -447,7 +486,7 @@ async def test_a_session_is_its_users_in_its_repository(
 
 
 async def test_a_lost_answer_to_the_last_request_is_given_again(
-    database: SqlDatabase, store: CountingStore, threads: ThreadPoolExecutor
+    database: Database, store: CountingStore, threads: ThreadPoolExecutor
 ) -> None:
     first, second = (worker(database, store, threads) for _ in range(2))
     upload_id = (await first.begin(REPOSITORY, "alice")).upload_id
@@ -464,9 +503,9 @@ async def test_a_lost_answer_to_the_last_request_is_given_again(
 class OwingStore(CountingStore):
     """One home of every chunk is down: each is owed its copy there."""
 
-    async def place(self, chunk: bytes, data: Bytes) -> Placed:
+    async def write(self, chunk: bytes, data: Bytes) -> WriteResult:
         await self.put(chunk, data)
-        return Placed(1, ("a", "b"), ("down",))
+        return WriteResult(1, ("a", "b"), ("down",))
 
 
 class TestWhatIsOwed:
@@ -475,22 +514,24 @@ class TestWhatIsOwed:
         return OwingStore()
 
     async def test_a_sessions_progress_carries_it(
-        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+        self, database: Database, store: OwingStore, threads: ThreadPoolExecutor
     ) -> None:
         pushes = worker(database, store, threads)
         upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
         for start in (0, 4_000_000, 8_000_000):
             body = Body(DATA[start : start + 4_000_000])
             await pushes.append(REPOSITORY, "alice", upload_id, body, at=None)
-            assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+            assert set(await database.under_replicated.list("down", b"", 1000)) == set(
+                store._chunks
+            )
         await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest_of(DATA), at=None)
-        assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+        assert set(await database.under_replicated.list("down", b"", 1000)) == set(store._chunks)
 
     @pytest.mark.parametrize("size", [70_000, len(DATA)])
     @pytest.mark.parametrize("session", [True, False])
     async def test_the_blobs_commit_carries_it(
         self,
-        database: SqlDatabase,
+        database: Database,
         store: OwingStore,
         threads: ThreadPoolExecutor,
         size: int,
@@ -506,10 +547,10 @@ class TestWhatIsOwed:
         else:
             await pushes.put_whole(REPOSITORY, "alice", Body(data), digest_of(data))
         assert store._chunks
-        assert set(await database.owed.list("down", b"", 1000)) == set(store._chunks)
+        assert set(await database.under_replicated.list("down", b"", 1000)) == set(store._chunks)
 
     async def test_a_tail_that_becomes_a_chunk_in_the_end_counts_too(
-        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+        self, database: Database, store: OwingStore, threads: ThreadPoolExecutor
     ) -> None:
         splitter = Splitter(DEFAULT)
         cut = sum(len(chunk) for chunk in splitter.feed(DATA[:8_000_000]))
@@ -518,14 +559,14 @@ class TestWhatIsOwed:
         upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id
         await pushes.append(REPOSITORY, "alice", upload_id, Body(data), at=0)
         tail = chunk_id_of(data[cut:])
-        assert tail not in await database.owed.list("down", b"", 1000)
+        assert tail not in await database.under_replicated.list("down", b"", 1000)
         await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest_of(data), at=None)
-        assert tail in await database.owed.list("down", b"", 1000)
+        assert tail in await database.under_replicated.list("down", b"", 1000)
 
     async def test_nothing_is_owed_for_what_was_not_kept(
-        self, database: SqlDatabase, store: OwingStore, threads: ThreadPoolExecutor
+        self, database: Database, store: OwingStore, threads: ThreadPoolExecutor
     ) -> None:
         pushes = worker(database, store, threads)
         with pytest.raises(DigestInvalid):
             await pushes.put_whole(REPOSITORY, "alice", Body(DATA), digest_of(b"another"))
-        assert await database.owed.summary() == []
+        assert await database.under_replicated.summary() == []

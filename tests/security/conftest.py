@@ -4,21 +4,23 @@ from tests.api.conftest import (
     alice,
     anybody,
     bob,
+    cors,
     database_file,
     limits,
     make_public,
     registry,
     session,
+    threads,
     trusted_proxies,
 )
-from tests.metadata.conftest import empty_sqlite, postgres, postgres_url, sqlite_url
+from tests.metadata.conftest import postgres, postgres_url, sqlite_url
 
 __all__ = [
     "alice",
     "anybody",
     "bob",
+    "cors",
     "database_file",
-    "empty_sqlite",
     "limits",
     "make_public",
     "postgres",
@@ -26,5 +28,6 @@ __all__ = [
     "registry",
     "session",
     "sqlite_url",
+    "threads",
     "trusted_proxies",
 ]

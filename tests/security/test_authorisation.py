@@ -11,11 +11,12 @@ import pytest
 from tests.api.client import EVERYTHING, Answer, Client, MakePublic
 from tests.api.running import PASSWORD, Running
 from tests.api.test_privacy import comparable
+from tests.contracts.metadata_values import ACTOR
 from tests.oci.documents import OCI_CONFIG, OCI_MANIFEST, descriptor, digest, encoded, image
-from treescale.api.app import ENDPOINTS
+from treescale.api.routes import ROUTES
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.oci.paths import Route, match
+from treescale.oci.paths import Resource, parse_path
 from treescale.registry.accounts import TokenTerms
 
 LAYER: Final = b"a layer"
@@ -74,6 +75,8 @@ TERMS: Final = {
     "token for another repository": TokenTerms("t", ALL_ACTIONS, repository="alice/another*"),
     "revoked token": TokenTerms("t", ALL_ACTIONS),
 }
+SOURCE: Final = "repository:bob/none:pull"
+"""Of the mount, which is a miss for all: without asking for this, it is a 401 for all."""
 STATES: Final = {"private": "alice/private", "public": "alice/public", "absent": "alice/absent"}
 WITHOUT_BASIC: Final = ("anonymous token", "bare")
 
@@ -86,17 +89,17 @@ async def somebody(registry: Running, alice: Client, role: str) -> Client:
     if role == "no account":
         return Client(alice.session, alice.url, "mallory", PASSWORD)
     if role == "administrator":
-        await accounts.add_user("root", PASSWORD, admin=True)
+        await accounts.add_user("root", PASSWORD, admin=True, actor=ACTOR)
         return Client(alice.session, alice.url, "root", PASSWORD)
     if role not in TERMS:
         return Client(alice.session, alice.url, {"owner": "alice"}.get(role, "bob"), PASSWORD)
-    text, token = await accounts.create_token("alice", TERMS[role])
+    text, token = await accounts.create_token("alice", TERMS[role], actor=ACTOR)
     client = Client(alice.session, alice.url, "alice", text)
     if role == "revoked token":
         for name in STATES.values():
-            await client.token(f"repository:{name}:{EVERYTHING}")
+            await client.token(f"repository:{name}:{EVERYTHING}", SOURCE)
         await client.token()
-        await accounts.revoke_token(token.token_id)
+        await accounts.revoke_token(token.token_id, actor=ACTOR)
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
     return client
@@ -111,7 +114,7 @@ async def ask(client: Client, how: str, method: str, path: str, name: str) -> An
         return await client.raw(method, url, headers, data)
     if how == "basic":
         return await client.raw(method, url, {**client.basic(), **headers}, data)
-    scopes = (f"repository:{name}:{EVERYTHING}",)
+    scopes = (f"repository:{name}:{EVERYTHING}", SOURCE)
     return await client.request(method, url, scopes=scopes, headers=headers, data=data)
 
 
@@ -157,22 +160,25 @@ def test_every_route_is_in_the_table() -> None:
     covered = set()
     for method, path, *_ in OPERATIONS:
         url = "/v2/a/b/" + path.replace(UPLOAD, "blobs/uploads/x").partition("?")[0]
-        route = match(url)
-        assert isinstance(route, Route)
+        route = parse_path(url)
+        assert isinstance(route, Resource)
         covered.add((route.kind, method))
-    inside = {(kind, method) for kind, method in ENDPOINTS if kind.value not in ("root", "catalog")}
+    inside = {(kind, method) for kind, method in ROUTES if kind.value not in ("root", "catalog")}
     assert inside <= covered
 
 
+ONE_WAY: Final = {"bare": ("bare",), "no account": ("basic",), "anonymous token": ("bearer",)}
+"""How those ask who cannot choose between a token and a password."""
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("role", RIGHTS)
-@pytest.mark.parametrize("how", ["bearer", "basic"])
+@pytest.mark.parametrize(
+    ("role", "how"),
+    [(role, how) for role in RIGHTS for how in ONE_WAY.get(role, ("bearer", "basic"))],
+)
 async def test_who_may_do_what(
     registry: Running, alice: Client, make_public: MakePublic, role: str, state: str, how: str
 ) -> None:
-    how = "bare" if role == "bare" else how
-    how = "basic" if role == "no account" else how
-    how = "bearer" if role == "anonymous token" else how
     upload = await prepare(alice, state, make_public)
     client = await somebody(registry, alice, role)
     assert await statuses(registry, client, how, STATES[state], upload) == expected(role, state)
@@ -222,7 +228,7 @@ async def test_without_the_policy_the_matrix_notices(
     def permissive(_: Principal, __: str, *, public: bool) -> frozenset[Action]:  # noqa: ARG001
         return ALL_ACTIONS
 
-    monkeypatch.setattr("treescale.registry.bearer.permitted", permissive)
+    monkeypatch.setattr("treescale.registry.token_service.permitted", permissive)
     upload = await prepare(alice, "private", make_public)
     client = await somebody(registry, alice, "other user")
     found = await statuses(registry, client, "bearer", "alice/private", upload)

@@ -18,7 +18,6 @@ from tests.oci.documents import (
     image,
     index,
 )
-from treescale.oci.manifests import descriptors_max
 
 MIB: Final = 1024 * 1024
 CONFIG: Final = descriptor(b"{}", OCI_CONFIG)
@@ -92,24 +91,21 @@ async def test_bodies_are_cut_at_their_limit(
     assert answer.status == 413
 
 
-async def test_ten_thousand_layers(repository: Repository) -> None:
-    """Each of one byte, each pushed; one more is refused."""
+@pytest.mark.long
+async def test_twenty_thousand_layers(repository: Repository) -> None:
+    """Each of one byte, each pushed."""
     layers = [descriptor(bytes([number])) for number in range(256)]
     for number in range(256):
         await repository.push_blob(bytes([number]))
-    repeated = [layers[number % 256] for number in range(descriptors_max)]
+    repeated = [layers[number % 256] for number in range(20_000)]
     document = image(*repeated, config=CONFIG)
     (await repository.put_manifest(document, "many")).expect(201)
     assert (await repository.get("manifests/many")).json["layers"] == repeated
-    answer = await repository.put_manifest(image(*repeated, layers[0], config=CONFIG), "more")
-    answer.expect(400, "MANIFEST_INVALID")
 
 
-async def test_ten_thousand_layers_that_are_not_there(repository: Repository) -> None:
-    layers = [
-        {**CONFIG, "digest": f"sha256:{number:064x}", "size": 1}
-        for number in range(descriptors_max)
-    ]
+@pytest.mark.long
+async def test_twenty_two_thousand_layers_that_are_not_there(repository: Repository) -> None:
+    layers = [{**CONFIG, "digest": f"sha256:{number:064x}", "size": 1} for number in range(22_000)]
     answer = await repository.put_manifest(image(*layers, config=CONFIG), "many")
     answer.expect(400, "MANIFEST_BLOB_UNKNOWN")
     assert len(answer.body) < 8 * MIB
@@ -127,6 +123,7 @@ async def test_an_index_of_an_index_of_an_index(repository: Repository) -> None:
     (await repository.delete("manifests/depth-0")).expect(202)
 
 
+@pytest.mark.long
 async def test_a_chain_of_subjects(repository: Repository) -> None:
     """A thousand long: a list of referrers is one step, never the chain."""
     payload = encoded(image(config=CONFIG))

@@ -14,9 +14,13 @@ from aiohttp import web
 
 from tests.api.client import Client
 from tests.api.running import PASSWORD, Running, make_parts_on
+from tests.contracts.metadata_values import ACTOR
+from tests.fakes_readiness import stop_desk
 from tests.oci.documents import OCI_CONFIG, descriptor, digest, image
-from treescale.api.guard import Guard
-from treescale.serve import compose, new_connections
+from treescale.api.routes import route_table
+from treescale.http.authentication import Authenticator
+from treescale.http.dispatch import Dispatcher
+from treescale.server.serving import compose, new_connections
 
 CONFIG: Final = descriptor(b"{}", OCI_CONFIG)
 NAMES: Final = ("team", "team1x", "teama", "team_x")
@@ -28,13 +32,14 @@ async def both(url: str) -> AsyncIterator[Running]:
     with ThreadPoolExecutor(4) as threads, socket.create_server(("127.0.0.1", 0)) as listener:
         parts = await make_parts_on(url, threads)
         for name in NAMES:
-            await parts.accounts.add_user(name, PASSWORD)
-        guard = Guard(parts.login, parts.tokens)
-        api = compose(parts.database, parts.store, threads, guard, parts.clock, parts.traffic)
+            await parts.accounts.add_user(name, PASSWORD, actor=ACTOR)
+        guard = Authenticator(parts.login, parts.tokens)
+        rooms = compose(parts.database, parts.store, threads, guard, parts.clock, parts.traffic)
+        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
         runner = web.ServerRunner(new_connections(api.handle, tls=False))
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts)
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms)
         await runner.cleanup()
         await parts.database.close()
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.client import Answer, Client
 from tests.api.running import PASSWORD, Running
+from treescale.auth.guessing import Urgency
 from treescale.auth.passwords import Passwords
 
 CREDENTIALS = [("alice", "wrong password"), ("mallory", "wrong password"), ("mallory", PASSWORD)]
@@ -71,8 +72,10 @@ async def test_without_the_hash_of_nobody_the_count_differs(
     """The control: a login that gives up early on unknown users is seen."""
     matches = Passwords.matches
 
-    async def hasty(self: Passwords, password_hash: str | None, password: str) -> bool:
-        return password_hash is not None and await matches(self, password_hash, password)
+    async def hasty(
+        self: Passwords, password_hash: str | None, password: str, urgency: Urgency
+    ) -> bool:
+        return password_hash is not None and await matches(self, password_hash, password, urgency)
 
     monkeypatch.setattr(Passwords, "matches", hasty)
     await attempt(anybody, "GET /token", "alice", "wrong password")

@@ -8,15 +8,15 @@ import pytest
 
 from tests.simulation.wires import WiredStore
 from tests.virtualtime import LoopClock, virtually
-from treescale.chunks import hedge, turns
-from treescale.chunks.cluster import ClusterStore
-from treescale.chunks.health import AllUp
-from treescale.chunks.placement import Layout, StoreLabel, build_table
-from treescale.chunks.reading import BlobReader, ReadAhead
-from treescale.chunks.recipe import Recipe
-from treescale.chunks.split import DEFAULT, Splitter
+from treescale.chunks.format.placement import Layout, StoreLabel, build_table
+from treescale.chunks.format.recipe import Recipe
+from treescale.chunks.format.split import DEFAULT, Splitter
+from treescale.chunks.replication import hedge, scheduler
+from treescale.chunks.replication.health import AllUp
+from treescale.chunks.replication.store import ReplicatedStore
 from treescale.chunks.store import chunk_id_of
-from treescale.registry.pull import read_ahead_chunks
+from treescale.chunks.stream.reader import BlobReader, ReadAhead
+from treescale.registry.pull import READ_AHEAD_CHUNKS
 
 BYTES_PER_SECOND = 25e6
 LAYER_MEGABYTES = 150
@@ -58,7 +58,7 @@ async def measure(layer: dict[bytes, bytes], servers: int, copies: int, readers:
         for name in table.homes(chunk):
             await stores[name].inner.put(chunk, data)
     random, clock, ahead = Random(1), LoopClock(), ReadAhead()  # noqa: S311  likewise
-    cluster = ClusterStore(
+    cluster = ReplicatedStore(
         table, stores, older=older, health=Elsewhere(), clock=clock, chance=random.random
     )
     recipe = Recipe(DEFAULT, tuple((chunk, len(data)) for chunk, data in layer.items()))
@@ -69,7 +69,7 @@ async def measure(layer: dict[bytes, bytes], servers: int, copies: int, readers:
             recipe,
             0,
             recipe.size - 1,
-            window_chunks=read_ahead_chunks,
+            window_chunks=READ_AHEAD_CHUNKS,
             window_bytes=cluster.ahead_bytes,
             ahead=ahead,
         ) as reader:
@@ -89,7 +89,12 @@ async def measure(layer: dict[bytes, bytes], servers: int, copies: int, readers:
 
 @pytest.mark.parametrize(
     ("servers", "copies", "readers", "wires"),
-    [(4, 2, 1, 3.7), (8, 2, 1, 7.0), (4, 3, 1, 3.7), (4, 2, 4, 3.8)],
+    [
+        pytest.param(4, 2, 1, 3.7, marks=pytest.mark.long),
+        (8, 2, 1, 7.0),
+        pytest.param(4, 3, 1, 3.7, marks=pytest.mark.long),
+        pytest.param(4, 2, 4, 3.8, marks=pytest.mark.long),
+    ],
 )
 def test_readers_use_the_wires_of_all_servers(
     layer: dict[bytes, bytes], servers: int, copies: int, readers: int, wires: float
@@ -103,7 +108,7 @@ def test_bound_early_reads_leave_wires_idle(
     layer: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: as many reads as anybody likes, each bound to its store when asked for."""
-    monkeypatch.setattr(turns, "reads_at_once_max", 1000)
+    monkeypatch.setattr(scheduler, "READS_AT_ONCE_MAX", 1000)
     assert virtually(lambda: measure(layer, 8, 2, 1)).wires < 6.5
 
 
@@ -111,5 +116,5 @@ def test_early_hedges_waste_wires(
     layer: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: while nothing is known, all but small chunks are late."""
-    monkeypatch.setattr(hedge, "hedge_seconds_unknown", hedge.hedge_seconds_min)
+    monkeypatch.setattr(hedge, "HEDGE_SECONDS_UNKNOWN", hedge.HEDGE_SECONDS_MIN)
     assert virtually(lambda: measure(layer, 4, 2, 1)).wasted > 0.02

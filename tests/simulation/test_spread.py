@@ -13,12 +13,13 @@ import pytest
 from tests.fakes_store import FaultyStore
 from tests.simulation.world import Broken, World
 from tests.virtualtime import virtually
-from treescale.chunks import domains, fetching, writing
-from treescale.chunks.cluster import ClusterStore
-from treescale.chunks.domains import Domains
-from treescale.chunks.placement import Table
-from treescale.chunks.store import ChunkStore
-from treescale.chunks.writeplan import Placed, WritePlan
+from treescale.chunks.format import failure_domains
+from treescale.chunks.format.failure_domains import FailureDomains
+from treescale.chunks.format.placement import Table
+from treescale.chunks.replication import read, store
+from treescale.chunks.replication.store import ReplicatedStore
+from treescale.chunks.replication.write_plan import WritePlan
+from treescale.chunks.store import ChunkStore, WriteResult
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 ONLY = os.environ.get("SIMULATION_SEED")
@@ -57,6 +58,7 @@ def test_a_seed_is_the_same_each_time() -> None:
     assert lived(5).trace == lived(5).trace
 
 
+@pytest.mark.long
 def test_much_of_what_can_happen_happens() -> None:
     trace = "\n".join(line for seed in range(40) for line in lived(seed).trace)
     for event in (
@@ -71,17 +73,19 @@ def test_much_of_what_can_happen_happens() -> None:
 
 
 def copies_count_instead_of_domains(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Domains, "spans", lambda self, names: len(set(names)) >= self.quorum)
+    patch.setattr(
+        FailureDomains, "reach_quorum", lambda self, names: len(set(names)) >= self.quorum
+    )
 
 
 def one_copy_suffices(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(domains, "write_quorum_max", 1)
+    patch.setattr(failure_domains, "WRITE_QUORUM_MAX", 1)
 
 
 def debts_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     right = WritePlan.placed
 
-    def placed(plan: WritePlan) -> Placed:
+    def placed(plan: WritePlan) -> WriteResult:
         return replace(right(plan), owed=())
 
     patch.setattr(WritePlan, "placed", placed)
@@ -97,31 +101,31 @@ def no_handoffs(patch: pytest.MonkeyPatch) -> None:
 
 
 def stores_told_down_are_never_asked(patch: pytest.MonkeyPatch) -> None:
-    async def beyond(_: fetching.Fetching) -> list[str]:
+    async def remaining(_: read.ChunkRead) -> list[str]:
         return []
 
-    patch.setattr(fetching.Fetching, "_beyond", beyond)
+    patch.setattr(read.ChunkRead, "_remaining", remaining)
 
 
 def nobody_is_late(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fetching, "late_seconds_max", 1000)
-    patch.setattr(writing, "late_seconds_max", 1000)
+    patch.setattr(read, "LATE_SECONDS_MAX", 1000)
+    patch.setattr(store, "LATE_SECONDS_MAX", 1000)
 
 
 def nothing_ends(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fetching, "request_seconds_max", 1000)
+    patch.setattr(read, "REQUEST_SECONDS_MAX", 1000)
 
 
 def older_layouts_are_not_read(patch: pytest.MonkeyPatch) -> None:
-    right = ClusterStore.relayout
+    right = ReplicatedStore.use_layout
 
-    def relayout(
-        store: ClusterStore, table: Table, _: Sequence[Table], stores: Mapping[str, ChunkStore]
+    def use_layout(
+        store: ReplicatedStore, table: Table, _: Sequence[Table], stores: Mapping[str, ChunkStore]
     ) -> None:
         named = {label.store_id for label in table.layout.stores}
         right(store, table, [], {name: x for name, x in stores.items() if name in named})
 
-    patch.setattr(ClusterStore, "relayout", relayout)
+    patch.setattr(ReplicatedStore, "use_layout", use_layout)
 
 
 def stores_do_not_verify(patch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,8 @@ class WiredStore:
         """What is written to it."""
         self._delay = delay_seconds
 
-    async def reserve(self, size: int) -> None:
-        await self.inner.reserve(size)
+    async def check_space(self, size: int) -> None:
+        await self.inner.check_space(size)
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
         await asyncio.sleep(self._delay)

@@ -1,7 +1,7 @@
 """A cluster in one process, from one seed: stores that fail in every way, readers and writers.
 
 All of it is the production code but for the stores and the clock. The checks are made with what
-the stores really hold, and know nothing of how the cluster store decides.
+the stores really hold, and know nothing of how the replicated store decides.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from tests.chunks.layouts import layout_of, table_of
 from tests.contracts.chunk_store import chunk_of
 from tests.fakes_store import FaultyStore
 from tests.virtualtime import LoopClock
-from treescale.chunks.placement import Layout
-from treescale.chunks.writeplan import Placed
+from treescale.chunks.format.placement import Layout
+from treescale.chunks.store import WriteResult
 from treescale.errors import ChunkUnknown, Corrupt, Failed, NotEnoughStores, StoreFull
 
 SHAPES = (
@@ -168,7 +168,7 @@ class World(Faulty):
         for label in self.table.layout.stores:
             if label.store_id not in self.stores:
                 self.stores[label.store_id] = self.new_store(label.store_id)
-        self.cluster.relayout(self.table, self.tables[::-1], dict(self.stores))
+        self.cluster.use_layout(self.table, self.tables[::-1], dict(self.stores))
         self.tables.append(self.table)
         self._note(f"layout {number}: {shape}, {self.table.layout.copies} copies")
 
@@ -197,7 +197,7 @@ class World(Faulty):
         able = [x.store_id for x in layout.stores if self._can_write(self.stores[x.store_id])]
         self._note(f"put {number}")
         try:
-            placed = await self.cluster.place(chunk, data)
+            placed = await self.cluster.write(chunk, data)
         except (NotEnoughStores, StoreFull) as error:
             self._note(f"put {number}: {error!r}")
             possible = len(domains_of(layout, able)) >= quorum_of(layout)
@@ -210,13 +210,13 @@ class World(Faulty):
         layout = self.table.layout
         able = [x.store_id for x in layout.stores if self._can_write(self.stores[x.store_id])]
         try:
-            await self.cluster.reserve(1000)
+            await self.cluster.check_space(1000)
         except (NotEnoughStores, StoreFull) as error:
             self._note(f"reserve: {error!r}")
             possible = len(domains_of(layout, able)) >= quorum_of(layout)
             self.check(not possible, f"there was no room, though there is on {able}")
 
-    def _check_placed(self, number: int, placed: Placed, *, fresh: bool) -> None:
+    def _check_placed(self, number: int, placed: WriteResult, *, fresh: bool) -> None:
         chunk, _ = chunk_of(number)
         table = next(each for each in self.tables if each.layout.number == placed.layout)
         self.acknowledged.setdefault(chunk, table.layout)

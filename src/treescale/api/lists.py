@@ -4,10 +4,11 @@ from typing import Final
 
 from aiohttp import web
 
-from treescale.api.call import Call, json_response
 from treescale.errors import RequestInvalid
+from treescale.http.call import Call, json_response
 from treescale.metadata.records import ReferrerDescriptor
 from treescale.oci.digest import parse_digest
+from treescale.oci.manifests import MEDIA_TYPE_CHARACTERS_MAX
 from treescale.oci.pages import link_header, parse_last, parse_page_size
 
 INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
@@ -30,7 +31,7 @@ async def list_catalog(call: Call) -> web.StreamResponse:
     seen = [
         found.name
         for found in page.repositories
-        if call.caller.sees(found.name, public=found.public)
+        if call.caller.may_list(found.name, public=found.public)
     ]
     link = _link("/v2/_catalog", limit, page.last)
     return json_response(call, {"repositories": seen}, JSON, link)
@@ -38,7 +39,7 @@ async def list_catalog(call: Call) -> web.StreamResponse:
 
 async def list_referrers(call: Call) -> web.StreamResponse:
     """GET …/referrers/<digest>?artifactType=: an index, empty when nothing refers to it."""
-    subject = parse_digest(call.route.reference)
+    subject = parse_digest(call.resource.reference)
     wanted = _artifact_type_asked(call)
     limit, last = _page_asked(call)
     page = await call.rooms.publishing.referrers(call.repository, subject, wanted, last, limit)
@@ -71,14 +72,22 @@ def _descriptor(found: ReferrerDescriptor) -> dict[str, object]:
 
 
 def _artifact_type_asked(call: Call) -> str | None:
-    """Return the filter; raises RequestInvalid for what no manifest can have.
+    """Return the filter; raises RequestInvalid for what no media type can be (RFC 6838, 4.2).
 
-    PostgreSQL keeps no NUL and neither database half a surrogate: they would fail on it.
+    A list that is empty because of it would say that nothing is there. A blank is possible after a
+    semicolon alone, before a parameter.
     """
-    wanted = call.parameter("artifactType") or None
-    if wanted is not None and not wanted.isprintable():
-        raise RequestInvalid("artifactType must be a media type")
-    return wanted
+    asked = set(call.parameters("artifactType")) - {""}
+    if len(asked) > 1:
+        raise RequestInvalid("artifactType is given twice: ask for one type at a time")
+    for wanted in asked:
+        name = wanted.partition(";")[0]
+        if not name or " " in name or not wanted.isprintable():
+            raise RequestInvalid(f"artifactType must be a media type, not {wanted[:100]!a}")
+        if len(wanted) > MEDIA_TYPE_CHARACTERS_MAX:
+            raise RequestInvalid(f"artifactType has at most {MEDIA_TYPE_CHARACTERS_MAX} characters")
+        return wanted
+    return None
 
 
 def _page_asked(call: Call) -> tuple[int, str]:

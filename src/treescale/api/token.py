@@ -2,23 +2,34 @@
 
 GET with Basic credentials, or without for the anonymous; POST with a form, grants `password` and
 `refresh_token`. What is granted is always the intersection of what was asked for and what is
-allowed, with status 200; only wrong credentials are refused.
+allowed, with status 200; only credentials that are wrong, or not understood, are refused.
+
+Refresh tokens are for who asks with a form, and keeps them apart from a password. `docker login`
+would put one into `~/.docker/config.json` in place of the password, where other programs look for
+that (Kubernetes' imagePullSecrets, podman, oras and so on): so it gets none, and keeps what it was
+given. Those that it got of earlier versions go on.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from treescale.api.call import Call, json_response
 from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.scopes import CATALOG, asks_for_catalog, parse_scopes
 from treescale.errors import MediaTypeUnsupported, RequestInvalid, Unsupported
+from treescale.http.call import Call, json_response
+from treescale.http.request_record import note_user
 
-form_bytes_max: Final = 64 * 1024
-form_fields_max: Final = 100
+FORM_BYTES_MAX: Final = 64 * 1024
+FORM_FIELDS_MAX: Final = 200
 FORM: Final = "application/x-www-form-urlencoded"
+KEEPS_NO_REFRESH_TOKEN: Final = frozenset({"docker", "containerd-client"})
+"""Clients whose `login` writes docker's file: docker, and nerdctl under containerd's name."""
+
+_Fields = Mapping[str, Sequence[str]]
 
 
 async def issue_token(call: Call) -> web.StreamResponse:
@@ -31,53 +42,59 @@ async def issue_token(call: Call) -> web.StreamResponse:
 
 
 async def _issue_for_query(call: Call) -> web.StreamResponse:
-    principal = await call.rooms.guard.basic(call.request)
-    offline = call.parameter("offline_token") == "true" and principal is not None
-    return await _answer(call, principal or ANONYMOUS, call.parameters("scope"), refresh=offline)
+    principal = await call.rooms.authenticator.basic(call.request)
+    scopes = call.form_parameters("scope")
+    return await _answer(call, principal or ANONYMOUS, scopes, refresh=False)
 
 
 async def _issue_for_form(call: Call) -> web.StreamResponse:
-    form = await _read_form(call)
-    grant = form.get("grant_type", "")
-    guard = call.rooms.guard
+    fields = await _read_form(call)
+    grant = _first(fields, "grant_type")
+    guard = call.rooms.authenticator
+    await guard.basic(call.request)  # whoever presents them means something by it
     if grant == "password":
         principal = await guard.login.authenticate(
-            form.get("username", ""),
-            form.get("password", ""),
+            _first(fields, "username"),
+            _first(fields, "password"),
             source=guard.client_address(call.request),
         )
     elif grant == "refresh_token":
-        principal = await guard.tokens.redeem(form.get("refresh_token", ""))
+        principal = await guard.tokens.redeem(_first(fields, "refresh_token"))
     else:
         raise RequestInvalid("grant_type must be password or refresh_token")
-    offline = form.get("access_type") == "offline"
-    return await _answer(call, principal, [form.get("scope", "")], refresh=offline)
+    client = _first(fields, "client_id").lower()
+    offline = _first(fields, "access_type") == "offline" and client not in KEEPS_NO_REFRESH_TOKEN
+    return await _answer(call, principal, fields.get("scope", ()), refresh=offline)
 
 
-async def _read_form(call: Call) -> dict[str, str]:
+async def _read_form(call: Call) -> _Fields:
     if call.request.content_type != FORM:
         raise MediaTypeUnsupported(f"send the form as {FORM}")
-    payload = await call.body.read(form_bytes_max)
+    payload = await call.body.read(FORM_BYTES_MAX)
     try:
-        fields = parse_qs(
-            payload.decode(),
-            keep_blank_values=True,
-            strict_parsing=True,
-            max_num_fields=form_fields_max,
-            errors="strict",
-        )
+        return _fields(payload.decode())
     except ValueError:
         raise RequestInvalid("the form cannot be read: name=value&name=value in UTF-8") from None
-    return {name: values[0] for name, values in fields.items()} | {
-        "scope": " ".join(fields.get("scope", []))
-    }
+
+
+def _fields(text: str) -> _Fields:
+    """Return the fields of a form; nothing between two `&` is nothing.
+
+    Raises ValueError when there are too many, or not UTF-8.
+    """
+    return parse_qs(text, keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX, errors="strict")
+
+
+def _first(fields: _Fields, name: str) -> str:
+    return next(iter(fields.get(name, ())), "")
 
 
 async def _answer(
-    call: Call, principal: Principal, scopes: list[str], *, refresh: bool
+    call: Call, principal: Principal, scopes: Sequence[str], *, refresh: bool
 ) -> web.StreamResponse:
     """Answer with a token of the granted scopes, in the words of both protocols."""
-    tokens = call.rooms.guard.tokens
+    note_user(call.request, principal.user)
+    tokens = call.rooms.authenticator.tokens
     issued = await tokens.issue(principal, parse_scopes(scopes), catalog=asks_for_catalog(scopes))
     granted = [CATALOG] * issued.catalog + [str(access) for access in issued.granted]
     answer: dict[str, object] = {

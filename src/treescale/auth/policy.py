@@ -13,9 +13,10 @@ class Principal:
     """Who is asking. `user` is "" for the anonymous; `token_id` names the access token, if any.
 
     `allow`, `repository_glob` and `expires` are the access token's limits; a password has none.
-    Nothing derived from it outlives `expires`. `proven` is when the credential was last compared
-    with the database: what is revoked later than that voids everything derived from it, whatever a
-    cache may have said since.
+    Nothing derived from it outlives `expires`. `generation` is the cluster's when the credential
+    was compared with the database, in that very statement: a later change of the user, or of the
+    access token, has a higher number and voids everything derived from it, whatever a cache may
+    have said since. None is of version 0.1.0, which goes by `proven`, the time of the comparison.
     """
 
     user: str
@@ -24,15 +25,32 @@ class Principal:
     repository_glob: str = "*"
     expires: float | None = None
     proven: float = field(default=0.0, compare=False)
+    generation: int | None = field(default=None, compare=False)
 
     @property
     def anonymous(self) -> bool:
         """Return whether nobody has logged in."""
         return not self.user
 
-    def ended(self, now: float) -> bool:
+    def is_expired(self, now: float) -> bool:
         """Return whether the time of the principal's credential is over."""
         return self.expires is not None and self.expires <= now
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Return whose changes void what is derived from this; nobody's for the anonymous."""
+        user = (f"user:{self.user}",) if self.user else ()
+        return (*user, *self.login_subjects) if self.token_id else user
+
+    @property
+    def login_subjects(self) -> tuple[str, ...]:
+        """Return whose changes end a login that was made with this credential.
+
+        Access tokens are credentials of their own: a new password leaves them.
+        """
+        if self.token_id:
+            return (f"token:{self.token_id}",)
+        return (f"user:{self.user}",) if self.user else ()
 
     def bound(self, until: float) -> float:
         """Return `until`, or when the principal's credential ends if that is sooner."""

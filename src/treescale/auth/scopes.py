@@ -4,6 +4,7 @@ On the wire `repository:alice/app:pull,push`; here values. Parsing is strict abo
 about what it does not know: unknown types and actions simply grant nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -11,8 +12,8 @@ from typing import Final
 from treescale.errors import NameInvalid, RequestInvalid
 from treescale.oci.names import check_repository
 
-scopes_max: Final = 64
-scope_characters_max: Final = 4096
+SCOPES_MAX: Final = 64
+SCOPE_CHARACTERS_MAX: Final = 4096
 
 
 class Action(StrEnum):
@@ -45,33 +46,38 @@ def scope_text(repository: str, actions: frozenset[Action]) -> str:
     return f"repository:{repository}:{','.join(a for a in Action if a in actions)}"
 
 
-def parse_scopes(texts: list[str]) -> list[Access]:
+def parse_scopes(texts: Sequence[str]) -> list[Access]:
     """Return what the scopes ask for, one Access per repository, in order of first mention.
 
-    Each text may hold several scopes, joined by spaces. `*` asks for every action. Names that no
-    repository can have and types other than `repository` ask for nothing. Raises RequestInvalid
-    over the limits.
+    Each text may hold several scopes, joined by spaces; one asked for twice counts once. `*` asks
+    for every action. Names that no repository can have and types other than `repository` ask for
+    nothing. Raises RequestInvalid over the limits.
     """
-    words = [word for text in texts for word in text.split()]
-    if len(words) > scopes_max or any(len(word) > scope_characters_max for word in words):
-        raise RequestInvalid(f"at most {scopes_max} scopes can be asked for at once")
+    words = list(dict.fromkeys(word for text in texts for word in text.split()))
+    if len(words) > SCOPES_MAX or any(len(word) > SCOPE_CHARACTERS_MAX for word in words):
+        raise RequestInvalid(f"at most {SCOPES_MAX} scopes can be asked for at once")
     wanted: dict[str, frozenset[Action]] = {}
     for word in words:
         kind, _, rest = word.partition(":")
-        name, _, actions = rest.rpartition(":")
-        if kind.partition("(")[0] != "repository":
+        if kind.partition("(")[0] != "repository" or (one := parse_scope(rest)) is None:
             continue
-        try:
-            check_repository(name)
-        except NameInvalid:
-            continue
-        wanted[name] = wanted.get(name, frozenset()) | parse_actions(actions)
+        wanted[one.repository] = wanted.get(one.repository, frozenset()) | one.actions
     return [Access(name, actions) for name, actions in wanted.items()]
 
 
-def asks_for_catalog(texts: list[str]) -> bool:
+def asks_for_catalog(texts: Sequence[str]) -> bool:
     """Return whether one of the scopes is that of the catalog."""
     return any(CATALOG in text.split() for text in texts)
+
+
+def parse_scope(text: str) -> Access | None:
+    """Return what `NAME:pull,push` says; None when that is nothing on a repository."""
+    name, _, actions = text.rpartition(":")
+    try:
+        check_repository(name)
+    except NameInvalid:
+        return None
+    return Access(name, parse_actions(actions))
 
 
 def parse_actions(text: str) -> frozenset[Action]:

@@ -3,7 +3,8 @@
 A chunk is named by the BLAKE3-256 of its bytes, so it is written once and never changes.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from blake3 import blake3
@@ -24,7 +25,7 @@ def chunk_id_of(data: Bytes) -> bytes:
 class ChunkStore(Protocol):
     """A place for chunks. All errors are of our tree; an unknown chunk is ChunkUnknown."""
 
-    async def reserve(self, size: int) -> None:
+    async def check_space(self, size: int) -> None:
         """Return when `size` more bytes may be written; raises StoreFull or StoreUnusable.
 
         A check, not a claim: asked before a body is read so that a full disk answers at once.
@@ -48,10 +49,6 @@ class ChunkStore(Protocol):
         """Say of each whether it is here."""
         ...
 
-    async def delete(self, chunk: bytes) -> None:
-        """Remove it (recoverably where the store can); raises ChunkUnknown."""
-        ...
-
     def list(self, partitions: Iterable[int] | None = None) -> AsyncIterator[bytes]:
         """Yield each chunk id once, in no order; of these partitions (first 12 bits) only."""
         ...
@@ -69,11 +66,60 @@ class VerifyingStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Where a chunk was put under the layout of this number.
+
+    `stores` hold a durable copy. `owed` are the homes that are not known to: what repair has to
+    bring there. A home that was only late may have got its copy after all.
+    """
+
+    layout: int
+    stores: tuple[str, ...]
+    owed: tuple[str, ...]
+
+
 @runtime_checkable
-class SparingStore(Protocol):
+class ReplicatingStore(Protocol):
+    """A store that says where it put a chunk, so that what is owed can be written down."""
+
+    async def write(self, chunk: bytes, data: Bytes) -> WriteResult:
+        """Do as `ChunkStore.put` does, and say where the chunk is."""
+        ...
+
+
+def write_of(store: ChunkStore) -> Callable[[bytes, Bytes], Awaitable[WriteResult | None]]:
+    """Return what puts chunks there: it says where they are, or None if the store does not."""
+    return store.write if isinstance(store, ReplicatingStore) else store.put
+
+
+@runtime_checkable
+class NumberedStore(Protocol):
+    """A store that knows by which layouts it has placed chunks."""
+
+    @property
+    def oldest_layout(self) -> int | None:
+        """Return the lowest number of a layout by which anything was placed through this."""
+        ...
+
+
+@runtime_checkable
+class KeepingStore(Protocol):
+    """A store that makes a copy it has already count as put just now."""
+
+    async def keep(self, chunks: Sequence[bytes]) -> list[bool]:
+        """Say of each whether a sound and durable copy is here, as fresh as one that was just put.
+
+        For who removes a copy elsewhere: no bytes travel. Raises StoreUnusable.
+        """
+        ...
+
+
+@runtime_checkable
+class LastResortStore(Protocol):
     """A store that spares itself and others requests it expects nothing of."""
 
-    async def insist(self, chunk: bytes, seconds: float) -> bytes:
+    async def get_last_resort(self, chunk: bytes, seconds: float) -> bytes:
         """Do as `get` although nothing is expected, and wait so long for the answer to begin.
 
         For a reader that has nobody else to ask (faults.md section 6: if all are open, try anyway).
@@ -87,7 +133,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._chunks: dict[bytes, bytes] = {}
 
-    async def reserve(self, size: int) -> None:
+    async def check_space(self, size: int) -> None:
         """Memory is never full here."""
 
     async def put(self, chunk: bytes, data: Bytes) -> None:
@@ -108,7 +154,7 @@ class MemoryStore:
         return [chunk in self._chunks for chunk in chunks]
 
     async def delete(self, chunk: bytes) -> None:
-        """Remove it."""
+        """Remove it, as a disk loses it; raises ChunkUnknown."""
         if self._chunks.pop(chunk, None) is None:
             raise ChunkUnknown(f"no chunk {chunk.hex()}")
 

@@ -1,1 +1,1 @@
-"""The command line: one file per command."""
+"""The command line: one file per command. What a command does is done by the rooms below."""

@@ -3,14 +3,19 @@
 An error of ours is one line on standard error and exit status 1; a wrong command line is 2.
 """
 
+import gc
 import importlib
+import signal
+import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Final
 
 import click
 
 import treescale
-from treescale.cli.nearest import Nearest
+from treescale.cli.terminal.command_group import CommandGroup
+from treescale.cli.terminal.typed import Typed, started_by
 from treescale.errors import TreeScaleError
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -20,7 +25,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "token": ("token:token", "Access tokens: create, list, revoke."),
     "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
     "cluster": ("cluster:cluster", "The servers and disks behind it all."),
-    "config": ("settings:config", "What is in force, and where it came from."),
+    "repair": ("repair:repair", "Make missing copies now; see how far it is."),
+    "verify": ("repair:verify", "Read back every copy now; replace what is bad."),
+    "collect": ("collect:collect", "Free what no row names now; see what that is."),
+    "fsck": ("fsck:fsck", "Whether everything is there, with the right bytes."),
+    "config": ("config:config", "What is in force, and where it came from."),
 }
 """By name: module and attribute within this package, and the line in the list of commands."""
 
@@ -36,7 +45,7 @@ class OneLine(click.ClickException):
         click.echo(f"error: {' '.join(self.message.split())}", err=True)
 
 
-class Commands(Nearest):
+class Commands(CommandGroup):
     """A group that knows its commands' names without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,7 +59,7 @@ class Commands(Nearest):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(f"treescale.cli.{module}"), attribute)
+        command = getattr(_imported(f"treescale.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -65,11 +74,21 @@ class Commands(Nearest):
         try:
             return super().invoke(ctx)
         except TreeScaleError as error:
-            raise OneLine(str(error)) from error
+            said = ctx.obj if isinstance(ctx.obj, Typed) else Typed(started_by())
+            raise OneLine(said.put(str(error))) from error
         except BrokenPipeError:
             raise  # whoever read along has seen enough; click ends in silence
         except OSError as error:
             raise OneLine(str(error)) from error
+
+
+def _imported(name: str) -> ModuleType:
+    """Return the module; what it imports stays, and is not looked through for garbage meanwhile."""
+    gc.disable()  # a sixth of a start
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.enable()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,7 +99,20 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line of this process, and exit."""
+    command = sys.argv[1:2]
+    if command == ["demo"] or (
+        command == ["serve"] and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    ):
+        _end_by_signals()
     cli(prog_name="treescale")
+
+
+def _end_by_signals() -> None:
+    """Have SIGINT end this process as SIGTERM does, until the command listens to it itself.
+
+    What runs for long says how it ends; while it is still imported, there is nothing to say.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,31 @@
 """`treescale repo`: repositories, what they hold and what that takes."""
 
-from collections.abc import AsyncIterator
+from functools import partial
 
 import click
 
-from treescale.cli.nearest import Nearest
-from treescale.cli.options import Desk, cluster_options, confirm
-from treescale.cli.output import Column, Kind, Row, time
-from treescale.cli.reposhow import BLOBS, PLACES, TAGS, Shown, look
-from treescale.clock import SystemClock
-from treescale.metadata.protocols import Database
-from treescale.metadata.records import Repository, RepositoryUsage
+from treescale.cli.reference import Reference, parse_reference, tags_of, unknown
+from treescale.cli.repo_restore import deleted, restore
+from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
+from treescale.cli.terminal.actor import cli_actor
+from treescale.cli.terminal.command_group import CommandGroup
+from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
+from treescale.cli.terminal.output import Column, Kind, Row, time
+from treescale.errors import ManifestUnknown, NameUnknown
+from treescale.metadata.database import Database
+from treescale.metadata.records import RepositoryUsage
+from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.oci.names import check_repository
 
-page_size = 500
-LISTED = (Column("name"), Column("public", Kind.FLAG), Column("created", Kind.TIME))
+PAGE_SIZE = 500
+LISTED = (
+    Column("name"),
+    Column("public", Kind.FLAG),
+    Column("created", Kind.TIME),
+    Column("size", Kind.BYTES),
+    Column("tags", Kind.COUNT),
+    Column("pushed", Kind.TIME, empty="-"),
+)
 SUMMARY = (
     Column("name"),
     Column("public", Kind.FLAG),
@@ -30,26 +41,41 @@ SUMMARY = (
 )
 
 
-@click.group(cls=Nearest)
+@click.group(cls=CommandGroup)
 def repo() -> None:
     """Repositories. They come into being when something is pushed to them."""
 
 
-@repo.command("list")
+repo.add_command(deleted)
+repo.add_command(restore)
+
+
+@repo.command("list", short_help="List all repositories, with sizes, tags and last pushes.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["name", "size", "pushed"]),
+    default="name",
+    help="Largest, or pushed to last, first.",
+)
 @cluster_options
-def list_repositories(desk: Desk) -> None:
-    """List all repositories."""
+def list_repositories(desk: CommandContext, order: str) -> None:
+    """List all repositories, with their size, their tags, and when one was pushed last.
 
-    async def work(database: Database) -> list[Row]:
-        return [_row(one) async for one in _repositories(database)]
-
-    desk.out.rows(LISTED, desk.run(work))
+    The size is that of the blobs as they were pushed, each once.
+    """
+    found = desk.run(_repositories)
+    if order == "size":
+        found.sort(key=lambda one: -one.bytes)
+    elif order == "pushed":
+        found.sort(key=lambda one: -(one.pushed or 0.0))
+    desk.out.rows(LISTED, [_listed(one) for one in found])
 
 
 @repo.command("show", short_help="Show its tags, its size, what chunks save and where they lie.")
 @click.argument("name", metavar="NAME[:TAG]")
 @cluster_options
-def show(desk: Desk, name: str) -> None:
+def show(desk: CommandContext, name: str) -> None:
     """Show a repository's tags and blobs, what deduplication saves, and where chunks belong.
 
     With a tag, that image alone is looked at.
@@ -68,8 +94,8 @@ def show(desk: Desk, name: str) -> None:
     desk.out.one(SUMMARY, summary)
     desk.out.rows(TAGS, seen.tags)
     desk.out.rows(BLOBS, seen.blobs)
-    if seen.places:
-        desk.out.rows(PLACES, seen.places, "place")
+    if seen.placement_report:
+        desk.out.rows(PLACES, seen.placement_report, "place")
     for note in seen.notes:
         desk.out.note(note)
 
@@ -77,7 +103,7 @@ def show(desk: Desk, name: str) -> None:
 @repo.command("public")
 @click.argument("name")
 @cluster_options
-def public(desk: Desk, name: str) -> None:
+def public(desk: CommandContext, name: str) -> None:
     """Let everybody pull it, without logging in."""
     _set_public(desk, name, public=True)
 
@@ -85,53 +111,108 @@ def public(desk: Desk, name: str) -> None:
 @repo.command("private")
 @click.argument("name")
 @cluster_options
-def private(desk: Desk, name: str) -> None:
+def private(desk: CommandContext, name: str) -> None:
     """Let nobody but its owner pull it."""
     _set_public(desk, name, public=False)
 
 
-@repo.command("delete")
-@click.argument("name")
+@repo.command("delete", short_help="Delete a repository, one tag, or one manifest by its digest.")
+@click.argument("reference", metavar="NAME[:TAG|@DIGEST]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options
-def delete(desk: Desk, name: str, *, yes: bool) -> None:
-    """Delete a repository with all its tags and manifests."""
+def delete(desk: CommandContext, reference: str, *, yes: bool) -> None:
+    """Delete a repository with all its tags and manifests.
+
+    With a tag that tag alone: what it points at stays, with its other tags. With a digest that
+    manifest and every tag that points at it.
+    """
+    wanted = parse_reference(reference)
+    if wanted.tag is not None:
+        confirm(f"Delete the tag {wanted}?", yes=yes)
+        desk.run(partial(_delete_tag, wanted))
+        desk.out.done(f"{wanted} deleted", {"name": wanted.name, "tag": wanted.tag})
+    elif wanted.digest is not None:
+        tags = desk.run(partial(_tags_there, wanted))
+        named = f" and its tags {', '.join(tags)}" if tags else ""
+        confirm(f"Delete {wanted}{named}?", yes=yes)
+        desk.run(partial(_delete_manifest, wanted))
+        said = {"name": wanted.name, "digest": wanted.digest, "tags": tags}
+        desk.out.done(f"{wanted} deleted{named}", said)
+    else:
+        confirm(f"Delete {wanted} with all its tags and manifests?", yes=yes)
+        desk.run(partial(_delete_repository, wanted))
+        desk.out.done(f"{wanted} deleted", {"name": wanted.name})
+
+
+async def _delete_tag(wanted: Reference, database: Database) -> None:
+    assert wanted.tag is not None
+    try:
+        await database.manifests.delete_tag(wanted.name, wanted.tag, actor=cli_actor())
+    except ManifestUnknown:
+        raise await unknown(database, wanted) from None
+
+
+async def _tags_there(wanted: Reference, database: Database) -> list[str]:
+    """Return the tags of a manifest that is there; raises as `unknown` says."""
+    assert wanted.digest is not None
+    try:
+        await database.manifests.get(wanted.name, wanted.digest)
+    except ManifestUnknown:
+        raise await unknown(database, wanted) from None
+    return await tags_of(database, wanted.name, wanted.digest)
+
+
+async def _delete_manifest(wanted: Reference, database: Database) -> None:
+    assert wanted.digest is not None
+    await database.manifests.delete(wanted.name, wanted.digest, actor=cli_actor())
+
+
+async def _delete_repository(wanted: Reference, database: Database) -> None:
+    try:
+        await database.repositories.delete(wanted.name, actor=cli_actor())
+    except NameUnknown:
+        raise await unknown(database, wanted) from None
+
+
+def _set_public(desk: CommandContext, name: str, *, public: bool) -> None:
     check_repository(name)
-    confirm(f"Delete {name} with all its tags and manifests?", yes=yes)
 
     async def work(database: Database) -> None:
-        await database.repositories.delete(name)
-
-    desk.run(work)
-    desk.out.done(f"{name} deleted", {"name": name})
-
-
-def _set_public(desk: Desk, name: str, *, public: bool) -> None:
-    check_repository(name)
-
-    async def work(database: Database) -> None:
-        await database.repositories.set_public(name, public=public, now=SystemClock().now())
+        now = await database.servers.now()
+        await database.repositories.set_public(name, public=public, now=now, actor=cli_actor())
 
     desk.run(work)
     word = "public: everybody may pull it" if public else "private"
     desk.out.done(f"{name} is {word}", {"name": name, "public": public})
 
 
-async def _repositories(database: Database) -> AsyncIterator[Repository]:
-    after = ""
-    while page := await database.repositories.list_all(after, page_size):
-        for one in page:
-            yield one
-        after = page[-1].name
+async def _repositories(database: Database) -> list[RepositoryFigures]:
+    found: list[RepositoryFigures] = []
+    while page := await Usage(database.connections).repositories(
+        found[-1].name if found else "", PAGE_SIZE
+    ):
+        found += page
+    return found
 
 
-def _row(one: Repository) -> Row:
-    return {"name": one.name, "public": one.public, "created": time(one.created)}
+def _listed(one: RepositoryFigures) -> Row:
+    return {
+        "name": one.name,
+        "public": one.public,
+        "created": time(one.created),
+        "size": one.bytes,
+        "blobs": one.blobs,
+        "tags": one.tags,
+        "pushed": time(one.pushed),
+    }
 
 
 def _usage_row(usage: RepositoryUsage) -> Row:
+    one = usage.repository
     return {
-        **_row(usage.repository),
+        "name": one.name,
+        "public": one.public,
+        "created": time(one.created),
         "tags": usage.tags,
         "manifests": usage.manifests,
         "blobs": usage.blobs,

@@ -2,13 +2,14 @@
 
 import click
 
-from treescale.cli.nearest import Nearest
-from treescale.cli.options import Desk, cluster_options
-from treescale.cli.output import Column, Kind, Row, time
+from treescale.cli.terminal.actor import cli_actor
+from treescale.cli.terminal.command_group import CommandGroup
+from treescale.cli.terminal.options import CommandContext, cluster_options
+from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cli.user import accounts_of
-from treescale.metadata.protocols import Database
+from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken
-from treescale.registry.accounts import TokenTerms, parse_allow, parse_lasting
+from treescale.registry.accounts import TokenTerms, parse_allow, parse_duration
 
 COLUMNS = (
     Column("id"),
@@ -22,7 +23,7 @@ COLUMNS = (
 RIGHTS = ("pull", "push", "delete")
 
 
-@click.group(cls=Nearest)
+@click.group(cls=CommandGroup)
 def token() -> None:
     """Access tokens: `docker login` takes one in place of the password."""
 
@@ -48,12 +49,14 @@ def token() -> None:
     help="30m, 12h, 90d, 2w, 1y or none.",
 )
 @cluster_options
-def create(desk: Desk, user: str, *, name: str, allow: str, repository: str, expires: str) -> None:
+def create(
+    desk: CommandContext, user: str, *, name: str, allow: str, repository: str, expires: str
+) -> None:
     """Create an access token and print it: this once, and nothing else."""
-    terms = TokenTerms(name, parse_allow(allow), repository, parse_lasting(expires))
+    terms = TokenTerms(name, parse_allow(allow), repository, parse_duration(expires))
 
     async def work(database: Database) -> tuple[str, AccessToken]:
-        return await accounts_of(database).create_token(user, terms)
+        return await (await accounts_of(database)).create_token(user, terms, actor=cli_actor())
 
     text, made = desk.run(work)
     desk.out.done(text, {"token": text, **_row(made)})
@@ -62,11 +65,11 @@ def create(desk: Desk, user: str, *, name: str, allow: str, repository: str, exp
 @token.command("list")
 @click.argument("user")
 @cluster_options
-def list_tokens(desk: Desk, user: str) -> None:
+def list_tokens(desk: CommandContext, user: str) -> None:
     """List a user's access tokens, oldest first."""
 
     async def work(database: Database) -> list[AccessToken]:
-        return await accounts_of(database).list_tokens(user)
+        return await (await accounts_of(database)).list_tokens(user)
 
     desk.out.rows(COLUMNS, [_row(one) for one in desk.run(work)])
 
@@ -74,11 +77,11 @@ def list_tokens(desk: Desk, user: str) -> None:
 @token.command("revoke")
 @click.argument("token_id", metavar="ID")
 @cluster_options
-def revoke(desk: Desk, token_id: str) -> None:
+def revoke(desk: CommandContext, token_id: str) -> None:
     """Void an access token. It stops working everywhere within a minute."""
 
     async def work(database: Database) -> None:
-        await accounts_of(database).revoke_token(token_id)
+        await (await accounts_of(database)).revoke_token(token_id, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"token {token_id} revoked", {"id": token_id})

@@ -3,22 +3,25 @@
 import click
 
 from treescale.auth.passwords import Passwords
-from treescale.cli.nearest import Nearest
-from treescale.cli.options import Desk, ask_password, cluster_options, confirm
-from treescale.cli.output import Column, Kind, Row, time
-from treescale.clock import SystemClock
-from treescale.metadata.protocols import Database
+from treescale.cli.terminal.actor import cli_actor
+from treescale.cli.terminal.command_group import CommandGroup
+from treescale.cli.terminal.options import CommandContext, ask_password, cluster_options, confirm
+from treescale.cli.terminal.output import Column, Kind, Row, time
+from treescale.clock import DatabaseClock, SystemClock
+from treescale.metadata.database import Database
 from treescale.registry.accounts import Accounts, check_unclaimed
 
 COLUMNS = (Column("name"), Column("admin", Kind.FLAG), Column("created", Kind.TIME))
 
 
-def accounts_of(database: Database) -> Accounts:
-    """Return the accounts kept in this database."""
-    return Accounts(database.users, database.access_tokens, Passwords(), SystemClock())
+async def accounts_of(database: Database) -> Accounts:
+    """Return the accounts kept in this database, whose times are the database's."""
+    time = DatabaseClock(SystemClock())
+    await time.read(database.servers.now)
+    return Accounts(database.users, database.access_tokens, Passwords(), time)
 
 
-@click.group(cls=Nearest)
+@click.group(cls=CommandGroup)
 def user() -> None:
     """Accounts. Each owns the repositories below its name."""
 
@@ -29,14 +32,14 @@ def user() -> None:
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--adopt", is_flag=True, help="Own what an earlier user of this name left behind.")
 @cluster_options
-def add(desk: Desk, name: str, *, admin: bool, password_stdin: bool, adopt: bool) -> None:
+def add(desk: CommandContext, name: str, *, admin: bool, password_stdin: bool, adopt: bool) -> None:
     """Add an account."""
     password = ask_password(from_stdin=password_stdin)
 
     async def work(database: Database) -> None:
         if not adopt:
             await check_unclaimed(database, name)
-        await accounts_of(database).add_user(name, password, admin=admin)
+        await (await accounts_of(database)).add_user(name, password, admin=admin, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"user {name} added", {"name": name, "admin": admin})
@@ -44,13 +47,13 @@ def add(desk: Desk, name: str, *, admin: bool, password_stdin: bool, adopt: bool
 
 @user.command("list")
 @cluster_options
-def list_users(desk: Desk) -> None:
+def list_users(desk: CommandContext) -> None:
     """List the accounts."""
 
     async def work(database: Database) -> list[Row]:
         return [
             {"name": one.name, "admin": one.admin, "created": time(one.created)}
-            async for one in accounts_of(database).list_users()
+            async for one in (await accounts_of(database)).list_users()
         ]
 
     desk.out.rows(COLUMNS, desk.run(work))
@@ -60,7 +63,7 @@ def list_users(desk: Desk) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options
-def remove(desk: Desk, name: str, *, yes: bool) -> None:
+def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
     """Remove an account and its access tokens. Its repositories stay.
 
     Nobody gets the name by mistake: `user add` asks for --adopt while there are any.
@@ -68,7 +71,7 @@ def remove(desk: Desk, name: str, *, yes: bool) -> None:
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
 
     async def work(database: Database) -> None:
-        await accounts_of(database).remove_user(name)
+        await (await accounts_of(database)).remove_user(name, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"user {name} removed", {"name": name})
@@ -78,12 +81,12 @@ def remove(desk: Desk, name: str, *, yes: bool) -> None:
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @cluster_options
-def password(desk: Desk, name: str, *, password_stdin: bool) -> None:
+def password(desk: CommandContext, name: str, *, password_stdin: bool) -> None:
     """Change a password. Access tokens stay valid; logins made with the old one do not."""
     secret = ask_password(from_stdin=password_stdin)
 
     async def work(database: Database) -> None:
-        await accounts_of(database).set_password(name, secret)
+        await (await accounts_of(database)).set_password(name, secret, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"password of {name} changed", {"name": name})

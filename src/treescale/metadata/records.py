@@ -6,10 +6,14 @@ binary form of docs/formats.md and opaque in this room.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, NamedTuple
+
+from treescale.errors import Failed
+from treescale.lease_times import LEASE_SECONDS
 
 ChunkPart = tuple[bytes, int]
 """A chunk's id and its length in bytes."""
-Debt = tuple[bytes, str]
+MissingCopy = tuple[bytes, str]
 """A chunk's id, and the id of a store that is a home of it and has yet to get its copy."""
 
 
@@ -49,6 +53,8 @@ class ClusterUsage:
     """Sum of the distinct blobs' bytes."""
     bytes_stored: int
     """Sum of the distinct chunks' bytes plus inline blobs: one copy of what the stores hold."""
+    bytes_unreferenced: int
+    """Of these, what no repository's blob has any more: deleted, and not yet collected."""
     chunks: int
 
 
@@ -60,6 +66,56 @@ class Blob:
     size: int
     inline: bytes | None
     recipe: bytes | None
+    lost_since: float | None = None
+    """Since when some of its bytes are known to have no good copy anywhere; None: they have."""
+    promised_until: float = field(default=0.0, compare=False)
+    """Until when, by the database's clock, whoever is told that the repository has it has a lease
+    of time enough to build on it (`lease_times.link_min`)."""
+
+
+class Noted(StrEnum):
+    """What became of the word that no store has a good copy of a chunk."""
+
+    NEW = "new"
+    KNOWN = "known"
+    """It was noted before."""
+    UNPROVEN = "unproven"
+    """Some store has not answered, or is in trouble: it may have one. Nothing was noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostBlob:
+    """A blob of a repository of which chunks are lost, and the tags whose images lack it."""
+
+    repository: str
+    digest: str
+    size: int
+    since: float
+    chunk_count: int
+    chunks: tuple[bytes, ...]
+    """Not all when there are very many."""
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LostData:
+    """What is lost of all that repositories hold. What no repository has any more is no loss."""
+
+    chunks: int
+    blobs: int
+    links: int
+    """Pairs of a repository and a lost blob: what `listed` shows the first of."""
+    since: float | None
+    listed: tuple[LostBlob, ...]
+
+
+class Base(NamedTuple):
+    """The last exchange with the database before the first put of a chunk that no row names yet."""
+
+    time: float
+    """The database's: it must be recorded within `lease_times.record_within` of it."""
+    purges: int = 0
+    """How many purges were complete then: what was put before a later one is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +124,16 @@ class NewBlob:
 
     blob: Blob
     chunks: tuple[ChunkPart, ...]
-    owed: tuple[Debt, ...] = ()
+    owed: tuple[MissingCopy, ...] = ()
     """Homes that did not get their copy; those that an upload's progress named need not be here."""
+    layout: int | None = None
+    """The lowest number of a layout by which whoever writes this has placed chunks, if any."""
+    base: Base | None = None
+    """None: rows name all chunks of it."""
+    session: "SessionState | None" = None
+    """How the upload that this ends was when its bytes were counted."""
+    notes: str | None = None
+    """Another session that this ends: only what was put meanwhile is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +146,18 @@ class Manifest:
     subject: str | None = None
     artifact_type: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)
+    promised_until: float | None = field(default=None, compare=False)
+    """Until when, by the database's clock, whoever is told of it has a lease of time enough to
+    build on it; None: something held it, so that nobody takes it away for longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongSize:
+    """A descriptor of a manifest that says another length than what it points at has."""
+
+    digest: str
+    said: int
+    has: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +210,37 @@ class Upload:
     hashed: str
     tail: UploadTail
     created: float
-    updated: float
+    updated: float = field(compare=False)
+    """When something was recorded last, by the database's clock; written by the database."""
+    base: Base = field(default=Base(0.0), compare=False)
+    """When this was read, or recorded, last: that of what is put from now on."""
+    lease: float = field(default=LEASE_SECONDS, compare=False)
+    """The cluster's lease when this was read, in seconds."""
 
     @property
     def settled_bytes(self) -> int:
         """Return how many bytes the settled chunks hold."""
         return self.offset - self.tail.size
+
+    @property
+    def state(self) -> "SessionState":
+        """Return what tells whether it has changed since."""
+        return SessionState(self.offset, self.settled_bytes, self.hashed)
+
+
+class SessionState(NamedTuple):
+    """How an upload is: another state has another of these."""
+
+    offset: int
+    settled_bytes: int
+    hashed: str
+
+
+class DatabaseTime(NamedTuple):
+    """The base of what is put from now on, and the cluster's lease in seconds."""
+
+    base: Base
+    lease: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +253,12 @@ class UploadProgress:
     settled: tuple[ChunkPart, ...]
     """Chunks to append to the settled ones (the former tail's bytes are in them or in `tail`)."""
     tail: UploadTail
-    owed: tuple[Debt, ...] = ()
+    owed: tuple[MissingCopy, ...] = ()
     """Homes that did not get their copy of what this request wrote."""
+    layout: int | None = None
+    """As of `NewBlob`."""
+    base: Base | None = None
+    """As of `NewBlob`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +269,8 @@ class User:
     password_hash: str
     admin: bool
     created: float
+    generation: int = field(default=0, compare=False)
+    """The cluster's when this was read; nothing that is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +289,15 @@ class AccessToken:
     created: float
     expires: float | None
     last_used: float | None
+    generation: int = field(default=0, compare=False)
+    """The cluster's when this was read; nothing that is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """A key for the token service (Ed25519, PKCS #8 PEM). Signs from `not_before` to `retire_at`.
 
-    Its tokens are accepted until `retire_at` plus the longest token life.
+    It is kept for what it has signed: a login lasts as long as what it was made with.
     """
 
     key_id: str
@@ -198,11 +307,24 @@ class SigningKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Revocation:
-    """A user (`user:NAME`) or access token (`token:ID`) whose bearer tokens of before are void."""
+class Change:
+    """A user (`user:NAME`) or access token (`token:ID`) whose bearer tokens of before are void.
+
+    Those carry a lower number than `generation`. `changed` is for bearer tokens of 0.1.0, which
+    carry none: the database's time, or by the clock of the server of 0.1.0 that wrote it.
+    """
 
     subject: str
-    revoked: float
+    generation: int
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A page of changes in the order of their numbers, and the highest number there is."""
+
+    present: int
+    changes: tuple[Change, ...]
 
 
 class StoreState(StrEnum):
@@ -223,6 +345,13 @@ class Throughput:
     from_servers: int
 
 
+class Unreached(NamedTuple):
+    """A server that does not answer another one's pings as it should, and why, for people."""
+
+    server_id: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
     """A server of the cluster. One that has no stores is none the less one (`--no-store`)."""
@@ -239,8 +368,14 @@ class ServerRecord:
     throughput: Throughput | None = None
     """What it said with its last heartbeat; registering does not write it."""
     place: str = ""
-    """Where it runs, if it is sure to be alone there (`chunks.occupancy`): while it lives nobody
+    """Where it runs, if it is sure to be alone there (`chunks.disk.lock`): while it lives nobody
     else says the same. "" when it is not sure."""
+    version: str = ""
+    """Of TreeScale, as it said when it was started; "" of one that says none (0.1.0)."""
+    clock_error: float | None = None
+    """How many seconds its clock is ahead of the database's, as it said with its last heartbeat."""
+    unreached: tuple[Unreached, ...] = ()
+    """As it said with its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +398,25 @@ class StoreRecord:
     bytes_free: int | None = None
     trouble: str = ""
     """Why it cannot be used, in words for people; "" when it can."""
+
+
+FULL: Final = "full: "
+"""How the trouble of a store begins that only has no room: what it holds is read as ever."""
+_FULL_BEFORE: Final = (" bytes free and keeps ", " inodes left; add a disk", " is full; add a disk")
+"""How version 0.1.0 says so."""
+
+
+_READ_ONLY: Final = " is mounted read-only"
+
+
+def is_full(trouble: str) -> bool:
+    """Return whether a store's trouble is that it is full, and nothing else."""
+    return trouble.startswith(FULL) or any(words in trouble for words in _FULL_BEFORE)
+
+
+def is_read_only(trouble: str) -> bool:
+    """Return whether a store's trouble is that its disk is mounted read-only."""
+    return _READ_ONLY in trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +451,16 @@ class LayoutRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """Whose a piece of background work is. `until` is the database's time."""
+
+    name: str
+    holder: str
+    until: float
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwedCopies:
     """How many copies a store has yet to get, and since when the oldest."""
 
@@ -312,3 +476,72 @@ class PeerKey:
     number: int
     secret: bytes = field(repr=False)
     created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """How the database was found when somebody looked; None: nothing is wrong."""
+
+    read: Failed | None = None
+    write: Failed | None = None
+    """As far as can be told without writing; a heartbeat tells the rest."""
+    schema: Failed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreWalk:
+    """Where the walk of a store stands, as its server has said it last."""
+
+    store_id: str
+    layout: int
+    """The number of the layout it goes by."""
+    pending: int
+    """Partitions, of 4,096, still to be looked at: it is not known what of them is missing."""
+    missing: int
+    """Copies that the store should have and has not."""
+    misplaced: int
+    """Copies on it that belong elsewhere."""
+    rate: int
+    """Bytes a second that it moves."""
+    looked: float
+    """Since when all its partitions were looked at, by the database's clock."""
+    verified: float
+    """Since when all its copies were read back, by the database's clock."""
+    partitions: bytes = b""
+    """The same for each partition, packed (see `maintenance.planning.progress`)."""
+    updated: float = 0.0
+    """When that was, by the database's clock."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether nothing was left to do under that layout."""
+        return not (self.pending or self.missing or self.misplaced)
+
+
+class JobState(StrEnum):
+    """How far a store is with work that was asked for."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreJob:
+    """One store's part in work that was asked for."""
+
+    job_id: str
+    store_id: str
+    kind: str
+    state: JobState
+    done: int
+    """Partitions done, of `total`."""
+    total: int
+    moved: int
+    """Bytes that were moved or read back."""
+    problems: str
+    """What was found, as JSON (docs/schema.md); "" when there is nothing to say."""
+    actor: str
+    created: float
+    updated: float

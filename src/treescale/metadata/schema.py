@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+SCHEMA_VERSION: Final = "0010"
+SCHEMA_VERSION_TABLE: Final = "schema_version"
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -37,6 +39,13 @@ ROW_ID: Final = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows by itself only in a column spelled INTEGER; there it has 64 bits too."""
 
 metadata: Final = MetaData(naming_convention=NAMING)
+
+
+def _part_of(target: str) -> Column[int]:
+    """Return a part of a primary key that goes with the row it refers to."""
+    key = ForeignKey(target, ondelete="CASCADE")
+    return Column(target.partition(".")[2], ROW_ID, key, primary_key=True, autoincrement=False)
+
 
 users: Final = Table(
     "users",
@@ -86,6 +95,44 @@ revocations: Final = Table(
     Index(None, "revoked", "subject"),
 )
 
+# One row a subject ("user:NAME", "token:ID"), numbered anew by every change of what it may do.
+generations: Final = Table(
+    "generations",
+    metadata,
+    Column("subject", BYTEWISE, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("changed", Double, nullable=False),
+    Index(None, "generation"),
+)
+
+known_addresses: Final = Table(
+    "known_addresses",
+    metadata,
+    Column("user_name", BYTEWISE, ForeignKey("users.name", ondelete="CASCADE"), primary_key=True),
+    Column("address", BYTEWISE, primary_key=True),
+    Column("seen", Double, nullable=False),
+    Index(None, "seen"),
+    sqlite_with_rowid=False,
+)
+
+# Numbers that are given out once each, in the order of commits.
+counters: Final = Table(
+    "counters",
+    metadata,
+    Column("name", BYTEWISE, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# Background work of which one server of all does each, until the database's time passes `until`.
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", BYTEWISE, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+)
+
 peer_keys: Final = Table(
     "peer_keys",
     metadata,
@@ -109,6 +156,9 @@ servers: Final = Table(
     Column("to_servers", BigInteger),
     Column("from_servers", BigInteger),
     Column("place", Text),
+    Column("version", Text),
+    Column("clock_error", Double),
+    Column("unreached", Text),  # JSON: the ids of other servers, and why each is not reached
 )
 
 # No foreign key to servers: rows from before there were any have no server.
@@ -150,6 +200,19 @@ owed: Final = Table(
     sqlite_with_rowid=False,
 )
 
+# What hangs on an id is no later namespace's of that name: an id is given out once.
+namespaces: Final = Table(
+    "namespaces",
+    metadata,
+    Column("namespace_id", ROW_ID, primary_key=True, autoincrement=True),
+    Column("name", BYTEWISE, nullable=False, unique=True),
+    Column("kind", Text, nullable=False, server_default="user"),
+    # Of its `namespace_blobs`.
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("blobs", BigInteger, nullable=False, server_default="0"),
+    sqlite_autoincrement=True,
+)
+
 repositories: Final = Table(
     "repositories",
     metadata,
@@ -158,8 +221,20 @@ repositories: Final = Table(
     Column("namespace", BYTEWISE, nullable=False),
     Column("public", Boolean, nullable=False),
     Column("created", Double, nullable=False),
+    # A deleted one also has a name that nobody can ask for (`metadata.repositories`).
+    Column("deleted", Double),
+    # None of those that a server of 0.1.0 makes, until `usage.counting` finds them.
+    Column("namespace_id", ROW_ID, ForeignKey("namespaces.namespace_id")),
     Index(None, "namespace", "name"),
     Index(None, "public", "name"),
+    Index(None, "namespace_id", "name"),
+)
+_IS_DELETED: Final = text("deleted IS NOT NULL")
+Index(
+    "ix_repositories_deleted",
+    repositories.c.deleted,
+    sqlite_where=_IS_DELETED,
+    postgresql_where=_IS_DELETED,
 )
 
 blobs: Final = Table(
@@ -170,26 +245,51 @@ blobs: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("inline", LargeBinary),
     Column("recipe", LargeBinary),
+    Column("lost_since", Double),
     CheckConstraint("(inline IS NULL) <> (recipe IS NULL)", name="either"),
+)
+_IS_LOST: Final = text("lost_since IS NOT NULL")
+Index(
+    "ix_blobs_lost_since",
+    blobs.c.lost_since,
+    sqlite_where=_IS_LOST,
+    postgresql_where=_IS_LOST,
+)
+
+# No foreign key: a chunk may be found lost before, and after, a blob refers to it.
+lost_chunks: Final = Table(
+    "lost_chunks",
+    metadata,
+    Column("chunk", LargeBinary, primary_key=True),
+    Column("since", Double, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 repository_blobs: Final = Table(
     "repository_blobs",
     metadata,
-    Column(
-        "repository_id",
-        ROW_ID,
-        ForeignKey("repositories.repository_id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _part_of("repositories.repository_id"),
     # The blob's digest again, so that one index finds a link and lists links in order.
     Column("digest", BYTEWISE, primary_key=True),
     Column("blob_id", ROW_ID, ForeignKey("blobs.blob_id"), nullable=False),
     Column("lease_until", Double, nullable=False),
+    Column("hidden", Double),
     Index(None, "blob_id"),
     sqlite_with_rowid=False,
 )
+_IS_QUEUED: Final = text("lease_until >= 0")
+Index(
+    "ix_repository_blobs_lease_until",
+    repository_blobs.c.lease_until,
+    sqlite_where=_IS_QUEUED,
+    postgresql_where=_IS_QUEUED,
+)
+SETTLED: Final = -1.0
+"""The `lease_until` of a link that was looked at and referred to: it waits for nothing. Not NULL,
+so that a server of 0.1.0, which sets it to a later time only, renews it as ever."""
+NAMELESS: Final = "gone:"
+"""How the digest of a blob begins that no repository has any more and whose chunk rows go piece by
+piece; its row id follows. No client can ask for it, and one index finds them all."""
 
 chunks: Final = Table(
     "chunks",
@@ -202,13 +302,7 @@ chunks: Final = Table(
 blob_chunks: Final = Table(
     "blob_chunks",
     metadata,
-    Column(
-        "blob_id",
-        ROW_ID,
-        ForeignKey("blobs.blob_id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _part_of("blobs.blob_id"),
     Column("chunk", LargeBinary, ForeignKey("chunks.chunk"), primary_key=True),
     Index(None, "chunk"),
     sqlite_with_rowid=False,
@@ -218,13 +312,7 @@ blob_chunks: Final = Table(
 manifests: Final = Table(
     "manifests",
     metadata,
-    Column(
-        "repository_id",
-        ROW_ID,
-        ForeignKey("repositories.repository_id", ondelete="CASCADE"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _part_of("repositories.repository_id"),
     Column("digest", BYTEWISE, primary_key=True),
     Column("media_type", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
@@ -234,6 +322,26 @@ manifests: Final = Table(
     Column("pushed", Double, nullable=False),
     Column("annotations", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("deleted", Double),
+    Column("lease_until", Double),
+    Column("pushed_by", Text),
+    # Since when it was seen that nothing holds it (`metadata.collection.untagged`).
+    Column("untagged_since", Double),
+)
+_IS_UNTAGGED: Final = text("untagged_since IS NOT NULL")
+Index(
+    "ix_manifests_untagged_since",
+    manifests.c.untagged_since,
+    manifests.c.repository_id,
+    manifests.c.digest,
+    sqlite_where=_IS_UNTAGGED,
+    postgresql_where=_IS_UNTAGGED,
+)
+Index(
+    "ix_manifests_deleted",
+    manifests.c.deleted,
+    sqlite_where=_IS_DELETED,
+    postgresql_where=_IS_DELETED,
 )
 _HAS_SUBJECT: Final = text("subject IS NOT NULL")
 Index(
@@ -277,12 +385,33 @@ tags: Final = Table(
     Column("name", BYTEWISE, primary_key=True),
     Column("digest", BYTEWISE, nullable=False),
     Column("updated", Double, nullable=False),
+    Column("pushed_by", Text),
     ForeignKeyConstraint(
         ["repository_id", "digest"],
         ["manifests.repository_id", "manifests.digest"],
         ondelete="CASCADE",
     ),
     Index(None, "repository_id", "digest"),
+    sqlite_with_rowid=False,
+)
+
+# Of each tag and manifest the last time that it was taken away; the rest of the row as it was.
+deleted_tags: Final = Table(
+    "deleted_tags",
+    metadata,
+    Column("repository_id", ROW_ID, primary_key=True, autoincrement=False),
+    Column("name", BYTEWISE, primary_key=True),
+    Column("digest", BYTEWISE, primary_key=True),
+    Column("updated", Double, nullable=False),
+    Column("pushed_by", Text),
+    Column("deleted", Double, nullable=False),
+    ForeignKeyConstraint(
+        ["repository_id", "digest"],
+        ["manifests.repository_id", "manifests.digest"],
+        ondelete="CASCADE",
+    ),
+    Index(None, "repository_id", "digest"),
+    Index(None, "deleted"),
     sqlite_with_rowid=False,
 )
 
@@ -319,4 +448,145 @@ upload_parts: Final = Table(
     ),
     Column("part", BigInteger, primary_key=True, autoincrement=False),
     Column("entries", LargeBinary, nullable=False),
+)
+
+# A purge takes chunks away at once, from every store. Not ready: rows are still being taken away.
+# `number` counts those that are complete, in the order of commits.
+purges: Final = Table(
+    "purges",
+    metadata,
+    Column("purge_id", BYTEWISE, primary_key=True),
+    Column("reference", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("begun", Double, nullable=False),
+    Column("ready", Double),
+    Column("gone", Double),
+    Column("number", BigInteger),
+)
+
+# The fence: no transaction that names one of these commits before its purge is complete.
+purged_chunks: Final = Table(
+    "purged_chunks",
+    metadata,
+    Column("chunk", LargeBinary, primary_key=True),
+    Column("purge_id", BYTEWISE, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Index(None, "purge_id", "chunk"),
+    sqlite_with_rowid=False,
+)
+
+# How often each store has looked for all chunks of a purge, and unlinked what it found.
+purge_stores: Final = Table(
+    "purge_stores",
+    metadata,
+    Column("purge_id", BYTEWISE, primary_key=True),
+    Column("store_id", BYTEWISE, primary_key=True),
+    Column("rounds", BigInteger, nullable=False),
+    Index(None, "store_id"),
+    sqlite_with_rowid=False,
+)
+
+# No foreign keys: an event outlives what it tells of. A publisher numbers those that are committed.
+events: Final = Table(
+    "events",
+    metadata,
+    Column("event_id", BYTEWISE, primary_key=True),
+    Column("sequence", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("namespace", BYTEWISE),
+    Column("repository", BYTEWISE),
+    Column("reference", BYTEWISE),
+    Column("digest", BYTEWISE),
+    Column("previous_digest", BYTEWISE),
+    Column("actor", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index(None, "sequence"),
+    Index(None, "at"),
+    sqlite_with_rowid=False,
+)
+
+# Where the walk of each store stands, written by its server. No foreign key: a store that is being
+# forgotten at this moment may still write.
+walks: Final = Table(
+    "walks",
+    metadata,
+    Column("store_id", BYTEWISE, primary_key=True),
+    Column("layout", BigInteger, nullable=False),
+    Column("pending", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    Column("misplaced", BigInteger, nullable=False),
+    Column("rate", BigInteger, nullable=False),
+    Column("looked", Double, nullable=False),
+    Column("verified", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Column("partitions", LargeBinary, nullable=False),
+)
+
+# Work that was asked for: a row for each store that has to do it.
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("job_id", BYTEWISE, primary_key=True),
+    Column("store_id", BYTEWISE, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("state", BYTEWISE, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("moved", BigInteger, nullable=False),
+    Column("problems", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("updated", Double, nullable=False),
+    Index(None, "state", "store_id"),
+    Index(None, "created"),
+)
+
+# What triggers write down of links, tags and repositories, in the transaction that changes them;
+# `usage.counting` adds it up and takes it away. No foreign keys: it outlives what it tells of.
+usage_changes: Final = Table(
+    "usage_changes",
+    metadata,
+    Column("change_id", ROW_ID, primary_key=True, autoincrement=True),
+    Column("repository_id", BigInteger),
+    Column("namespace_id", BigInteger),
+    Column("digest", BYTEWISE),  # of the link
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("blobs", BigInteger, nullable=False, server_default="0"),
+    Column("tags", BigInteger, nullable=False, server_default="0"),
+    Column("pushed", Double),
+    Column("links_after", BYTEWISE),  # all links of the repository after this digest
+    Index(None, "repository_id"),
+)
+
+# Without a row a repository was not counted yet.
+repository_usage: Final = Table(
+    "repository_usage",
+    metadata,
+    _part_of("repositories.repository_id"),
+    Column("bytes", BigInteger, nullable=False),
+    Column("blobs", BigInteger, nullable=False),
+    Column("tags", BigInteger, nullable=False),
+    Column("pushed", Double),
+)
+
+# The distinct blobs that are linked from the repositories of a namespace.
+namespace_blobs: Final = Table(
+    "namespace_blobs",
+    metadata,
+    _part_of("namespaces.namespace_id"),
+    Column("digest", BYTEWISE, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# No index on what a pull writes: PostgreSQL then changes the row in place, or nearly.
+pulls: Final = Table(
+    "pulls",
+    metadata,
+    _part_of("repositories.repository_id"),
+    Column("reference", BYTEWISE, primary_key=True),  # a tag, or a digest
+    Column("pulled", Double, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

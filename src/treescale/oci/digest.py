@@ -10,6 +10,10 @@ from treescale.errors import DigestInvalid
 HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
 DIGEST_RULE: Final = "a digest is sha256: with 64, or sha512: with 128, lower-case hex digits"
 _PATTERN: Final = re.compile(r"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
+_ELSEWHERE: Final = re.compile(
+    r"(?!(?i:sha256|sha512):)[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,512}"
+)
+"""A digest as clients know it (distribution/reference), by an algorithm that is not ours."""
 
 
 class Hasher(Protocol):
@@ -39,6 +43,11 @@ class Digest:
 def is_digest(text: str) -> bool:
     """Return whether `text` spells a digest that `parse_digest` accepts."""
     return _PATTERN.fullmatch(text) is not None
+
+
+def is_foreign_digest(text: str) -> bool:
+    """Return whether `text` is a digest by an algorithm we do not keep: nothing here has it."""
+    return _ELSEWHERE.fullmatch(text) is not None
 
 
 def parse_digest(text: str) -> Digest:

@@ -7,17 +7,16 @@ Content-Type, keys that differ from ours in case alone (Go reads those as ours).
 kept as it came: unknown fields, unknown config and layer types, `data`, a missing subject.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from treescale.errors import ManifestInvalid, TooLarge
 from treescale.oci.digest import DIGEST_RULE, is_digest
-from treescale.oci.strictjson import parse_object
+from treescale.oci.strict_json import parse_object
 
-manifest_bytes_max: Final = 4 * 1024 * 1024
-descriptors_max: Final = 10_000
-media_type_characters_max: Final = 255
+MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
+MEDIA_TYPE_CHARACTERS_MAX: Final = 255
 """RFC 6838, 4.2: 127 for the type, 127 for the subtype, and a slash."""
 
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -71,6 +70,9 @@ class Reference:
     digest: str
     kind: ReferenceKind
     required: bool
+    size: int | None = field(default=None, compare=False)
+    """What the descriptor says of its length: no registry holds it against the bytes, and some
+    builders write 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +94,17 @@ class ParsedManifest:
 class _Descriptor(NamedTuple):
     media_type: str
     digest: str
+    size: int
     has_urls: bool
 
 
 def parse_manifest(payload: bytes, content_type: str | None) -> ParsedManifest:
     """Return what `payload`, announced as `content_type`, says.
 
-    Raises TooLarge over `manifest_bytes_max`, ManifestInvalid for all else that cannot be kept.
+    Raises TooLarge over `MANIFEST_BYTES_MAX`, ManifestInvalid for all else that cannot be kept.
     """
-    if len(payload) > manifest_bytes_max:
-        raise TooLarge(f"a manifest has at most {manifest_bytes_max} bytes")
+    if len(payload) > MANIFEST_BYTES_MAX:
+        raise TooLarge(f"a manifest has at most {MANIFEST_BYTES_MAX} bytes")
     document = parse_object(payload)
     _check_keys(document, _DOCUMENT_KEYS, "the manifest")
     media_type = _media_type(document, content_type)
@@ -117,11 +120,12 @@ def parse_manifest(payload: bytes, content_type: str | None) -> ParsedManifest:
         references = [_layer(each) for each in (*([config] if config else []), *layers)]
         artifact_type = config.media_type if config else None
     if subject is not None:
-        references.append(Reference(subject, ReferenceKind.MANIFEST, required=False))
+        kind = ReferenceKind.MANIFEST
+        references.append(Reference(subject.digest, kind, required=False, size=subject.size))
     return ParsedManifest(
         media_type=media_type,
         references=_distinct(references),
-        subject=subject,
+        subject=None if subject is None else subject.digest,
         artifact_type=_text(document, "artifactType", "the manifest") or artifact_type,
         annotations=_annotations(document),
     )
@@ -182,9 +186,9 @@ def _config(document: dict[str, object], media_type: str) -> _Descriptor | None:
     return None
 
 
-def _subject(document: dict[str, object]) -> str | None:
+def _subject(document: dict[str, object]) -> _Descriptor | None:
     subject = document.get("subject")
-    return None if subject is None else _descriptor(subject, "subject").digest
+    return None if subject is None else _descriptor(subject, "subject")
 
 
 def _descriptors(document: dict[str, object], key: str) -> list[_Descriptor]:
@@ -193,8 +197,6 @@ def _descriptors(document: dict[str, object], key: str) -> list[_Descriptor]:
         return []
     if not isinstance(found, list):
         raise ManifestInvalid(f"{key} must be a list")
-    if len(found) > descriptors_max:
-        raise ManifestInvalid(f"{key} has more than {descriptors_max} entries")
     return [_descriptor(each, f"{key}[{index}]") for index, each in enumerate(found)]
 
 
@@ -215,7 +217,7 @@ def _descriptor(found: object, place: str) -> _Descriptor:
         raise ManifestInvalid(f"{place}.digest is missing")
     if not is_digest(digest):
         raise ManifestInvalid(f"{place}.digest is not a digest: {DIGEST_RULE}")
-    return _Descriptor(media_type, digest, has_urls=bool(found.get("urls")))
+    return _Descriptor(media_type, digest, size, has_urls=bool(found.get("urls")))
 
 
 def _layer(layer: _Descriptor) -> Reference:
@@ -225,7 +227,7 @@ def _layer(layer: _Descriptor) -> Reference:
         or ".nondistributable." in layer.media_type
         or ".foreign." in layer.media_type
     )
-    return Reference(layer.digest, ReferenceKind.BLOB, required=not foreign)
+    return Reference(layer.digest, ReferenceKind.BLOB, required=not foreign, size=layer.size)
 
 
 def _child(child: _Descriptor) -> Reference:
@@ -234,8 +236,8 @@ def _child(child: _Descriptor) -> Reference:
     BuildKit's caches are indexes of layers; those are blobs and as required as any.
     """
     if ".manifest." in child.media_type or ".index." in child.media_type:
-        return Reference(child.digest, ReferenceKind.MANIFEST, required=False)
-    return Reference(child.digest, ReferenceKind.BLOB, required=True)
+        return Reference(child.digest, ReferenceKind.MANIFEST, required=False, size=child.size)
+    return Reference(child.digest, ReferenceKind.BLOB, required=True, size=child.size)
 
 
 def _distinct(references: list[Reference]) -> tuple[Reference, ...]:
@@ -258,7 +260,7 @@ def _annotations(document: dict[str, object]) -> dict[str, str]:
     for key, value in found.items():
         if not isinstance(value, str):
             raise ManifestInvalid(f"the annotation {key[:80]!r} must be text")
-        if "\0" in key or "\0" in value:  # no database keeps it
+        if "\0" in key or "\0" in value:  # C programs see half of it
             raise ManifestInvalid("an annotation contains a NUL character")
         annotations[key] = value
     return annotations
@@ -271,9 +273,9 @@ def _text(found: dict[str, object], key: str, place: str) -> str:
         return ""
     if not isinstance(value, str):
         raise ManifestInvalid(f"{key} of {place} must be text")
-    if len(value) > media_type_characters_max or not value.isprintable():
+    if len(value) > MEDIA_TYPE_CHARACTERS_MAX or not value.isprintable():
         raise ManifestInvalid(
-            f"{key} of {place} must be at most {media_type_characters_max} printable characters"
+            f"{key} of {place} must be at most {MEDIA_TYPE_CHARACTERS_MAX} printable characters"
         )
     return value
 

@@ -9,12 +9,21 @@ from typing import Final
 
 from treescale.errors import NameInvalid, NamespaceMissing, TagInvalid
 
-name_characters_max: Final = 255
+NAME_CHARACTERS_MAX: Final = 255
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAMESPACE: Final = re.compile(_COMPONENT)
 _REPOSITORY: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})+")
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-namespace_characters_max: Final = 64
+NAMESPACE_CHARACTERS_MAX: Final = 64
+_RESERVED: Final = """
+- api apple-touch-icon.png assets favicon.ico healthz index.html livez login logout metrics oauth
+oauth2 peer readyz robots.txt sitemap.xml static stopz token well-known
+"""
+RESERVED: Final = frozenset(_RESERVED.split())
+"""First parts of paths that are ours, or that others expect at the root of a host: no user and no
+organisation gets one as a name. So `/NAMESPACE/IMAGE` can be a page; all other pages of ours live
+under `/-/`, which is no name anyway."""
+_VERSION: Final = re.compile(r"v[0-9]+")
 
 
 def check_repository(name: str) -> str:
@@ -24,29 +33,46 @@ def check_repository(name: str) -> str:
     name that is somebody else's, which ends a `docker push` at once; NAME_INVALID is tried again
     for a minute.
     """
-    if len(name) <= name_characters_max and _NAMESPACE.fullmatch(name) is not None:
+    if len(name) <= NAME_CHARACTERS_MAX and _NAMESPACE.fullmatch(name) is not None:
         raise NamespaceMissing(f"a repository here is USERNAME/IMAGE: use USERNAME/{name}")
-    if len(name) > name_characters_max or _REPOSITORY.fullmatch(name) is None:
+    if len(name) > NAME_CHARACTERS_MAX or _REPOSITORY.fullmatch(name) is None:
         raise NameInvalid(
             "a repository is USERNAME/IMAGE: lower-case letters and digits, parts joined by '/', "
-            f"inside a part by '.', '_', '__' or '-', at most {name_characters_max} characters"
+            f"inside a part by '.', '_', '__' or '-', at most {NAME_CHARACTERS_MAX} characters"
         )
     return name
 
 
 def check_namespace(name: str) -> str:
     """Return `name` when it can be a repository's first part; else raise NameInvalid."""
-    if len(name) > namespace_characters_max or _NAMESPACE.fullmatch(name) is None:
+    if len(name) > NAMESPACE_CHARACTERS_MAX or _NAMESPACE.fullmatch(name) is None:
         raise NameInvalid(
             "a user name is lower-case letters and digits, joined by '.', '_', '__' or '-', "
-            f"at most {namespace_characters_max} characters"
+            f"at most {NAMESPACE_CHARACTERS_MAX} characters"
         )
     return name
 
 
+def check_new_namespace(name: str) -> str:
+    """Return `name` when a new user or organisation may have it; else raise NameInvalid.
+
+    Those who have one of these names already keep it, with all they may do.
+    """
+    if name in RESERVED or _VERSION.fullmatch(name) is not None:
+        raise NameInvalid(
+            f"the name {name} is kept for the server's own pages (/{name}/…): choose another"
+        )
+    return check_namespace(name)
+
+
+def is_tag(text: str) -> bool:
+    """Return whether `text` is a tag that `check_tag` accepts."""
+    return _TAG.fullmatch(text) is not None
+
+
 def check_tag(tag: str) -> str:
     """Return `tag` when it is one; else raise TagInvalid."""
-    if _TAG.fullmatch(tag) is None:
+    if not is_tag(tag):
         raise TagInvalid(
             "a tag is 1 to 128 letters, digits, '_', '.' or '-', starting with neither '.' nor '-'"
         )

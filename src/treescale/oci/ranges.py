@@ -12,12 +12,12 @@ from typing import Final
 
 from treescale.errors import RangeInvalid
 
-parts_max: Final = 1024
+PARTS_MAX: Final = 1024
 """podman's partial pulls (zstd:chunked) ask for up to 1,024 parts in one request."""
 
 _PART: Final = re.compile(r"[ \t]*([0-9]{0,19})-([0-9]{0,19})[ \t]*")
 _CONTENT_RANGE: Final = re.compile(
-    r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?"
+    r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})(?:/(?:([0-9]{1,19})|\*))?"
 )
 
 
@@ -71,13 +71,15 @@ def parse_content_range(text: str) -> ByteRange:
     found = ByteRange(int(match[1]), int(match[2]))
     if found.last < found.first or found.last >= 2**63:
         raise RangeInvalid("Content-Range of a chunk ends before it begins, or beyond 2^63")
+    if match[3] and found.last >= int(match[3]):
+        raise RangeInvalid("Content-Range of a chunk ends beyond the whole that it names")
     return found
 
 
 def _split(header: str | None) -> list[tuple[int | None, int | None]] | None:
     """Return (first, last) as written, None for what was left out; None when not understood."""
     unit, _, text = (header or "").partition("=")
-    if unit.strip(" \t").lower() != "bytes" or text.count(",") >= parts_max:
+    if unit.strip(" \t").lower() != "bytes" or text.count(",") >= PARTS_MAX:
         return None
     parts: list[tuple[int | None, int | None]] = []
     for word in text.split(","):

@@ -5,20 +5,22 @@ changes nothing:
 
     Content-Range   Content-Length     what happens
     absent          any                appended (a stream, or .NET's chunks without ranges)
-    from offset     absent or equal    appended
+    from offset     equal              appended
+    from offset     absent             appended when the body proves to have just that length
     from elsewhere  absent or equal    UploadOutOfOrder, saying where it continues
     any             different          SizeInvalid
     malformed       any                RangeInvalid
 
-Whether it is `from offset` is decided where the offset is known; the rest is decided here.
+Whether it is `from offset` is decided where the offset is known, and whether a body of unknown
+length keeps its word where it is read; the rest is decided here.
 """
 
 from treescale.errors import SizeInvalid
-from treescale.oci.ranges import parse_content_range
+from treescale.oci.ranges import ByteRange, parse_content_range
 
 
-def chunk_offset(content_range: str | None, content_length: int | None) -> int | None:
-    """Return the offset a chunk claims to continue at, None when it is simply appended.
+def chunk_announced(content_range: str | None, content_length: int | None) -> ByteRange | None:
+    """Return which bytes a chunk claims to be, None when it is simply appended.
 
     Raises RangeInvalid for a header that says nothing, SizeInvalid when it contradicts the length.
     """
@@ -29,7 +31,7 @@ def chunk_offset(content_range: str | None, content_length: int | None) -> int |
         raise SizeInvalid(
             f"Content-Range {content_range} is {part.length} bytes, Content-Length {content_length}"
         )
-    return part.first
+    return part
 
 
 def progress_range(offset: int) -> str:

@@ -17,13 +17,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final
 
-pings_missed_suspect: Final = 2
-pings_missed_down: Final = 4
-failures_max: Final = 5
+PINGS_MISSED_SUSPECT: Final = 2
+PINGS_MISSED_DOWN: Final = 4
+FAILURES_MAX: Final = 5
 """So many requests in a row that failed, and no more are sent."""
-probe_seconds_min: Final = 1.0
-probe_seconds_max: Final = 30.0
-probe_jitter: Final = 0.25
+PROBE_SECONDS_MIN: Final = 1.0
+PROBE_SECONDS_MAX: Final = 30.0
+PROBE_JITTER: Final = 0.25
 """By up to this fraction a probe comes earlier: servers must not all probe at once."""
 
 
@@ -47,7 +47,7 @@ class Event(Enum):
     ANSWERED = "a request was answered"
     FAILED = "a request was not answered in time, or broke off"
     FAILED_OFTEN = "many requests in a row failed"
-    GIVEN_UP = "a request was given up by whoever made it"
+    CANCELLED = "a request was given up by whoever made it"
     PROBED = "a request is sent to see whether it is answered"
 
 
@@ -60,7 +60,7 @@ TABLE: Final[Mapping[tuple[State, Event], State]] = {
     (_UP, Event.ANSWERED): _UP,
     (_UP, Event.FAILED): _UP,
     (_UP, Event.FAILED_OFTEN): _FAILING,
-    (_UP, Event.GIVEN_UP): _UP,
+    (_UP, Event.CANCELLED): _UP,
     (_SUSPECT, Event.PONG): _UP,
     (_SUSPECT, Event.MISSED): _SUSPECT,
     (_SUSPECT, Event.SILENT): _DOWN,
@@ -68,27 +68,27 @@ TABLE: Final[Mapping[tuple[State, Event], State]] = {
     # What was asked before goes on. Pings alone tell whether new requests get through.
     (_SUSPECT, Event.ANSWERED): _SUSPECT,
     (_SUSPECT, Event.FAILED): _SUSPECT,
-    (_SUSPECT, Event.GIVEN_UP): _SUSPECT,
+    (_SUSPECT, Event.CANCELLED): _SUSPECT,
     (_DOWN, Event.PONG): _UP,
     (_DOWN, Event.MISSED): _DOWN,
     (_DOWN, Event.SILENT): _DOWN,
     (_DOWN, Event.GONE): _DOWN,
     (_DOWN, Event.ANSWERED): _DOWN,
     (_DOWN, Event.FAILED): _DOWN,
-    (_DOWN, Event.GIVEN_UP): _DOWN,
+    (_DOWN, Event.CANCELLED): _DOWN,
     (_FAILING, Event.PONG): _FAILING,
     (_FAILING, Event.MISSED): _SUSPECT,
     (_FAILING, Event.GONE): _DOWN,
     (_FAILING, Event.ANSWERED): _UP,
     (_FAILING, Event.FAILED): _FAILING,
-    (_FAILING, Event.GIVEN_UP): _FAILING,
+    (_FAILING, Event.CANCELLED): _FAILING,
     (_FAILING, Event.PROBED): _PROBING,
     (_PROBING, Event.PONG): _PROBING,
     (_PROBING, Event.MISSED): _SUSPECT,
     (_PROBING, Event.GONE): _DOWN,
     (_PROBING, Event.ANSWERED): _UP,
     (_PROBING, Event.FAILED): _FAILING,
-    (_PROBING, Event.GIVEN_UP): _FAILING,
+    (_PROBING, Event.CANCELLED): _FAILING,
 }
 """A pair that is not here cannot happen: `Breaker` makes no such event in that state."""
 
@@ -102,7 +102,7 @@ class Breaker:
         self._chance = chance
         self._missed = 0
         self._failures = 0
-        self._wait = probe_seconds_min
+        self._wait = PROBE_SECONDS_MIN
         self._probe_at = 0.0
 
     def would_admit(self, now: float) -> bool:
@@ -124,9 +124,9 @@ class Breaker:
     def missed(self) -> None:
         """Take notice of a ping that was not answered in time."""
         self._missed += 1
-        if self._missed >= pings_missed_down:
+        if self._missed >= PINGS_MISSED_DOWN:
             self._move(Event.SILENT)
-        elif self._missed >= pings_missed_suspect:
+        elif self._missed >= PINGS_MISSED_SUSPECT:
             self._move(Event.MISSED)
 
     def gone(self) -> None:
@@ -136,22 +136,22 @@ class Breaker:
     def answered(self) -> None:
         """Take notice of an answer to a request, whatever it says."""
         self._failures = 0
-        self._wait = probe_seconds_min
+        self._wait = PROBE_SECONDS_MIN
         self._move(Event.ANSWERED)
 
     def failed(self, now: float) -> None:
         """Take notice of a request without an answer."""
         self._failures += 1
         probed = self.state is State.PROBING
-        often = self.state is State.UP and self._failures >= failures_max
+        often = self.state is State.UP and self._failures >= FAILURES_MAX
         self._move(Event.FAILED_OFTEN if often else Event.FAILED)
         if often or probed:
-            self._probe_at = now + self._wait * (1 - probe_jitter * self._chance())
-            self._wait = min(2 * self._wait, probe_seconds_max)
+            self._probe_at = now + self._wait * (1 - PROBE_JITTER * self._chance())
+            self._wait = min(2 * self._wait, PROBE_SECONDS_MAX)
 
-    def given_up(self) -> None:
+    def cancelled(self) -> None:
         """Take notice that a request was abandoned: it says nothing, and a probe is due again."""
-        self._move(Event.GIVEN_UP)
+        self._move(Event.CANCELLED)
 
     def _move(self, event: Event) -> None:
         self.state = TABLE[self.state, event]

@@ -15,29 +15,31 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from yarl import URL
 
 from treescale.clock import Clock
 from treescale.errors import Unreachable
 from treescale.log import get_logger
+from treescale.peer.address import reachable
 from treescale.peer.breaker import Breaker, State
-from treescale.peer.signing import NO_BODY, Signer, body_digest
-from treescale.peer.wire import (
-    REQUEST_HEADER,
+from treescale.peer.connection import PeerConnection, Refusal, connect, encrypting
+from treescale.peer.keyring import new_signer
+from treescale.peer.protocol import (
+    SMALL_BYTES_MAX,
     Action,
+    PeerRefuses,
+    PeerRequest,
     Pong,
-    Target,
     read_error,
-    read_head,
-    read_unsigned,
+    write_request,
 )
+from treescale.peer.signing import PeerKeys, Signer
 
-_PING: Final = Target(Action.PING).path
-_Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+DEADLINE_MS: Final = 1000
+_PING: Final = PeerRequest(Action.PING)
 
 
 @dataclass(frozen=True, slots=True)
-class PingPatience:
+class PingTimeouts:
     """How often to ask and how long to wait. Silence is seen after at most three `seconds`."""
 
     seconds: float = 1.0
@@ -52,14 +54,14 @@ class PingPatience:
     """How long connecting anew and a ping may take then."""
 
 
-PING_PATIENCE: Final = PingPatience()
+PING_TIMEOUTS: Final = PingTimeouts()
 
 
 class PeerHealth:
     """The health of one other server, as this process sees it. `watch` must run.
 
     Each request that was admitted ends in exactly one of `answered`, `failed`, `refused` and
-    `given_up`.
+    `cancelled`.
 
     `chance` gives 0 up to 1 from a seeded source; `changed` hears of each change of the state.
     """
@@ -73,17 +75,23 @@ class PeerHealth:
         chance: Callable[[], float],
         changed: Callable[[State], None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
-        patience: PingPatience = PING_PATIENCE,
+        timeouts: PingTimeouts = PING_TIMEOUTS,
     ) -> None:
         self.boot = ""
         """What the server's last pong said: another text after each of its starts."""
-        self._pings = _Pings(signer, URL(url), tls)
+        self.walk_bytes_per_second = 0
+        """What its last pong said that a walk may move; 0 is no limit."""
+        self._pings = _Pings(signer, url, tls)
         self._name = signer.addressee
         self._url = url
         self._breaker = Breaker(chance)
         self._clock = clock
         self._changed = changed
-        self._patience = patience
+        self._timeouts = timeouts
+        self.refusal: PeerRefuses | None = None
+        """What the last ping was answered with, if that was a refusal; None when it was not."""
+        self.answers = False
+        """Whether the last ping was answered, be it with a refusal."""
         self._reason = ""
         self._refused = False
         self._log = get_logger()
@@ -94,17 +102,22 @@ class PeerHealth:
         return self._breaker.state
 
     @property
+    def trouble(self) -> str:
+        """Return why it is not asked, for people; "" while it is, and when it is only late."""
+        return "" if self.state in (State.UP, State.SUSPECT) else self._reason
+
+    @property
     def is_up(self) -> bool:
         """Say whether a request sent now would be let through, be it as a probe."""
         return self._breaker.would_admit(self._clock.monotonic())
 
     def check(self) -> None:
-        """Return when a request might be sent now; raises Unreachable, saying why, when not."""
+        """Raise Unreachable, saying why, when no request goes to that server now."""
         if not self.is_up:
             raise Unreachable(f"server {self._name} is {self.state.value}: {self._reason}")
 
     def admit(self) -> None:
-        """Return when a request is let through; raises Unreachable when it is not."""
+        """Let one request through, or raise Unreachable; what it finds is to be told."""
         self.check()
         before = self.state
         self._breaker.admit()
@@ -133,10 +146,10 @@ class PeerHealth:
         self._breaker.gone()
         self._tell(before, reason)
 
-    def given_up(self) -> None:
+    def cancelled(self) -> None:
         """Take notice that the caller did not wait."""
         before = self.state
-        self._breaker.given_up()
+        self._breaker.cancelled()
         self._tell(before, "the request was given up")
 
     async def watch(self) -> None:
@@ -147,11 +160,11 @@ class PeerHealth:
             while True:
                 begun = loop.time()
                 await self._ping(lost=lost)
-                patience = self._patience
-                pause = patience.refused_seconds if self._refused else patience.seconds
+                timeouts = self._timeouts
+                pause = timeouts.refused_seconds if self._refused else timeouts.seconds
                 lost = await self._pings.lost(begun + pause - loop.time())
                 if lost:  # perhaps each is cut off: not more often than this
-                    await asyncio.sleep(begun + self._patience.again_seconds - loop.time())
+                    await asyncio.sleep(begun + self._timeouts.again_seconds - loop.time())
         finally:
             self._pings.drop()
 
@@ -159,11 +172,12 @@ class PeerHealth:
         """Ping, and take notice; with `lost`, the connection before was, and patience is short."""
         before, reason = self.state, "it answers pings"
         self._refused = False
+        refusal: PeerRefuses | None = None
+        answers = False
+        seconds = self._timeouts.lost_seconds if lost else self._timeouts.seconds
         try:
-            async with asyncio.timeout(
-                self._patience.lost_seconds if lost else self._patience.seconds
-            ):
-                self.boot = (await self._pings.ping()).boot
+            pong = await self._pings.ping(seconds)
+            self.boot, self.walk_bytes_per_second = pong.boot, max(0, pong.walk_bytes_per_second)
         except (TimeoutError, ConnectionError) as error:
             if lost:
                 reason = "it cut the connection, and does not answer on another"
@@ -175,10 +189,16 @@ class PeerHealth:
                 return await self._ping(lost=True)
         except Unreachable as error:
             reason = str(error)
-            self._refused = isinstance(error, _Refused)
+            self._refused = isinstance(error, Refusal)
+            refusal = error if isinstance(error, PeerRefuses) else None
+            answers = refusal is not None
             self._breaker.gone()
         else:
+            answers = True
             self._breaker.pong()
+        self.refusal, self.answers = refusal, answers
+        if self.state is State.DOWN:
+            self._reason = reason
         return self._tell(before, reason)
 
     def _tell(self, before: State, reason: str) -> None:
@@ -202,10 +222,9 @@ async def ping_once(
 
     Also when another server than the addressee answers, or anything else.
     """
-    pings = _Pings(signer, URL(url), tls)
+    pings = _Pings(signer, url, tls)
     try:
-        async with asyncio.timeout(seconds):
-            return await pings.ping()
+        return await pings.ping(seconds)
     except (TimeoutError, ConnectionError) as error:
         why = str(error) or f"no answer in {seconds:.0f} s"
         raise Unreachable(f"{url} does not answer: {why}") from error
@@ -213,75 +232,71 @@ async def ping_once(
         pings.drop()
 
 
-class _Refused(Unreachable):
-    """No connection could be made, which is known at once."""
+async def why_unreachable(server_id: str, url: str, keys: PeerKeys, clock: Clock) -> str | None:
+    """Return why a server that serves does not find itself at its address; None when it does."""
+    signer = new_signer(server_id, server_id, lambda: keys, clock)
+    try:
+        await ping_once(signer, url, tls=encrypting())
+    except Unreachable as error:
+        return str(error)
+    return None
 
 
 class _Pings:
     """The connection that pings go over."""
 
-    def __init__(self, signer: Signer, url: URL, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, signer: Signer, url: str, tls: ssl.SSLContext | None) -> None:
         self._signer = signer
         self._url = url
-        self._tls = (tls or True) if url.scheme == "https" else None
-        self._wire: _Wire | None = None
+        self._tls = tls
+        self._connection: PeerConnection | None = None
 
-    async def ping(self) -> Pong:
+    async def ping(self, seconds: float) -> Pong:
         """Ask, over a new connection where there is none.
 
-        Raises ConnectionError when the connection ended, Unreachable when none could be made or
-        somebody else is there. The caller limits the time.
+        Raises TimeoutError, ConnectionError when the connection ended, Refusal when none could be
+        made, another Unreachable when somebody else is there.
         """
         try:
-            if self._wire is None:
-                self._wire = await self._connect()
-            return await self._ask(*self._wire)
+            async with asyncio.timeout(seconds):
+                return await self._exchange(seconds)
         except BaseException:
             self.drop()
             raise
 
+    async def _exchange(self, seconds: float) -> Pong:
+        try:
+            return await self._ask(seconds)
+        except (ConnectionError, TimeoutError, Unreachable):
+            raise
+        except Exception as error:  # whatever the other end did, it is the one to blame
+            raise Unreachable(f"what answers at {self._url} is no server of ours") from error
+
+    async def _ask(self, seconds: float) -> Pong:
+        host = reachable(self._url).authority
+        if self._connection is None:
+            self._connection = await connect(self._url, self._tls, seconds)
+        sent = write_request(self._signer, _PING, host, deadline_ms=DEADLINE_MS)
+        answer = await self._connection.ask(sent.head, b"", SMALL_BYTES_MAX, seconds)
+        sent.check(answer)
+        if answer.status != HTTPStatus.OK:
+            raise read_error(self._signer.addressee, answer.status, answer.body)
+        return msgspec.json.decode(answer.body, type=Pong)
+
     async def lost(self, seconds: float) -> bool:
         """Wait so long; return True at once when the connection there is ends before."""
-        try:
-            async with asyncio.timeout(max(seconds, 0)):
-                if self._wire is None:
-                    await asyncio.sleep(max(seconds, 0))
-                    return False
-                await self._wire[0].read(1)
-        except TimeoutError:
+        connection = self._connection
+        if connection is None:
+            await asyncio.sleep(max(seconds, 0))
             return False
-        except ConnectionError:
-            pass
+        await asyncio.wait({connection.ended}, timeout=max(seconds, 0))
+        if not connection.ended.done():
+            return False
         self.drop()
         return True
 
     def drop(self) -> None:
         """End the connection; whoever waits on it finds it lost."""
-        if self._wire is not None:
-            self._wire[1].transport.abort()
-            self._wire = None
-
-    async def _connect(self) -> _Wire:
-        try:
-            return await asyncio.open_connection(self._url.host, self._url.port, ssl=self._tls)
-        except OSError as error:
-            raise _Refused(f"no connection to {self._url}: {error}") from error
-
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Pong:
-        request = self._signer.sign("GET", _PING, length=0, body=NO_BODY, deadline_ms=1000)
-        writer.write(
-            f"GET {_PING} HTTP/1.1\r\nHost: {self._url.authority}\r\n"
-            f"{REQUEST_HEADER}: {request.header}\r\n\r\n".encode()
-        )
-        try:
-            status, length, signature = read_head(await reader.readuntil(b"\r\n\r\n"))
-            body = await reader.readexactly(length)
-        except EOFError as error:
-            raise ConnectionResetError("the connection ended before the answer") from error
-        except (ValueError, asyncio.LimitOverrunError) as error:
-            raise Unreachable(f"what answers at {self._url} is no server of ours") from error
-        if not request.is_answered_by(signature, status, length, body_digest(body)):
-            raise read_unsigned(self._signer.addressee, status, body)
-        if status != HTTPStatus.OK:
-            raise read_error(self._signer.addressee, status, body)
-        return msgspec.json.decode(body, type=Pong)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

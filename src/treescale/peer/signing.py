@@ -18,7 +18,7 @@ from treescale.errors import Unauthorized
 KEY_BYTES: Final = 32
 NO_BODY: Final = "-"
 """In the place of a body's digest: there is none, or the chunk's name in the path binds it."""
-skew_seconds_max: Final = 60.0
+SKEW_SECONDS_MAX: Final = 60.0
 """How far a sender's clock may be from ours: for so long, too, a request may be repeated."""
 
 _ID: Final = "[A-Za-z0-9._:-]{1,253}"
@@ -45,8 +45,12 @@ class PeerKeys:
         assert all(len(key) == KEY_BYTES for key in (self.signing, *self.accepted)), "no key"
 
 
+class ClocksApart(Unauthorized):
+    """The clock of who asks and that of who is asked differ by too much."""
+
+
 @dataclass(frozen=True, slots=True)
-class Authentic:
+class SignedRequestRead:
     """A request that somebody with a key of the cluster signed."""
 
     key: bytes
@@ -58,18 +62,18 @@ class Authentic:
     body: str
 
     def check_meant(self, server_id: str, now: float) -> None:
-        """Return when it is for this server and this minute; raises Unauthorized."""
+        """Raise Unauthorized when it is for another server, or another minute (ClocksApart)."""
         if self.addressee != server_id:
             raise Unauthorized(
                 f"this request is for server {self.addressee}, and this is {server_id}: "
                 "does its --advertise lead to the right machine?"
             )
         ahead = self.sent_ms / 1000 - now
-        if abs(ahead) > skew_seconds_max:
-            raise Unauthorized(
+        if abs(ahead) > SKEW_SECONDS_MAX:
+            raise ClocksApart(
                 f"the clock of server {self.sender} is {abs(ahead):.1f} s "
                 f"{'ahead of' if ahead > 0 else 'behind'} that of {server_id}, "
-                f"and {skew_seconds_max:g} s is allowed: set them (NTP)"
+                f"and {SKEW_SECONDS_MAX:g} s is allowed: set them (NTP)"
             )
 
     def sign_answer(self, status: int, length: int, body: str) -> str:
@@ -80,9 +84,14 @@ class Authentic:
         return _answer_mac(self.key, self.mac, status, length, body)
 
 
+def is_server_id(text: str) -> bool:
+    """Say whether a server may have this id: it stands in the head of each request."""
+    return _SERVER.fullmatch(text) is not None
+
+
 def authenticate(
     keys: PeerKeys, method: str, path: str, length: int, header: str | None
-) -> Authentic:
+) -> SignedRequestRead:
     """Return who signed a request; raises Unauthorized unless it was one of the cluster.
 
     `header` is the value of TreeScale-Request, `length` that of Content-Length (0 without).
@@ -96,7 +105,7 @@ def authenticate(
         if hmac.compare_digest(
             _request_mac(key, method, path, length, match["fields"]), match["mac"]
         ):
-            return Authentic(
+            return SignedRequestRead(
                 key=key,
                 mac=match["mac"],
                 sender=match["sender"],
@@ -139,12 +148,12 @@ class Signer:
     def __post_init__(self) -> None:
         """Refuse what cannot be in a header."""
         for name in (self.sender, self.addressee):
-            assert _SERVER.fullmatch(name), f"no server is called {name!r}"
+            assert is_server_id(name), f"no server is called {name!r}"
 
     def sign(
         self, method: str, path: str, *, length: int, body: str, deadline_ms: int
     ) -> SignedRequest:
-        """Sign a request; `body` as in Authentic.sign_answer, `deadline_ms` what is left for it."""
+        """Sign a request; `body` is as `body_digest` has it, `deadline_ms` what is left for it."""
         key = self.keys().signing
         sent = round(self.now() * 1000)
         fields = f"1 {self.sender} {self.addressee} {sent} {deadline_ms} {self.nonce()} {body}"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Protocol
 
+from treescale.auth.access_tokens import RANDOM_BYTES, access_token_text, secret_sha256
 from treescale.auth.passwords import check_new_password
 from treescale.auth.scopes import Action
-from treescale.auth.tokens import access_token_text, random_bytes, secret_sha256
 from treescale.clock import Clock
 from treescale.errors import (
     PasswordInvalid,
@@ -21,13 +21,14 @@ from treescale.errors import (
     UserExists,
     UserUnknown,
 )
-from treescale.metadata.protocols import AccessTokens, Database, Users
+from treescale.metadata.accounts import AccessTokens, Users
+from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken, User
-from treescale.oci.names import check_namespace, name_characters_max
+from treescale.oci.names import NAME_CHARACTERS_MAX, check_new_namespace
 
 ADMINISTRATOR: Final = "admin"
-label_characters_max: Final = 100
-page_size: Final = 500
+LABEL_CHARACTERS_MAX: Final = 100
+PAGE_SIZE: Final = 500
 _EXPIRY: Final = re.compile(r"([1-9][0-9]{0,4})([mhdwy])")
 _UNIT_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
@@ -73,7 +74,7 @@ class Accounts:
         self._clock = clock
         self._random = random
 
-    async def first_start(self, password: str | None) -> str | None:
+    async def first_start(self, password: str | None, *, actor: str) -> str | None:
         """Make the administrator when there is no user at all; return what to tell people.
 
         None when there was nothing to do: users exist, or another process was faster. Without a
@@ -82,7 +83,9 @@ class Accounts:
         if await self._users.list("", 1):
             return None
         try:
-            await self.add_user(ADMINISTRATOR, password or (made := self._password()), admin=True)
+            await self.add_user(
+                ADMINISTRATOR, password or (made := self._password()), admin=True, actor=actor
+            )
         except PasswordInvalid as error:
             raise SettingInvalid(f"TREESCALE_ADMIN_PASSWORD: {error}") from None
         except UserExists:
@@ -93,19 +96,19 @@ class Accounts:
             )
         return (
             f"The administrator is {ADMINISTRATOR} with the password {made}\n"
-            "It is shown this once. Change it with: treescale user password admin"
+            "It is shown this once. Change it with:\n  `treescale user password admin`"
         )
 
-    async def add_user(self, name: str, password: str, *, admin: bool = False) -> User:
+    async def add_user(self, name: str, password: str, *, actor: str, admin: bool = False) -> User:
         """Create an account; raises NameInvalid, PasswordInvalid, UserExists."""
-        check_namespace(name)
+        check_new_namespace(name)
         check_new_password(password, user=name)
         password_hash = await self._passwords.hash(password)
         user = User(name, password_hash, admin, self._clock.now())
-        await self._users.add(user)
+        await self._users.add(user, actor=actor)
         return user
 
-    async def set_password(self, name: str, password: str) -> None:
+    async def set_password(self, name: str, password: str, *, actor: str) -> None:
         """Change a password; what was signed on the old one is void within a minute.
 
         Access tokens are credentials of their own and stay. Raises UserUnknown, PasswordInvalid.
@@ -113,27 +116,29 @@ class Accounts:
         check_new_password(password, user=name)
         await self._users.get(name)
         password_hash = await self._passwords.hash(password)
-        await self._users.set_password(name, password_hash, now=self._clock.now())
+        await self._users.set_password(name, password_hash, actor=actor)
 
-    async def remove_user(self, name: str) -> None:
+    async def remove_user(self, name: str, *, actor: str) -> None:
         """Remove an account and its access tokens; its repositories stay. Raises UserUnknown."""
-        await self._users.remove(name, now=self._clock.now())
+        await self._users.remove(name, actor=actor)
 
     async def list_users(self) -> AsyncIterator[User]:
         """Yield all accounts by name."""
         after = ""
-        while page := await self._users.list(after, page_size):
+        while page := await self._users.list(after, PAGE_SIZE):
             for user in page:
                 yield user
             after = page[-1].name
 
-    async def create_token(self, user: str, terms: TokenTerms) -> tuple[str, AccessToken]:
+    async def create_token(
+        self, user: str, terms: TokenTerms, *, actor: str
+    ) -> tuple[str, AccessToken]:
         """Return a new access token's text, which is never seen again, and what is kept of it.
 
         Raises UserUnknown, RequestInvalid.
         """
         check_terms(user, terms)
-        text = access_token_text(self._random(random_bytes))
+        text = access_token_text(self._random(RANDOM_BYTES))
         now = self._clock.now()
         token = AccessToken(
             token_id=self._random(6).hex(),
@@ -146,7 +151,7 @@ class Accounts:
             expires=None if terms.lasts_seconds is None else now + terms.lasts_seconds,
             last_used=None,
         )
-        await self._access_tokens.add(token)
+        await self._access_tokens.add(token, actor=actor)
         return text, token
 
     async def list_tokens(self, user: str) -> list[AccessToken]:
@@ -154,9 +159,9 @@ class Accounts:
         await self._users.get(user)
         return await self._access_tokens.list(user)
 
-    async def revoke_token(self, token_id: str) -> None:
+    async def revoke_token(self, token_id: str, *, actor: str) -> None:
         """Void an access token, within a minute everywhere; raises TokenUnknown."""
-        await self._access_tokens.revoke(token_id, now=self._clock.now())
+        await self._access_tokens.revoke(token_id, actor=actor)
 
     def _password(self) -> str:
         """Return a random password of 100 bits, in groups that can be read out."""
@@ -166,7 +171,7 @@ class Accounts:
 
 
 async def check_unclaimed(database: Database, name: str) -> None:
-    """Return when no repository is left of an earlier user `name`; raises UserExists.
+    """Raise UserExists when repositories are left of an earlier user `name`.
 
     Whoever gets the name owns them: nobody should by mistake. Says nothing of a user who exists.
     """
@@ -182,17 +187,17 @@ async def check_unclaimed(database: Database, name: str) -> None:
 
 
 def check_terms(user: str, terms: TokenTerms) -> None:
-    """Return when a token of `user` may be made like this; else raise RequestInvalid."""
+    """Raise RequestInvalid when no token of `user` may be made like this."""
     label = terms.label
-    if not (0 < len(label) <= label_characters_max and label.isprintable() and label.strip()):
+    if not (0 < len(label) <= LABEL_CHARACTERS_MAX and label.isprintable() and label.strip()):
         raise RequestInvalid(
-            f"a token's name is 1 to {label_characters_max} printable characters: "
+            f"a token's name is 1 to {LABEL_CHARACTERS_MAX} printable characters: "
             "say what the token is for"
         )
     if not terms.allow:
         raise RequestInvalid("a token must allow something: pull, push, delete")
     glob = terms.repository
-    if len(glob) > name_characters_max or _GLOB.fullmatch(glob) is None:
+    if len(glob) > NAME_CHARACTERS_MAX or _GLOB.fullmatch(glob) is None:
         raise RequestInvalid(
             "a repository pattern is made of the characters of a name, * (anything) and ?"
         )
@@ -203,7 +208,7 @@ def check_terms(user: str, terms: TokenTerms) -> None:
         )
 
 
-def parse_lasting(text: str) -> float | None:
+def parse_duration(text: str) -> float | None:
     """Return how many seconds `90d`, `12h`, `30m`, `2w` or `1y` are; None for `none` (for ever).
 
     Raises RequestInvalid for anything else.

@@ -1,32 +1,34 @@
 """What the images of a repository are made of: manifests, their blobs, and the blobs' chunks.
 
-For administration: reads whole repositories, but holds at most `parts_read_max` parts of recipes.
+For administration: reads whole repositories, but holds at most `PARTS_READ_MAX` parts of recipes.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from treescale.chunks.recipe import decode
+from treescale.chunks.format.recipe import decode
 from treescale.errors import Corrupt, ManifestUnknown
-from treescale.metadata.protocols import Manifests
+from treescale.metadata.manifests import Manifests
 from treescale.metadata.records import Blob, ChunkPart, Manifest
 from treescale.oci.manifests import ReferenceKind, parse_manifest
 
-parts_read_max: Final = 500_000
+PARTS_READ_MAX: Final = 500_000
 """Parts of recipes that are read: about 80 MB here, half a terabyte of layers."""
-parts_summed_max: Final = 5_000_000
+PARTS_SUMMED_MAX: Final = 5_000_000
 """Parts that all sums together look at: some seconds."""
-manifests_read_max: Final = 10_000
+MANIFESTS_READ_MAX: Final = 10_000
 """Manifests that one image may have below it."""
 
 
-class Contents:
+class RepositoryChunks:
     """The chunks of a repository's blobs, as far as they were read."""
 
     def __init__(self) -> None:
         self._parts: dict[str, tuple[ChunkPart, ...]] = {}
         self._read = 0
         self._summed = 0
+        self.said: dict[str, set[int]] = {}
+        """What the images that were looked at say of their blobs' lengths."""
         self.complete = True
         """Whether everything that was asked for was also looked at."""
 
@@ -35,7 +37,7 @@ class Contents:
         if blob.recipe is None:
             self._parts[blob.digest] = ()
             return
-        if self._read >= parts_read_max:
+        if self._read >= PARTS_READ_MAX:
             self.complete = False
             return
         try:
@@ -52,7 +54,7 @@ class Contents:
         """
         names = self._parts.keys() if blobs is None else self._parts.keys() & set(blobs)
         count = sum(len(self._parts[name]) for name in names)
-        if self._summed + count > parts_summed_max:
+        if self._summed + count > PARTS_SUMMED_MAX:
             self.complete = False
             return None
         self._summed += count
@@ -67,8 +69,8 @@ class Contents:
         blobs: set[str] = set()
         seen, waiting = {top.digest}, [top]
         while waiting:
-            for digest in _named(waiting.pop(), blobs) - seen:
-                if len(seen) >= manifests_read_max:
+            for digest in self._named(waiting.pop(), blobs) - seen:
+                if len(seen) >= MANIFESTS_READ_MAX:
                     self.complete = False
                     return blobs
                 seen.add(digest)
@@ -78,15 +80,16 @@ class Contents:
                     continue
         return blobs
 
-
-def _named(manifest: Manifest, blobs: set[str]) -> set[str]:
-    """Add the blobs that a manifest names, and return its children."""
-    parsed = parse_manifest(manifest.payload, manifest.media_type)
-    for reference in parsed.references:
-        if reference.kind is ReferenceKind.BLOB:
-            blobs.add(reference.digest)
-    return {
-        reference.digest
-        for reference in parsed.references
-        if reference.kind is ReferenceKind.MANIFEST and reference.digest != parsed.subject
-    }
+    def _named(self, manifest: Manifest, blobs: set[str]) -> set[str]:
+        """Add the blobs that a manifest names, and return its children."""
+        parsed = parse_manifest(manifest.payload, manifest.media_type)
+        for reference in parsed.references:
+            if reference.kind is ReferenceKind.BLOB:
+                blobs.add(reference.digest)
+                if reference.size is not None:
+                    self.said.setdefault(reference.digest, set()).add(reference.size)
+        return {
+            reference.digest
+            for reference in parsed.references
+            if reference.kind is ReferenceKind.MANIFEST and reference.digest != parsed.subject
+        }

@@ -2,40 +2,46 @@
 
 Wrong is wrong: an unknown user, a wrong password, an expired or foreign access token all raise the
 same error after the same work. Clients send their credential with every request, so a success is
-remembered for `remembered_seconds` (as a keyed hash; failures are never remembered): that is also
-the longest a revoked credential goes on working here. Only while the database is away it counts for
-longer (remembered.py), with the rights it had. Whoever guesses has to wait longer and longer
-(throttle.py); whoever knows the password and is remembered does not.
+remembered for `REMEMBERED_SECONDS` (as a keyed hash; failures are never remembered): that is also
+the longest a revoked credential goes on working here; one that is right again, such as the same
+password of a user who was made anew, is looked at anew as soon as the change is known. Only while
+the database is away it counts for longer (credential_cache.py), with the rights it had. Whoever
+guesses passwords has to wait longer and longer, and behind everybody else (throttle.py); access
+tokens, which nobody can guess, wait for nothing.
 """
 
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from treescale.auth.passwords import PasswordCheck
+from treescale.auth.access_tokens import is_access_token, secret_sha256
+from treescale.auth.guessing import Urgency, address_key
+from treescale.auth.passwords import PasswordCheck, possible
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
-from treescale.auth.tokens import is_access_token, secret_sha256
 from treescale.clock import Clock
 from treescale.errors import (
     CredentialsInvalid,
-    DatabaseAway,
+    DatabaseUnavailable,
     NameInvalid,
     StoreFull,
     TokenUnknown,
     UserUnknown,
 )
 from treescale.log import get_logger
-from treescale.metadata.protocols import AccessTokens, Users
-from treescale.metadata.records import AccessToken
+from treescale.metadata.accounts import AccessTokens, Users
+from treescale.metadata.records import AccessToken, User
 from treescale.oci.names import check_namespace
-from treescale.registry.remembered import Remembered, away_seconds_max
+from treescale.registry.credential_cache import AWAY_SECONDS_MAX, CredentialCache
+from treescale.registry.flights import Flights
 from treescale.registry.throttle import Throttle
 
-remembered_seconds: Final = 30.0
+REMEMBERED_SECONDS: Final = 30.0
+RECORD_SECONDS_MAX: Final = 0.5
+"""For noting a token's use: a login waits for it, and does not need it."""
 
 
 class Login:
@@ -48,26 +54,32 @@ class Login:
         passwords: PasswordCheck,
         clock: Clock,
         *,
-        remembered: Remembered | None = None,
+        remembered: CredentialCache | None = None,
+        throttle: Throttle | None = None,
+        revoked: Callable[[Principal], bool] = lambda _: False,
     ) -> None:
+        """`revoked` says of somebody remembered whether they are known to have changed since."""
         self._users = users
         self._access_tokens = access_tokens
         self._passwords = passwords
         self._clock = clock
-        self._remembered = remembered or Remembered(secrets.token_bytes(32), clock)
-        self._throttle = Throttle(clock)
-        self._turns = _Turns()
+        self._remembered = remembered or CredentialCache(secrets.token_bytes(32), clock)
+        self._throttle = throttle or Throttle(clock)
+        self._revoked = revoked
+        self._attempts: Flights[tuple[bytes, str], Principal] = Flights()
 
     async def authenticate(self, name: str, secret: str, *, source: str = "") -> Principal:
         """Return who this is; `source` is the address the credentials came from.
 
-        Raises CredentialsInvalid when anything about them is wrong, TooMany when this source has
-        failed too often for this account, or when too many logins are under way, and DatabaseAway
-        when it is, unless just these credentials were right within `away_seconds_max`.
+        Raises CredentialsInvalid when anything about them is wrong, TooMany when the password may
+        not be looked at now (see `throttle`), or cannot be in time, and DatabaseUnavailable when it
+        is, unless just these credentials were right within `AWAY_SECONDS_MAX`.
         """
         fingerprint = self._fingerprint(name, secret)
-        principal = self._remembered.recall(fingerprint, remembered_seconds)
+        principal = self._recall(fingerprint, REMEMBERED_SECONDS)
         if principal is not None:
+            if not principal.token_id:
+                await self._throttle.note(name, source)
             return principal
         try:
             if is_access_token(secret):
@@ -75,15 +87,15 @@ class Login:
             else:
                 principal = await self._by_password(name, secret, source, fingerprint)
         except CredentialsInvalid:
-            self._remembered.forget(fingerprint)
+            self._remembered.reject(fingerprint)
             raise
-        except DatabaseAway:
-            principal = self._remembered.recall(fingerprint, away_seconds_max)
+        except DatabaseUnavailable:
+            principal = self._recall(fingerprint, AWAY_SECONDS_MAX)
             if principal is None:
-                principal = await self._remembered.hear(fingerprint)
+                principal = await self._remembered.ask_others(fingerprint)
             if principal is None:
                 raise
-        self._remembered.remember(fingerprint, principal)
+        self._remembered.put(fingerprint, principal)
         return principal
 
     async def _by_token(self, name: str, secret: str) -> Principal:
@@ -100,57 +112,46 @@ class Login:
     async def _by_password(
         self, name: str, secret: str, source: str, fingerprint: bytes
     ) -> Principal:
-        """One attempt at a time per account and source.
+        """Have the password looked at once, however many requests bring it at the same time."""
+        if not possible(secret):
+            raise _wrong()
+        attempt = partial(self._attempt, name, secret, source, fingerprint)
+        return await self._attempts.join((fingerprint, address_key(source)), attempt)
 
-        So parallel requests of one client cost one verification (the others recall it), and
-        parallel guesses are counted like guesses one after the other.
-        """
-        account = self._fingerprint(name, source)
-        async with self._turns.turn(account):
-            principal = self._remembered.recall(fingerprint, remembered_seconds)
-            if principal is not None:
-                return principal
-            self._throttle.check(account)
-            now = self._clock.now()
-            password_hash = await self._password_hash(name)
-            if not await self._passwords.matches(password_hash, secret):
-                self._throttle.failed(account)
-                raise _wrong()
-            self._throttle.forget(account)
-            principal = Principal(name, proven=now)
-            self._remembered.remember(fingerprint, principal)
+    async def _attempt(self, name: str, secret: str, source: str, fingerprint: bytes) -> Principal:
+        principal = self._recall(fingerprint, REMEMBERED_SECONDS)
+        if principal is not None:
             return principal
+        proven = self._recall(fingerprint, AWAY_SECONDS_MAX) is not None
+        busy = self._passwords.busy
+        async with self._throttle.attempt(name, source, proven=proven, busy=busy) as urgency:
+            now = self._clock.now()
+            user = await self._checked(name, secret, urgency)
+        principal = Principal(name, proven=now, generation=user.generation)
+        self._remembered.put(fingerprint, principal)
+        await self._throttle.note(name, source)
+        return principal
 
-    async def _password_hash(self, name: str) -> str | None:
+    def _recall(self, fingerprint: bytes, seconds: float) -> Principal | None:
+        """Return whom these credentials proved lately, if nothing has changed since."""
+        principal = self._remembered.get(fingerprint, seconds)
+        return None if principal is None or self._revoked(principal) else principal
+
+    async def _checked(self, name: str, secret: str, urgency: Urgency) -> User:
+        user = await self._user(name)
+        password_hash = None if user is None else user.password_hash
+        if not await self._passwords.matches(password_hash, secret, urgency) or user is None:
+            raise _wrong()
+        return user
+
+    async def _user(self, name: str) -> User | None:
         try:
-            return (await self._users.get(check_namespace(name))).password_hash
+            return await self._users.get(check_namespace(name))
         except (UserUnknown, NameInvalid):
             return None
 
     def _fingerprint(self, name: str, secret: str) -> bytes:
         return self._remembered.fingerprint(_comparable(name), _comparable(secret))
-
-
-class _Turns:
-    """A lock per key, kept only while somebody holds or awaits it."""
-
-    def __init__(self) -> None:
-        self._locks: dict[bytes, tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def turn(self, key: bytes) -> AsyncIterator[None]:
-        """Hold the key's lock."""
-        lock, holders = self._locks.get(key, (asyncio.Lock(), 0))
-        self._locks[key] = (lock, holders + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, holders = self._locks[key]
-            if holders == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, holders - 1)
 
 
 async def record_use(access_tokens: AccessTokens, token: AccessToken, now: float) -> None:
@@ -160,11 +161,11 @@ async def record_use(access_tokens: AccessTokens, token: AccessToken, now: float
     lock: then the log says so, and the login succeeds.
     """
     try:
-        await access_tokens.touch(token.token_id, now=now)
-    except (StoreFull, DatabaseAway) as error:
-        get_logger().warning(
-            "access_token.use_not_recorded", token_id=token.token_id, error=str(error)
-        )
+        async with asyncio.timeout(RECORD_SECONDS_MAX):
+            await access_tokens.touch(token.token_id, now=now)
+    except (StoreFull, DatabaseUnavailable, TimeoutError) as error:
+        why = str(error) or f"not within {RECORD_SECONDS_MAX:g} s"
+        get_logger().warning("access_token.use_not_recorded", token_id=token.token_id, error=why)
 
 
 def expired(token: AccessToken, now: float) -> bool:
@@ -176,7 +177,13 @@ def token_principal(token: AccessToken, *, proven: float) -> Principal:
     """Return who the bearer of an access token is, and what it is limited to."""
     allow = frozenset(action for action in Action if action in token.allow) & ALL_ACTIONS
     return Principal(
-        token.user, token.token_id, allow, token.repository, token.expires, proven=proven
+        token.user,
+        token.token_id,
+        allow,
+        token.repository,
+        token.expires,
+        proven=proven,
+        generation=token.generation,
     )
 
 

@@ -1,22 +1,34 @@
 """Pulling blobs: find one in its repository, and read any part of it as verified pieces."""
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Self
 
-from treescale.chunks.files import ChunkFiles
-from treescale.chunks.reading import AheadStore, BlobReader, ReadAhead, window_bytes_max
-from treescale.chunks.recipe import Recipe, decode
+from treescale.chunks.disk.file import ChunkFiles
+from treescale.chunks.format.recipe import Recipe, decode
 from treescale.chunks.store import Bytes, ChunkStore
-from treescale.metadata.protocols import Blobs
+from treescale.chunks.stream.reader import (
+    WINDOW_BYTES_MAX,
+    AheadStore,
+    BlobReader,
+    ReadableStore,
+    ReadAhead,
+)
+from treescale.errors import BlobUnknown
+from treescale.metadata.blobs import Blobs
 from treescale.metadata.records import Blob
+from treescale.oci.conditions import Condition
 from treescale.oci.digest import Digest
 from treescale.oci.ranges import ByteRange
 
-read_ahead_chunks: Final = 64
+READ_AHEAD_CHUNKS: Final = 64
 """Chunks fetched ahead of the client per request, as far as their bytes allow."""
-recipe_parts_max: Final = 65_536
+RECIPE_PARTS_MAX: Final = 65_536
 """Parts of the decoded recipes that are kept: about 10 MB."""
+
+
+def _unheard(_: bytes) -> None:
+    """Do nothing."""
 
 
 class InlineReader:
@@ -49,14 +61,14 @@ class InlineReader:
         return data or None
 
 
-class Recipes:
+class RecipeCache:
     """The recipes decoded lately.
 
     A row's recipe never changes, but a blob deleted and pushed again may have another: what is
     known counts only for the very same bytes.
     """
 
-    def __init__(self, parts_max: int = recipe_parts_max) -> None:
+    def __init__(self, parts_max: int = RECIPE_PARTS_MAX) -> None:
         self._parts_max = parts_max
         self._known: OrderedDict[str, tuple[bytes, Recipe]] = OrderedDict()
         self._parts = 0
@@ -79,11 +91,33 @@ class Recipes:
         return recipe
 
 
-class Content:
+class Finding:
+    """The store of a blob that is noted as lost: each chunk that is read all the same is told of.
+
+    Files are not offered: each chunk comes as bytes that a store has verified.
+    """
+
+    def __init__(self, store: ChunkStore, found: Callable[[bytes], None]) -> None:
+        self._store = store
+        self._found = found
+
+    async def get(self, chunk: bytes) -> bytes:
+        """Return the chunk's bytes; raises as the store does."""
+        data = await self._store.get(chunk)
+        self._found(chunk)
+        return data
+
+
+class BlobContent:
     """The bytes of one blob."""
 
     def __init__(
-        self, store: ChunkStore, blob: Blob, recipes: Recipes, ahead: ReadAhead, ahead_bytes: int
+        self,
+        store: ReadableStore,
+        blob: Blob,
+        recipes: RecipeCache,
+        ahead: ReadAhead,
+        ahead_bytes: int,
     ) -> None:
         self._store = store
         self._ahead = ahead
@@ -99,7 +133,7 @@ class Content:
             return None
         found: list[bytes] = []
         for chunk, start, stop in self._recipe.locate(part.first, part.last):
-            file = self._store.opened(chunk)
+            file = self._store.open_if_verified(chunk)
             if file is None:
                 return None
             # A file of another length than the recipe's is for the reader to judge.
@@ -123,7 +157,7 @@ class Content:
             self._recipe,
             part.first,
             part.last,
-            window_chunks=read_ahead_chunks,
+            window_chunks=READ_AHEAD_CHUNKS,
             window_bytes=self._ahead_bytes,
             ahead=self._ahead,
             files=files,
@@ -131,25 +165,53 @@ class Content:
 
 
 class Pulls:
-    """Everything that hands out blobs."""
+    """Everything that hands out blobs; `found` hears of chunks read that were noted as lost."""
 
-    def __init__(self, *, blobs: Blobs, store: ChunkStore) -> None:
+    def __init__(
+        self, *, blobs: Blobs, store: ChunkStore, found: Callable[[bytes], None] = _unheard
+    ) -> None:
         self._blobs = blobs
         self._store = store
-        self._recipes = Recipes()
+        self._found = found
+        self._recipes = RecipeCache()
         self._ahead = ReadAhead()
-        self._spread = store if isinstance(store, AheadStore) else None
+        self._ahead_store = store if isinstance(store, AheadStore) else None
 
     async def find(self, repository: str, digest: Digest) -> Blob:
-        """Return the blob if this repository has it; raises BlobUnknown."""
+        """Return the blob if this repository has it; raises BlobUnknown.
+
+        One that is noted as lost is returned, too: it may be read as far as it goes.
+        """
         return await self._blobs.find(repository, str(digest))
 
-    def open(self, blob: Blob) -> Content:
-        """Return the blob's content, ready to be read in parts; raises Corrupt."""
-        wanted = 0 if self._spread is None else self._spread.ahead_bytes
-        ahead_bytes = max(window_bytes_max, wanted)
-        return Content(self._store, blob, self._recipes, self._ahead, ahead_bytes)
+    async def find_whole(self, repository: str, digest: Digest, *, promise: bool = False) -> Blob:
+        """Return the blob if this repository has it, and nothing of it is noted as lost.
 
-    async def unlink(self, repository: str, digest: Digest) -> None:
-        """Take the blob out of the repository, visible at once; raises BlobUnknown."""
+        For who would build on it, and else pushes it again. With `promise` it is kept for a lease
+        from now on, and DatabaseUnavailable is raised where that cannot be said. Raises
+        BlobUnknown.
+        """
+        find = self._blobs.promise if promise else self._blobs.find
+        blob = await find(repository, str(digest))
+        if blob.lost_since is not None:
+            raise BlobUnknown(f"bytes of the blob {digest} are lost: push it again")
+        return blob
+
+    def open(self, blob: Blob) -> BlobContent:
+        """Return the blob's content, ready to be read in parts; raises Corrupt."""
+        wanted = 0 if self._ahead_store is None else self._ahead_store.ahead_bytes
+        ahead_bytes = max(WINDOW_BYTES_MAX, wanted)
+        store = self._store if blob.lost_since is None else Finding(self._store, self._found)
+        return BlobContent(store, blob, self._recipes, self._ahead, ahead_bytes)
+
+    async def unlink(
+        self, repository: str, digest: Digest, condition: Condition | None = None
+    ) -> None:
+        """Take the blob out of the repository, visible at once.
+
+        Raises BlobUnknown, or PreconditionFailed when the condition does not hold of it.
+        """
+        if condition is not None:
+            blob = await self._blobs.find(repository, str(digest))
+            condition.check(blob.digest)  # what it is called never changes: no race to lose
         await self._blobs.unlink(repository, str(digest))

@@ -1,66 +1,74 @@
 """Pushing blobs: upload sessions that any worker can continue, and the one transaction at the end.
 
 Bytes become durable chunks while they arrive; the session's row says how far it got, with the
-digest of exactly that many bytes. The final PUT therefore only compares digests and commits. A
-hash state cannot leave its process, so a worker that continues a session begun elsewhere first
-reads the part it has not seen back from the chunks. Each worker keeps its (stale) state, so every
-byte is read back at most once per worker, however the requests of a session are spread.
+digest of exactly that many bytes (`upload_hashes`). The final PUT therefore only compares digests
+and commits.
 
 Where a home of a chunk could not take its copy, that is written down in the same transaction as
 what counts on the chunk: the session's progress, or the blob (faults.md G2).
+
+What is put has a lease from its stores, and must be named by a row before that ends: so every
+request records by time, one that cannot be resumed in a session of its own that no client is told
+of. The transaction that records checks the time since its *base*, the database's time when the
+request last heard of it before the first put that no row names (collection.md R5, R6).
 
 Two requests writing one session at once are not locked against each other: both store chunks, and
 the row's offset decides (compare and set) whose bytes count. The other is told 416.
 """
 
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
-from treescale.chunks.intake import (
-    Intake,
+from treescale.chunks.format.recipe import Recipe, encode
+from treescale.chunks.format.split import DEFAULT
+from treescale.chunks.store import Bytes, ChunkStore, NumberedStore, chunk_id_of, write_of
+from treescale.chunks.stream.memory_limit import MemoryLimit
+from treescale.chunks.stream.reader import AheadStore
+from treescale.chunks.stream.writer import (
+    BYTES_IN_FLIGHT_MAX,
+    CHUNKS_IN_FLIGHT_MAX,
+    BlobWriter,
+    Flushed,
     RunningHash,
-    bytes_in_flight_max,
-    chunks_in_flight_max,
-    place_chunk,
 )
-from treescale.chunks.reading import AheadStore, BlobReader
-from treescale.chunks.recipe import Recipe, encode
-from treescale.chunks.room import Room
-from treescale.chunks.split import DEFAULT
-from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of
 from treescale.clock import Clock
 from treescale.errors import (
     BlobUnknown,
     BodyIncomplete,
-    DigestInvalid,
+    ChunksLost,
+    ChunkUnknown,
+    Corrupt,
+    DatabaseUnavailable,
+    SizeInvalid,
     UploadOutOfOrder,
     UploadUnknown,
 )
-from treescale.metadata.protocols import Blobs, Uploads
+from treescale.metadata.blobs import Blobs
+from treescale.metadata.events import actor_of
 from treescale.metadata.records import (
     EMPTY_TAIL,
+    Base,
     Blob,
     ChunkPart,
-    Debt,
+    MissingCopy,
     NewBlob,
     Upload,
     UploadProgress,
     UploadTail,
 )
+from treescale.metadata.uploads import Uploads
 from treescale.oci.digest import Digest, new_hasher
+from treescale.registry.recording import Checkpoint, Notes
+from treescale.registry.upload_hashes import UploadHashes
 
-inline_bytes_max: Final = 64 * 1024
+INLINE_BYTES_MAX: Final = 64 * 1024
 """Blobs up to this size live in the database (DESIGN.md, Formats)."""
-checkpoint_bytes: Final = 1024 * 1024 * 1024
-"""A long request records its progress this often, so that a crash costs no more. Each time all
-that is on its way has to arrive, and the wires run dry meanwhile."""
-bytes_beside: Final = 4 * 1024 * 1024
+BYTES_BESIDE: Final = 4 * 1024 * 1024
 """What other uploads of a process may have on their way beside one that fills the wires."""
-hash_states_max: Final = 1024
-"""Hash states a worker keeps for sessions between their requests."""
 
 
 class Body(Protocol):
@@ -76,18 +84,50 @@ class Body(Protocol):
         ...
 
 
+class LossHealing(Protocol):
+    """Who takes back that chunks are lost."""
+
+    async def heal(self, chunks: Iterable[bytes]) -> object:
+        """Note that there is a good copy of each."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Arrived:
     """An upload with what one request added, everything durable but an inline tail.
 
-    `unrecorded` are the last of its settled chunks, those that no row has, and `owed` the copies
-    owed of them and of the tail.
+    `unrecorded` are the last of its settled chunks, those that its row has not, and `owed` the
+    copies owed of them and of the tail; `notes` names what keeps them until its row has.
     """
 
     upload: Upload
     running: RunningHash
-    unrecorded: tuple[ChunkPart, ...]
-    owed: tuple[Debt, ...]
+    unrecorded: tuple[ChunkPart, ...] = ()
+    owed: tuple[MissingCopy, ...] = ()
+    notes: str | None = None
+
+
+class _Length:
+    """How long a client said its body is, None when it did not say, beside what comes."""
+
+    def __init__(self, announced: int | None) -> None:
+        self._announced = announced
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """Count what came; raises SizeInvalid at once when that is too much."""
+        self._bytes += size
+        if self._announced is not None and self._bytes > self._announced:
+            raise SizeInvalid(
+                f"the body has more than the {self._announced} bytes of Content-Range"
+            )
+
+    def end(self) -> None:
+        """Raise SizeInvalid when the body ends too early."""
+        if self._announced is not None and self._bytes < self._announced:
+            raise SizeInvalid(
+                f"Content-Range says {self._announced} bytes, and the body has {self._bytes}"
+            )
 
 
 class Pushes:
@@ -98,6 +138,7 @@ class Pushes:
         *,
         blobs: Blobs,
         uploads: Uploads,
+        lost: LossHealing,
         store: ChunkStore,
         threads: Executor,
         clock: Clock,
@@ -105,13 +146,15 @@ class Pushes:
     ) -> None:
         self._blobs = blobs
         self._uploads = uploads
+        self._lost = lost
         self._store = store
+        self._write = write_of(store)
         self._threads = threads
         self._clock = clock
         self._new_id = new_id
-        self._room = Room()
-        self._spread = store if isinstance(store, AheadStore) else None
-        self._hashes: OrderedDict[str, RunningHash] = OrderedDict()
+        self._memory = MemoryLimit()
+        self._ahead_store = store if isinstance(store, AheadStore) else None
+        self._hashes = UploadHashes(uploads, store, threads)
 
     async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Upload:
         """Open a session; raises DigestInvalid for an unknown algorithm."""
@@ -133,29 +176,45 @@ class Pushes:
     async def cancel(self, repository: str, user: str, upload_id: str) -> None:
         """End the session and forget its bytes; raises UploadUnknown."""
         await self.status(repository, user, upload_id)
-        self._hashes.pop(upload_id, None)
+        self._hashes.forget(upload_id)
         await self._uploads.delete(upload_id)
 
-    async def mount(self, repository: str, digest: Digest, sources: Sequence[str]) -> bool:
+    async def mount(
+        self, repository: str, user: str, digest: Digest, sources: Sequence[str]
+    ) -> bool:
         """Link a blob that one of `sources` (all of them pullable by the caller) already has."""
         if not sources:
             return False
-        return await self._blobs.mount(repository, str(digest), sources, now=self._clock.now())
+        return await self._blobs.mount(
+            repository, str(digest), sources, now=self._clock.now(), actor=actor_of(user)
+        )
 
     async def append(
-        self, repository: str, user: str, upload_id: str, body: Body, *, at: int | None
+        self,
+        repository: str,
+        user: str,
+        upload_id: str,
+        body: Body,
+        *,
+        at: int | None,
+        announced: int | None = None,
     ) -> Upload:
         """Add the body's bytes to the session, durably, and return it as it is then.
 
-        `at` is the offset the client believes in, None when it did not say. Raises
-        UploadOutOfOrder when it is wrong, or when another request moved the session meanwhile.
-        What arrived before a client left stays and can be continued.
+        `at` is the offset the client believes in and `announced` the length it said, None when it
+        did not say. Raises UploadOutOfOrder when the offset is wrong, or when another request moved
+        the session meanwhile, and SizeInvalid when the body has another length; then nothing is
+        added. What arrived before a client left stays and can be continued.
         """
         upload = await self.status(repository, user, upload_id)
         _check_order(upload, at)
-        await self._store.reserve(body.length or 0)
-        arrived = await self._receive(upload, body.pieces(), resumable=True)
-        self._keep_hash(upload_id, arrived.running)
+        await self._store.check_space(body.length or 0)
+        # Of a chunk whose length only its end tells, the session has nothing before that.
+        whole = announced is not None and body.length is None
+        arrived = await self._receive(
+            upload, body.pieces(), _Length(announced), resumable=True, at_once=not whole
+        )
+        self._hashes.put(upload_id, arrived.running)
         return arrived.upload
 
     async def finish(
@@ -167,8 +226,11 @@ class Pushes:
         digest: Digest,
         *,
         at: int | None,
-    ) -> None:
+        announced: int | None = None,
+    ) -> int:
         """Add the last bytes, compare the digest, and make the blob exist: durable on return.
+
+        Return the blob's size in bytes.
 
         Raises DigestInvalid (the session survives, without this request's bytes) and all that
         `append` raises. Idempotent: a client whose 201 was lost asks again, and the session is
@@ -177,38 +239,46 @@ class Pushes:
         try:
             upload = await self.status(repository, user, upload_id)
             _check_order(upload, at)
-            await self._finish(upload, body, digest)
+            size = await self._finish(upload, body, digest, announced)
         except UploadUnknown:
-            if not await self._has(repository, digest):
+            there = await self._size_there(repository, digest)
+            if there is None:
                 raise
-        self._hashes.pop(upload_id, None)
+            size = there
+        self._hashes.forget(upload_id)
+        return size
 
-    async def _finish(self, upload: Upload, body: Body, digest: Digest) -> None:
-        pieces = await self._begun(body)
-        unrecorded: tuple[ChunkPart, ...] = ()
-        owed: tuple[Debt, ...] = ()
-        if pieces is not None:
+    async def _size_there(self, repository: str, digest: Digest) -> int | None:
+        """Return the bytes of a blob that is there and whole: what ends its push once more."""
+        try:
+            blob = await self._blobs.promise(repository, str(digest))
+        except BlobUnknown:
+            return None
+        return blob.size if blob.lost_since is None else None
+
+    async def _finish(
+        self, upload: Upload, body: Body, digest: Digest, announced: int | None
+    ) -> int:
+        pieces, known = await self._begun(body, announced), upload.state
+        if pieces is None:
+            arrived = _Arrived(upload, RunningHash(upload.algorithm))
+        else:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
-            arrived = await self._receive(upload, pieces, resumable=False)
-            upload, unrecorded, owed = arrived.upload, arrived.unrecorded, arrived.owed
-        new = await self._as_blob(upload, unrecorded, owed, digest)
-        await self._commit(upload.repository, new, upload.upload_id)
-
-    async def _has(self, repository: str, digest: Digest) -> bool:
-        try:
-            await self._blobs.find(repository, str(digest))
-        except BlobUnknown:
-            return False
-        return True
+            arrived = await self._receive(upload, pieces, _Length(announced), resumable=False)
+        new = replace(await self._as_blob(arrived, digest), session=known)
+        await self._commit(upload.repository, upload.user, new, upload.upload_id)
+        return new.blob.size
 
     async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
         """Push a blob in one request, without a session; raises as `finish` does."""
         upload = self._fresh(repository, user, digest.algorithm)
-        await self._store.reserve(body.length or 0)
-        arrived = await self._receive(upload, body.pieces(), resumable=False)
-        new = await self._as_blob(arrived.upload, arrived.unrecorded, arrived.owed, digest)
-        await self._commit(repository, new, None)
+        if body.length is None or body.length > INLINE_BYTES_MAX:  # else no chunk is put
+            base, lease = await self._uploads.time()
+            upload = replace(upload, base=base, lease=lease)
+        await self._store.check_space(body.length or 0)
+        arrived = await self._receive(upload, body.pieces(), _Length(None), resumable=False)
+        await self._commit(repository, user, await self._as_blob(arrived, digest), None)
 
     def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
         now = self._clock.now()
@@ -224,89 +294,147 @@ class Pushes:
             updated=now,
         )
 
-    async def _begun(self, body: Body) -> AsyncIterator[bytes] | None:
+    async def _begun(self, body: Body, announced: int | None) -> AsyncIterator[bytes] | None:
         """Return the body's pieces when there is room for them and the first has come.
 
         None when there is none: also a body of unknown length may be empty, and then nothing the
-        session has needs to be read back for it.
+        session has needs to be read back for it. Raises SizeInvalid when one was announced.
         """
         if body.length == 0:
             return None
-        await self._store.reserve(body.length or 0)
+        await self._store.check_space(body.length or 0)
         pieces = body.pieces()
         first = await anext(pieces, None)
-        return None if first is None else _chained(first, pieces)
+        if first is None:
+            _Length(announced).end()
+            return None
+        return _chained(first, pieces)
 
     async def _receive(
-        self, upload: Upload, pieces: AsyncIterator[bytes], *, resumable: bool
+        self,
+        upload: Upload,
+        pieces: AsyncIterator[bytes],
+        length: _Length,
+        *,
+        resumable: bool,
+        at_once: bool = True,
     ) -> _Arrived:
         """Store the bytes as chunks after those the upload has.
 
-        When `resumable`, the session's row follows: at every checkpoint and at the end, also when
-        the client leaves early.
+        When `resumable`, the session's row follows: at the end, also when the client leaves early,
+        and `at_once` at every checkpoint. Else its row only says that somebody is at work, and
+        what was put meanwhile is noted elsewhere.
         """
-        running = await self._running_hash(upload)
+        running = await self._hashes.take(upload)
         tail = await self._tail_bytes(upload)
-        async with self._intake(running, tail) as intake:
-            unrecorded = 0
+        fresh = partial(self._fresh, upload.repository, upload.user, upload.algorithm)
+        at_once = resumable and at_once
+        async with (
+            Notes(self._uploads, fresh, self._clock) as notes,
+            self._writer(running, tail) as writer,
+        ):
+            due = Checkpoint(self._clock, upload.lease)
             try:
                 async for piece in pieces:
-                    await intake.feed(piece)
-                    unrecorded += len(piece)
-                    if resumable and unrecorded >= checkpoint_bytes:
-                        upload = await self._record(upload, intake)
-                        unrecorded = 0
+                    length.count(len(piece))
+                    await writer.write(piece)
+                    if not due.after(len(piece)):
+                        continue
+                    try:
+                        if at_once:
+                            upload = await self._record(upload, await writer.flush(), again=writer)
+                        else:
+                            upload = await self._note(upload, writer, notes)
+                    except DatabaseUnavailable:
+                        due.again()  # the body goes on; at its end the database must be there
+                    else:
+                        due.done()
+                length.end()
             except BodyIncomplete:
                 if resumable:
-                    await self._record(upload, intake)
-                    self._keep_hash(upload.upload_id, running)
+                    await self._record(upload, await writer.flush(), before=notes.settled)
+                    self._hashes.put(upload.upload_id, running)
                 raise
+            flushed = await writer.flush()
             if resumable:
-                return _Arrived(await self._record(upload, intake), running, (), ())
-            progress = await self._progress(upload, intake)
-        return _Arrived(_advanced(upload, progress), running, progress.settled, progress.owed)
+                recorded = await self._record(upload, flushed, before=notes.settled)
+                return _Arrived(recorded, running)
+            progress = await self._progress(upload, flushed, before=notes.settled)
+            done = _advanced(upload, progress, upload.base)
+            return _Arrived(done, running, progress.settled, progress.owed, notes.keep())
 
-    def _intake(self, running: RunningHash, tail: bytes) -> Intake:
-        """Return an intake with as much on its way as keeps all servers' wires busy."""
-        wanted = 0 if self._spread is None else self._spread.ahead_bytes
-        self._room.widen(wanted + bytes_beside)
-        return Intake(
+    async def _note(self, upload: Upload, writer: BlobWriter, notes: Notes) -> Upload:
+        """Name what was put, and keep the session; return the upload with its next base."""
+        await self._uploads.touch(upload.upload_id)
+        flushed = await writer.flush()
+        try:
+            base = await notes.record(flushed, upload.base, self._oldest_layout())
+        except DatabaseUnavailable:
+            writer.take_back(flushed)
+            raise
+        return replace(upload, base=base)
+
+    def _writer(self, running: RunningHash, tail: bytes) -> BlobWriter:
+        """Return a writer with as much on its way as keeps all servers' wires busy."""
+        wanted = 0 if self._ahead_store is None else self._ahead_store.ahead_bytes
+        self._memory.widen(wanted + BYTES_BESIDE)
+        return BlobWriter(
             self._store,
             self._threads,
             running=running,
             tail=tail,
-            chunks_in_flight=max(chunks_in_flight_max, wanted // DEFAULT.average_bytes),
-            bytes_in_flight=max(bytes_in_flight_max, wanted),
-            room=self._room,
+            chunks_in_flight=max(CHUNKS_IN_FLIGHT_MAX, wanted // DEFAULT.average_bytes),
+            bytes_in_flight=max(BYTES_IN_FLIGHT_MAX, wanted),
+            memory=self._memory,
         )
 
-    async def _record(self, upload: Upload, intake: Intake) -> Upload:
-        progress = await self._progress(upload, intake)
-        await self._uploads.advance(upload.upload_id, progress, now=self._clock.now())
-        return _advanced(upload, progress)
+    async def _record(
+        self,
+        upload: Upload,
+        flushed: Flushed,
+        *,
+        before: Sequence[ChunkPart] = (),
+        again: BlobWriter | None = None,
+    ) -> Upload:
+        """Write down how far it has come; a failure is made good by the next flush of `again`."""
+        progress = await self._progress(upload, flushed, before)
+        now = self._clock.now()
+        try:
+            base = await self._uploads.advance(upload.upload_id, progress, now=now)
+        except DatabaseUnavailable:
+            if again is not None:
+                again.take_back(flushed)
+            raise
+        return _advanced(upload, progress, base)
 
-    async def _progress(self, upload: Upload, intake: Intake) -> UploadProgress:
-        """Wait until everything fed is durable and say what it amounts to."""
-        settled = await intake.settle()
-        tail, owed = await self._keep_tail(settled.tail_bytes)
+    async def _progress(
+        self, upload: Upload, flushed: Flushed, before: Sequence[ChunkPart] = ()
+    ) -> UploadProgress:
+        """Return what it amounts to, the tail durable too where it is not written with the row.
+
+        `before` are chunks of it that were noted elsewhere.
+        """
+        owed: Sequence[MissingCopy] = ()
+        if len(flushed.tail_bytes) <= INLINE_BYTES_MAX:
+            tail = UploadTail(inline=bytes(flushed.tail_bytes), chunk=None)
+        else:
+            part, owed = await self._put_chunk(flushed.tail_bytes)
+            tail = UploadTail(inline=None, chunk=part)
         return UploadProgress(
             from_offset=upload.offset,
-            offset=settled.offset,
-            hashed=settled.hashed,
-            settled=tuple(settled.settled),
+            offset=flushed.offset,
+            hashed=flushed.hashed,
+            settled=(*before, *flushed.settled),
             tail=tail,
-            owed=(*settled.owed, *owed),
+            owed=(*flushed.owed, *owed),
+            layout=self._oldest_layout(),
+            base=upload.base,
         )
 
-    async def _keep_tail(self, data: Bytes) -> tuple[UploadTail, list[Debt]]:
-        if len(data) <= inline_bytes_max:
-            return UploadTail(inline=bytes(data), chunk=None), []
-        part, owed = await self._put_chunk(data)
-        return UploadTail(inline=None, chunk=part), owed
-
-    async def _put_chunk(self, data: Bytes) -> tuple[ChunkPart, list[Debt]]:
+    async def _put_chunk(self, data: Bytes) -> tuple[ChunkPart, list[MissingCopy]]:
         chunk = chunk_id_of(data)
-        owed = await place_chunk(self._store, chunk, data)
+        result = await self._write(chunk, data)
+        owed = [] if result is None else [(chunk, home) for home in result.owed]
         return (chunk, len(data)), owed
 
     async def _tail_bytes(self, upload: Upload) -> bytes:
@@ -314,54 +442,40 @@ class Pushes:
             return await self._store.get(upload.tail.chunk[0])
         return upload.tail.inline or b""
 
-    async def _running_hash(self, upload: Upload) -> RunningHash:
-        """Return a hash of exactly the upload's bytes, from this worker's own state if it can."""
-        running = self._hashes.pop(upload.upload_id, None)
-        if (
-            running is None
-            or running.offset > upload.offset
-            or running.algorithm != upload.algorithm
-        ):
-            running = RunningHash(upload.algorithm)
-        if running.offset < upload.offset:
-            await self._catch_up(running, upload, await self._chunks(upload, ()))
-        return running
-
-    async def _chunks(
-        self, upload: Upload, unrecorded: tuple[ChunkPart, ...]
-    ) -> tuple[ChunkPart, ...]:
-        """Return the chunks of the upload's bytes, all of these but an inline tail."""
-        recorded = upload.settled_bytes - sum(length for _, length in unrecorded)
-        settled = await self._uploads.settled(upload.upload_id, recorded) if recorded else ()
-        tail = () if upload.tail.chunk is None else (upload.tail.chunk,)
-        return (*settled, *unrecorded, *tail)
-
-    async def _catch_up(
-        self, running: RunningHash, upload: Upload, chunks: tuple[ChunkPart, ...]
+    async def _commit(
+        self, repository: str, user: str, new: NewBlob, upload_id: str | None
     ) -> None:
-        """Hash what the upload has and the hash has not seen, read back from the chunks."""
-        recipe = Recipe(DEFAULT, chunks)
-        if running.offset < recipe.size:
-            async with BlobReader(self._store, recipe, running.offset, recipe.size - 1) as reader:
-                async for piece in reader:
-                    await running.update(piece, self._threads)
-        if running.offset < upload.offset:
-            inline = upload.tail.inline or b""
-            await running.update(inline[running.offset - recipe.size :], self._threads)
+        """Make the blob exist, and whole whatever was lost of it: its bytes have just been put.
 
-    async def _commit(self, repository: str, new: NewBlob, upload_id: str | None) -> None:
-        await self._blobs.commit(repository, new, upload_id=upload_id, now=self._clock.now())
+        Raises UploadUnknown, and ends the session, when some of them were lost since they came.
+        """
+        now, actor = self._clock.now(), actor_of(user)
+        try:
+            await self._blobs.commit(repository, new, upload_id=upload_id, now=now, actor=actor)
+        except ChunksLost as error:
+            await self._look_for(error.chunks, upload_id)
+            await self._lost.heal(error.chunks)
+            await self._blobs.commit(repository, new, upload_id=upload_id, now=now, actor=actor)
 
-    async def _as_blob(
-        self,
-        upload: Upload,
-        unrecorded: tuple[ChunkPart, ...],
-        owed: tuple[Debt, ...],
-        digest: Digest,
-    ) -> NewBlob:
+    async def _look_for(self, chunks: Sequence[bytes], upload_id: str | None) -> None:
+        """Return when there is a good copy of each of these."""
+        try:
+            for chunk in chunks:
+                await self._store.get(chunk)
+        except (ChunkUnknown, Corrupt) as error:
+            if upload_id is not None:
+                with suppress(UploadUnknown):
+                    await self._uploads.delete(upload_id)
+            raise UploadUnknown(
+                "bytes of this upload are lost, since the disk that had them failed: "
+                "begin again with POST …/blobs/uploads/"
+            ) from error
+
+    async def _as_blob(self, arrived: _Arrived, digest: Digest) -> NewBlob:
         """Return the blob that the upload is; raises DigestInvalid when it is another."""
-        chunks = await self._chunks(upload, unrecorded)
-        await self._check_digest(upload, chunks, digest)
+        upload, owed = arrived.upload, arrived.owed
+        chunks = await self._hashes.chunks(upload, arrived.unrecorded)
+        await self._hashes.check(upload, chunks, digest)
         inline = upload.tail.inline
         if not chunks:
             return NewBlob(Blob(str(digest), upload.offset, inline=inline or b"", recipe=None), ())
@@ -370,24 +484,19 @@ class Pushes:
             chunks, owed = (*chunks, part), (*owed, *more)
         recipe = encode(Recipe(DEFAULT, chunks))
         blob = Blob(str(digest), upload.offset, inline=None, recipe=recipe)
-        return NewBlob(blob, tuple(dict.fromkeys(chunks)), owed)
+        return NewBlob(
+            blob,
+            tuple(dict.fromkeys(chunks)),
+            owed,
+            self._oldest_layout(),
+            base=upload.base,
+            notes=arrived.notes,
+        )
 
-    async def _check_digest(
-        self, upload: Upload, chunks: tuple[ChunkPart, ...], digest: Digest
-    ) -> None:
-        hashed = upload.hashed
-        if digest.algorithm != upload.algorithm:
-            running = RunningHash(digest.algorithm)
-            await self._catch_up(running, upload, chunks)
-            hashed = running.hexdigest()
-        if hashed != digest.hex:
-            raise DigestInvalid(f"the bytes pushed have the digest {digest.algorithm}:{hashed}")
-
-    def _keep_hash(self, upload_id: str, running: RunningHash) -> None:
-        self._hashes[upload_id] = running
-        self._hashes.move_to_end(upload_id)
-        while len(self._hashes) > hash_states_max:
-            self._hashes.popitem(last=False)
+    def _oldest_layout(self) -> int | None:
+        """Return the oldest layout by which this process has placed chunks, for the record."""
+        store = self._store
+        return store.oldest_layout if isinstance(store, NumberedStore) else None
 
 
 def _check_order(upload: Upload, at: int | None) -> None:
@@ -403,10 +512,12 @@ async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[
         yield piece
 
 
-def _advanced(upload: Upload, progress: UploadProgress) -> Upload:
+def _advanced(upload: Upload, progress: UploadProgress, base: Base) -> Upload:
+    """Return the upload as it is after that; what is put from now on has this base."""
     return replace(
         upload,
         offset=progress.offset,
         hashed=progress.hashed,
         tail=progress.tail,
+        base=base,
     )

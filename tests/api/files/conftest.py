@@ -4,28 +4,39 @@ import asyncio
 import shutil
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
 import pytest
-import uvloop
 
 from tests.api.client import Client, Repository
 from tests.api.files.serving import Asking, CountingDisk, Served
 from tests.api.running import PASSWORD, make_parts
-from treescale.api.guard import Guard
-from treescale.certificates import self_signed, server_context
-from treescale.chunks.cluster import ClusterStore
-from treescale.chunks.disk import DiskStore
-from treescale.chunks.placement import Layout, StoreLabel, build_table
-from treescale.serve import compose, new_connections
+from tests.fakes_readiness import stop_desk
+from tests.loops import new_uvloop
+from treescale.api.routes import route_table
+from treescale.chunks.disk.store import DiskStore
+from treescale.chunks.format.placement import Layout, StoreLabel, build_table
+from treescale.chunks.replication.store import ReplicatedStore
+from treescale.http.authentication import Authenticator
+from treescale.http.dispatch import Dispatcher
+from treescale.server.network.certificates import self_signed, server_context
+from treescale.server.serving import compose, new_connections
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run on the loop that servers run on: its transports are not asyncio's."""
-    return {"uvloop": uvloop.new_event_loop}
+    return {"uvloop": new_uvloop}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return a directory on a disk: a file in memory has no page cache that could be asked."""
+    with tempfile.TemporaryDirectory(prefix="treescale-", dir="/var/tmp") as path:
+        yield Path(path)
 
 
 @pytest.fixture(scope="session")
@@ -53,14 +64,13 @@ async def served(
             for root in roots
         ]
         labels = tuple(StoreLabel(each.store_id, "here", "") for each in stores)
-        store = ClusterStore(
+        store = ReplicatedStore(
             build_table(Layout(1, labels, 2)), {each.store_id: each for each in stores}
         )
-        guard = Guard(parts.login, parts.tokens)
-        connections = new_connections(
-            compose(parts.database, store, threads, guard, parts.clock, parts.traffic).handle,
-            tls=context is not None,
-        )
+        guard = Authenticator(parts.login, parts.tokens)
+        rooms = compose(parts.database, store, threads, guard, parts.clock, parts.traffic)
+        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
+        connections = new_connections(api.handle, tls=context is not None)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(connections, sock=listener, ssl=context)
         client = None if trusted is None else ssl.create_default_context(cafile=trusted)

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from treescale.api.connection import ConnectionServer
-from treescale.chunks.syscalls import Disk
+from treescale.chunks.disk.syscalls import Disk
+from treescale.http.connections.connection import ConnectionServer
 
 Asking = Callable[..., Awaitable[bytes]]
 """Writes a request by hand: a blob's name, the method, more header lines."""

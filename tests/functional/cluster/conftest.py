@@ -1,6 +1,6 @@
 """What the tests of clusters share: a network, a PostgreSQL, servers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -10,9 +10,10 @@ import pytest
 from tests.functional.cluster.database import NetworkPostgres, network_postgres
 from tests.functional.cluster.network import Network
 from tests.functional.cluster.nodes import Cluster, Node
-from tests.functional.cluster.record import COLUMNS
-from tests.functional.conftest import short_directory
+from tests.functional.conftest import Measured, short_directory
 from tests.functional.docker import Daemon, Docker
+
+__all__ = ["Measured"]
 
 
 class Clusters(Protocol):
@@ -27,31 +28,6 @@ class Gateways(Protocol):
     """Adds a server without stores to a cluster for the time of a block."""
 
     def __call__(self, cluster: Cluster) -> AbstractContextManager[Node]: ...
-
-
-Measured = Callable[[str], None]
-MEASURED = "measured"
-
-
-@pytest.fixture
-def measured(record_property: Callable[[str, object], None]) -> Measured:
-    """Return what publishes a figure at the end of the run; docs/reliability.md quotes them."""
-    return lambda line: record_property(MEASURED, line)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures; they come from every process of the run."""
-    lines = [
-        str(line)
-        for report in terminalreporter.getreports("passed")
-        for key, line in report.user_properties
-        if key == MEASURED
-    ]
-    if lines:
-        terminalreporter.section("faults of servers, measured")
-        terminalreporter.write_line(COLUMNS)
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,12 @@ REFUSED_PAUSE_SECONDS: Final = 0.1
 """Between a refusal and the next push: a client waits, too."""
 REQUESTS: Final = int(os.environ.get("FAULT_REQUESTS", "0"))
 """So many requests are sent while a fault lasts, at least; that takes longer than CI has."""
+PAUSE_SECONDS: Final = 0.0 if REQUESTS else 0.1
+"""Between what a thread does: in CI the load must be there, and leave the cores to other tests."""
+PUSH_PAUSES: Final = 4
+"""So many of them after a push, whose bytes are stored, and pulled through every server later."""
+AROUND_SECONDS: Final = 2 if REQUESTS else 1
+"""Of load before and after a fault."""
 
 
 @dataclass
@@ -58,6 +64,7 @@ class Load(Record):
         blob_bytes: int = 5 * MIB // 2,
         repository: str = REPOSITORY,
         known: bool = False,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         super().__init__()
         self.acknowledged = Acknowledged()
@@ -67,6 +74,7 @@ class Load(Record):
         self._blob_bytes = blob_bytes
         self._repository = repository
         self._known = known
+        self._pause_seconds = pause_seconds
         self._ended = threading.Event()
         self._names = itertools.count()
         self._threads = [
@@ -82,7 +90,7 @@ class Load(Record):
         wires[0].push_blob(self._repository, EMPTY)
         for _ in range(IMAGES_FIRST):
             self._push(wires)
-        assert self.failures == []
+        assert self.failures == [], self.failures
         self._first = Acknowledged([*self.acknowledged.blobs], {**self.acknowledged.tags})
         assert self.unreadable(self._servers) == []
         for thread in self._threads:
@@ -103,7 +111,7 @@ class Load(Record):
         if self._broken and error is None:
             raise self._broken[0]
 
-    def lasts(self, seconds: float) -> None:
+    def lasts(self, seconds: float = AROUND_SECONDS) -> None:
         """Let it go on for so long."""
         time.sleep(seconds)
 
@@ -134,16 +142,16 @@ class Load(Record):
         return [Wire(server, self._account) for server in self._servers]
 
     def _push_on(self, first: int) -> None:
-        self._again(self._push, first)
+        self._again(self._push, first, self._pause_seconds * PUSH_PAUSES)
 
     def _pull_on(self, first: int) -> None:
-        self._again(self._pull, first)
+        self._again(self._pull, first, self._pause_seconds)
 
-    def _again(self, work: Callable[[list[Wire]], None], first: int) -> None:
+    def _again(self, work: Callable[[list[Wire]], None], first: int, pause_seconds: float) -> None:
         wires = self._wires()
         wires = wires[first % len(wires) :] + wires[: first % len(wires)]
         try:
-            while not self._ended.is_set():
+            while not self._ended.wait(pause_seconds):
                 work(wires)
                 wires.append(wires.pop(0))
         except BaseException as error:  # noqa: BLE001  told to the test where the load ends

@@ -1,25 +1,27 @@
 """A network of the test's own: a bridge, and namespaces on it, each a machine with an address.
 
-Addresses are of 198.18.0.0/15, which is set aside for tests of networks (RFC 2544). Names and
-subnet come from the process id, so test processes do not meet. Everything is gone when the
-Network is left.
+Addresses are of 198.18.0.0/15, which is set aside for tests of networks (RFC 2544). Names come
+from the process id and a letter, so neither test processes nor the networks of one meet. Everything
+is gone when the Network is left.
 """
 
 import os
 from contextlib import ExitStack
+from itertools import cycle
 from types import TracebackType
 from typing import Self
 
 from tests.functional.programs import in_namespace, outcome, run
 
 SUBNETS = 512
+_letters = cycle("ghijkmopqrstuvxyz")
 
 
 class Network:
     """A context manager: within it the bridge is there, and `machine` adds to it."""
 
     def __init__(self) -> None:
-        self._prefix = f"ts{os.getpid():x}"
+        self._prefix = f"ts{os.getpid():x}{next(_letters)}"
         self._subnet = ""
         self._machines = 0
         self._undo = ExitStack()
@@ -101,6 +103,11 @@ class Machine:
     def mute(self) -> None:
         """Drop what it sends, and nothing else: it hears, and cannot answer."""
         self._rule("OUTPUT", "!", "-o", "lo", "-j", "DROP")
+
+    def send_ahead(self, packets: int = 200) -> None:
+        """Send so many packets of a connection before the first of them is acknowledged."""
+        route = self.run("ip", "route", "show", "dev", "eth0").split()
+        self.run("ip", "route", "change", *route, "dev", "eth0", "initcwnd", str(packets))
 
     def refuse(self) -> None:
         """Reset every connection it has or gets."""

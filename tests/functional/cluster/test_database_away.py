@@ -15,7 +15,7 @@ from tests.functional.cluster.load import Load
 from tests.functional.cluster.nodes import Cluster, Node
 from tests.functional.cluster.record import CLOCK, PUSHES, below
 from tests.functional.docker import Docker
-from tests.functional.programs import children_of, wait_until
+from tests.functional.programs import wait_until, workers_of
 from tests.functional.wire import Unavailable, Wire
 from tests.images import Image
 
@@ -50,14 +50,14 @@ def outage(how: str, database: NetworkPostgres, cluster: Cluster) -> Iterator[No
 def test_what_is_known_is_pulled_on_and_pushes_are_refused(
     three: Cluster, database_server: NetworkPostgres, how: str, measured: Measured
 ) -> None:
-    workers = [children_of(node.program.pid) for node in three.nodes]
+    workers = [workers_of(node.program.pid) for node in three.nodes]
     with Load(three.nodes, three.account, known=True) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as away, outage(how, database_server, three):
             load.lasts_long(7, or_seconds=30)
         back = [_seconds_until_pushed(node, three, since=load.ended) for node in three.nodes]
         healed = CLOCK.now()
-        load.lasts(2)
+        load.lasts()
     lost = load.unreadable(three.nodes)
     said = [node.events("database.away", since=away)[0]["at"] - away for node in three.nodes]
     measured(load.row(f"T57 database {how}", lost=lost, noticed=said, back=back))
@@ -71,7 +71,7 @@ def test_what_is_known_is_pulled_on_and_pushes_are_refused(
     assert max(back) <= BACK_SECONDS_MAX
     assert [sent for sent in load.failures if sent.at > healed] == []
     assert lost == []
-    assert workers == [children_of(node.program.pid) for node in three.nodes]
+    assert workers == [workers_of(node.program.pid) for node in three.nodes]
 
 
 def test_docker_pulls_what_is_known_without_the_database(

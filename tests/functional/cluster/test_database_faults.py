@@ -57,10 +57,11 @@ class Tag:
     def read(self, wire: Wire) -> None:
         """Look where it points."""
         path, accept = f"/v2/{self.repository}/manifests/{self.name}", {"Accept": MANIFEST}
+        nothing_yet = not self.writes
         begun = CLOCK.monotonic()
         answer = wire.request("GET", path, None, accept)
         ended = CLOCK.monotonic()
-        if answer.status == 404 and not self.writes:
+        if answer.status == 404 and nothing_yet:
             return
         with suppress(Unavailable):
             digest = sha256_of(answer.expect(200).body)

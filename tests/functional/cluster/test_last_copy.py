@@ -4,6 +4,7 @@ With more copies nobody would notice; with none else to ask, a 503 would be too 
 """
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,19 +12,25 @@ import pytest
 
 from tests import images
 from tests.functional.cluster.conftest import Clusters
+from tests.functional.cluster.nodes import Cluster
 from tests.functional.programs import wait_until
 from tests.functional.wire import Wire
 
 BLOBS = 12
 
 
-@pytest.mark.parametrize("held", ["up", "down"])
-def test_a_read_waits_for_the_last_copy_while_its_server_hangs(
-    clusters: Clusters, held: str
-) -> None:
+@pytest.fixture(scope="module")
+def cluster(clusters: Clusters) -> Iterator[Cluster]:
     cluster = clusters(2, copies=1)
+    yield cluster
+    cluster.crash()
+
+
+@pytest.mark.parametrize("held", ["up", "down"])
+def test_a_read_waits_for_the_last_copy_while_its_server_hangs(cluster: Cluster, held: str) -> None:
+    cluster.wait_until_whole()
+    hung, asked = cluster.nodes
     try:
-        hung, asked = cluster.nodes
         pushing, reading = Wire(asked, cluster.account), Wire(asked, cluster.account)
         blobs = [images.noise(100_000) + bytes([number]) for number in range(BLOBS)]
         digests = [pushing.push_blob("admin/once", blob) for blob in blobs]
@@ -42,4 +49,4 @@ def test_a_read_waits_for_the_last_copy_while_its_server_hangs(
         assert time.monotonic() - begun < 15
         assert cluster.complaints() == []
     finally:
-        cluster.crash()
+        hung.resume()

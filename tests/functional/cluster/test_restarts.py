@@ -5,7 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.functional.cluster.conftest import Measured
-from tests.functional.cluster.load import Load
+from tests.functional.cluster.load import REQUESTS, Load
 from tests.functional.cluster.network import Network
 from tests.functional.cluster.nodes import Balancer, Cluster, Node
 from tests.functional.programs import refused
@@ -16,7 +16,7 @@ def test_servers_restarted_one_after_another_fail_no_request(
 ) -> None:
     balancer = Balancer(three.nodes)
     with Load([balancer], three.account) as load:
-        for node in (*three.nodes, *three.nodes):
+        for node in three.nodes * (2 if REQUESTS else 1):
             assert node.stop() == 0
             node.start()
     lost = load.unreadable(three.nodes)
@@ -29,7 +29,7 @@ def test_all_servers_killed_at_once_have_everything_after_a_restart(
     three: Cluster, measured: Measured
 ) -> None:
     with Load(three.nodes, three.account) as load:
-        load.lasts(2)
+        load.lasts()
         with ThreadPoolExecutor(len(three.nodes)) as killing:
             list(killing.map(Node.crash, three.nodes))
     begun = time.monotonic()

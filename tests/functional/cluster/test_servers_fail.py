@@ -20,7 +20,7 @@ LATE_SECONDS_MAX = 8
 def test_a_server_killed_while_others_are_used(four: Cluster, measured: Measured) -> None:
     victim, *others = four.nodes
     with Load(others, four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as killed:
             victim.crash()
             load.lasts_long(4)
@@ -40,7 +40,7 @@ def test_two_servers_of_four_killed_while_skopeo_copies(
     first, second, *others = four.nodes
     skopeo, layout = Skopeo(others[0], four.account, tmp_path), Layout(tmp_path / "layout")
     with Load(others, four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as killed:
             first.crash()
             second.crash()
@@ -63,7 +63,7 @@ def test_two_servers_of_four_killed_while_skopeo_copies(
 def test_two_servers_of_four_hang(four: Cluster, measured: Measured) -> None:
     first, second, *others = four.nodes
     with Load(others, four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as hung:
             first.pause()
             second.pause()
@@ -88,7 +88,7 @@ def test_two_servers_of_four_hang(four: Cluster, measured: Measured) -> None:
 def test_the_last_server_of_four_acknowledges_no_push(four: Cluster, measured: Measured) -> None:
     last, *killed = four.nodes
     with Load([last], four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault():
             for node in killed:
                 node.crash()
@@ -112,7 +112,7 @@ def test_the_last_server_of_four_acknowledges_no_push(four: Cluster, measured: M
 def test_a_server_that_hangs_for_ten_seconds(four: Cluster, measured: Measured) -> None:
     victim, *others = four.nodes
     with Load(others, four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as hung:
             victim.pause()
             load.lasts_long(10, or_seconds=60)
@@ -136,14 +136,14 @@ def test_a_server_that_hangs_and_goes_on_again_and_again(four: Cluster, measured
     victim, *others = four.nodes
     rounds = 30 if REQUESTS else 3
     with Load(others, four.account) as load:
-        load.lasts(2)
+        load.lasts()
         with load.fault() as began:
             for _ in range(rounds):
                 victim.pause()
-                load.lasts(2)
+                load.lasts()
                 victim.resume()
-                load.lasts(2)
-        load.lasts(2)
+                load.lasts()
+        load.lasts()
     four.wait_until_fit()
     lost = load.unreadable(four.nodes)
     measured(load.row(f"T05 flaps {rounds} times", lost=lost))

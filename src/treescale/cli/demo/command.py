@@ -3,10 +3,9 @@
 import asyncio
 import os
 import secrets
-import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,24 +16,25 @@ from rich.console import Console
 from rich.table import Table
 
 from treescale.cli.demo.image import REPOSITORY, Client, digest_of, layer
+from treescale.cli.demo.interruption import Interruption
 from treescale.cli.demo.servers import DATABASE, DemoServer, three_servers
-from treescale.cli.output import Column, Output, for_people, plain, size
+from treescale.cli.terminal.output import Column, Output, for_people, plain, size
 from treescale.clock import SystemClock
+from treescale.cluster.layout import COPIES_SETTING
 from treescale.errors import Failed
+from treescale.metadata.database import open_database
 from treescale.metadata.migrations import migrate
-from treescale.metadata.sql.database import open_database
-from treescale.upkeep.members import COPIES_SETTING
 
-copies: Final = 2
+COPIES: Final = 2
 """Of each chunk: with three copies on three servers there would be no spread to see."""
-program_bytes: Final = 6 * 1024 * 1024
-start_seconds: Final = 30.0
-notice_seconds: Final = 15.0
-poll_seconds: Final = 0.02
-pause_seconds: Final = 0.05
+PROGRAM_BYTES: Final = 6 * 1024 * 1024
+START_SECONDS: Final = 30.0
+NOTICE_SECONDS: Final = 15.0
+POLL_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.05
 """After each MiB of the pull during which a server dies."""
-killed_after: Final = 0.25
-bar_width: Final = 32
+KILLED_AFTER: Final = 0.25
+BAR_WIDTH: Final = 32
 
 
 @click.command("demo")
@@ -43,11 +43,11 @@ def demo(*, as_json: bool) -> None:
     """Run three servers, push an image, kill a server during a pull, and see it complete."""
     telling = Telling(Output(as_json=as_json))
     password = secrets.token_hex(16)
-    with (
-        _ended_as_by_ctrl_c(),
-        tempfile.TemporaryDirectory(prefix="treescale-demo-") as place,
-        three_servers(Path(place), password) as servers,
-    ):
+    with Interruption() as interruption, ExitStack() as undone:
+        with interruption.held():
+            directory = tempfile.TemporaryDirectory(prefix="treescale-demo-")
+            place = undone.enter_context(directory)
+            servers = undone.enter_context(three_servers(Path(place), password, interruption))
         try:
             asyncio.run(Story(telling, Path(place), servers, password).tell())
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -91,7 +91,7 @@ class Telling:
             )
         for server, found in held:
             if for_people():
-                bar = "█" * round(found.size / most * bar_width)
+                bar = "█" * round(found.size / most * BAR_WIDTH)
                 table.add_row(server.name, str(found.chunks), size(found.size), bar)
             else:
                 click.echo("\t".join(map(plain, (server.name, found.chunks, found.size))))
@@ -108,8 +108,8 @@ class Telling:
         with self._console.status(what) as status:
 
             def show(done: int) -> None:
-                filled = round(done / total * bar_width)
-                bar = "█" * filled + "░" * (bar_width - filled)
+                filled = round(done / total * BAR_WIDTH)
+                bar = "█" * filled + "░" * (BAR_WIDTH - filled)
                 status.update(f"{what} {bar} {size(done)} of {size(total)}")
 
             yield show
@@ -142,16 +142,16 @@ class Story:
         async with aiohttp.ClientSession() as http:
             await self._start(http)
             self._token = await self._client(http, first).token(self._password)
-            old, new = (layer(os.urandom(program_bytes)) for _ in range(2))
+            old, new = (layer(os.urandom(PROGRAM_BYTES)) for _ in range(2))
             await self._push(self._client(http, first), first, "1", old)
-            why = f"each chunk lies on {copies} servers, no server has them all"
+            why = f"each chunk lies on {COPIES} servers, no server has them all"
             self._tell.draw("spread", self._servers, len(old), why)
             await self._pull_while_one_dies(self._client(http, second), second, third, old)
             await self._push(self._client(http, first), first, "2", new)
             await self._pull(self._client(http, second), second, "2", new)
             await self._return(http, third)
             await self._pull(self._client(http, third), third, "2", new)
-            why = f"what both versions share is kept once, in {copies} copies"
+            why = f"what both versions share is kept once, in {COPIES} copies"
             self._tell.draw("spread_at_the_end", self._servers, len(old) + len(new), why)
         for server in self._servers:
             server.ask_to_stop()
@@ -164,12 +164,12 @@ class Story:
     async def _start(self, http: aiohttp.ClientSession) -> None:
         """Start all, the first one last: it knows the others then, and their disks."""
         tell = self._tell
-        tell.say(f"Starting three servers on one database, with {copies} copies of each chunk …")
+        tell.say(f"Starting three servers on one database, with {COPIES} copies of each chunk …")
         url = f"sqlite:///{self._place / DATABASE}"
         await migrate(url)
         database = open_database(url)
         try:
-            await database.settings.put(COPIES_SETTING, str(copies))
+            await database.settings.put(COPIES_SETTING, str(COPIES))
         finally:
             await database.close()
         first, *others = self._servers
@@ -186,7 +186,7 @@ class Story:
         tell.facts["servers"] = [
             {"server": server.name, "address": server.address} for server in self._servers
         ]
-        tell.facts["copies"] = copies
+        tell.facts["copies"] = COPIES
         for server in self._servers:
             tell.say(f"  {server.name} serves {server.url}")
 
@@ -215,10 +215,10 @@ class Story:
         pulled, killed, after = bytearray(), 0.0, 0
         self._tell.say(f"Pulling {REPOSITORY}:1 through {server.name}, and meanwhile:")
         with self._tell.progress("  pulling", len(data)) as show:
-            async for piece in client.pull("1", pause_seconds=pause_seconds):
+            async for piece in client.pull("1", pause_seconds=PAUSE_SECONDS):
                 pulled += piece
                 show(len(pulled))
-                if not killed and len(pulled) >= killed_after * len(data):
+                if not killed and len(pulled) >= KILLED_AFTER * len(data):
                     killed, after = self._clock.now(), len(pulled)
                     victim.kill()
                     self._tell.say(f"  kill -9 {victim.name}, when {size(after)} had come")
@@ -261,13 +261,13 @@ class Story:
         async def said() -> bool:
             return server.said_of(other, states, since) is not None
 
-        await self._until(what, said, seconds=notice_seconds)
+        await self._until(what, said, seconds=NOTICE_SECONDS)
         when = server.said_of(other, states, since)
         assert when is not None, "it was waited for"
         return when - since
 
     async def _until(
-        self, what: str, asked: Callable[[], Awaitable[bool]], *, seconds: float = start_seconds
+        self, what: str, asked: Callable[[], Awaitable[bool]], *, seconds: float = START_SECONDS
     ) -> None:
         """Wait until something is so; raises Failed when it never is, or a server has ended."""
         deadline = self._clock.monotonic() + seconds
@@ -276,7 +276,7 @@ class Story:
                 server.check_running()
             if self._clock.monotonic() > deadline:
                 raise Failed(f"waited {seconds:.0f} s in vain until {what}")
-            await asyncio.sleep(poll_seconds)
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _asked(question: Callable[[DemoServer], bool], of: DemoServer) -> Callable[[], Awaitable[bool]]:
@@ -289,15 +289,3 @@ def _asked(question: Callable[[DemoServer], bool], of: DemoServer) -> Callable[[
 def _check_same(pulled: bytes, pushed: bytes) -> None:
     if pulled != pushed:
         raise Failed("an image came back with other bytes than were pushed")
-
-
-@contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let other signals that end a program end it as Ctrl-C does: tidied up, and not with 0."""
-    ends = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(one, lambda *_: signal.raise_signal(signal.SIGINT)) for one in ends]
-    try:
-        yield
-    finally:
-        for one, handler in zip(ends, before, strict=True):
-            signal.signal(one, handler)

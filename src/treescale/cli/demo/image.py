@@ -15,8 +15,8 @@ import aiohttp
 from treescale.errors import Failed
 
 REPOSITORY: Final = "admin/demo"
-library_bytes_max: Final = 40 * 1024 * 1024
-piece_bytes: Final = 1024 * 1024
+LIBRARY_BYTES_MAX: Final = 40 * 1024 * 1024
+PIECE_BYTES: Final = 1024 * 1024
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
@@ -28,7 +28,7 @@ def layer(program: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path in sorted(library.rglob("*.py")):
-            if buffer.tell() > library_bytes_max or "site-packages" in path.parts:
+            if buffer.tell() > LIBRARY_BYTES_MAX or "site-packages" in path.parts:
                 continue
             archive.add(path, arcname=str(Path("lib") / path.relative_to(library)))
         entry = tarfile.TarInfo("bin/program")
@@ -107,10 +107,10 @@ class Client:
         path = f"{self._url}/v2/{REPOSITORY}/blobs/{digest}"
         async with self._http.get(path, headers=self._headers) as answer:
             _expect(answer, 200)
-            async for piece in answer.content.iter_chunked(piece_bytes):
+            async for piece in answer.content.iter_chunked(PIECE_BYTES):
                 found.update(piece)
                 yield piece
-                await asyncio.sleep(pause_seconds * len(piece) / piece_bytes)
+                await asyncio.sleep(pause_seconds * len(piece) / PIECE_BYTES)
         if digest != f"sha256:{found.hexdigest()}":
             raise Failed("the layer came back with other bytes than were pushed")
 

@@ -17,12 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from treescale.cli.demo.interruption import Interruption
 from treescale.config import PASSWORD_VARIABLE, PREFIX
 from treescale.errors import Failed
 
 SERVERS: Final = 3
 DATABASE: Final = "cluster.db"
-stop_seconds: Final = 20.0
+STOP_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Held:
 class DemoServer:
     """`treescale serve` on a free port of 127.0.0.1; it keeps the port when it is started again."""
 
-    def __init__(self, place: Path, name: str, password: str) -> None:
+    def __init__(self, place: Path, name: str, password: str, interruption: Interruption) -> None:
         self.name = name
         self.address = f"127.0.0.1:{_free_port()}"
         self.url = f"http://{self.address}"
@@ -44,6 +45,7 @@ class DemoServer:
         self._log = place / f"{name}.log"
         self._database = f"sqlite:///{place / DATABASE}"
         self._password = password
+        self._interruption = interruption
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class DemoServer:
         command += ["--database", self._database]
         # Settings of whoever runs the demonstration are for another server.
         own = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-        with self._log.open("ab") as log:
+        with self._interruption.held(), self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own command
                 command,
                 env=own | {PASSWORD_VARIABLE: self._password, f"{PREFIX}LOG_FORMAT": "json"},
@@ -88,9 +90,9 @@ class DemoServer:
         """Wait until it has ended as it was asked to; raises Failed when it does not."""
         assert self._process is not None, "it was started"
         try:
-            status = self._process.wait(stop_seconds)
+            status = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise Failed(f"{self.name} did not stop within {stop_seconds:.0f} s") from None
+            raise Failed(f"{self.name} did not stop within {STOP_SECONDS:.0f} s") from None
         if status != 0:
             self.check_running()
         self._process = None
@@ -143,10 +145,13 @@ class DemoServer:
 
 
 @contextmanager
-def three_servers(place: Path, password: str) -> Iterator[tuple[DemoServer, ...]]:
+def three_servers(
+    place: Path, password: str, interruption: Interruption
+) -> Iterator[tuple[DemoServer, ...]]:
     """Provide three servers, not started; in the end none runs, however the block was left."""
     servers = tuple(
-        DemoServer(place, f"server{number}", password) for number in range(1, SERVERS + 1)
+        DemoServer(place, f"server{number}", password, interruption)
+        for number in range(1, SERVERS + 1)
     )
     try:
         yield servers

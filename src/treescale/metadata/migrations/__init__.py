@@ -13,22 +13,44 @@ from typing import Final
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from treescale.errors import DatabaseAway, SettingInvalid
-from treescale.metadata.sql.address import Address, parse_address
-from treescale.metadata.sql.faults import located, meaning
-from treescale.metadata.sql.postgresql import postgresql_engine
-from treescale.metadata.sql.sqlite import sqlite_reader, sqlite_writer
+from treescale.errors import DatabaseUnavailable, SettingInvalid
+from treescale.metadata.engine.address import Address, parse_address
+from treescale.metadata.engine.errors import is_locked_out, is_retryable, located, translate
+from treescale.metadata.engine.postgresql import postgresql_engine
+from treescale.metadata.engine.sqlite import sqlite_reader, sqlite_writer
+from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metadata.schema import SCHEMA_VERSION, SCHEMA_VERSION_TABLE
 
-HEAD: Final = "0003"
-KNOWN: Final = frozenset({"0001", "0002", "0003"})
-VERSION_TABLE: Final = "schema_version"
-migration_seconds_max: Final = 3600.0
-lock_seconds_max: Final = 600.0
-_wal_attempts_max: Final = 200
-_wal_pause_seconds: Final = 0.05
+HEAD: Final = SCHEMA_VERSION
+KNOWN: Final = frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
+VERSION_TABLE: Final = SCHEMA_VERSION_TABLE
+MIGRATION_SECONDS_MAX: Final = 3600.0
+LOCK_SECONDS_MAX: Final = 600.0
+LOCK_SECONDS: Final = 1.0
+"""So long others wait behind a migration that waits for who reads a table, as a backup may for
+hours; then it lets them go on for as long, and begins anew."""
+_WAL_ATTEMPTS_MAX: Final = 200
+_WAL_PAUSE_SECONDS: Final = 0.05
 _FILE_MODE: Final = 0o600  # the signing keys are in it
 _WAL: Final = text("PRAGMA journal_mode=WAL")
 _VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a constant
+_ANALYZE: Final = text("ANALYZE sqlite_schema")
+_FORGET_STATISTIC: Final = text("DELETE FROM sqlite_stat1 WHERE tbl = :tbl AND idx = :idx")
+_TELL_STATISTIC: Final = text(
+    "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (:tbl, :idx, :stat)"
+)
+_STATISTICS: Final = (
+    ("manifest_references", "manifest_references", "1000000 10000 10 1"),
+    ("manifest_references", "ix_manifest_references_repository_id_digest", "1000000 10000 2"),
+    ("tags", "tags", "1000000 1000 1"),
+    ("tags", "ix_tags_repository_id_digest", "1000000 1000 2"),
+    ("deleted_tags", "deleted_tags", "1000000 1000 10 1"),
+    ("deleted_tags", "ix_deleted_tags_repository_id_digest", "1000000 1000 2"),
+    ("deleted_tags", "ix_deleted_tags_deleted", "1000000 10"),
+)
+"""Of each table its primary key, under the table's name, and its other indexes: how many rows there
+are, and how many of them share the first column, the first two, and so on (sqlite.org/fileformat2,
+2.6.2)."""
 _LOCK_ON_POSTGRESQL: Final = text("SELECT pg_advisory_xact_lock(1953654117)")  # "tree"
 
 
@@ -36,7 +58,7 @@ async def migrate(url: str) -> None:
     """Bring the database at `url` up to this version; returns at once when it is already.
 
     Several servers may start at the same time: one does the work, the others wait for it. Raises
-    SettingInvalid when the database was written by a newer version; DatabaseAway; StoreFull.
+    SettingInvalid when the database was written by a newer version; DatabaseUnavailable; StoreFull.
     """
     address = parse_address(url)
     try:
@@ -45,15 +67,15 @@ async def migrate(url: str) -> None:
         else:
             await asyncio.to_thread(_migrate_sqlite, address, Path(address.path))
     except (DBAPIError, OSError) as error:
-        told = meaning(error)
-        if isinstance(told, DatabaseAway):
+        told = translate(error)
+        if isinstance(told, DatabaseUnavailable):
             told = located(told, error, address)
         raise told from error
 
 
 def _migrate_sqlite(address: Address, path: Path) -> None:
     _create_file(path)
-    engine = sqlite_reader(address, lock_seconds_max, 1)
+    engine = sqlite_reader(address, LOCK_SECONDS_MAX, 1, DatabaseFile(path))
     try:
         with engine.connect() as connection:
             _write_ahead(connection)
@@ -62,7 +84,7 @@ def _migrate_sqlite(address: Address, path: Path) -> None:
         engine.dispose()
     if current:
         return
-    writer = sqlite_writer(address, lock_seconds_max)
+    writer = sqlite_writer(address, LOCK_SECONDS_MAX)
     try:
         # Its BEGIN IMMEDIATE waits for another migration to end, and finds the work done.
         with writer.begin() as connection:
@@ -77,26 +99,34 @@ def _write_ahead(connection: Connection) -> None:
     Of several that do it at once SQLite tells all but one at once that the file is locked, however
     patient the connection is.
     """
-    for _ in range(_wal_attempts_max):
+    for _ in range(_WAL_ATTEMPTS_MAX):
         try:
             connection.execute(_WAL)
         except OperationalError:
             connection.rollback()
-            Event().wait(_wal_pause_seconds)
+            Event().wait(_WAL_PAUSE_SECONDS)
         else:
             return
     connection.execute(_WAL)
 
 
 async def _migrate_postgresql(address: Address) -> None:
-    engine = postgresql_engine(address, lock_seconds_max, migration_seconds_max)
+    engine = postgresql_engine(address, LOCK_SECONDS, MIGRATION_SECONDS_MAX)
     try:
         async with engine.connect() as connection:
             current = await connection.run_sync(_is_current)
-        if not current:
-            async with engine.begin() as connection:
-                await connection.execute(_LOCK_ON_POSTGRESQL)
-                await connection.run_sync(_upgrade)
+        left = LOCK_SECONDS_MAX
+        while not current:
+            try:
+                async with engine.begin() as connection:
+                    await connection.execute(_LOCK_ON_POSTGRESQL)
+                    await connection.run_sync(_upgrade)
+                current = True
+            except DBAPIError as error:
+                left -= 2 * LOCK_SECONDS
+                if left < 0 or not (is_locked_out(error) or is_retryable(error)):
+                    raise
+                await asyncio.sleep(LOCK_SECONDS)
     finally:
         await engine.dispose()
 
@@ -105,6 +135,22 @@ def _upgrade(connection: Connection) -> None:
     """Run the missing migrations, unless somebody else did meanwhile."""
     if not _is_current(connection):
         _run_alembic(connection)
+        if connection.dialect.name == "sqlite":
+            _say_how_many(connection)
+
+
+def _say_how_many(connection: Connection) -> None:
+    """Tell SQLite how many rows share the first columns of these keys.
+
+    It takes them for ten, and so looks through all references, or tags, of a repository for what
+    one index finds. Not measured by itself (ANALYZE): on an empty database that says nothing.
+    """
+    connection.execute(_ANALYZE)  # makes the table of them
+    for table, index, rows in _STATISTICS:
+        told = {"tbl": table, "idx": index}
+        connection.execute(_FORGET_STATISTIC, told)
+        connection.execute(_TELL_STATISTIC, {**told, "stat": rows})
+    connection.execute(_ANALYZE)  # reads it
 
 
 def _is_current(connection: Connection) -> bool:
@@ -141,4 +187,6 @@ def _create_file(path: Path) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise DatabaseAway(f"cannot open the database file {path}: {error.strerror}") from error
+        raise DatabaseUnavailable(
+            f"cannot open the database file {path}: {error.strerror}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What collection costs: what it takes away, looks that find nothing, and clients beside it."""

@@ -1,0 +1,206 @@
+"""One of four stores is lost: how long until all copies are there again, idle and under a load.
+
+Four servers, three copies of each chunk. Random blobs are pushed while the wires are wide; then the
+wires are narrow, one server is killed and its disk removed. The loss counts as noticed when the
+servers go on without the store (`layout.changed`), 15 s after it fell silent, and the
+copies as complete when every other store has said so (`store.whole`) and every chunk has its copies
+on their disks. The bound is what the lost store held, by what the three wires carry.
+"""
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.blobs import SEED, push_blobs
+from bench.network.pulling import Pulled, Pulling
+from bench.network.site import Site, as_target, site
+from bench.rows import Effort, Row, at_least, at_most
+from tests.functional.cluster.nodes import Cluster, Node
+from tests.functional.programs import wait_until
+
+SERVERS: Final = 4
+COPIES: Final = 3
+GRACE: Final = (("TREESCALE_GRACE_SECONDS", "15"),)
+LOAD_SHARE: Final = 0.5
+"""Of what the wires of the servers that are left carry."""
+BEFORE_SECONDS: Final = 10.0
+AFTER_SECONDS: Final = 30.0
+SETTLED_SECONDS: Final = 3.0
+QUIET_SECONDS_MAX: Final = 600.0
+
+BOUND: Final = "the bound"
+UNDISTURBED: Final = "undisturbed"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a loss came to."""
+
+    store: str
+    """The one that was lost."""
+    noticed: float
+    """Seconds from the loss to the layout without the store."""
+    began: float
+    """When that was, by the monotonic clock."""
+    seconds: float
+    """From then until all copies were there."""
+    moved: int
+    """Bytes that the others fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The cluster, its blobs, and how to lose a store of it."""
+
+    here: Site
+    cluster: Cluster
+    blobs: Sequence[tuple[str, int]]
+
+    def lose(self, victim: Node, seconds: float) -> Repair:
+        """Kill it and remove its disk; return when all has its copies again."""
+        others, lost = self.cluster.others(victim), time.time()  # noqa: TID251  as logs have it
+        victim.crash()
+        store: str = json.loads((victim.disks[0] / "store.json").read_bytes())["store"]
+        shutil.rmtree(victim.disks[0])
+        changed: list[float] = []
+
+        def noticed() -> bool:
+            found = [e["at"] for node in others for e in node.events("layout.changed", since=lost)]
+            changed.extend(found)
+            return bool(found)
+
+        wait_until("the loss is noticed", noticed, seconds=60, every=0.2)
+        at = min(changed)
+        began = time.monotonic() - (time.time() - at)  # noqa: TID251  likewise
+        wait_until(
+            "every other store is whole",
+            lambda: (
+                all(node.events("store.whole", since=at) for node in others)
+                and self.is_whole(others)
+            ),
+            seconds=seconds,
+            every=1.0,
+        )
+        whole = [e for node in others for e in node.events("store.whole", since=at)]
+        ended = max(e["at"] for e in whole)
+        return Repair(store, at - lost, began, ended - at, sum(e["bytes"] for e in whole))
+
+    def is_whole(self, nodes: Sequence[Node]) -> bool:
+        """Say whether each chunk has just its copies."""
+        found = Counter(name for node in nodes for name in node.chunk_names())
+        return set(found.values()) == {COPIES}
+
+    def bring_back(self, victim: Node, store: str) -> None:
+        """Start it with an empty disk on a wide wire; return when it has its share again."""
+        self.narrow(narrow=False)
+        other = self.cluster.others(victim)[0]
+        wait_until(
+            "the lost store is forgotten",
+            lambda: other.outcome("cluster", "forget", store, "--lost")[0] == 0,
+            seconds=60,
+            every=2.0,
+        )
+        victim.start()
+        what = "the disk that was empty has its share"
+        everybody = self.cluster.nodes
+        wait_until(
+            what,
+            lambda: victim.chunks() > 0 and self.is_whole(everybody),
+            seconds=QUIET_SECONDS_MAX,
+            every=2.0,
+        )
+        for node in self.cluster.others(victim):  # else the next loss is made good from there
+            for trashed in (node.disks[0] / "trash").glob("*"):
+                trashed.unlink()
+
+    def narrow(self, *, narrow: bool = True) -> None:
+        """Make all wires narrow, or wide."""
+        for node in self.cluster.nodes:
+            node.machine.heal()
+            if narrow:
+                self.here.narrow(node.machine)
+
+
+def measure(root: Path, effort: Effort) -> list[Row]:
+    """Measure a loss while nothing else goes on, and one under a load."""
+    with (
+        site(root, effort) as here,
+        here.cluster(SERVERS, COPIES, narrow=False, variables=GRACE) as cluster,
+    ):
+        targets = [as_target(node, cluster) for node in cluster.nodes]
+        stores = Stores(
+            here, cluster, push_blobs(targets, effort.gigabytes * 1e9 * SERVERS / COPIES)
+        )
+        wait_until(
+            "each chunk has its copies",
+            lambda: stores.is_whole(cluster.nodes),
+            seconds=QUIET_SECONDS_MAX,
+            every=1.0,
+        )
+        held = _bytes_on(cluster.nodes[-1])
+        wires = (SERVERS - 1) * effort.mbit / 8 * 1e6
+        return [*_idle(stores, held, wires), *_under_load(stores, held, wires)]
+
+
+def _idle(stores: Stores, held: int, wires: float) -> list[Row]:
+    victim, bound = stores.cluster.nodes[-1], held / wires
+    stores.narrow()
+    repair = stores.lose(victim, 60 + 10 * bound)
+    stores.bring_back(victim, repair.store)
+    return [
+        Row(_work("idle", held), "s", at_most(1.25), [repair.seconds], [bound], 1, BOUND),
+        Row("… until the loss was noticed", "s", None, [repair.noticed], digits=1),
+        Row("… bytes moved", "GB", at_most(1.05), [repair.moved / 1e9], [held / 1e9], 2, "it held"),
+    ]
+
+
+def _under_load(stores: Stores, held: int, wires: float) -> list[Row]:
+    *others, victim = stores.cluster.nodes
+    targets = [as_target(node, stores.cluster) for node in others]
+    bound, load = held / wires, LOAD_SHARE * wires
+    stores.narrow()
+    with Pulling(targets, stores.blobs, load, seed=SEED) as pulling:
+        time.sleep(BEFORE_SECONDS)
+        repair = stores.lose(victim, 300 + 40 * bound)
+        ended = repair.began + repair.seconds
+        time.sleep(max(0.0, ended + SETTLED_SECONDS + AFTER_SECONDS - time.monotonic()))
+        until = time.monotonic()
+    during = pulling.between(repair.began, ended)
+    after = pulling.between(ended + SETTLED_SECONDS, until)
+    name = f"a load of {load / 1e6:.1f} MB/s, half the wires"
+    return [
+        Row(_work(name, held), "s", None, [repair.seconds], [bound], 1, BOUND),
+        Row("… pull of 4 MB, p99", "s", at_most(1.5), [during.p99], [after.p99], 3, UNDISTURBED),
+        Row(
+            "… pulled",
+            "MB/s",
+            at_least(0.8),
+            [during.speed],
+            [after.speed],
+            1,
+            UNDISTURBED,
+        ),
+        Row("… pulls that failed", _of(during, after), at_most(0), [_failed(during, after)]),
+    ]
+
+
+def _failed(*parts: Pulled) -> float:
+    return float(sum(part.failed for part in parts))
+
+
+def _of(*parts: Pulled) -> str:
+    return f"of {sum(len(part.pulls) for part in parts):,}"
+
+
+def _work(how: str, held: int) -> str:
+    return f"one of {SERVERS} stores lost, {held / 1e9:.1f} GB, {how}: all copies there again"
+
+
+def _bytes_on(node: Node) -> int:
+    files = (node.disks[0] / "chunks").rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())

@@ -1,0 +1,66 @@
+"""How much all uploads of a process may have on their way into chunks: first come, first served.
+
+A batch that has its room waits neither for more of it nor for a client: room always comes free.
+"""
+
+import asyncio
+from typing import Final
+
+BYTES_IN_WORKER_MAX: Final = 16 * 1024 * 1024
+"""Of all uploads of a process; enough to keep every thread of it busy."""
+BATCH_BYTES_MIN: Final = 2 * 1024 * 1024
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of an upload that has the process for itself: fewer threads to wake and to wait for."""
+GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of all uploads of a process, as long as that is more than `BATCH_BYTES_MIN` for each."""
+
+
+class MemoryLimit:
+    """Bytes that may be on their way; used from one event loop.
+
+    `batch_bytes` is how long batches are, None for as long as the number of uploads allows.
+    """
+
+    def __init__(
+        self, bytes_max: int = BYTES_IN_WORKER_MAX, *, batch_bytes: int | None = None
+    ) -> None:
+        self._bytes_max = bytes_max
+        self._batch_bytes = batch_bytes
+        self._bytes = 0
+        self._uploads = 0
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    def begin(self) -> None:
+        """Count an upload that begins; `end` must follow."""
+        self._uploads += 1
+
+    def end(self) -> None:
+        """Count an upload that ends."""
+        self._uploads -= 1
+
+    @property
+    def batch_bytes(self) -> int:
+        """Return how much an upload should gather before it asks for room: less, when many do."""
+        if self._batch_bytes is not None:
+            return self._batch_bytes
+        share = GATHERED_BYTES_MAX // max(1, self._uploads)
+        return max(BATCH_BYTES_MIN, min(BATCH_BYTES_MAX, share))
+
+    def widen(self, bytes_max: int) -> None:
+        """Have so much room from now on, if that is more than there is."""
+        self._bytes_max = max(self._bytes_max, bytes_max)
+        self._changed.set()
+
+    async def acquire(self, size: int) -> None:
+        """Take room for so many bytes, after all who asked earlier; whoever is alone gets it."""
+        async with self._turn:  # locks wake in the order of waiting
+            while self._bytes and self._bytes + size > self._bytes_max:
+                self._changed.clear()
+                await self._changed.wait()
+            self._bytes += size
+
+    def release(self, size: int) -> None:
+        """Give room back."""
+        self._bytes -= size
+        self._changed.set()

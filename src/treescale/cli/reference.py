@@ -1,0 +1,89 @@
+"""What commands are told of an image: NAME, NAME:TAG or NAME@DIGEST; the nearest when it is not."""
+
+import difflib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from treescale.errors import ManifestUnknown, NameUnknown, RequestInvalid
+from treescale.metadata.database import Database
+from treescale.oci.digest import parse_digest
+from treescale.oci.names import check_repository, check_tag, namespace_of
+
+PAGE_SIZE = 500
+LOOKED_AT_MAX: Final = 10_000
+"""So many names are compared with one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A repository, or with a tag or a digest something in it."""
+
+    name: str
+    tag: str | None = None
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        if self.tag is not None:
+            return f"{self.name}:{self.tag}"
+        return self.name if self.digest is None else f"{self.name}@{self.digest}"
+
+
+def parse_reference(text: str) -> Reference:
+    """Return what the text names; raises NameInvalid, TagInvalid, DigestInvalid, RequestInvalid."""
+    name, at, digest = text.partition("@")
+    path, slash, last = name.rpartition("/")
+    last, colon, tag = last.partition(":")
+    name = check_repository(path + slash + last)
+    if colon and at:
+        raise RequestInvalid(f"say {name}:{tag} or {name}@{digest}, not both at once")
+    if at:
+        return Reference(name, digest=str(parse_digest(digest)))
+    return Reference(name, tag=check_tag(tag)) if colon else Reference(name)
+
+
+async def tags_of(database: Database, name: str, digest: str) -> list[str]:
+    """Return the tags that point at this manifest; raises NameUnknown."""
+    return [
+        tag
+        async for tag in _tags(database, name)
+        if (await database.manifests.resolve(name, tag)).digest == digest
+    ]
+
+
+async def unknown(database: Database, wanted: Reference) -> ManifestUnknown | NameUnknown:
+    """Return the error for what is not there: it names what is nearest, and how to see the rest."""
+    try:
+        tags = [tag async for tag in _tags(database, wanted.name)]
+    except NameUnknown:
+        namespace = namespace_of(wanted.name)
+        page = await database.repositories.list_all(f"{namespace}/", PAGE_SIZE)
+        names = [one.name for one in page if namespace_of(one.name) == namespace]
+        return NameUnknown(
+            f"no repository {wanted.name}: {_nearest(wanted.name, names)}`treescale repo list` "
+            "lists all"
+        )
+    if wanted.tag is None:
+        return ManifestUnknown(
+            f"no manifest {wanted.digest} in {wanted.name}: "
+            f"`treescale repo show {wanted.name}` shows the digests of its tags"
+        )
+    return ManifestUnknown(
+        f"no tag {wanted.tag} in {wanted.name}: {_nearest(wanted.tag, tags)}"
+        f"`treescale repo show {wanted.name}` shows its tags"
+    )
+
+
+async def _tags(database: Database, name: str) -> AsyncIterator[str]:
+    after, seen = "", 0
+    while seen < LOOKED_AT_MAX and (
+        page := await database.manifests.list_tags(name, after, PAGE_SIZE)
+    ):
+        for tag in page:
+            yield tag
+        after, seen = page[-1], seen + len(page)
+
+
+def _nearest(wanted: str, there: list[str]) -> str:
+    close = difflib.get_close_matches(wanted, there, n=1)
+    return f"did you mean {close[0]}? " if close else ""

@@ -1,0 +1,1 @@
+"""What commands show of the cluster, of jobs and of repositories."""

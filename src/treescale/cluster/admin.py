@@ -1,0 +1,220 @@
+"""What an administrator does to servers and stores: set copies, drain, undrain, forget.
+
+Only rows change here. The servers see it with their next turn, within seconds, and put the layout
+that follows in force; while none is up it is made by the first that starts.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from treescale.chunks.format.placement import build_table
+from treescale.clock import Clock
+from treescale.cluster.data_loss import DataLoss, layouts_in_use, loss
+from treescale.cluster.layout import COPIES_SETTING, copies_asked, layout_of
+from treescale.cluster.liveness import LIVE_SECONDS, is_live
+from treescale.cluster.lookup import Target
+from treescale.cluster.queries import LAYOUTS_READ, missing_at, placing_of, read_status, strike
+from treescale.cluster.status import ClusterStatus, Condition
+from treescale.errors import LastCopies, SettingInvalid, Unsupported
+from treescale.lease_times import (
+    COLLECTION_SETTING,
+    FROZEN,
+    LEASE_SETTING,
+    OFF,
+    ON,
+    UNTAGGED_SETTING,
+    parse_lease,
+    parse_seconds,
+    parse_untagged,
+    stored,
+)
+from treescale.metadata.database import Database
+from treescale.metadata.records import LayoutRecord, StoreState, is_full
+
+POLL_SECONDS: Final = 2.0
+
+
+async def set_copies(database: Database, text: str) -> int:
+    """Ask for so many copies; raises SettingInvalid unless there are stores for them."""
+    copies = copies_asked(text)
+    stores = await database.stores.list()
+    active = sum(store.state is StoreState.ACTIVE for store in stores)
+    if copies is None or copies > active:
+        raise SettingInvalid(
+            f"copies={text} needs as many stores, and the cluster has {active} that "
+            "are not being drained: add stores first"
+        )
+    await database.settings.put(COPIES_SETTING, str(copies))
+    return copies
+
+
+async def set_time(database: Database, name: str, text: str, *, unsafe: bool) -> float | None:
+    """Set the lease, or for how long something is kept; return its seconds, None for ever.
+
+    Raises SettingInvalid.
+    """
+    if name == LEASE_SETTING:
+        seconds = parse_lease(text, unsafe=unsafe).lease
+    elif name == UNTAGGED_SETTING:
+        kept = parse_untagged(text, unsafe=unsafe)
+        if kept is None:
+            await database.settings.remove(name)
+            return None
+        seconds = kept
+    else:
+        seconds = 0.0 if text == "0" else parse_seconds(text)
+    await database.settings.put(name, stored(seconds))
+    return seconds
+
+
+async def set_collection(database: Database, text: str) -> None:
+    """Stop all collection, or have it go on; raises SettingInvalid."""
+    if text not in (ON, OFF):
+        raise SettingInvalid(f"collection={text} is nothing to set: say collection=on or =off")
+    if await database.settings.get(COLLECTION_SETTING) == FROZEN:
+        raise SettingInvalid(
+            "the database was restored from a backup: `treescale collect --after-restore` shows "
+            "what would go, and asks"
+        )
+    await database.settings.put(COLLECTION_SETTING, text)
+
+
+async def set_state(database: Database, target: Target, state: StoreState, *, actor: str) -> None:
+    """Drain its stores, or take that back; twice is once. Raises Unsupported when it has none."""
+    if not target.stores:
+        raise Unsupported(f"{target.label} has no stores: there is nothing to drain")
+    for store in target.stores:
+        await database.stores.set_state(store.store_id, state, actor=actor)
+
+
+async def wait_until_drained(
+    database: Database,
+    store_ids: Iterable[str],
+    clock: Clock,
+    sleep: Callable[[float], Awaitable[None]],
+    tell: Callable[[str], None],
+) -> None:
+    """Wait until none of the stores is in the layout, and all that they held lies elsewhere.
+
+    `tell` hears how far that is, and why it takes time. For as long as it takes: whoever waits may
+    stop. Raises Unsupported when it cannot be for as long as the cluster is as it is, and
+    DatabaseUnavailable.
+    """
+    told = ""
+    waiting = frozenset(store_ids)
+    while True:
+        seen = (await read_status(database, clock)).status
+        impossible = {seen.held[name] for name in waiting if name in seen.held}
+        if impossible:
+            raise Unsupported(f"it cannot leave the layout: {'; '.join(sorted(impossible))}")
+        left = [*_left(seen, waiting)]
+        if not left:
+            return
+        if (text := "; ".join(left)) != told:
+            told = text
+            tell(text)
+        await sleep(POLL_SECONDS)
+
+
+async def forget(database: Database, target: Target, *, lost: bool, actor: str) -> int:
+    """Forget it, and what it was owed; return how many copies that were.
+
+    Raises Unsupported when it is in use (it would register again), LastCopies when, as far as
+    layouts and debts tell, chunks are lost with it, unless `lost` says that they are anyway. What
+    was begun and not finished may be begun again.
+    """
+    await _check_unused(database, target)
+    if not lost:
+        await _check_loss(database, target)
+    if target.server is not None:
+        await database.servers.remove(target.server.server_id, actor=actor)
+    # Those of a server went with it; others have to go one by one.
+    for store in await database.stores.list():
+        if store.store_id in target.store_ids:
+            await database.stores.remove(store.store_id, actor=actor)
+    for store_id in target.store_ids:
+        await database.walks.remove(store_id)
+    return sum([await strike(database.under_replicated, store_id) for store_id in target.store_ids])
+
+
+async def _check_unused(database: Database, target: Target) -> None:
+    """Raise Unsupported for a server or a store that was heard of lately and is not in trouble.
+
+    One that is only full is in use: it is read, and its living server says so.
+    """
+    now = await database.servers.now()
+    heard = [store.seen for store in target.stores if not store.trouble]
+    if target.server is not None:
+        heard = [target.server.seen]
+    else:
+        full = {store.server_id for store in target.stores if is_full(store.trouble)}
+        heard += [each.seen for each in await database.servers.list() if each.server_id in full]
+    if any(is_live(seen, now) for seen in heard):
+        stop = "stop it" if target.server else "start its server without it"
+        raise Unsupported(
+            f"{target.label} is in use and would register again: {stop}, and forget it "
+            f"{LIVE_SECONDS:.0f} s later"
+        )
+
+
+async def _check_loss(database: Database, target: Target) -> None:
+    """Raise LastCopies when forgetting loses what has no other copy."""
+    stores = await database.stores.list()
+    existing = frozenset(store.store_id for store in stores)
+    leaving = existing.intersection(target.store_ids)
+    layouts = await database.layouts.list(LAYOUTS_READ)
+    placing = await placing_of(database)
+    if placing.first_push is None or placing.oldest == 0 or not leaving:
+        return
+    if not layouts:
+        raise LastCopies(
+            "no layout says where chunks lie, so that nobody can tell what would be lost with "
+            f"{target.label}. Say --lost if it is gone for good"
+        )
+    found = layouts_in_use(layouts, existing, placing)
+    tables = [build_table(layout_of(record)) for record in found]
+    debts = await missing_at(database.under_replicated, sorted(existing - leaving))
+    would = loss(leaving, tables, existing, debts)
+    if would:
+        raise LastCopies(
+            f"{target.label} has the last copies of {_in_words(would, layouts)}, as far as "
+            "layouts and what is owed tell. Leave it (drained, it is still read), or bring it "
+            "back; if it is gone for good, say --lost, and what had no other copy stays lost"
+        )
+
+
+def _in_words(would: DataLoss, layouts: Iterable[LayoutRecord]) -> str:
+    """Return what would be lost."""
+    newest = max(layout.number for layout in layouts)
+    parts = [
+        f"{share:.0%} of what was pushed under layout {number}"
+        + (", the present one" if number == newest else "")
+        for number, share in would.shares
+    ]
+    if would.owed:
+        parts.append(f"{would.owed:,} chunks whose other homes are owed theirs")
+    if not would.certain:
+        parts.append("perhaps more: too much is owed to look through it all")
+    return "; ".join(parts)
+
+
+def _left(seen: ClusterStatus, waiting: frozenset[str]) -> Iterable[str]:
+    """Yield what is still to be waited for until these stores are empty."""
+    if not any(server.condition is Condition.UP for server in seen.servers):
+        yield "no server is up: the first that starts makes the next layout"
+        return
+    assert seen.layout is not None, "the store was in one"
+    for store in seen.stores:
+        if store.record.store_id not in waiting:
+            continue
+        if store.in_layout:
+            yield f"{store.label} is in the layout"
+        elif store.condition not in (Condition.UP, Condition.FULL):
+            yield f"{store.label} is {store.condition.value}: its server moves what it holds"
+        elif store.walk is None or store.walk.layout != seen.layout.number:
+            yield f"{store.label} has not begun"
+        elif store.walk.pending or store.walk.misplaced:
+            yield (
+                f"{store.label} holds {store.walk.misplaced:,} copies to be moved, and has "
+                f"{store.walk.pending:,} partitions to look at"
+            )

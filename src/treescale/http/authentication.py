@@ -1,0 +1,196 @@
+"""Who is calling: the Authorization header as a caller, and the challenge for those without rights.
+
+Bearer tokens are verified from memory; Basic credentials go through the login. Anonymous callers
+may do nothing here, not even on public repositories: the challenge sends them to `/token` for an
+anonymous token, as every client expects. Missing rights and missing repositories look the same.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from treescale.auth.policy import Principal, permitted
+from treescale.auth.scopes import ALL_ACTIONS, CATALOG, Access, Action, scope_text
+from treescale.errors import CredentialsInvalid, Unauthorized
+from treescale.http.clients import Clients
+from treescale.http.cors import NO_CORS, Cors
+from treescale.metadata.events import actor_of
+from treescale.registry.login import Login
+from treescale.registry.token_service import TokenService
+
+CREDENTIALS_CHARACTERS_MAX: Final = 16 * 1024
+_QUOTABLE: Final = re.compile(r"[ !#-\[\]-~]{1,400}")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Somebody who proved who they are: a bearer token's holder, or a user with Basic credentials.
+
+    A bearer token says what was granted; for Basic credentials `tokens` is asked when needed.
+    `refused` are the repositories for which pulling was asked of `/token` in vain.
+    """
+
+    principal: Principal
+    granted: Mapping[str, frozenset[Action]] = field(default_factory=dict)
+    catalog: bool = False
+    refused: frozenset[str] = frozenset()
+    tokens: TokenService | None = None
+
+    @property
+    def user(self) -> str:
+        """Return the user's name, "" for the anonymous."""
+        return self.principal.user
+
+    @property
+    def actor(self) -> str:
+        """Return who did what this caller asks for, in the log of events."""
+        return actor_of(self.user)
+
+    async def actions(self, repository: str) -> frozenset[Action]:
+        """Return what the caller may do to `repository`."""
+        if self.tokens is None:
+            return self.granted.get(repository, frozenset())
+        found = await self.tokens.granted(self.principal, [Access(repository, ALL_ACTIONS)])
+        return found[0].actions if found else frozenset()
+
+    def could_ask(self, repository: str, action: Action) -> bool:
+        """Return whether a token asked for with more might let this caller do what theirs does not.
+
+        Told from the request alone: whether the repository exists, or is public, is not looked up.
+        """
+        if self.tokens is not None:
+            return False
+        if action in permitted(self.principal, repository, public=False):
+            return True
+        return action is Action.PULL and repository not in self.refused
+
+    def pullable(self) -> list[str]:
+        """Return the repositories the caller's token names for pulling."""
+        return [name for name, actions in self.granted.items() if Action.PULL in actions]
+
+    def check_catalog(self) -> None:
+        """Raise Unauthorized when the caller may not list repositories.
+
+        A bearer token must have been asked for with the catalog's scope: one that was made for a
+        single repository, and handed on, does not tell the names of the others.
+        """
+        if self.tokens is None and not self.catalog:
+            raise Unauthorized(
+                f"this token was not asked for with the scope {CATALOG}",
+                scope=CATALOG,
+                error="insufficient_scope",
+            )
+
+    def may_list(self, repository: str, *, public: bool) -> bool:
+        """Return whether a list may show this repository to the caller."""
+        return Action.PULL in permitted(self.principal, repository, public=public)
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Turns requests into callers."""
+
+    login: Login
+    tokens: TokenService
+    clients: Clients = field(default_factory=Clients)
+    cors: Cors = NO_CORS
+
+    async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
+        """Return the caller; None without credentials. Raises Unauthorized for bad ones.
+
+        With `grace` a bearer token that expired lately still says who somebody is: a long upload
+        may outlive the token it began with.
+        """
+        presented = _presented(request)
+        if presented is None:
+            return None
+        scheme, value = presented
+        if scheme == "bearer":
+            return await self._bearer(value, grace=grace)
+        if scheme == "basic":
+            return Caller(await self._proven(request, value), tokens=self.tokens)
+        raise CredentialsInvalid("use Bearer or Basic credentials")
+
+    async def _bearer(self, text: str, *, grace: bool) -> Caller:
+        try:
+            bearer = await self.tokens.verify(text, grace=grace)
+        except CredentialsInvalid as refused:
+            raise Unauthorized(str(refused), error="invalid_token") from None
+        return Caller(
+            bearer.principal,
+            granted=bearer.access,
+            catalog=bearer.catalog,
+            refused=bearer.refused,
+        )
+
+    async def basic(self, request: web.BaseRequest) -> Principal | None:
+        """Return whom Basic credentials prove; None without any credentials.
+
+        Raises CredentialsInvalid for wrong ones, and for any others.
+        """
+        presented = _presented(request)
+        if presented is None:
+            return None
+        scheme, value = presented
+        if scheme != "basic":
+            raise CredentialsInvalid("use Basic credentials here, or none for an anonymous token")
+        return await self._proven(request, value)
+
+    async def _proven(self, request: web.BaseRequest, value: str) -> Principal:
+        name, secret = decode_basic(value)
+        return await self.login.authenticate(name, secret, source=self.client_address(request))
+
+    def client_address(self, request: web.BaseRequest) -> str:
+        """Return the address the request came from; what a trusted proxy says it was."""
+        return self.clients.address(request)
+
+    def challenge(self, request: web.BaseRequest, refused: Unauthorized) -> str:
+        """Return the WWW-Authenticate header: where to get a token, and for what."""
+        origin = self.clients.origin(request)
+        host = origin.partition("://")[2]
+        parts = [f'realm="{origin}/token"', f'service="{host}"']
+        if refused.scope:
+            parts.append(f'scope="{refused.scope}"')
+        if refused.error:
+            parts.append(f'error="{refused.error}"')
+            if _QUOTABLE.fullmatch(str(refused)):
+                parts.append(f'error_description="{refused}"')  # docker shows it (RFC 6750, 3)
+        return "Bearer " + ",".join(parts)
+
+
+def _presented(request: web.BaseRequest) -> tuple[str, str] | None:
+    """Return scheme, in lower case, and value of the credentials; None without any.
+
+    Raises CredentialsInvalid for several: which of them counts, two readers may see differently.
+    """
+    headers = request.headers.getall("Authorization", [])
+    if not headers:
+        return None
+    if len(headers) > 1:
+        raise CredentialsInvalid("send one Authorization header")
+    scheme, _, value = headers[0].strip().partition(" ")
+    return scheme.lower(), value.strip()
+
+
+def decode_basic(value: str) -> tuple[str, str]:
+    """Return name and secret of Basic credentials, strictly decoded; raises CredentialsInvalid."""
+    wrong = CredentialsInvalid("the Basic credentials are not base64 of name:password")
+    if len(value) > CREDENTIALS_CHARACTERS_MAX:
+        raise wrong
+    try:
+        name, colon, secret = base64.b64decode(value, validate=True).decode().partition(":")
+    except ValueError:
+        raise wrong from None
+    if not colon:
+        raise wrong
+    return name, secret
+
+
+def needed_scope(repository: str, action: Action) -> str:
+    """Return the scope a challenge names: pushing always needs pulling too."""
+    actions = {action} if action is Action.PULL else {action, Action.PULL}
+    return scope_text(repository, frozenset(actions))

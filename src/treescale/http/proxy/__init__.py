@@ -1,0 +1,1 @@
+"""The client's address and our origin behind trusted proxies."""

@@ -1,0 +1,120 @@
+"""Whether a cluster collects, and where the collection of a store stands. Pure."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from treescale.lease_times import FROZEN, OFF, ON
+
+
+class Mode(StrEnum):
+    """Whether anything is collected in this cluster."""
+
+    OFF = OFF
+    ON = ON
+    FROZEN = FROZEN
+
+
+DEFAULT_MODE: Final = Mode.ON
+"""Of a cluster that has not said otherwise."""
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Why nothing is taken away, and what has it go on."""
+
+    why: str
+    lifted_by: str
+
+    @property
+    def told(self) -> str:
+        """Return both in a line."""
+        return f"{self.why}; lifted by: {self.lifted_by}"
+
+
+PAUSES: Final[Mapping[Mode, Pause]] = {
+    Mode.OFF: Pause("somebody has stopped it", "`treescale cluster set collection=on`"),
+    Mode.FROZEN: Pause(
+        "the database was restored from a backup", "treescale collect --after-restore"
+    ),
+}
+
+
+def mode_of(setting: str | None) -> Mode:
+    """Return what the setting says; of one that a later version has made, that all stands still."""
+    if setting is None:
+        return DEFAULT_MODE
+    return Mode(setting) if setting in set(Mode) else Mode.FROZEN
+
+
+class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the number of collected chunks was at cycles that took all they found: two of them.
+
+    What was collected before the older one is gone from the store: the newer cycle was a lease
+    after it.
+    """
+
+    older: int = -1
+    newer: int = -1
+    newer_at: float = 0.0
+    """By the database's clock."""
+
+    def chunks(self, collected: int) -> int:
+        """Return how many chunks on the store deletions may have left in no row."""
+        return max(0, collected - self.older) if self.older >= 0 else 0
+
+    def after(self, collected: int, now: float, lease: float) -> "Explained":
+        """Return what is known after a cycle that took all it found."""
+        if self.newer < 0 or collected < self.newer:
+            return Explained(collected, collected, now)
+        if 0 <= now - self.newer_at < lease:  # else it is over, or a clock was set back since
+            return self
+        return Explained(self.newer, collected, now)
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the collection of a store stands, as `cluster status` shows it. Times are UTC."""
+
+    paused: Pause | None = None
+    waiting: int = 0
+    """Copies that no blob names, and whose lease runs: of a push under way, or left behind."""
+    waiting_bytes: int = 0
+    waiting_until: float = 0.0
+    """When the last of them may have gone for good, if nobody names it."""
+    trash: int = 0
+    trash_bytes: int = 0
+    trash_until: float = 0.0
+    """When the last of what lies in the trash will have gone."""
+    removed: int = 0
+    """Copies that were moved to the trash, since the database knows of the store."""
+    removed_bytes: int = 0
+    explained: Explained = Explained()
+    met_in_trash: int = 0
+    """Chunks that a row named, and that no store had but in its trash. It must be 0."""
+
+
+_SAME_SECONDS: Final = 120.0
+
+
+def is_news(state: State, said: State) -> bool:
+    """Say whether anything but a few seconds of the times is another than was said."""
+    near = {
+        name: getattr(said, name)
+        for name in ("waiting_until", "trash_until")
+        if abs(getattr(state, name) - getattr(said, name)) < _SAME_SECONDS
+    }
+    return msgspec.structs.replace(state, **near) != said
+
+
+def packed(state: State) -> str:
+    """Return it as text."""
+    return msgspec.json.encode(state).decode()
+
+
+def unpacked(text: str | None) -> State:
+    """Return what was noted; nothing of what a later version says otherwise."""
+    try:
+        return msgspec.json.decode(text or "{}", type=State)
+    except msgspec.DecodeError:
+        return State()

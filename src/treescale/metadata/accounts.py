@@ -1,0 +1,509 @@
+"""Accounts: users, their access tokens, whose rights changed, from where they were logged in to.
+
+What voids bearer tokens is recorded in the transaction that does it. Every change of what a subject
+may do draws the next number of one counter. The counter's row stays locked until that commits, so
+whoever sees a number sees all before it, and `WHERE generation > :last` misses nothing. What is
+read together with a credential is the counter: whatever changes afterwards has a higher number.
+
+Version 0.1.0 knows none of this. It writes to `revocations`, by its own clock, and reads only
+those. So each change is written there, too, with the same time as in `generations`; a row there
+with another time is of 0.1.0, and `adopt` gives it a number.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import (
+    Executable,
+    Label,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from treescale.errors import TokenUnknown, UserExists, UserUnknown
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.connections import Connections, changed
+from treescale.metadata.engine.upserts import (
+    Upsert,
+    insert_or_ignore,
+    insert_or_update,
+    insert_or_update_if,
+)
+from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.records import AccessToken, Change, Changes, User
+from treescale.metadata.schema import (
+    access_tokens,
+    counters,
+    generations,
+    known_addresses,
+    revocations,
+    users,
+)
+
+COUNTER: Final = "generation"
+ADOPTED_AT_ONCE: Final = 1000
+
+_DRAWN: Final = counters.c.value + 1
+
+
+def _draw(insert: Any) -> Executable:
+    drawn: Executable = (
+        insert(counters)
+        .values(name=COUNTER, value=1)
+        .on_conflict_do_update(index_elements=["name"], set_={"value": _DRAWN})
+        .returning(counters.c.value)
+    )
+    return drawn
+
+
+def _later(new: Any) -> Any:
+    """Return the later of the time that a row has and the one that it is to have."""
+    return case((new > revocations.c.revoked, new), else_=revocations.c.revoked)
+
+
+def _revoke(insert: Any) -> Executable:
+    statement: Any = insert(revocations).values(revoked=DatabaseNow())  # an Insert of either engine
+    upsert: Executable = statement.on_conflict_do_update(
+        index_elements=["subject"], set_={"revoked": _later(statement.excluded.revoked)}
+    ).returning(revocations.c.revoked)
+    return upsert
+
+
+_DRAW: Final = Upsert(_draw(sqlite.insert), _draw(postgresql.insert))
+_REVOKE: Final = Upsert(_revoke(sqlite.insert), _revoke(postgresql.insert))
+_SET_GENERATION: Final = insert_or_update(generations, ["generation", "changed"])
+KNOWN_SUBJECT: Final = union_all(
+    *(
+        select(table.c.subject).where(table.c.subject == bindparam("this"))
+        for table in (generations, revocations)
+    )
+)
+SINCE: Final = (
+    select(
+        counters.c.value,
+        generations.c.subject,
+        generations.c.generation,
+        generations.c.changed,
+    )
+    .select_from(counters.outerjoin(generations, generations.c.generation > bindparam("last")))
+    .where(counters.c.name == COUNTER)
+    .order_by(generations.c.generation)
+    .limit(bindparam("limit"))
+)
+_SAME: Final = generations.c.subject == revocations.c.subject
+NOT_ADOPTED: Final = (
+    select(revocations.c.subject, revocations.c.revoked)
+    .select_from(revocations.outerjoin(generations, _SAME))
+    .where(
+        or_(
+            generations.c.changed.is_(None),
+            generations.c.changed != revocations.c.revoked,
+        )
+    )
+    .order_by(revocations.c.subject)
+    .limit(ADOPTED_AT_ONCE)
+)
+_BEFORE: Final = DatabaseNow() - bindparam("seconds")
+_OLD_GENERATION: Final = (
+    select(generations.c.subject).where(generations.c.changed < _BEFORE).limit(1)
+)
+_PRUNE_REVOCATIONS: Final = delete(revocations).where(
+    revocations.c.revoked < _BEFORE,
+    exists().where(and_(_SAME, generations.c.changed == revocations.c.revoked)),
+)
+_PRUNE_GENERATIONS: Final = delete(generations).where(
+    generations.c.changed < _BEFORE, ~exists().where(_SAME)
+)
+
+
+def present() -> Label[int]:
+    """Return the cluster's present generation, for the statement that reads a credential.
+
+    One statement is one snapshot: whatever changed before has this number at most, whatever
+    changes later a higher one.
+    """
+    value = select(counters.c.value).where(counters.c.name == COUNTER).scalar_subquery()
+    return func.coalesce(value, 0).label("generation")
+
+
+def void(connection: Connection, subject: str) -> None:
+    """Void the subject's bearer tokens of before: part of the transaction that changes it."""
+    drawn = _drawn(connection)
+    changed = connection.execute(_REVOKE.on(connection), {"subject": subject}).scalar_one()
+    _set_generation(connection, subject, drawn, changed)
+
+
+def renew(connection: Connection, subject: str) -> None:
+    """Void what an earlier subject of this name left behind, if one may have.
+
+    Of one that was never there, or went so long ago that it was forgotten, nothing counts.
+    """
+    if connection.execute(KNOWN_SUBJECT, {"this": subject}).first() is not None:
+        void(connection, subject)
+
+
+def _drawn(connection: Connection) -> int:
+    return int(connection.execute(_DRAW.on(connection)).scalar_one())
+
+
+def _set_generation(connection: Connection, subject: str, drawn: int, changed: float) -> None:
+    row = {"subject": subject, "generation": drawn, "changed": changed}
+    connection.execute(_SET_GENERATION.on(connection), row)
+
+
+class Generations:
+    """Whose rights have changed, numbered in the order of commits.
+
+    What changes them is in `Users` and `AccessTokens`. A number is never given out twice, not to a
+    name that is removed and made again either.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def since(self, last: int, limit: int) -> Changes:
+        """Return a page of the changes numbered higher than `last`: of each subject the latest."""
+        rows = await self._connections.rows(SINCE, {"last": last, "limit": limit})
+        if not rows:
+            return Changes(0, ())
+        found = [row for row in rows if row.subject is not None]
+        return Changes(
+            rows[0].value,
+            tuple(Change(row.subject, row.generation, row.changed) for row in found),
+        )
+
+    async def adopt(self) -> int:
+        """Give numbers to what servers of 0.1.0 beside this one have revoked; return how many."""
+        if not await self._connections.rows(NOT_ADOPTED):
+            return 0
+
+        def work(connection: Connection) -> int:
+            # The first number first: whoever else is at it has then committed, and left nothing.
+            drawn = _drawn(connection)
+            found = connection.execute(NOT_ADOPTED).all()
+            for more, row in enumerate(found):
+                drawn = _drawn(connection) if more else drawn
+                _set_generation(connection, row.subject, drawn, row.revoked)
+            return len(found)
+
+        return await self._connections.write(work)
+
+    async def prune(self, seconds: float) -> None:
+        """Forget what changed longer ago than that, by the database's clock.
+
+        No bearer token that carries a lower number may count any more by then.
+        """
+        limits = {"seconds": seconds}
+        if not await self._connections.rows(_OLD_GENERATION, limits):
+            return
+
+        def work(connection: Connection) -> None:
+            connection.execute(_PRUNE_REVOCATIONS, limits)
+            connection.execute(_PRUNE_GENERATIONS, limits)
+
+        await self._connections.write(work)
+
+
+_THIS_USER: Final = users.c.name == bindparam("this")
+
+GET_USER: Final = select(users, present()).where(_THIS_USER)
+LIST_USERS: Final = (
+    select(users, present())
+    .where(users.c.name > bindparam("after"))
+    .order_by(users.c.name)
+    .limit(bindparam("limit"))
+)
+_ADD_USER: Final = insert_or_ignore(users)
+SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
+REMOVE_USER: Final = delete(users).where(_THIS_USER)
+
+
+class Users:
+    """Accounts."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, user: User, *, actor: str) -> None:
+        """Create it, and void what an earlier one of its name left behind; raises UserExists."""
+        row = {
+            "name": user.name,
+            "password_hash": user.password_hash,
+            "admin": user.admin,
+            "created": user.created,
+        }
+
+        def work(connection: Connection) -> None:
+            if changed(connection, _ADD_USER.on(connection), row) == 0:
+                raise UserExists(f"user {user.name} exists already")
+            renew(connection, f"user:{user.name}")
+            payload = {"admin": user.admin}
+            record(connection, _of_user(Kind.USER_CREATED, actor, user.name, payload))
+
+        await self._connections.write(work)
+
+    async def get(self, name: str) -> User:
+        """Return it; raises UserUnknown."""
+        row = await self._connections.row(GET_USER, {"this": name})
+        if row is None:
+            raise _unknown_user(name)
+        return _user(row)
+
+    async def list(self, after: str, limit: int) -> list[User]:
+        """Return a page by name."""
+        rows = await self._connections.rows(LIST_USERS, {"after": after, "limit": limit})
+        return [_user(row) for row in rows]
+
+    async def set_password(self, name: str, password_hash: str, *, actor: str) -> None:
+        """Change it, and with it the generation of `user:NAME`; raises UserUnknown."""
+
+        def work(connection: Connection) -> None:
+            change = {"this": name, "new_hash": password_hash}
+            if changed(connection, SET_PASSWORD, change) == 0:
+                raise _unknown_user(name)
+            void(connection, f"user:{name}")
+            record(connection, _of_user(Kind.USER_PASSWORD, actor, name))
+
+        await self._connections.write(work)
+
+    async def remove(self, name: str, *, actor: str) -> None:
+        """Remove the account and its access tokens, and change its generation.
+
+        Its repositories stay. Raises UserUnknown.
+        """
+
+        def work(connection: Connection) -> None:
+            if changed(connection, REMOVE_USER, {"this": name}) == 0:
+                raise _unknown_user(name)
+            void(connection, f"user:{name}")
+            record(connection, _of_user(Kind.USER_REMOVED, actor, name))
+
+        await self._connections.write(work)
+
+
+def _user(row: Row[Any]) -> User:
+    return User(
+        name=row.name,
+        password_hash=row.password_hash,
+        admin=bool(row.admin),
+        created=row.created,
+        generation=row.generation,
+    )
+
+
+def _of_user(
+    kind: Kind, actor: str, name: str, payload: Mapping[str, object] | None = None
+) -> Event:
+    """Return what happened in a user's namespace, but to no repository in it."""
+    return Event(kind, actor, namespace=name, payload=payload or {})
+
+
+def _unknown_user(name: str) -> UserUnknown:
+    return UserUnknown(f"no user {name}")
+
+
+TOUCH_SECONDS_MIN: Final = 60.0
+
+_THIS_TOKEN: Final = access_tokens.c.token_id == bindparam("this")
+
+FIND_TOKEN: Final = select(access_tokens, present()).where(
+    access_tokens.c.secret_sha256 == bindparam("secret")
+)
+LIST_TOKENS: Final = (
+    select(access_tokens, present())
+    .where(access_tokens.c.user_name == bindparam("user"))
+    .order_by(access_tokens.c.created, access_tokens.c.token_id)
+)
+HOLD_USER: Final = (
+    select(users.c.name)
+    .where(users.c.name == bindparam("user"))
+    .with_for_update(read=True, key_share=True)
+)
+_ADD_TOKEN: Final = insert(access_tokens)
+REVOKE_TOKEN: Final = (
+    delete(access_tokens)
+    .where(_THIS_TOKEN)
+    .returning(access_tokens.c.user_name, access_tokens.c.label)
+)
+_NOT_TOUCHED: Final = or_(
+    access_tokens.c.last_used.is_(None), access_tokens.c.last_used <= bindparam("before")
+)
+IS_NOT_TOUCHED: Final = select(access_tokens.c.token_id).where(_THIS_TOKEN, _NOT_TOUCHED)
+TOUCH_TOKEN: Final = (
+    update(access_tokens).where(_THIS_TOKEN, _NOT_TOUCHED).values(last_used=bindparam("now"))
+)
+
+
+class AccessTokens:
+    """Access tokens."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, token: AccessToken, *, actor: str) -> None:
+        """Keep it; raises UserUnknown when its user does not exist."""
+
+        def work(connection: Connection) -> None:
+            held = connection.execute(HOLD_USER, {"user": token.user})
+            if held.one_or_none() is None:
+                raise UserUnknown(f"no user {token.user}")
+            connection.execute(_ADD_TOKEN, _token_row(token))
+            told = {
+                "token_id": token.token_id,
+                "label": token.label,
+                "allow": sorted(token.allow),
+                "repository": token.repository,
+                "expires": token.expires,
+            }
+            record(connection, _of_user(Kind.TOKEN_CREATED, actor, token.user, told))
+
+        await self._connections.write(work)
+
+    async def find(self, secret_sha256: str) -> AccessToken:
+        """Return the token with this secret, expired or not; raises TokenUnknown."""
+        row = await self._connections.row(FIND_TOKEN, {"secret": secret_sha256})
+        if row is None:
+            raise TokenUnknown("no access token has this secret")
+        return _token(row)
+
+    async def list(self, user: str) -> list[AccessToken]:
+        """Return a user's tokens, oldest first."""
+        return [_token(row) for row in await self._connections.rows(LIST_TOKENS, {"user": user})]
+
+    async def revoke(self, token_id: str, *, actor: str) -> None:
+        """Remove it, and change the generation of `token:ID`; raises TokenUnknown."""
+
+        def work(connection: Connection) -> None:
+            gone = connection.execute(REVOKE_TOKEN, {"this": token_id}).one_or_none()
+            if gone is None:
+                raise TokenUnknown(f"no access token {token_id}")
+            void(connection, f"token:{token_id}")
+            told = {"token_id": token_id, "label": gone.label}
+            record(connection, _of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
+
+        await self._connections.write(work)
+
+    async def touch(self, token_id: str, *, now: float) -> None:
+        """Record a use; nothing happens when it is gone. At most one write a minute."""
+        # Asked first without the writers' lock, as nearly every use comes within the minute.
+        limits = {"this": token_id, "before": now - TOUCH_SECONDS_MIN}
+        if await self._connections.row(IS_NOT_TOUCHED, limits) is not None:
+            await self._connections.change(TOUCH_TOKEN, {**limits, "now": now})
+
+
+def _token_row(token: AccessToken) -> dict[str, object]:
+    return {
+        "token_id": token.token_id,
+        "user_name": token.user,
+        "label": token.label,
+        "secret_sha256": token.secret_sha256,
+        "allow": ",".join(sorted(token.allow)),
+        "repository": token.repository,
+        "created": token.created,
+        "expires": token.expires,
+        "last_used": token.last_used,
+    }
+
+
+def _token(row: Row[Any]) -> AccessToken:
+    return AccessToken(
+        token_id=row.token_id,
+        user=row.user_name,
+        label=row.label,
+        secret_sha256=row.secret_sha256,
+        allow=frozenset(row.allow.split(",")) if row.allow else frozenset(),
+        repository=row.repository,
+        created=row.created,
+        expires=row.expires,
+        last_used=row.last_used,
+        generation=row.generation,
+    )
+
+
+KNOWN_SECONDS: Final = 30 * 86_400.0
+NOTED_SECONDS_MIN: Final = 86_400.0
+ADDRESSES_MAX: Final = 64
+"""Of each account."""
+
+_THIS_ADDRESS: Final = (
+    known_addresses.c.user_name == bindparam("user"),
+    known_addresses.c.address == bindparam("address"),
+)
+KNOWS_ADDRESS: Final = select(known_addresses.c.seen).where(
+    *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
+)
+_NOTE_ADDRESS: Final = insert_or_update_if(
+    known_addresses,
+    [],
+    {"seen": DatabaseNow()},
+    lambda _: known_addresses.c.seen < DatabaseNow() - bindparam("seconds"),
+)
+OLDEST_ADDRESSES: Final = (
+    select(known_addresses.c.address)
+    .where(known_addresses.c.user_name == bindparam("user"))
+    .order_by(known_addresses.c.seen.desc(), known_addresses.c.address)
+    .offset(ADDRESSES_MAX)
+)
+FORGET_ADDRESS: Final = delete(known_addresses).where(*_THIS_ADDRESS)
+_NOW: Final = select(DatabaseNow())
+# With a number: PostgreSQL finds what is older than an expression that moves by reading all.
+PRUNE_ADDRESSES: Final = delete(known_addresses).where(known_addresses.c.seen < bindparam("before"))
+
+
+class KnownAddresses:
+    """From which addresses accounts were logged in to lately, by the database's clock.
+
+    An address is any text of the caller's choice. Of each account the `ADDRESSES_MAX` used last
+    are kept, for `KNOWN_SECONDS`.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def knows(self, user: str, address: str) -> bool:
+        """Return whether the account was logged in to from there within `KNOWN_SECONDS`."""
+        return await self._seen(user, address, KNOWN_SECONDS)
+
+    async def note(self, user: str, address: str) -> None:
+        """Note a login from there; nothing happens for no user. At most one write a day each.
+
+        It survives the end of every process, but perhaps not a power cut.
+        """
+        # Asked first without the writers' lock.
+        if await self._seen(user, address, NOTED_SECONDS_MIN):
+            return
+        row = {"user_name": user, "address": address, "seconds": NOTED_SECONDS_MIN}
+
+        def work(connection: Connection) -> None:
+            if connection.execute(HOLD_USER, {"user": user}).one_or_none() is None:
+                return
+            connection.execute(_NOTE_ADDRESS.on(connection), row)
+            for one in connection.execute(OLDEST_ADDRESSES, {"user": user}).scalars().all():
+                connection.execute(FORGET_ADDRESS, {"user": user, "address": one})
+
+        await self._connections.write(work, durable=False)
+
+    async def prune(self) -> int:
+        """Forget those older than `KNOWN_SECONDS`; return how many."""
+
+        def work(connection: Connection) -> int:
+            now = connection.execute(_NOW).scalar_one()
+            return changed(connection, PRUNE_ADDRESSES, {"before": now - KNOWN_SECONDS})
+
+        return await self._connections.write(work)
+
+    async def _seen(self, user: str, address: str, seconds: float) -> bool:
+        this = {"user": user, "address": address, "seconds": seconds}
+        return await self._connections.row(KNOWS_ADDRESS, this) is not None

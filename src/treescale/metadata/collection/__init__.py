@@ -1,0 +1,1 @@
+"""What ends as free space: rows that nothing needs any more, and what can still be restored."""

@@ -1,0 +1,489 @@
+"""What was deleted and can be restored: listed, and brought back whole."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    Double,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    union,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed
+from treescale.lease_times import LINK_LEASES
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.upserts import Upsert
+from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.layouts import lease_seconds, undelete_seconds
+from treescale.metadata.manifest_push import COSIGN_SUFFIXES
+from treescale.metadata.repositories import (
+    DELETED_MARK,
+    GOING_MARK,
+    id_of,
+    make_namespace,
+    namespace_id,
+)
+from treescale.metadata.schema import (
+    deleted_tags,
+    manifest_references,
+    manifests,
+    repositories,
+    repository_blobs,
+    tags,
+)
+from treescale.oci.manifests import ReferenceKind
+from treescale.oci.names import namespace_of
+
+_HERE: Final = manifests.c.repository_id == bindparam("row_id")
+_THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
+_STAMP: Final[BindParameter[float]] = bindparam("stamp", type_=Double())
+DIGESTS_AT_ONCE: Final = 500
+DEPTH_MAX: Final = 8
+"""An index of indexes of …: nobody goes further."""
+_FOUND: Final = select(manifests.c.repository_id, manifests.c.deleted).where(
+    manifests.c.repository_id == id_of(), manifests.c.digest == bindparam("digest")
+)
+# When it ends, in the transaction that restores: it may wait for a lock.
+_ENDS: Final = select((_STAMP + undelete_seconds()).label("until"), DatabaseNow().label("now"))
+_NOT_OVER: Final = DatabaseNow() - undelete_seconds()
+
+# What is there of what belongs to an image, and when that was deleted: the last time counts.
+_SAID_OF: Final = select(manifests.c.deleted).where(
+    _HERE, manifests.c.subject == bindparam("digest"), manifests.c.deleted >= _NOT_OVER
+)
+_TAGS_OF: Final = select(deleted_tags.c.deleted).where(
+    deleted_tags.c.repository_id == bindparam("row_id"),
+    or_(
+        deleted_tags.c.digest == bindparam("digest"),
+        deleted_tags.c.name.in_(bindparam("names", expanding=True)),
+    ),
+    deleted_tags.c.deleted >= _NOT_OVER,
+)
+_BELONGING: Final = union(_SAID_OF, _TAGS_OF)
+
+# Manifests that come back: those of one time, those its tags point at, and all that they refer to.
+_TOGETHER: Final = union(
+    select(manifests.c.digest).where(_HERE, manifests.c.deleted == _STAMP),
+    select(deleted_tags.c.digest).where(
+        deleted_tags.c.repository_id == bindparam("row_id"), deleted_tags.c.deleted == _STAMP
+    ),
+)
+_IN_THESE: Final = (
+    manifest_references.c.repository_id == bindparam("row_id"),
+    manifest_references.c.manifest.in_(_THESE),
+)
+_REFERRED: Final = select(manifest_references.c.digest).where(*_IN_THESE).distinct()
+_PARENT: Final = manifests.alias("parent")
+_CHILD: Final = manifests.alias("child")
+_CHILDREN: Final = (
+    select(manifest_references.c.digest, _CHILD.c.digest.label("there"))
+    .select_from(
+        manifest_references.join(
+            _PARENT,
+            and_(
+                _PARENT.c.repository_id == manifest_references.c.repository_id,
+                _PARENT.c.digest == manifest_references.c.manifest,
+            ),
+        ).outerjoin(
+            _CHILD,
+            and_(
+                _CHILD.c.repository_id == manifest_references.c.repository_id,
+                _CHILD.c.digest == manifest_references.c.digest,
+            ),
+        )
+    )
+    .where(
+        *_IN_THESE,
+        # A subject is no part of what refers to it.
+        or_(_PARENT.c.subject.is_(None), _PARENT.c.subject != manifest_references.c.digest),
+        or_(
+            _CHILD.c.digest.is_not(None),
+            manifest_references.c.kind == str(ReferenceKind.MANIFEST),
+        ),
+    )
+)
+_LINKS: Final = (
+    repository_blobs.c.repository_id == bindparam("row_id"),
+    repository_blobs.c.digest.in_(_THESE),
+)
+_HOLD: Final = (
+    select(manifests.c.digest)
+    .where(_HERE, manifests.c.digest.in_(_THESE), manifests.c.deleted.is_not(None))
+    .order_by(manifests.c.digest)
+    .with_for_update()
+)
+# All of them, hidden or not, and the look in a statement of its own: a DELETE of the blob that is
+# not committed yet hides one that shows.
+_HOLD_LINKS: Final = (
+    select(repository_blobs.c.digest)
+    .where(*_LINKS)
+    .order_by(repository_blobs.c.digest)
+    .with_for_update(key_share=True)
+)
+_BLOBS: Final = select(repository_blobs.c.digest).where(*_LINKS)
+_SHOW_LINKS: Final = (
+    update(repository_blobs)
+    .where(*_LINKS, repository_blobs.c.hidden.is_not(None))
+    .values(hidden=null())
+)
+# As a push would: whoever restored it has a lease of time to build on it, and what nothing holds
+# has its time again.
+_SHOW: Final = (
+    update(manifests)
+    .where(_HERE, manifests.c.digest.in_(_THESE))
+    .values(
+        deleted=null(),
+        lease_until=DatabaseNow() + LINK_LEASES * lease_seconds(),
+        untagged_since=null(),
+    )
+)
+_HOLDS: Final = (
+    update(manifests)
+    .where(_HERE, manifests.c.digest.in_(_THESE), manifests.c.untagged_since.is_not(None))
+    .values(untagged_since=null())
+)
+_TAGS_THEN: Final = (
+    deleted_tags.c.repository_id == bindparam("row_id"),
+    deleted_tags.c.deleted == _STAMP,
+)
+_DROP_TAGS: Final = delete(deleted_tags).where(*_TAGS_THEN)
+_LAST_TAG: Final = (
+    select(
+        deleted_tags.c.repository_id,
+        deleted_tags.c.digest,
+        deleted_tags.c.deleted,
+        manifests.c.deleted.label("with_it"),
+    )
+    .select_from(deleted_tags.join(manifests))
+    .where(deleted_tags.c.repository_id == id_of(), deleted_tags.c.name == bindparam("tag"))
+    .order_by(deleted_tags.c.deleted.desc())
+    .limit(1)
+)
+_TAG_NOW: Final = select(tags.c.digest).where(
+    tags.c.repository_id == bindparam("row_id"), tags.c.name == bindparam("tag")
+)
+
+
+def _tags_back(*which: Any) -> Upsert:
+    """Return what brings tags back, where none of the name is there."""
+    names = ["repository_id", "name", "digest", "updated", "pushed_by"]
+    rows = select(*(deleted_tags.c[name] for name in names)).where(*which)
+    rows = rows.order_by(deleted_tags.c.name)
+    return Upsert(
+        sqlite.insert(tags).from_select(names, rows).on_conflict_do_nothing(),
+        postgresql.insert(tags).from_select(names, rows).on_conflict_do_nothing(),
+    )
+
+
+_TAGS_BACK: Final = _tags_back(*_TAGS_THEN)
+
+_FREE_AT: Final = undelete_seconds()
+_LIST_REPOSITORIES: Final = (
+    select(
+        repositories.c.name,
+        repositories.c.deleted,
+        (repositories.c.deleted + _FREE_AT).label("until"),
+    )
+    .where(repositories.c.deleted.is_not(None), ~repositories.c.name.contains(GOING_MARK))
+    .order_by(repositories.c.deleted.desc())
+    .limit(bindparam("limit"))
+)
+_LIST_MANIFESTS: Final = (
+    select(
+        repositories.c.name,
+        manifests.c.digest,
+        manifests.c.deleted,
+        (manifests.c.deleted + _FREE_AT).label("until"),
+    )
+    .select_from(manifests.join(repositories))
+    .where(manifests.c.deleted.is_not(None), repositories.c.deleted.is_(None))
+    .order_by(manifests.c.deleted.desc())
+    .limit(bindparam("limit"))
+)
+_LIST_TAGS: Final = (
+    select(
+        repositories.c.name,
+        deleted_tags.c.name.label("tag"),
+        deleted_tags.c.digest,
+        deleted_tags.c.deleted,
+        (deleted_tags.c.deleted + _FREE_AT).label("until"),
+    )
+    .select_from(
+        deleted_tags.join(
+            repositories, repositories.c.repository_id == deleted_tags.c.repository_id
+        )
+    )
+    .where(repositories.c.deleted.is_(None))
+    .order_by(deleted_tags.c.deleted.desc())
+    .limit(bindparam("limit"))
+)
+_LAST_OF_NAME: Final = (
+    select(repositories.c.repository_id, repositories.c.name, repositories.c.deleted)
+    .where(
+        repositories.c.deleted.is_not(None),
+        repositories.c.name > bindparam("first"),
+        repositories.c.name < bindparam("end"),
+        ~repositories.c.name.contains(GOING_MARK),
+    )
+    .order_by(repositories.c.deleted.desc())
+    .limit(1)
+    .with_for_update()
+)
+_IS_THERE: Final = select(func.count()).where(repositories.c.name == bindparam("named"))
+_RENAME: Final = (
+    update(repositories)
+    .where(repositories.c.repository_id == bindparam("row_id"))
+    .values(
+        name=bindparam("new_name"),
+        namespace=bindparam("namespace_name"),
+        namespace_id=namespace_id(),
+        deleted=null(),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Something that can be restored, until a time of the database's."""
+
+    repository: str
+    tag: str | None
+    digest: str | None
+    deleted: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What is there again."""
+
+    manifests: tuple[str, ...]
+    """The digests of those that were deleted."""
+    missing: tuple[str, ...] = ()
+    """Parts of them that are not in this repository any more: they have to be pushed again."""
+    digest: str = ""
+    """What a tag points at that was restored."""
+
+
+class Undelete:
+    """What was deleted: by whatever client, and for how long it can be restored."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def list(self, namespace: str | None, limit: int) -> list[Deleted]:
+        """Return the latest of each kind: repositories, tags, manifests. For administration."""
+        found = [
+            Deleted(row.name.partition(DELETED_MARK)[0], None, None, row.deleted, row.until)
+            for row in await self._connections.rows(_LIST_REPOSITORIES, {"limit": limit})
+        ]
+        found += [
+            Deleted(row.name, row.tag, row.digest, row.deleted, row.until)
+            for row in await self._connections.rows(_LIST_TAGS, {"limit": limit})
+        ]
+        tagged = {(each.repository, each.digest) for each in found}
+        found += [
+            Deleted(row.name, None, row.digest, row.deleted, row.until)
+            for row in await self._connections.rows(_LIST_MANIFESTS, {"limit": limit})
+            if (row.name, row.digest) not in tagged
+        ]
+        return [each for each in found if namespace in (None, namespace_of(each.repository))]
+
+    async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
+        """Bring a manifest back, with all that went with it and all that it refers to.
+
+        Of one that is there, since it was pushed again, what belongs to it and went last. Raises
+        ManifestUnknown, also when its time is over: from then on it may be gone in part.
+        """
+
+        def work(connection: Connection) -> Restored:
+            this = {"repository": repository, "digest": digest}
+            row = connection.execute(_FOUND, this).one_or_none()
+            if row is None:
+                raise _no_manifest(repository, digest)
+            stamp = row.deleted or _last_of(connection, row.repository_id, digest)
+            back = bring_back(connection, row.repository_id, [digest], stamp)
+            if row.deleted is not None:
+                # Once all is held: the collector takes nothing of it before its time is over.
+                _check_time(connection, row.deleted, f"manifest {digest} of {repository}")
+                if digest not in back.manifests:
+                    raise _no_manifest(repository, digest)
+            elif stamp is None and not back.manifests:
+                raise ManifestUnknown(
+                    f"{digest} is in {repository}, and nothing that belongs to it can be restored"
+                )
+            record(connection, Event(Kind.IMAGE_RESTORED, actor, repository, digest=digest))
+            return back
+
+        return await self._connections.write(work)
+
+    async def tag(self, repository: str, tag: str, *, actor: str) -> Restored:
+        """Let a tag point where it did when it was deleted last.
+
+        Brings back the manifest as well, and all that went with the two. Raises ManifestUnknown;
+        PreconditionFailed when the tag points at something now.
+        """
+
+        def work(connection: Connection) -> Restored:
+            this = {"repository": repository, "tag": tag}
+            last = connection.execute(_LAST_TAG, this).one_or_none()
+            if last is None:
+                raise ManifestUnknown(f"no deleted tag {tag} in {repository}")
+            row_id, digest = last.repository_id, str(last.digest)
+            back = bring_back(connection, row_id, [digest], last.deleted)
+            if last.with_it not in (None, last.deleted):
+                also = bring_back(connection, row_id, [digest], last.with_it)
+                back = replace(back, manifests=back.manifests + also.manifests)
+            _check_time(connection, last.deleted, f"{repository}:{tag}")
+            there = connection.execute(_TAG_NOW, {"row_id": row_id, "tag": tag}).scalar()
+            if there is None:
+                raise ManifestUnknown(f"no deleted tag {tag} in {repository}")
+            if there != digest:
+                raise PreconditionFailed(
+                    f"{repository}:{tag} points at {there} now: delete the tag first, or restore "
+                    f"the image by its digest, {digest}"
+                )
+            told = Event(Kind.IMAGE_RESTORED, actor, repository, reference=tag, digest=digest)
+            record(connection, told)
+            return replace(back, digest=digest)
+
+        return await self._connections.write(work)
+
+    async def repository(self, name: str, *, to: str | None, actor: str) -> None:
+        """Bring back the repository of that name that was deleted last, under the name `to`.
+
+        Raises NameUnknown; PreconditionFailed when there is one of that name.
+        """
+        target = to or name
+
+        def work(connection: Connection) -> None:
+            first = name + DELETED_MARK
+            span = {"first": first, "end": name + chr(ord(DELETED_MARK) + 1)}
+            row = connection.execute(_LAST_OF_NAME, span).one_or_none()
+            if row is None:
+                raise NameUnknown(f"no deleted repository {name}")
+            ends = connection.execute(_ENDS, {"stamp": row.deleted}).one()
+            if ends.until < ends.now:
+                raise NameUnknown(_was_deleted(f"repository {name}", ends.until))
+            if connection.execute(_IS_THERE, {"named": target}).scalar_one():
+                raise _is_taken(target)
+            named = {"new_name": target, "namespace_name": namespace_of(target)}
+            make_namespace(connection, named["namespace_name"])
+            try:
+                connection.execute(_RENAME, {"row_id": row.repository_id, **named})
+            except IntegrityError as error:  # a push, or another restore, came first
+                raise _is_taken(target) from error
+            record(connection, Event(Kind.REPOSITORY_RESTORED, actor, target))
+
+        await self._connections.write(work)
+
+
+def _is_taken(name: str) -> PreconditionFailed:
+    return PreconditionFailed(f"there is a repository {name}: restore it --as another name")
+
+
+def _no_manifest(repository: str, digest: str) -> ManifestUnknown:
+    return ManifestUnknown(f"no deleted manifest {digest} in {repository}")
+
+
+def _check_time(connection: Connection, stamp: float, what: str) -> None:
+    """Raise ManifestUnknown when it cannot be restored any more: the collector may be at it."""
+    ends = connection.execute(_ENDS, {"stamp": stamp}).one()
+    if ends.until < ends.now:
+        raise ManifestUnknown(_was_deleted(what, ends.until))
+
+
+def _was_deleted(what: str, until: float) -> str:
+    moment = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{what} was deleted, and could be restored until {moment}"
+
+
+def _last_of(connection: Connection, row_id: int, digest: str) -> float | None:
+    """Return when that was deleted last which belongs to an image that is there."""
+    names = [digest.replace(":", "-", 1) + suffix for suffix in COSIGN_SUFFIXES]
+    these = {"row_id": row_id, "digest": digest, "names": names}
+    return max(connection.execute(_BELONGING, these).scalars(), default=None)
+
+
+def bring_back(
+    connection: Connection, row_id: int, digests: Iterable[str], stamp: float | None = None
+) -> Restored:
+    """Bring back manifests with all parts they refer to, and what was deleted at that time.
+
+    Tags that point elsewhere by now stay there. What is there already, stays as it is.
+    """
+    this = {"row_id": row_id, "stamp": stamp}
+    wanted = set(digests)
+    if stamp is not None:
+        wanted |= set(connection.execute(_TOGETHER, this).scalars())
+    missing: set[str] = set()
+    fresh = wanted
+    for _ in range(DEPTH_MAX):
+        children = {
+            row.digest: row.there
+            for page in _pages(fresh)
+            for row in connection.execute(_CHILDREN, {**this, "these": page})
+        }
+        missing |= {digest for digest, there in children.items() if there is None}
+        fresh = children.keys() - wanted - missing
+        wanted |= fresh
+        if not fresh:
+            break
+    held = {
+        each
+        for page in _pages(wanted)
+        for each in connection.execute(_HOLD, {**this, "these": page}).scalars()
+    }
+    # What is there already may have been put by an older server that did not show its links.
+    _show_links(connection, row_id, wanted)
+    for page in _pages(held):
+        connection.execute(_SHOW, {**this, "these": page})
+    for page in _pages(wanted - held):
+        connection.execute(_HOLDS, {**this, "these": page})
+    if stamp is not None:
+        connection.execute(_TAGS_BACK.on(connection), this)
+        connection.execute(_DROP_TAGS, this)
+    missing -= _blobs_among(connection, row_id, missing)
+    return Restored(tuple(sorted(held)), tuple(sorted(missing)))
+
+
+def _show_links(connection: Connection, row_id: int, digests: Iterable[str]) -> None:
+    """Show all links that these manifests refer to; they are held in one order, as in a purge."""
+    referred = {
+        digest
+        for page in _pages(digests)
+        for digest in connection.execute(_REFERRED, {"row_id": row_id, "these": page}).scalars()
+    }
+    for page in _pages(referred):
+        connection.execute(_HOLD_LINKS, {"row_id": row_id, "these": page})
+    for page in _pages(referred):
+        connection.execute(_SHOW_LINKS, {"row_id": row_id, "these": page})
+
+
+def _blobs_among(connection: Connection, row_id: int, digests: Iterable[str]) -> set[str]:
+    """Return which are blobs: BuildKit's cache indexes name them as if they were manifests."""
+    return {
+        digest
+        for page in _pages(digests)
+        for digest in connection.execute(_BLOBS, {"row_id": row_id, "these": page}).scalars()
+    }
+
+
+def _pages(digests: Iterable[str]) -> Iterator[list[str]]:
+    ordered = sorted(digests)
+    for start in range(0, len(ordered), DIGESTS_AT_ONCE):
+        yield ordered[start : start + DIGESTS_AT_ONCE]

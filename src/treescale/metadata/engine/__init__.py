@@ -1,0 +1,1 @@
+"""How statements run on either database, and what its errors mean. It knows no table's noun."""

@@ -1,0 +1,131 @@
+"""What the nouns ask of a database: rows, and writes that are whole or not at all.
+
+Reads are single statements, each its own snapshot. A write is a plain function of a connection that
+runs in one transaction, again from its start when the database undid it, so it must keep nothing
+outside of it. How that happens differs: `sqlite` gathers writes into one commit on one thread,
+`postgresql` runs each on a connection of its own. Drivers' errors are mapped here, once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from sqlalchemy import Executable, Row
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from treescale.errors import Failed
+from treescale.metadata.engine.errors import translate
+
+QUEUE_SECONDS_MAX: Final = 30.0
+WAIT_SECONDS_MAX: Final = 10.0
+
+Result = TypeVar("Result")
+Work = Callable[[Connection], Result]
+Parameters = Mapping[str, object]
+NOTHING: Final[Parameters] = {}
+
+
+class Driver(Protocol):
+    """One kind of database. Its errors are SQLAlchemy's, or of our tree."""
+
+    async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[Row[Any]]:
+        """Return all rows of a query."""
+        ...
+
+    async def transact(self, work: Work[Result], *, durable: bool) -> Result:
+        """Run `work` in one transaction; see `Connections.write`."""
+        ...
+
+    def data_version(self) -> int | None:
+        """Return what is another number after every commit; see `Connections.data_version`."""
+        ...
+
+    async def examine(self, look: Executable) -> tuple[Row[Any] | None, Failed | None]:
+        """Run a query that touches all tables; see `Connections.examine`."""
+        ...
+
+    async def run(self) -> None:
+        """Watch over the database until cancelled; see `Connections.run`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class Connections:
+    """The connections to one database."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def rows(
+        self, statement: Executable, parameters: Parameters = NOTHING
+    ) -> Sequence[Row[Any]]:
+        """Return all rows of a query."""
+        try:
+            return await self._driver.fetch(statement, parameters)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise translate(error) from error
+
+    async def row(self, statement: Executable, parameters: Parameters = NOTHING) -> Row[Any] | None:
+        """Return the first row of a query, None without one."""
+        rows = await self.rows(statement, parameters)
+        return rows[0] if rows else None
+
+    async def change(
+        self, statement: Executable, parameters: Parameters = NOTHING, *, durable: bool = True
+    ) -> int:
+        """Run one statement that writes, as `write` does; return how many rows it changed."""
+
+        def work(connection: Connection) -> int:
+            return changed(connection, statement, parameters)
+
+        return await self.write(work, durable=durable)
+
+    async def write(self, work: Work[Result], *, durable: bool = True) -> Result:
+        """Run `work` in one transaction; what it did is durable when this returns.
+
+        Without `durable` it survives the end of every process of ours, but perhaps not a power
+        cut; the next durable write makes it durable too. A cancelled write is whole or not at all.
+        """
+        try:
+            return await self._driver.transact(work, durable=durable)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise translate(error) from error
+
+    def data_version(self) -> int | None:
+        """Return a number that is another after every commit of any process; at once.
+
+        What was read after one call is still true at the next one that returns the same. None when
+        this database has no such number, or does not tell it now.
+        """
+        return self._driver.data_version()
+
+    async def examine(self, look: Executable) -> tuple[Row[Any] | None, Failed | None]:
+        """Return the row of a query that touches all tables, and why writes would be refused.
+
+        The file or server itself is asked, not what is kept of it. Raises as `rows` does.
+        """
+        try:
+            return await self._driver.examine(look)
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise translate(error) from error
+
+    async def run(self) -> None:
+        """Watch over the database until cancelled: background work of whoever serves.
+
+        While this runs, a database that is away is found so within two seconds, and everything is
+        refused at once (DatabaseUnavailable) until it answers again.
+        """
+        await self._driver.run()
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._driver.close()
+
+
+def changed(connection: Connection, statement: Executable, parameters: Parameters = NOTHING) -> int:
+    """Run a statement inside a transaction; return how many rows it changed."""
+    return connection.execute(statement, parameters).rowcount

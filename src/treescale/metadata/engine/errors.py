@@ -1,0 +1,166 @@
+"""What a driver's error means, in one place: ours to report, worth another try, or a bug.
+
+SQLite errors carry a name (SQLITE_BUSY), PostgreSQL's an SQLSTATE; texts are never looked at.
+What neither table knows is a bug in a statement and goes up as it is.
+"""
+
+from typing import Final
+
+from asyncpg.exceptions import ClientConfigurationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from treescale.errors import DatabaseTrouble, DatabaseUnavailable, StoreFull, TreeScaleError
+from treescale.metadata.engine.address import Address
+
+_FULL: Final = "the database's disk is full: make room on it"
+READ_ONLY_TEXT: Final = (
+    "the database cannot be written: check its file's permissions, or its server"
+)
+_BUSY: Final = "the database is busy: another process has held its lock for too long"
+_DAMAGED: Final = "the database file is damaged: restore it from a backup"
+_DISK: Final = "the database's disk fails: look at the system's log"
+_DISK_OF_SERVER: Final = "the database server's disk fails: look at its log"
+_PASSWORD: Final = "the database refuses our user or password: check both in its URL"  # noqa: S105  words
+_HBA: Final = "the database refuses us: no line of its pg_hba.conf lets us in"
+_ABSENT: Final = "the server has no database of this name: create it first"
+_LATE: Final = "the database took too long"
+_INTERFERED: Final = "the database is too busy: other writers kept interfering"
+_EXHAUSTED: Final = "the database has no connection or memory left for us"
+_UNREACHABLE: Final = "the database does not answer: check that it runs and can be reached"
+_UNUSABLE: Final = "the database's URL asks for what cannot be done here"
+_CLOSED: Final = "the database cannot be opened: check that its directory exists and is readable"
+_TROUBLES: Final = {
+    READ_ONLY_TEXT: DatabaseTrouble.READ_ONLY,
+    _BUSY: DatabaseTrouble.BUSY,
+    _DAMAGED: DatabaseTrouble.DAMAGED,
+    _DISK: DatabaseTrouble.FAILING,
+    _DISK_OF_SERVER: DatabaseTrouble.FAILING,
+    _CLOSED: DatabaseTrouble.MOVED,
+    _PASSWORD: DatabaseTrouble.REFUSED,
+    _HBA: DatabaseTrouble.REFUSED,
+    _ABSENT: DatabaseTrouble.REFUSED,
+    _LATE: DatabaseTrouble.BUSY,
+    _INTERFERED: DatabaseTrouble.BUSY,
+    _EXHAUSTED: DatabaseTrouble.BUSY,
+}
+"""What stands for it where no more may be said; else it is silent."""
+
+_SQLITE: Final[dict[str, tuple[type[TreeScaleError], str]]] = {
+    "SQLITE_BUSY": (DatabaseUnavailable, _BUSY),
+    "SQLITE_LOCKED": (DatabaseUnavailable, _BUSY),
+    "SQLITE_PROTOCOL": (DatabaseUnavailable, _BUSY),
+    "SQLITE_FULL": (StoreFull, _FULL),
+    "SQLITE_READONLY": (DatabaseUnavailable, READ_ONLY_TEXT),
+    "SQLITE_PERM": (DatabaseUnavailable, READ_ONLY_TEXT),
+    "SQLITE_CANTOPEN": (DatabaseUnavailable, _CLOSED),
+    "SQLITE_IOERR": (DatabaseUnavailable, _DISK),
+    "SQLITE_CORRUPT": (DatabaseUnavailable, _DAMAGED),
+    "SQLITE_NOTADB": (DatabaseUnavailable, _DAMAGED),
+    "SQLITE_NOMEM": (DatabaseUnavailable, "the database ran out of memory"),
+}
+# By SQLSTATE or, shorter, by its class.
+_POSTGRESQL: Final[dict[str, tuple[type[TreeScaleError], str]]] = {
+    "53100": (StoreFull, _FULL),
+    "53": (DatabaseUnavailable, _EXHAUSTED),
+    "25006": (DatabaseUnavailable, READ_ONLY_TEXT),
+    "08": (DatabaseUnavailable, _UNREACHABLE),
+    "28P01": (DatabaseUnavailable, _PASSWORD),
+    "28": (DatabaseUnavailable, _HBA),
+    "3D000": (DatabaseUnavailable, _ABSENT),
+    "40": (DatabaseUnavailable, _INTERFERED),
+    "55P03": (DatabaseUnavailable, _BUSY),
+    "57014": (DatabaseUnavailable, _LATE),
+    "57P": (DatabaseUnavailable, _UNREACHABLE),
+    "58": (DatabaseUnavailable, _DISK_OF_SERVER),
+    "XX001": (DatabaseUnavailable, _DAMAGED),
+    "XX002": (DatabaseUnavailable, _DAMAGED),
+}
+_PORT: Final = 5432
+_SILENT: Final = ("08", "57P")
+_UNDONE: Final = frozenset({"40001", "40P01"})
+
+
+def translate(error: Exception) -> Exception:
+    """Return the error of our tree for a driver's error; `error` itself when it is a bug."""
+    if isinstance(error, PoolTimeout | OSError | TimeoutError):
+        return DatabaseUnavailable(_UNREACHABLE)
+    if not isinstance(error, DBAPIError):
+        return error
+    name = getattr(error.orig, "sqlite_errorname", None)
+    if name is not None:
+        return _known(_SQLITE, _prefixes(name, "_"), error)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return _known(_POSTGRESQL, [state, state[:3], state[:2]], error)
+    if isinstance(_first(error), ClientConfigurationError):
+        return DatabaseUnavailable(_UNUSABLE)
+    return DatabaseUnavailable(_UNREACHABLE) if error.connection_invalidated else error
+
+
+def located(
+    away: DatabaseUnavailable, cause: BaseException | None, address: Address
+) -> DatabaseUnavailable:
+    """Return the error as whoever wrote the URL must see it: with the server, and what it said.
+
+    For a start and for commands alone: clients of the registry are told of neither.
+    """
+    if address.path is not None or cause is None:
+        return away
+    first = _first(cause)
+    said = getattr(first, "strerror", None) or str(first) or "no answer in time"
+    where = f"{address.url.host or 'this machine'}:{address.url.port or _PORT}"
+    return DatabaseUnavailable(
+        f"{away} ({where}, database {address.url.database}: {' '.join(str(said).split())})",
+        away.trouble,
+    )
+
+
+def is_retryable(error: Exception) -> bool:
+    """Return whether the database itself undid the transaction (deadlock, serialization)."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(orig, "sqlstate", None) in _UNDONE
+
+
+def is_locked_out(error: Exception) -> bool:
+    """Return whether somebody else kept a lock for longer than we wait (PostgreSQL)."""
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(orig, "sqlstate", None) == "55P03"
+
+
+def disconnected(error: Exception) -> bool:
+    """Return whether the connection was lost, so that what was not committed is undone."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def silent(error: Exception) -> bool:
+    """Return whether no answer came, so that the database may be away; a refusal is an answer."""
+    if isinstance(error, PoolTimeout | OSError | DatabaseUnavailable):
+        return True
+    orig = error.orig if isinstance(error, DBAPIError) else None
+    state = str(getattr(orig, "sqlstate", None) or "")
+    return disconnected(error) or state.startswith(_SILENT)
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what the driver raised: SQLAlchemy wraps it, sometimes twice."""
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    return error.__cause__ or error
+
+
+def _known(
+    table: dict[str, tuple[type[TreeScaleError], str]], keys: list[str], error: Exception
+) -> Exception:
+    for key in keys:
+        if key in table:
+            kind, message = table[key]
+            trouble = _TROUBLES.get(message)
+            return DatabaseUnavailable(message, trouble) if trouble else kind(message)
+    return error
+
+
+def _prefixes(name: str, joint: str) -> list[str]:
+    """Return `name` and its shorter forms: SQLITE_IOERR_WRITE, SQLITE_IOERR, SQLITE."""
+    words = name.split(joint)
+    return [joint.join(words[:count]) for count in range(len(words), 0, -1)]

@@ -1,0 +1,194 @@
+"""What happened, as rows: a write that people want to know of records it in its own transaction.
+
+So a row is there exactly when the change is, and a write that changes nothing leaves none. Rows
+have no order yet: `sequence` is for a publisher, which numbers them after they are committed. Who
+did it is an actor: a user's name, `anonymous`, `cli:USER@HOST` for a command on the database,
+`server:ID` for what a server does by itself, `rule:NAME` for what a setting has it do.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Insert, Select, Text, bindparam, delete, insert, literal_column, select, true
+from sqlalchemy.engine import Connection
+
+from treescale.clock import SystemClock
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.schema import events, manifests, tags
+from treescale.oci.names import namespace_of
+
+ANONYMOUS: Final = "anonymous"
+CHANCE_BYTES: Final = 10
+_CLOCK: Final = SystemClock()
+
+
+class Kind(StrEnum):
+    """What may have happened."""
+
+    IMAGE_PUSHED = "image.pushed"
+    IMAGE_DELETED = "image.deleted"
+    IMAGE_RESTORED = "image.restored"
+    IMAGE_PURGED = "image.purged"
+    REFERRER_ADDED = "referrer.added"
+    TAG_DELETED = "tag.deleted"
+    REPOSITORY_CREATED = "repository.created"
+    REPOSITORY_DELETED = "repository.deleted"
+    REPOSITORY_RESTORED = "repository.restored"
+    REPOSITORY_PURGED = "repository.purged"
+    REPOSITORY_VISIBILITY = "repository.visibility"
+    TOKEN_CREATED = "token.created"  # noqa: S105  a kind
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105  likewise
+    USER_CREATED = "user.created"
+    USER_REMOVED = "user.removed"
+    USER_PASSWORD = "user.password"  # noqa: S105  likewise
+    SERVER_REGISTERED = "server.registered"
+    SERVER_FORGOTTEN = "server.forgotten"
+    STORE_STATE = "store.state"
+    LAYOUT_CHANGED = "layout.changed"
+
+
+def uuid7(seconds: float, chance: bytes) -> str:
+    """Return a UUID of version 7 (RFC 9562, section 5.7): 48 bits of time, then 74 of chance.
+
+    `seconds` since 1970, `chance` ten bytes. As text they sort by their milliseconds.
+    """
+    number = int(seconds * 1000) << 80 | int.from_bytes(chance, "big")
+    number = number & ~(0xF << 76) | 7 << 76
+    number = number & ~(0b11 << 62) | 0b10 << 62
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _new_id() -> str:
+    return uuid7(_CLOCK.now(), secrets.token_bytes(CHANCE_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened; what has no column is in the payload, which is small."""
+
+    kind: Kind
+    actor: str
+    repository: str | None = None
+    namespace: str | None = None
+    """Of the repository, unless told."""
+    reference: str | None = None
+    """The tag."""
+    digest: str | None = None
+    payload: Mapping[str, object] = field(default_factory=dict)
+    event_id: str = field(default_factory=_new_id)
+
+
+def actor_of(user: str) -> str:
+    """Return who a user of the API is, "" being anonymous."""
+    return user or ANONYMOUS
+
+
+def actor_of_server(server_id: str) -> str:
+    """Return who a server is when it does something by itself."""
+    return f"server:{server_id}"
+
+
+_RECORD: Final = insert(events).values(at=DatabaseNow())
+_TAKE_BACK: Final = delete(events).where(events.c.event_id == bindparam("this"))
+# What is there is held until it is written over, as strongly as the write itself will hold it.
+HOLD_TAG: Final = (
+    select(tags.c.digest)
+    .where(tags.c.repository_id == bindparam("row_id"), tags.c.name == bindparam("reference"))
+    .with_for_update(key_share=True)
+)
+HOLD_MANIFEST: Final = (
+    select(manifests.c.digest)
+    .where(
+        manifests.c.repository_id == bindparam("row_id"),
+        manifests.c.digest == bindparam("digest"),
+        manifests.c.deleted.is_(None),
+    )
+    .with_for_update(key_share=True)
+)
+_GIVEN: Final = ("event_id", "kind", "namespace", "repository", "reference", "digest")
+
+
+def _record_unless_same(hold: Select[tuple[str]]) -> Insert:
+    """Return what records an event with the digest that was there, unless it is the event's."""
+    there = hold.cte("there")
+    given = [*_GIVEN, "actor", "payload"]
+    rows = (
+        select(
+            *(bindparam(name, type_=Text()) for name in given),
+            there.c.digest,
+            DatabaseNow(),
+        )
+        .select_from(select(literal_column("1")).subquery("one").outerjoin(there, true()))
+        .where(there.c.digest.is_distinct_from(bindparam("digest", type_=Text())))
+    )
+    return (
+        insert(events)
+        .from_select([*given, "previous_digest", "at"], rows)
+        .returning(events.c.previous_digest)
+    )
+
+
+_RECORD_TAGGED: Final = _record_unless_same(HOLD_TAG)
+_RECORD_NEW: Final = _record_unless_same(HOLD_MANIFEST)
+
+
+def record(connection: Connection, event: Event) -> None:
+    """Record the event in the transaction that made it happen."""
+    connection.execute(_RECORD, _row(event))
+
+
+def record_all(connection: Connection, happened: Iterable[Event]) -> None:
+    """Record several events, as `record` does each."""
+    rows = [_row(event) for event in happened]
+    if rows:
+        connection.execute(_RECORD, rows)
+
+
+def record_tagged(connection: Connection, event: Event, row_id: int) -> str | None:
+    """Record that the event's tag is about to point at its digest, unless it does so already.
+
+    Returns the digest it points at until now, None when there is no such tag. It is the previous
+    one of the event. One statement: the tag is held, if there is one.
+    """
+    return _recorded(connection, _RECORD_TAGGED, event, row_id)
+
+
+def record_new(connection: Connection, event: Event, row_id: int) -> str | None:
+    """Record that the event's digest is about to become a manifest, unless it is one already.
+
+    Returns the digest if it is, and the manifest is held; else None.
+    """
+    return _recorded(connection, _RECORD_NEW, event, row_id)
+
+
+def take_back(connection: Connection, recorded: Iterable[Event]) -> None:
+    """Strike out what was recorded in this transaction, and did not happen as it says."""
+    for event in recorded:
+        connection.execute(_TAKE_BACK, {"this": event.event_id})
+
+
+def _recorded(connection: Connection, statement: Insert, event: Event, row_id: int) -> str | None:
+    row = connection.execute(statement, {**_row(event), "row_id": row_id}).one_or_none()
+    previous: str | None = event.digest if row is None else row.previous_digest
+    return previous
+
+
+def _row(event: Event) -> dict[str, Any]:
+    namespace = event.namespace
+    if namespace is None and event.repository is not None:
+        namespace = namespace_of(event.repository)
+    return {
+        "event_id": event.event_id,
+        "kind": event.kind.value,
+        "namespace": namespace,
+        "repository": event.repository,
+        "reference": event.reference,
+        "digest": event.digest,
+        "actor": event.actor,
+        "payload": msgspec.json.encode(event.payload).decode(),
+    }

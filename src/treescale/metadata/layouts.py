@@ -1,0 +1,236 @@
+"""What all servers go by: the layouts, whose number is the lock, and settings by name."""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    LargeBinary,
+    Row,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.engine import Connection
+
+from treescale.errors import Corrupt
+from treescale.lease_times import (
+    DIGITS_MAX,
+    LEASE_SECONDS,
+    LEASE_SECONDS_MAX,
+    LEASE_SETTING,
+    UNDELETE_SECONDS,
+    UNDELETE_SETTING,
+    UNITS,
+    UNTAGGED_SETTING,
+)
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.upserts import (
+    insert_or_ignore,
+    insert_or_update,
+    insert_or_update_if,
+)
+from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.records import LayoutRecord, LayoutStore
+from treescale.metadata.schema import chunks, layouts, owed, settings, upload_parts
+
+LIST: Final = select(layouts).order_by(layouts.c.number.desc()).limit(bindparam("limit"))
+LATEST: Final = select(layouts.c.number).order_by(layouts.c.number.desc()).limit(1)
+_PROPOSE: Final = insert_or_ignore(layouts, returning=layouts.c.number)
+_STORES: Final = msgspec.json.Decoder(tuple[LayoutStore, ...])
+
+# The first to note it sees whether others, who do not, were there before: then 0, "not known".
+_NOTE: Final = insert_or_update_if(
+    settings, ["value"], {}, lambda new: settings.c.value > new.value
+)
+_SETTLE: Final = insert_or_update_if(
+    settings, ["value"], {}, lambda new: settings.c.value < new.value
+)
+OLDEST_SETTING: Final = "oldest_layout"
+_NOTED: Final = select(settings.c.value).where(settings.c.name == OLDEST_SETTING).scalar_subquery()
+_FIRST: Final = literal(b"", LargeBinary())
+_ANYTHING: Final = or_(
+    exists(select(chunks.c.chunk).where(chunks.c.chunk >= _FIRST)),
+    exists(select(owed.c.chunk).where(owed.c.chunk >= _FIRST)),
+    exists(select(upload_parts.c.part).where(upload_parts.c.upload_id > "")),
+)
+_USED: Final = select(_NOTED.label("noted"), _ANYTHING.label("anything"))
+
+GET_SETTING: Final = select(settings.c.value).where(settings.c.name == bindparam("this"))
+_PUT_SETTING: Final = insert_or_update(settings, ["value"])
+REMOVE_SETTING: Final = delete(settings).where(settings.c.name == bindparam("this"))
+
+
+FOR_EVER_SECONDS: Final = 3e16
+UNREADABLE_LEASE_SECONDS: Final = LEASE_SECONDS_MAX
+UNREADABLE_UNDELETE_SECONDS: Final = 100 * 366 * 86_400.0
+"""What a setting means that is no time: rather too long, until somebody sets it right."""
+
+
+def seconds_setting(
+    name: str, default: float, unreadable: float | None = None
+) -> ColumnElement[float]:
+    """Return a setting that is a time, `24h`, as the statement finds it, in seconds.
+
+    Read as `parse_seconds` reads it; `unreadable`, unless told the default, is what any other text
+    means. What decides in a transaction whether something is kept reads it in that transaction.
+    """
+    value = func.trim(settings.c.value)
+    unit = func.ltrim(value, "0123456789")
+    digits = func.rtrim(value, "".join(UNITS))
+    seconds_of = case(UNITS, value=unit)
+    is_time = and_(seconds_of.is_not(None), func.length(digits).between(1, DIGITS_MAX))
+    otherwise: ColumnElement[float] = literal(
+        default if unreadable is None else unreadable, Double()
+    )
+    read = case((is_time, cast(digits, Double) * seconds_of), else_=otherwise)
+    found = select(read).where(settings.c.name == name).scalar_subquery()
+    return func.coalesce(found, literal(default, Double()))
+
+
+def lease_seconds() -> ColumnElement[float]:
+    """Return the cluster's lease, which all of `LeaseTimes` follows from."""
+    return seconds_setting(LEASE_SETTING, LEASE_SECONDS, UNREADABLE_LEASE_SECONDS)
+
+
+def undelete_seconds() -> ColumnElement[float]:
+    """Return how long what was deleted can be restored."""
+    return seconds_setting(UNDELETE_SETTING, UNDELETE_SECONDS, UNREADABLE_UNDELETE_SECONDS)
+
+
+def untagged_seconds() -> ColumnElement[float]:
+    """Return for how long what nothing holds is kept; a billion years when it is for ever."""
+    return seconds_setting(UNTAGGED_SETTING, FOR_EVER_SECONDS)
+
+
+class OldestLayout:
+    """What one process has noted of the layouts by which chunks were placed."""
+
+    def __init__(self) -> None:
+        self._noted: int | None = None
+
+    def note(self, connection: Connection, number: int | None) -> None:
+        """Note the number in a transaction that builds on chunks placed by it, before its rows.
+
+        As a rule that is known, and costs nothing; `done` says that the transaction counts.
+        """
+        if number is None or (self._noted is not None and self._noted <= number):
+            return
+        found = connection.execute(_USED).one()
+        if found.noted is not None and int(found.noted) <= number:
+            return
+        unknown = found.noted is None and found.anything
+        row = {"name": OLDEST_SETTING, "value": f"{0 if unknown else number:010d}"}
+        connection.execute(_NOTE.on(connection), row)
+
+    def done(self, number: int | None) -> None:
+        """Know that the number is noted, durably."""
+        if number is not None:
+            self._noted = number if self._noted is None else min(number, self._noted)
+
+
+class Layouts:
+    """The layouts, numbered from 1. None is ever changed or taken back."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def latest(self) -> LayoutRecord | None:
+        """Return the one in force, None before the first."""
+        found = await self.list(1)
+        return found[0] if found else None
+
+    async def list(self, limit: int) -> list[LayoutRecord]:
+        """Return the newest `limit`, newest first."""
+        return [_layout(row) for row in await self._connections.rows(LIST, {"limit": limit})]
+
+    async def oldest_used(self) -> int | None:
+        """Return the lowest number of a layout by which anything was placed.
+
+        `Blobs.commit` and `Uploads.advance` note it. 0 before anything was placed; None when
+        that is not known: an older version has placed something.
+        """
+        row = await self._connections.row(_USED)
+        assert row is not None
+        if row.noted is None:
+            return None if row.anything else 0
+        return int(row.noted) or None
+
+    async def settle(self, number: int) -> None:
+        """Note that whatever was placed by older layouts lies by this one now."""
+
+        def work(connection: Connection) -> None:
+            row = {"name": OLDEST_SETTING, "value": f"{number:010d}"}
+            connection.execute(_SETTLE.on(connection), row)
+
+        await self._connections.write(work)
+
+    async def propose(self, layout: LayoutRecord, *, actor: str) -> bool:
+        """Put it in force when its number is the next; else False, and nothing changes.
+
+        Of several callers that decide at once exactly one wins; the others look again.
+        """
+        row = {
+            "number": layout.number,
+            "copies": layout.copies,
+            "created": layout.created,
+            "stores": msgspec.json.encode(layout.stores).decode(),
+        }
+        told = {
+            "number": layout.number,
+            "copies": layout.copies,
+            "stores": len(layout.stores),
+        }
+
+        def work(connection: Connection) -> bool:
+            before = connection.execute(LATEST).scalar_one_or_none() or 0
+            if layout.number != before + 1:
+                return False
+            # Another may have taken the number since, where writers are not alone.
+            made = connection.execute(_PROPOSE.on(connection), row)
+            if made.scalar_one_or_none() is None:
+                return False
+            record(connection, Event(Kind.LAYOUT_CHANGED, actor, payload=told))
+            return True
+
+        return await self._connections.write(work)
+
+
+class Settings:
+    """The cluster's settings: text by name."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def get(self, name: str) -> str | None:
+        """Return the value, None when unset."""
+        row = await self._connections.row(GET_SETTING, {"this": name})
+        return None if row is None else str(row.value)
+
+    async def put(self, name: str, value: str) -> None:
+        """Set it."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(_PUT_SETTING.on(connection), {"name": name, "value": value})
+
+        await self._connections.write(work)
+
+    async def remove(self, name: str) -> None:
+        """Leave it to the default; twice is once."""
+        await self._connections.change(REMOVE_SETTING, {"this": name})
+
+
+def _layout(row: Row[Any]) -> LayoutRecord:
+    try:
+        stores = _STORES.decode(row.stores)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"layout {row.number} in the database is no layout: {error}") from error
+    return LayoutRecord(row.number, stores, row.copies, row.created)

@@ -1,0 +1,1 @@
+"""What repositories and namespaces hold, and when it was pulled: kept, not summed when asked."""

@@ -1,0 +1,171 @@
+"""What repositories, namespaces and tags hold, read a page at a time from what is kept.
+
+What was not added up yet counts, too: a size is what it is at this moment, of all servers' pushes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select
+
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.repositories import id_of
+from treescale.metadata.schema import namespaces, pulls, repositories, repository_usage, tags
+from treescale.metadata.usage.counting import links_of, tags_of, waiting_of
+
+_kept = repository_usage
+_PAGE: Final = (
+    select(repositories)
+    .where(repositories.c.name > bindparam("after"), repositories.c.deleted.is_(None))
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+    .subquery("page")
+)
+_ID: Final = _PAGE.c.repository_id
+
+
+def _one(query: Select[Any], name: str) -> ColumnElement[Any]:
+    return query.correlate(_PAGE).with_only_columns(query.selected_columns[name]).scalar_subquery()
+
+
+def _figure(name: str, truth: Select[Any]) -> ColumnElement[Any]:
+    """Return a number that is kept, and what waits to be added; counted where none is kept."""
+    known = _kept.c[name] + _one(waiting_of(_ID), name)
+    return case((_kept.c.repository_id.is_(None), _one(truth, name)), else_=known).label(name)
+
+
+def _pushed() -> ColumnElement[Any]:
+    late = _one(waiting_of(_ID), "pushed")
+    later = case((late > func.coalesce(_kept.c.pushed, 0), late), else_=_kept.c.pushed)
+    counted = _one(tags_of(_ID), "pushed")
+    return case((_kept.c.repository_id.is_(None), counted), else_=later).label("pushed")
+
+
+LIST: Final = (
+    select(
+        _PAGE.c.name,
+        _PAGE.c.public,
+        _PAGE.c.created,
+        _figure("bytes", links_of(_ID)),
+        _figure("blobs", links_of(_ID)),
+        _figure("tags", tags_of(_ID)),
+        _pushed(),
+    )
+    .select_from(_PAGE.outerjoin(_kept, _kept.c.repository_id == _ID))
+    .order_by(_PAGE.c.name)
+)
+NAMESPACE: Final = select(namespaces).where(namespaces.c.name == bindparam("name"))
+_by_tag, _by_digest = pulls.alias("by_tag"), pulls.alias("by_digest")
+TAGS: Final = (
+    select(
+        tags.c.name,
+        tags.c.digest,
+        tags.c.updated,
+        tags.c.pushed_by,
+        _by_tag.c.pulled.label("by_tag"),
+        _by_digest.c.pulled.label("by_digest"),
+        func.coalesce(_by_digest.c.count, 0).label("pulls"),
+    )
+    .select_from(
+        tags.outerjoin(
+            _by_tag,
+            (_by_tag.c.repository_id == tags.c.repository_id)
+            & (_by_tag.c.reference == tags.c.name),
+        ).outerjoin(
+            _by_digest,
+            (_by_digest.c.repository_id == tags.c.repository_id)
+            & (_by_digest.c.reference == tags.c.digest),
+        )
+    )
+    .where(tags.c.repository_id == id_of(), tags.c.name > bindparam("after"))
+    .order_by(tags.c.name)
+    .limit(bindparam("limit"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFigures:
+    """A repository, and what it holds. Times are seconds since 1970."""
+
+    name: str
+    public: bool
+    created: float
+    bytes: int
+    """Of its blobs, each once."""
+    blobs: int
+    tags: int
+    pushed: float | None
+    """When a tag was pushed last; None: none ever was."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFigures:
+    """A namespace, and the distinct blobs in its repositories, as of a minute ago."""
+
+    namespace_id: int
+    name: str
+    kind: str
+    bytes: int
+    blobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagFigures:
+    """A tag: what it points at, since when and by whom, and when that was pulled last."""
+
+    name: str
+    digest: str
+    pushed: float
+    pushed_by: str | None
+    """The actor; None of an earlier version."""
+    pulled: float | None
+    """By the tag, or by the digest that it points at; None: not since that is counted."""
+    pulls: int
+    """Of what it points at, by whatever name."""
+
+
+class Usage:
+    """What is kept of sizes and pulls."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def repositories(self, after: str, limit: int) -> list[RepositoryFigures]:
+        """Return a page of all repositories, by name."""
+        rows = await self._connections.rows(LIST, {"after": after, "limit": limit})
+        return [
+            RepositoryFigures(
+                name=row.name,
+                public=bool(row.public),
+                created=row.created,
+                bytes=int(row.bytes),
+                blobs=int(row.blobs),
+                tags=int(row.tags),
+                pushed=row.pushed,
+            )
+            for row in rows
+        ]
+
+    async def namespace(self, name: str) -> NamespaceFigures | None:
+        """Return a namespace; None while it has no row: nobody ever pushed to it."""
+        row = await self._connections.row(NAMESPACE, {"name": name})
+        if row is None:
+            return None
+        return NamespaceFigures(row.namespace_id, row.name, row.kind, row.bytes, row.blobs)
+
+    async def tags(self, repository: str, after: str, limit: int) -> list[TagFigures]:
+        """Return a page of a repository's tags, by name."""
+        page = {"repository": repository, "after": after, "limit": limit}
+        return [_tag(row) for row in await self._connections.rows(TAGS, page)]
+
+
+def _tag(row: Row[Any]) -> TagFigures:
+    times = [when for when in (row.by_tag, row.by_digest) if when is not None]
+    return TagFigures(
+        name=row.name,
+        digest=row.digest,
+        pushed=row.updated,
+        pushed_by=row.pushed_by,
+        pulled=max(times, default=None),
+        pulls=int(row.pulls),
+    )

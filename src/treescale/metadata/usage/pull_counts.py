@@ -1,0 +1,119 @@
+"""How often, and when last, each tag and each digest of a repository was pulled.
+
+Gathered in memory by each worker and added once a minute: what a crash loses is lost.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Double, Text, bindparam, case, delete, exists, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.upserts import NewRow, Upsert
+from treescale.metadata.schema import manifests, pulls, repositories, tags
+
+LOOKED_AT: Final = 500
+
+
+def _add() -> Upsert:
+    names = ["repository_id", "reference", "pulled", "count"]
+    rows = select(
+        repositories.c.repository_id,
+        bindparam("this", type_=Text()),
+        bindparam("at", type_=Double()),
+        bindparam("times", type_=BigInteger()),
+    ).where(repositories.c.name == bindparam("repository", type_=Text()))
+    lite = sqlite.insert(pulls).from_select(names, rows)
+    post = postgresql.insert(pulls).from_select(names, rows)
+
+    def added(new: NewRow) -> dict[str, Any]:
+        later = case((pulls.c.pulled > new.pulled, pulls.c.pulled), else_=new.pulled)
+        return {"pulled": later, "count": pulls.c.count + new["count"]}
+
+    keys = ["repository_id", "reference"]
+    return Upsert(
+        lite.on_conflict_do_update(index_elements=keys, set_=added(lite.excluded)),
+        post.on_conflict_do_update(index_elements=keys, set_=added(post.excluded)),
+    )
+
+
+_ADD: Final = _add()
+_KEY: Final = tuple_(pulls.c.repository_id, pulls.c.reference)
+AFTER: Final = (
+    select(
+        pulls.c.repository_id,
+        pulls.c.reference,
+        (
+            exists().where(
+                tags.c.repository_id == pulls.c.repository_id, tags.c.name == pulls.c.reference
+            )
+            | exists().where(
+                manifests.c.repository_id == pulls.c.repository_id,
+                manifests.c.digest == pulls.c.reference,
+            )
+        ).label("needed"),
+    )
+    .where(tuple_(bindparam("row_id"), bindparam("after", type_=Text())) < _KEY)
+    .order_by(pulls.c.repository_id, pulls.c.reference)
+    .limit(LOOKED_AT)
+)
+_DROP: Final = delete(pulls).where(
+    pulls.c.repository_id == bindparam("row_id"), pulls.c.reference == bindparam("this")
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pulled:
+    """How often something was pulled by one name, and when last (seconds since 1970)."""
+
+    repository: str
+    reference: str
+    at: float
+    times: int
+
+
+class PullCounts:
+    """The counts of all workers."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def add(self, counts: Iterable[Pulled]) -> None:
+        """Add these; of repositories that are not there any more nothing is kept."""
+        # In one order everywhere, so that two workers never wait for each other.
+        rows = [
+            {"repository": one.repository, "this": one.reference, "at": one.at, "times": one.times}
+            for one in sorted(counts)
+        ]
+        if not rows:  # a commit empties what workers remember
+            return
+
+        def work(connection: Connection) -> None:
+            connection.execute(_ADD.on(connection), rows)
+
+        await self._connections.write(work, durable=False)
+
+    async def prune(self) -> int:
+        """Forget the pulls of what is gone; return how many rows that were. Reads them all."""
+        found, row_id, after = 0, 0, ""
+        while page := await self._connections.rows(AFTER, {"row_id": row_id, "after": after}):
+            gone = [
+                {"row_id": row.repository_id, "this": row.reference}
+                for row in page
+                if not row.needed
+            ]
+            if gone:
+                await self._connections.write(_drop(gone), durable=False)
+            found += len(gone)
+            row_id, after = page[-1].repository_id, page[-1].reference
+        return found
+
+
+def _drop(gone: Sequence[dict[str, object]]) -> Callable[[Connection], None]:
+    def work(connection: Connection) -> None:
+        connection.execute(_DROP, gone)
+
+    return work

@@ -1,0 +1,1 @@
+"""What is counted. It lies on the ground and imports no other room."""

@@ -1,0 +1,304 @@
+"""What a worker does beside requests, by what it is about: each a list of jobs to be registered.
+
+Peers, stores and losses register theirs where they are made, since those come and go.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Final
+
+from treescale.clock import Clock, DatabaseClock, SystemClock
+from treescale.cluster.liveness import HEARTBEAT_SECONDS
+from treescale.http.connections.connection import ConnectionServer
+from treescale.lease_times import LEASE_SETTING, parse_lease
+from treescale.log import get_logger
+from treescale.maintenance.collection.row_turns import RowTurns
+from treescale.metadata.collection.purging import Purging
+from treescale.metadata.database import Database
+from treescale.metadata.usage.counting import UsageCounter
+from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.registry.pulled import PullCounter
+from treescale.registry.token_service import GENERATION_SECONDS, TokenService
+from treescale.server.background import Job, Scope
+from treescale.server.cluster_view import ClusterView
+from treescale.server.network.address import advertised
+from treescale.server.network.own_address import look_for_itself
+from treescale.server.shared import Flag, Shared
+
+_CLOCK: Final = SystemClock()
+LIMIT_SECONDS: Final = 10.0
+"""How long one round of most background work may take."""
+REFRESH_SECONDS: Final = 5.0
+"""How often a worker reads the database's time, and what is new of keys and generations."""
+DISK_LOOK_SECONDS: Final = 0.5
+"""How often a worker looks whether a disk is to be probed, or is back."""
+PRUNE_SECONDS: Final = 3600.0
+EXPIRE_SECONDS: Final = 600.0
+EXPIRED_AT_ONCE: Final = 1000
+PURGE_SECONDS: Final = 30.0
+"""How often purges are ended that nobody waits for: three reads of tables that are empty."""
+ROWS_SECONDS: Final = 60.0
+"""How often rows that nothing needs are looked for: three searches of an index."""
+ROWS_SECONDS_MAX: Final = 3600.0
+SLOW_ROWS_SECONDS: Final = 600.0
+"""How often it is looked whether the slow pass goes on."""
+OLDER_SECONDS: Final = 30.0
+"""How often servers of version 0.1.0 are looked for, and what they have pushed again."""
+USAGE_SECONDS: Final = 60.0
+USAGE_SECONDS_MAX: Final = 3600.0
+"""After an upgrade all repositories are counted."""
+RECOUNT_SECONDS: Final = 24 * 3600.0
+WALK_LOOK_SECONDS: Final = 2.0
+WALK_ALONE_SECONDS: Final = 600.0
+"""So long after its start a store that is alone is walked."""
+ADDRESS_LOOK_SECONDS: Final = 24 * 3600.0
+ADDRESS_LOOK_SECONDS_MAX: Final = 60.0
+"""A name that nobody answers for takes half a minute to look up."""
+
+
+def database_jobs(database: Database, time: DatabaseClock) -> Iterator[Job]:
+    """Yield what keeps a process in step with its database."""
+    yield Job(
+        "database.watch",
+        database.run,
+        "a database that is away is found out by each request for itself",
+    )
+
+    async def read_time() -> None:
+        await time.read(database.servers.now)
+
+    yield Job(
+        "clock.read",
+        read_time,
+        "the database's clock is not followed when it is set",
+        period_seconds=REFRESH_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def rights_jobs(database: Database, tokens: TokenService) -> Iterator[Job]:
+    """Yield what keeps rights as the database has them."""
+    yield Job(
+        "tokens.refresh",
+        tokens.refresh,
+        "new keys, and whose rights have changed, are not heard of",
+        period_seconds=REFRESH_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    yield Job(
+        "generations.adopt",
+        database.generations.adopt,
+        "what servers of version 0.1.0 revoke is not heard of",
+        period_seconds=REFRESH_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.SERVER,
+    )
+    yield Job(
+        "generations.prune",
+        partial(database.generations.prune, GENERATION_SECONDS),
+        "changes of rights that no longer matter are kept",
+        period_seconds=PRUNE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+    yield Job(
+        "addresses.prune",
+        database.known_addresses.prune,
+        "addresses that nobody logged in from for long are kept",
+        period_seconds=PRUNE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+
+
+def cluster_jobs(view: ClusterView, measure: Callable[[], None] = lambda: None) -> Iterator[Job]:
+    """Yield what a process does as a part of its cluster, and with the disks of its server.
+
+    `measure` is done whenever the rows are looked at.
+    """
+
+    async def follow() -> None:
+        measure()
+        await view.follow()
+
+    yield Job(
+        "cluster.follow",
+        follow,
+        "servers and layouts that are new are not known here",
+        period_seconds=HEARTBEAT_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    yield Job(
+        "disks.look",
+        view.look,
+        "a disk that hangs is not asked again, and one that is back not used",
+        period_seconds=DISK_LOOK_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def address_job(shared: Shared, view: ClusterView, clock: Clock) -> Job:
+    """Return what has the leader look, soon after the start and once a day, for its own server."""
+
+    async def look() -> None:
+        address = advertised(shared.settings, shared.listeners)
+        await look_for_itself(shared.server_id, address, view.keys, clock)
+
+    return Job(
+        "address.look",
+        look,
+        "an address at which other servers do not find this one is not told of",
+        period_seconds=ADDRESS_LOOK_SECONDS,
+        limit_seconds=ADDRESS_LOOK_SECONDS_MAX,
+        scope=Scope.SERVER,
+        at_once=True,
+    )
+
+
+def connections_job(connections: ConnectionServer) -> Job:
+    """Return what cuts connections that are stuck."""
+    return Job(
+        "connections.look",
+        connections.look,
+        "connections that are stuck are not cut",
+        period_seconds=connections.look_seconds,
+        limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def walk_job(
+    database: Database, view: ClusterView, stores: Collection[str], wanted: Flag, clock: Clock
+) -> Job:
+    """Return what has this server's stores walked, once there is a reason to.
+
+    A store that is alone has nobody to get copies from, or to give any to: what it holds is read
+    back, and that can wait, also for servers that are started for a moment.
+    """
+    begun = clock.monotonic()
+
+    async def look() -> None:
+        if wanted.is_set():
+            return
+        several = len(view.store.figures) > 1
+        waited = clock.monotonic() - begun >= WALK_ALONE_SECONDS
+        asked = [*await _asked(database, stores)] if not (several or waited) else []
+        if several or waited or asked:
+            wanted.set()
+
+    return Job(
+        "walk.look",
+        look,
+        "copies that are lost are not made again, and nothing is read back",
+        period_seconds=WALK_LOOK_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.SERVER,
+        at_once=True,
+    )
+
+
+async def _asked(database: Database, stores: Collection[str]) -> list[object]:
+    """Return what is asked of these stores."""
+    purging = Purging(database.connections)
+    found: list[object] = []
+    for store in stores:
+        found += [*await database.jobs.open_of(store), *await purging.due_at(store)]
+    return found
+
+
+def purge_job(database: Database) -> Job:
+    """Return what ends purges whose last store was forgotten, or whose command broke off."""
+    return Job(
+        "purge.settle",
+        Purging(database.connections).settle,
+        "what was purged cannot be pushed again",
+        period_seconds=PURGE_SECONDS,
+        limit_seconds=EXPIRE_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+
+
+async def collection_jobs(
+    database: Database, idle_seconds_max: float, clock: Clock = _CLOCK
+) -> list[Job]:
+    """Return what takes away rows that nothing needs."""
+    times = parse_lease(await database.settings.get(LEASE_SETTING), unsafe=True)
+    turns = RowTurns(database, times, clock)
+    return [
+        uploads_job(database, times.idle(idle_seconds_max), times.look_every),
+        purge_job(database),
+        Job(
+            "collection.rows",
+            turns.collect,
+            "what was deleted stays, and its bytes with it",
+            period_seconds=max(1.0, min(ROWS_SECONDS, times.look_every)),
+            limit_seconds=ROWS_SECONDS_MAX,
+            scope=Scope.CLUSTER,
+        ),
+        Job(
+            "collection.slow",
+            turns.slow_slice,
+            "what an older version, or a moment's lock, has left stays",
+            period_seconds=max(1.0, min(SLOW_ROWS_SECONDS, times.look_every)),
+            limit_seconds=ROWS_SECONDS_MAX,
+            scope=Scope.CLUSTER,
+        ),
+        Job(
+            "collection.older",
+            turns.older,
+            "what servers of version 0.1.0 push again of what was deleted is not found",
+            period_seconds=max(1.0, min(OLDER_SECONDS, times.look_every / 4)),
+            limit_seconds=ROWS_SECONDS_MAX,
+            scope=Scope.CLUSTER,
+        ),
+    ]
+
+
+def uploads_job(database: Database, idle_seconds_max: float, look_every: float) -> Job:
+    """Return what ends uploads that nobody continues."""
+
+    async def expire() -> None:
+        await database.uploads.delete_idle(idle_seconds_max, EXPIRED_AT_ONCE)
+
+    return Job(
+        "uploads.expire",
+        expire,
+        "uploads that nobody continues are kept",
+        period_seconds=max(1.0, min(EXPIRE_SECONDS, look_every)),
+        limit_seconds=EXPIRE_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+
+
+def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
+    """Yield what keeps sizes, and when something was pulled."""
+    counter, counts = UsageCounter(database.connections), PullCounts(database.connections)
+
+    async def recount() -> None:
+        await counts.prune()
+        if wrong := await counter.recount():
+            get_logger().warning("usage.mended", wrong=wrong)
+
+    yield Job(
+        "usage.count",
+        counter.count,
+        "sizes of namespaces stay what they were, and lists of repositories take longer",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=USAGE_SECONDS_MAX,
+        scope=Scope.CLUSTER,
+        at_once=True,
+    )
+    yield Job(
+        "usage.recount",
+        recount,
+        "sizes that are wrong stay wrong",
+        period_seconds=RECOUNT_SECONDS,
+        limit_seconds=USAGE_SECONDS_MAX,
+        scope=Scope.CLUSTER,
+    )
+    yield Job(
+        "pulls.write",
+        pulled.write,
+        "when something was pulled last is not noted",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )

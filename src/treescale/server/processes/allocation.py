@@ -1,0 +1,37 @@
+"""Memory of one batch is used again for the next, instead of going back to the kernel.
+
+Batches and chunks are buffers of some MiB that live for milliseconds. The C library returns such to
+the kernel when they are freed, and every page of the next one is then a fault and zeroed again:
+some 100,000 faults for each GB pushed (docs/performance.md).
+"""
+
+import ctypes
+from typing import Final
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+"""From <malloc.h>."""
+
+KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""So much freed memory a process keeps at its heap's end; more than its batches in flight need."""
+MAPPED_BYTES_MIN: Final = 32 * 1024 * 1024
+"""Only longer buffers than any of ours are mapped, and unmapped, each by itself; glibc's limit."""
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep what it frees, within bounds; False where the C library cannot.
+
+    For a process that has no threads yet: all of its later ones share one heap, so that the bound
+    is the process's and a buffer freed by one thread serves the next, in whichever thread.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # not glibc
+        return False
+    wanted = (
+        (_M_ARENA_MAX, 1),
+        (_M_MMAP_THRESHOLD, MAPPED_BYTES_MIN),
+        (_M_TRIM_THRESHOLD, KEPT_BYTES_MAX),
+    )
+    taken = [mallopt(option, value) for option, value in wanted]
+    return all(taken)

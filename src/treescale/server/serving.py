@@ -1,0 +1,125 @@
+"""What answers requests: the registry and the wire between servers, on connections of clients.
+
+Put together here from their parts, which know each other by promises alone.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from types import MappingProxyType
+from typing import Final
+
+from treescale.auth.passwords import Passwords
+from treescale.auth.policy import Principal
+from treescale.cache.exchange import AnswerExchange
+from treescale.chunks.store import ChunkStore
+from treescale.clock import Clock
+from treescale.cluster.lost import LossRecorder
+from treescale.http.authentication import Authenticator
+from treescale.http.call import Service
+from treescale.http.clients import Clients
+from treescale.http.connections.connection import ConnectionServer, Handler
+from treescale.http.cors import Cors
+from treescale.http.limits import LIMITS, Limits
+from treescale.http.proxy.origin import Proxies
+from treescale.http.request_log import RequestLog
+from treescale.metadata.database import Database
+from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.metrics.traffic import TrafficCounters
+from treescale.registry.credential_cache import CredentialCache, key_for_all
+from treescale.registry.login import Login
+from treescale.registry.manifests import ManifestService
+from treescale.registry.pull import Pulls
+from treescale.registry.pulled import PullCounter
+from treescale.registry.push import Pushes
+from treescale.registry.throttle import Throttle
+from treescale.registry.token_service import TokenService
+from treescale.server.shared import Shared
+
+READ_BUFFER_BYTES: Final = 256 * 1024
+HEADER_BYTES_MAX: Final = 32 * 1024
+"""One header field, or the first line: podman's partial pulls send up to 1,024 ranges in one, and
+a token for many repositories is asked for in the other."""
+
+
+async def authenticator(
+    shared: Shared, database: Database, clock: Clock, exchange: AnswerExchange, secret: bytes
+) -> Authenticator:
+    """Return what tells callers apart; `secret` is one that all servers have."""
+    settings, say_once = shared.settings, shared.proxy_warning
+    key = key_for_all(secret)
+    redeemed = CredentialCache(key, clock, exchange.topic("refresh token", Principal))
+    tokens = TokenService(database, clock, redeemed=redeemed)
+    await tokens.start()
+    proven = CredentialCache(key, clock, exchange.topic("login", Principal))
+    login = Login(
+        database.users,
+        database.access_tokens,
+        Passwords(shared.password_slots),
+        clock,
+        remembered=proven,
+        throttle=Throttle(clock, database.known_addresses, shared.failures),
+        revoked=tokens.revoked,
+    )
+    clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
+    return Authenticator(login, tokens, clients, Cors(frozenset(settings.cors_origins)))
+
+
+def compose(
+    database: Database,
+    store: ChunkStore,
+    threads: Executor,
+    guard: Authenticator,
+    clock: Clock,
+    traffic: TrafficCounters,
+    losses: LossRecorder | None = None,
+) -> Service:
+    """Put the registry together on these parts."""
+    losses = losses or LossRecorder(database.lost, store, clock)
+    return Service(
+        pushes=Pushes(
+            blobs=database.blobs,
+            uploads=database.uploads,
+            lost=losses,
+            store=store,
+            threads=threads,
+            clock=clock,
+            new_id=lambda: secrets.token_hex(16),
+        ),
+        pulls=Pulls(blobs=database.blobs, store=store, found=losses.found),
+        publishing=ManifestService(
+            manifests=database.manifests,
+            repositories=database.repositories,
+            threads=threads,
+            clock=clock,
+            counter=PullCounter(PullCounts(database.connections), clock),
+        ),
+        authenticator=guard,
+        traffic=traffic,
+        new_boundary=lambda: secrets.token_hex(16),
+    )
+
+
+def new_connections(
+    handle: Handler,
+    *,
+    tls: bool,
+    limits: Limits = LIMITS,
+    below: Mapping[str, Handler] = MappingProxyType({}),
+    is_proxy: Callable[[str], bool] = lambda _: False,
+) -> ConnectionServer:
+    """Return what makes a protocol of each accepted connection."""
+    return ConnectionServer(
+        handle,
+        tls=tls,
+        limits=limits,
+        below=below,
+        is_proxy=is_proxy,
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER_BYTES,
+        max_field_size=HEADER_BYTES_MAX,
+        max_line_size=HEADER_BYTES_MAX,
+        access_log=logging.getLogger("treescale"),  # only says that there is one
+        access_log_class=RequestLog,
+    )

@@ -1,0 +1,221 @@
+"""What each worker is made of, and its life until SIGTERM.
+
+Workers are equal: each accepts from the same listening socket and can continue what another began.
+"""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from treescale.api.routes import route_table
+from treescale.api.stopping import StopDesk
+from treescale.cache.exchange import AnswerExchange
+from treescale.clock import Clock, DatabaseClock, SystemClock
+from treescale.cluster.lost import LossRecorder
+from treescale.cluster.membership import Membership
+from treescale.http.call import Service
+from treescale.http.connections.connection import Handler
+from treescale.http.connections.listener import Listener
+from treescale.http.connections.sending import sender_for
+from treescale.http.dispatch import Dispatcher
+from treescale.http.proxy.origin import Proxies
+from treescale.maintenance.pace import Clients, Pace
+from treescale.maintenance.stopping import Stopping
+from treescale.metadata.database import Database, opened
+from treescale.peer.keyring import peer_keys
+from treescale.peer.protocol import PREFIX, Pong
+from treescale.peer.server import Host, PeerServer
+from treescale.peer.signing import PeerKeys
+from treescale.server.background import Background, Job
+from treescale.server.cluster_view import ClusterView
+from treescale.server.data.local_stores import LocalStores, open_stores
+from treescale.server.heartbeat import Heartbeat
+from treescale.server.jobs import (
+    address_job,
+    cluster_jobs,
+    collection_jobs,
+    connections_job,
+    database_jobs,
+    rights_jobs,
+    usage_jobs,
+    walk_job,
+)
+from treescale.server.network.address import BACKLOG
+from treescale.server.network.certificates import server_context
+from treescale.server.processes.fellow_workers import FellowWorkers
+from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
+from treescale.server.processes.supervisor import DRAIN_SECONDS
+from treescale.server.readiness import Looks, Readiness, be_seen_ending
+from treescale.server.serving import authenticator, compose, new_connections
+from treescale.server.shared import Shared
+from treescale.server.tables import Tables
+from treescale.threads import Threads
+
+HASH_THREADS: Final = 4
+"""Threads per worker; each disk has its own, so that waiting for one keeps nobody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A worker's parts, for as long as it serves."""
+
+    handle: Handler
+    below: Mapping[str, Handler]
+    """What answers below a path instead, and not to clients."""
+    is_proxy: Callable[[str], bool]
+    readiness: Readiness
+    background: Background
+    jobs: tuple[Job, ...]
+    """What it does in the background from when it serves."""
+
+
+def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
+    """Be a worker until SIGTERM, in a process of its own."""
+    run_loop(partial(_work, shared, ready))
+
+
+async def _work(shared: Shared, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM; then finish what is in flight and return."""
+    context = None if shared.tls is None else server_context(shared.tls)
+    async with _worker(shared, SystemClock()) as worker:
+        with parts_end_within(shared.let_go):
+            await _serve(worker, shared, context, ready)
+
+
+async def _serve(
+    worker: _Worker, shared: Shared, context: ssl.SSLContext | None, ready: Callable[[], None]
+) -> None:
+    """Serve until a signal says stop; then finish what is in flight."""
+    connections = new_connections(
+        worker.handle, tls=False, below=worker.below, is_proxy=worker.is_proxy
+    )
+    for job in (*worker.jobs, connections_job(connections)):
+        worker.background.register(job)
+    stop = stop_signals()
+    server = await Listener.begin(
+        connections,
+        shared.listeners.doors(context),
+        backlog=BACKLOG,
+        proxies=Proxies(shared.settings.proxies),
+    )
+    ready()
+    await stop.wait()
+    await be_seen_ending(worker.readiness)
+    await server.stop(DRAIN_SECONDS)
+
+
+@asynccontextmanager
+async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
+    """Put a worker together: its database, its cluster, and what answers requests.
+
+    Files, and how far this machine's clock is off, are told by `clock`; all else that others may
+    see goes by the database's time.
+    """
+    settings, traffic, exchange = shared.settings, shared.traffic, AnswerExchange()
+    async with AsyncExitStack() as parts:
+        database = await parts.enter_async_context(
+            opened(settings.database, exchange=exchange, file=shared.database_file)
+        )
+        time = DatabaseClock(clock)
+        await time.read(database.servers.now)
+        hashing = parts.enter_context(Threads(HASH_THREADS, thread_name_prefix="hash"))
+        hashing.begin()
+        here = await local_stores(shared, clock)
+        membership = Membership(database, shared.server_id, clock, grace=settings.grace_seconds)
+        first_key, *_ = await peer_keys(database.peer_keys, secrets.token_bytes)
+        callers = await authenticator(shared, database, time, exchange, first_key.secret)
+        background = await parts.enter_async_context(_background(shared, database, clock))
+        view = await parts.enter_async_context(
+            ClusterView(
+                here,
+                database,
+                background,
+                threads=hashing,
+                clock=time,
+                tables=Tables(shared.tables),
+            )
+        )
+        heartbeat = Heartbeat(here, membership, view, traffic, time)
+        losses = loss_recorder(database, view, background, time)
+        readiness = Readiness(shared.board, view, clock)
+        rooms = compose(database, view.store, hashing, callers, time, traffic, losses)
+        registry = _registry(shared, view, database, rooms, readiness)
+        keys = _keys_of(view)
+        peers = PeerServer(_host(shared, here, exchange, time), keys, time, sender_for)
+        fellow_workers = await parts.enter_async_context(
+            FellowWorkers(shared.server_id, shared.boot, settings.workers, keys, time, peers.handle)
+        )
+        exchange.connect(fellow_workers.ask, view.peers.ask)
+        jobs = [
+            *database_jobs(database, time),
+            *rights_jobs(database, callers.tokens),
+            *Looks(shared.board, database, heartbeat, clock).jobs(),
+            *cluster_jobs(view, heartbeat.measure),
+            walk_job(database, view, here.stores, shared.walk_wanted, time),
+            *await collection_jobs(database, settings.upload_idle_seconds_max),
+            *usage_jobs(database, rooms.publishing.counter),
+        ]
+        if not settings.database.startswith("sqlite:"):  # else nobody looks for this server
+            jobs.append(address_job(shared, view, time))
+        yield _Worker(
+            registry.handle,
+            {PREFIX: peers.handle},
+            callers.clients.is_proxy,
+            readiness,
+            background,
+            tuple(jobs),
+        )
+
+
+async def local_stores(shared: Shared, clock: Clock) -> LocalStores:
+    """Return this server's stores, and how they are: a full one is not to be taken for well."""
+    here = LocalStores(shared.server_id, await open_stores(shared.places, clock, shared.disks))
+    await here.reports()
+    return here
+
+
+def _registry(
+    shared: Shared, view: ClusterView, database: Database, rooms: Service, readiness: Readiness
+) -> Dispatcher:
+    """Return what answers clients."""
+    stopping = Stopping(database, SystemClock(), asyncio.sleep)
+    stop = StopDesk(stopping, database.users, shared.server_id)
+    return Dispatcher(rooms, route_table(readiness, stop), check=view.check_member)
+
+
+def _host(shared: Shared, here: LocalStores, exchange: AnswerExchange, clock: Clock) -> Host:
+    """Return what this server has for others."""
+    pace = Pace(clock, Clients(shared.traffic).served)
+    pong = Pong(shared.server_id, shared.boot)
+    return Host(pong, here.stores, exchange.answer, shared.traffic, lambda: pace.allowed)
+
+
+def _background(shared: Shared, database: Database, clock: Clock) -> Background:
+    """Return what runs this worker's background work."""
+    return Background(
+        database.leases,
+        f"{shared.server_id}/{secrets.token_hex(8)}",
+        leads=shared.leader_lock.acquire,
+        clock=clock,
+        chance=secrets.SystemRandom().random,
+    )
+
+
+def loss_recorder(
+    database: Database, view: ClusterView, background: Background, clock: Clock
+) -> LossRecorder:
+    """Return what notes chunks that no store has, told by the stores of the cluster."""
+    losses = LossRecorder(database.lost, view.store, clock)
+    view.store.tell(losses.missing)
+    background.register(Job("losses.note", losses.run, "what is found lost cannot be pushed again"))
+    return losses
+
+
+def _keys_of(view: ClusterView) -> Callable[[], PeerKeys]:
+    """Return what gives the keys that are in force then."""
+    return lambda: view.keys

@@ -1,0 +1,84 @@
+"""The room that all uploads of a process share."""
+
+import asyncio
+
+import pytest
+
+from treescale.chunks.stream.memory_limit import (
+    BATCH_BYTES_MAX,
+    BATCH_BYTES_MIN,
+    GATHERED_BYTES_MAX,
+    MemoryLimit,
+)
+
+
+async def test_a_room_grows_and_never_shrinks() -> None:
+    room = MemoryLimit(10)
+    room.widen(30)
+    room.widen(20)
+    async with asyncio.timeout(1):
+        for _ in range(3):
+            await room.acquire(10)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await room.acquire(1)
+    room.release(1)
+    await room.acquire(1)
+
+
+async def test_who_is_alone_gets_more_than_there_is() -> None:
+    room = MemoryLimit(10)
+    await room.acquire(11)
+    async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+        waiting = group.create_task(room.acquire(1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        room.release(11)
+
+
+async def test_who_asks_first_is_served_first_however_much_that_is() -> None:
+    room, served = MemoryLimit(10), []
+
+    async def acquire(size: int) -> None:
+        await room.acquire(size)
+        served.append(size)
+
+    await room.acquire(6)
+    async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+        for size in (9, 1, 2):
+            group.create_task(acquire(size))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert served == []  # 1 and 2 would fit
+        room.release(6)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert served == [9, 1]
+        room.release(9)
+    assert served == [9, 1, 2]
+
+
+async def test_who_leaves_the_queue_is_not_served() -> None:
+    room = MemoryLimit(10)
+    await room.acquire(10)
+    async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+        gone = group.create_task(room.acquire(5))
+        group.create_task(room.acquire(10))
+        await asyncio.sleep(0)
+        gone.cancel()
+        room.release(10)
+
+
+def test_the_more_upload_the_less_each_gathers() -> None:
+    room, most = MemoryLimit(), GATHERED_BYTES_MAX // BATCH_BYTES_MAX
+    for _ in range(most):
+        room.begin()
+        assert room.batch_bytes == BATCH_BYTES_MAX
+    room.begin()
+    assert BATCH_BYTES_MIN <= room.batch_bytes < BATCH_BYTES_MAX
+    for _ in range(20):
+        room.begin()
+    assert room.batch_bytes == BATCH_BYTES_MIN
+    for _ in range(20):
+        room.end()
+    assert room.batch_bytes > BATCH_BYTES_MIN

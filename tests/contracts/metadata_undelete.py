@@ -1,0 +1,201 @@
+"""What `Undelete` promises on either database: whole, in time, or clearly not."""
+
+import pytest
+from sqlalchemy import text
+
+from tests.contracts.metadata_collection import image
+from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest
+from tests.database_clock import MovedClock
+from treescale.errors import BlobUnknown, ManifestUnknown, NameUnknown
+from treescale.lease_times import UNDELETE_SECONDS, UNDELETE_SETTING, stored
+from treescale.metadata.collection.rows import RowCollector
+from treescale.metadata.collection.undelete import Undelete
+from treescale.metadata.database import Database
+from treescale.metadata.records import Manifest
+from treescale.oci.manifests import Reference, ReferenceKind
+
+
+async def index(database: Database, *children: str, content: bytes = b"index") -> Manifest:
+    """Push an index of these, under the tag `i`."""
+    made = manifest(content)
+    parts = [Reference(child, ReferenceKind.MANIFEST, required=True) for child in children]
+    await database.manifests.put(APP, made, parts, ["i"], now=NOW, actor=ACTOR)
+    return made
+
+
+async def is_whole(database: Database, number: int) -> bool:
+    """Say whether the image can be pulled: as `image` has pushed it."""
+    try:
+        await database.manifests.get(APP, manifest(b"%d" % number).digest)
+        await database.blobs.find(APP, digest(2 * number))
+        await database.blobs.find(APP, digest(2 * number + 1))
+    except (ManifestUnknown, BlobUnknown):
+        return False
+    return True
+
+
+class UndeleteContract:
+    """Subclass with a `database` fixture, whose clock `database_clock` moves."""
+
+    @pytest.fixture
+    def undelete(self, database: Database, database_clock: MovedClock) -> Undelete:
+        assert database_clock.ahead == 0
+        return Undelete(database.connections)
+
+    async def test_an_index_comes_back_with_its_parts_whenever_they_went(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        """One before it, with a layer; one after it; an index within the index."""
+        parts = [await image(database, number=number) for number in (1, 2, 3)]
+        inner = await index(database, parts[2], content=b"inner")
+        outer = await index(database, parts[0], parts[1], inner.digest)
+        await database.manifests.delete(APP, parts[0], actor=ACTOR)
+        await database.blobs.unlink(APP, digest(2))
+        await database_clock.move(database, 3600)
+        await database.manifests.delete(APP, outer.digest, actor=ACTOR)
+        await database_clock.move(database, 3600)
+        for each in (parts[1], inner.digest, parts[2]):
+            await database.manifests.delete(APP, each, actor=ACTOR)
+        done = await undelete.tag(APP, "i", actor=ACTOR)
+        assert done.digest == outer.digest
+        assert done.missing == ()
+        assert set(done.manifests) == {outer.digest, inner.digest, *parts}
+        assert [await is_whole(database, number) for number in (1, 2, 3)] == [True] * 3
+        assert await database.manifests.get(APP, inner.digest) == inner
+
+    async def test_a_part_waits_for_its_index_that_was_deleted_later(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        """Though its own time is over; and goes when that of the index is."""
+        part, collector = await image(database), RowCollector(database.connections)
+        outer = await index(database, part)
+        await database.manifests.delete(APP, part, actor=ACTOR)
+        await database_clock.move(database, UNDELETE_SECONDS - 3600)
+        await database.manifests.delete(APP, outer.digest, actor=ACTOR)
+        await database_clock.move(database, 7200)
+        assert (await collector.cycle()).manifests == 0
+        assert (await undelete.tag(APP, "i", actor=ACTOR)).missing == ()
+        assert await is_whole(database, 1)
+        await database.manifests.delete(APP, part, actor=ACTOR)
+        await database.manifests.delete(APP, outer.digest, actor=ACTOR)
+        await database_clock.move(database, UNDELETE_SECONDS + 60)
+        assert (await collector.cycle()).manifests == 2
+
+    async def test_what_an_index_misses_is_said(
+        self, database: Database, undelete: Undelete
+    ) -> None:
+        """And the other parts are there. A blob that it names as a manifest is not missed."""
+        parts = [await image(database, number=number) for number in (1, 2)]
+        outer = await index(database, *parts, digest(4))
+        await database.manifests.delete(APP, outer.digest, actor=ACTOR)
+        await database.manifests.delete(APP, parts[1], actor=ACTOR)
+        gone = text("DELETE FROM manifests WHERE digest = :gone")
+        await database.connections.change(gone, {"gone": parts[0]})
+        done = await undelete.manifest(APP, outer.digest, actor=ACTOR)
+        assert done.missing == (parts[0],)
+        assert await is_whole(database, 2)
+
+    async def test_the_parts_of_an_index_that_is_there_come_back(
+        self, database: Database, undelete: Undelete
+    ) -> None:
+        part = await image(database)
+        outer = await index(database, part)
+        await database.manifests.delete(APP, part, actor=ACTOR)
+        assert (await undelete.manifest(APP, outer.digest, actor=ACTOR)).manifests == (part,)
+        assert await is_whole(database, 1)
+        with pytest.raises(ManifestUnknown, match="nothing that belongs to it"):
+            await undelete.manifest(APP, outer.digest, actor=ACTOR)
+
+    async def test_a_referrer_comes_back_without_its_subject(
+        self, database: Database, undelete: Undelete
+    ) -> None:
+        """It is no part of it."""
+        made = await image(database)
+        said = manifest(b"said", subject=made)
+        of = [Reference(made, ReferenceKind.MANIFEST, required=False)]
+        await database.manifests.put(APP, said, of, ["said"], now=NOW, actor=ACTOR)
+        for each in (said.digest, made):
+            await database.manifests.delete(APP, each, actor=ACTOR)
+        done = await undelete.manifest(APP, said.digest, actor=ACTOR)
+        assert (done.manifests, done.missing) == ((said.digest,), ())
+
+    async def test_when_its_time_is_over_nothing_comes_back(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        """Though all of it is there still. Control: a minute before."""
+        made = await image(database)
+        await image(database, "b/c", 2)
+        await database.manifests.delete(APP, made, actor=ACTOR)
+        await database.repositories.delete("b/c", actor=ACTOR)
+        await database_clock.move(database, UNDELETE_SECONDS + 60)
+        with pytest.raises(ManifestUnknown, match="could be restored until 20"):
+            await undelete.manifest(APP, made, actor=ACTOR)
+        with pytest.raises(ManifestUnknown, match="could be restored until 20"):
+            await undelete.tag(APP, "v1", actor=ACTOR)
+        with pytest.raises(NameUnknown, match="could be restored until 20"):
+            await undelete.repository("b/c", to=None, actor=ACTOR)
+        assert not await is_whole(database, 1)
+        await database_clock.move(database, -120)
+        await undelete.tag(APP, "v1", actor=ACTOR)
+        await undelete.repository("b/c", to=None, actor=ACTOR)
+        assert await is_whole(database, 1)
+
+    async def test_without_a_time_to_restore_nothing_comes_back(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        made = await image(database)
+        await database.settings.put(UNDELETE_SETTING, stored(0))
+        await database.manifests.delete(APP, made, actor=ACTOR)
+        await database_clock.move(database, 1)
+        with pytest.raises(ManifestUnknown, match="could be restored until"):
+            await undelete.manifest(APP, made, actor=ACTOR)
+
+    async def test_what_went_with_an_image_that_was_pushed_again_comes_back(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        """Its tags, referrers, and cosign's; not what was deleted by itself before."""
+        made, put = await image(database), database.manifests.put
+        before, said = manifest(b"before", subject=made), manifest(b"said", subject=made)
+        for one in (before, said):
+            await put(APP, one, [], [], now=NOW, actor=ACTOR)
+        signed = made.replace(":", "-") + ".sig"
+        await put(APP, manifest(b"signed"), [], [signed], now=NOW, actor=ACTOR)
+        await database.manifests.delete(APP, before.digest, actor=ACTOR)
+        await database_clock.move(database, 60)
+        await database.manifests.delete(APP, made, actor=ACTOR)
+        await put(APP, manifest(b"1"), [], ["again"], now=NOW, actor=ACTOR)
+        with pytest.raises(ManifestUnknown):
+            await database.manifests.get(APP, said.digest)
+        await undelete.manifest(APP, made, actor=ACTOR)
+        assert await database.manifests.list_tags(APP, "", 9) == ["again", signed, "v1"]
+        assert await database.manifests.get(APP, said.digest) == said
+        with pytest.raises(ManifestUnknown):
+            await database.manifests.get(APP, before.digest)
+
+    async def test_a_tag_brings_back_what_went_with_it_though_its_image_is_there_again(
+        self, database: Database, undelete: Undelete
+    ) -> None:
+        made, put = await image(database), database.manifests.put
+        said = manifest(b"said", subject=made)
+        await put(APP, said, [], [], now=NOW, actor=ACTOR)
+        await database.manifests.delete(APP, made, actor=ACTOR)
+        await put(APP, manifest(b"1"), [], [], now=NOW, actor=ACTOR)
+        await undelete.tag(APP, "v1", actor=ACTOR)
+        assert (await database.manifests.resolve(APP, "v1")).digest == made
+        assert await database.manifests.get(APP, said.digest) == said
+
+    async def test_a_tag_that_went_before_its_image_brings_both_back(
+        self, database: Database, undelete: Undelete, database_clock: MovedClock
+    ) -> None:
+        made = await image(database)
+        said = manifest(b"said", subject=made)
+        await database.manifests.put(APP, said, [], [], now=NOW, actor=ACTOR)
+        await database.manifests.delete_tag(APP, "v1", actor=ACTOR)
+        await database_clock.move(database, 60)
+        await database.manifests.delete(APP, made, actor=ACTOR)
+        await undelete.tag(APP, "v1", actor=ACTOR)
+        assert (await database.manifests.resolve(APP, "v1")).digest == made
+        assert await database.manifests.get(APP, said.digest) == said
+        await database_clock.move(database, UNDELETE_SECONDS)
+        await RowCollector(database.connections).cycle()
+        assert await is_whole(database, 1)

@@ -1,0 +1,47 @@
+"""Which handler answers is decided by how the path begins."""
+
+import asyncio
+import socket
+
+import pytest
+from aiohttp import web
+
+from treescale.http.connections.connection import ConnectionServer, Handler
+
+
+def saying(what: str) -> Handler:
+    """Return what answers with this."""
+
+    async def say(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text=what)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("path", "answered"),
+    [
+        ("/", "others"),
+        ("/v2/", "others"),
+        ("/peer/v1", "others"),
+        ("/peer/v1/ping", "peers"),
+        ("/peer/v2/ping", "others"),
+        ("/v2/peer/v1/", "others"),
+        ("/peer/%76%31/ping", "others"),
+    ],
+)
+async def test_what_is_below_a_prefix_is_answered_by_somebody_else(
+    path: str, answered: str
+) -> None:
+    connections = ConnectionServer(
+        saying("others"), tls=False, below={"/peer/v1/": saying("peers")}, access_log=None
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = await asyncio.get_running_loop().create_server(connections, sock=listener)
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        request = f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        assert (await reader.read()).endswith(f"\r\n\r\n{answered}".encode())
+        writer.close()
+        server.close()
+        await connections.drain(1)

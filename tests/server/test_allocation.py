@@ -1,0 +1,57 @@
+"""Allocation: buffers that come and go cost page faults only the first time."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from treescale.server.processes.allocation import keep_freed_memory
+
+ROUNDS, BUFFERS, SIZE, PAGE = 20, 3, 4 << 20, 4096
+PROGRAM = f"""
+import resource, threading
+from treescale.server.processes.allocation import keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def push():
+    for _ in range({ROUNDS}):
+        batches = [b"x" * {SIZE} for _ in range({BUFFERS})]
+
+def in_thread():
+    thread = threading.Thread(target=push)
+    thread.start()
+    thread.join()
+
+KEEP
+in_thread()
+before = faults()
+in_thread()
+print(faults() - before)
+"""
+
+
+def faults_of(first: str) -> int:
+    """Return the page faults of a thread that frees and fills buffers after another has."""
+    program = PROGRAM.replace("KEEP", first)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
+    )
+    return int(done.stdout)
+
+
+def test_freed_buffers_are_used_again_by_other_threads() -> None:
+    pages = ROUNDS * BUFFERS * SIZE // PAGE
+    assert faults_of("assert keep_freed_memory()") < pages / 50
+    assert faults_of("pass") > pages / 10  # what it is for: without it, most pages fault again
+
+
+class _OtherLibrary:
+    """A C library without mallopt."""
+
+
+def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: _OtherLibrary())
+    assert not keep_freed_memory()

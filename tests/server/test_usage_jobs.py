@@ -1,0 +1,53 @@
+"""Sizes are kept by one server of all, once a minute; each worker writes down what it was asked."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.contracts.metadata_values import ACTOR, APP, NOW, manifest, small
+from tests.fakes_disk import JumpingClock
+from tests.templates import empty_database
+from treescale.metadata.database import Database, open_database
+from treescale.metadata.schema import namespaces, repository_usage
+from treescale.metadata.usage.figures import Usage
+from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.registry.pulled import PullCounter
+from treescale.server.background import Job, Scope
+from treescale.server.jobs import usage_jobs
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = open_database(empty_database(tmp_path / "treescale.db"))
+    await opened.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    await opened.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
+    yield opened
+    await opened.close()
+
+
+def jobs(database: Database, counter: PullCounter) -> dict[str, Job]:
+    return {each.name: each for each in usage_jobs(database, counter)}
+
+
+async def test_sizes_and_pulls_are_kept(database: Database) -> None:
+    counter = PullCounter(PullCounts(database.connections), JumpingClock())
+    found = jobs(database, counter)
+    assert {name: job.scope for name, job in found.items()} == {
+        "usage.count": Scope.CLUSTER,
+        "usage.recount": Scope.CLUSTER,
+        "pulls.write": Scope.WORKER,
+    }
+    await found["usage.count"].work()
+    row = await database.connections.row(select(namespaces))
+    assert row is not None
+    assert (row.name, row.bytes, row.blobs) == ("alice", 2, 1)
+    await database.connections.change(update(repository_usage).values(bytes=77))
+    await found["usage.recount"].work()
+    (app,) = await Usage(database.connections).repositories("", 9)
+    assert app.bytes == 2
+    counter.note(APP, ["v1"])
+    await found["pulls.write"].work()
+    (tag,) = await Usage(database.connections).tags(APP, "", 9)
+    assert tag.pulled == JumpingClock().now()

@@ -1,0 +1,40 @@
+"""The figures of a soak, printed at the end of the run."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.postgres import postgres
+
+__all__ = ["postgres"]  # a fixture
+
+Figures = Callable[[str], None]
+SOAK = "soak"
+COLUMNS = (
+    "soak | lasted | events | pushes / mounts / pulls | deleted / restored | cycles that took rows "
+    "/ copies | pushed, MiB | freed, MiB of all copies | left / referenced, MiB of all copies | "
+    "all had ended after | refused / cut | broken pushes | unreadable | read from the trash"
+)
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """Return what publishes a line of figures, of a soak that failed as well."""
+    return lambda line: record_property(SOAK, line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the lines; they come from every process of the run."""
+    lines = [
+        str(line)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for key, line in report.user_properties
+        if key == SOAK
+    ]
+    if lines:
+        terminalreporter.section("soaks, measured")
+        terminalreporter.write_line(COLUMNS)
+        for line in lines:
+            terminalreporter.write_line(line)
