@@ -173,6 +173,27 @@ async def test_of_servers_that_claim_a_disk_at_once_one_gets_it(
         assert [type(each) for each in refusals] == [StoreUnusable]
 
 
+@pytest.mark.parametrize("read", ["servers.list", "stores.list", "servers.now"])
+async def test_who_joins_between_two_looks_of_another_keeps_its_disk(
+    database: Database, other: Database, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    rows, name = read.split(".")
+    look = getattr(getattr(database, rows), name)
+    looks = 0
+
+    async def interrupted() -> object:
+        nonlocal looks
+        found = await look()
+        looks += 1
+        if looks == 1:
+            await joined(other, "B", "d")
+        return found
+
+    monkeypatch.setattr(getattr(database, rows), name, interrupted)
+    with pytest.raises(StoreUnusable, match="in use on host-B"):
+        await joined(database, "A", "d")
+
+
 async def test_a_disk_that_never_stays_is_not_pursued_for_ever(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

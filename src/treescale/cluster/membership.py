@@ -28,6 +28,7 @@ from treescale.cluster.liveness import (
     watched,
 )
 from treescale.cluster.ownership import Claim, check_ownership
+from treescale.cluster.queries import read_holders
 from treescale.cluster.snapshot import Snapshot
 from treescale.errors import DatabaseUnavailable, StoreUnusable
 from treescale.metadata.database import Database
@@ -59,11 +60,7 @@ async def join(
     await database.servers.prune(PRUNE_SECONDS, actor=actor)
     paths = {disk.store_id: disk.path for disk in disks}
     for _ in range(_ATTEMPTS_MAX):
-        snapshot = Snapshot(
-            tuple(await database.servers.list()),
-            tuple(await database.stores.list()),
-            await database.servers.now(),
-        )
+        snapshot = await read_holders(database)
         found = check_ownership(server, paths, snapshot, alone=alone)
         if not await database.servers.register(server, live_seconds=LIVE_SECONDS, actor=actor):
             raise StoreUnusable(_running(server, snapshot))

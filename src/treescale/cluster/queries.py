@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from treescale.chunks.format.placement import Table, build_table
@@ -47,8 +47,7 @@ class StatusReading:
 
 async def read_status(database: Database, clock: Clock) -> StatusReading:
     """Return the cluster as its database knows it; raises SettingInvalid, DatabaseUnavailable."""
-    servers = tuple(await database.servers.list())
-    stores = tuple(await database.stores.list())
+    seen = await read_holders(database)
     layout = await database.layouts.latest()
     owed = tuple(await database.under_replicated.summary())
     walks = tuple(await database.walks.list())
@@ -56,9 +55,20 @@ async def read_status(database: Database, clock: Clock) -> StatusReading:
     before = clock.now()
     now = await database.servers.now()
     error = clock_error(before, now, clock.now())
-    return StatusReading(
-        status_of(Snapshot(servers, stores, now, layout, owed, asked, walks)), error
-    )
+    rows = replace(seen, now=now, layout=layout, missing=owed, copies_asked=asked, walks=walks)
+    return StatusReading(status_of(rows), error)
+
+
+async def read_holders(database: Database) -> Snapshot:
+    """Return the servers and whose the stores are, without what else a snapshot has.
+
+    The stores first: a server has a row before it has a store, so the holder of a store that was
+    read is among the servers that are read after it. The other way round, one that joins in
+    between looks like a server that is gone, and its disk like one to take.
+    """
+    stores = tuple(await database.stores.list())
+    servers = tuple(await database.servers.list())
+    return Snapshot(servers, stores, await database.servers.now())
 
 
 async def uncounted_of(database: Database) -> Uncounted:

@@ -21,7 +21,7 @@ from treescale.cluster.identity import new_server_id
 from treescale.cluster.liveness import is_live
 from treescale.cluster.membership import HeartbeatResult, Membership, join
 from treescale.cluster.ownership import displaced
-from treescale.cluster.snapshot import Snapshot
+from treescale.cluster.queries import read_holders
 from treescale.config import Settings
 from treescale.errors import DatabaseUnavailable, ServerUnknown, SettingInvalid, StoreUnusable
 from treescale.log import get_logger
@@ -184,11 +184,7 @@ async def _displaced(
         return {}  # the first start: nothing is known of them
     await migrate(settings.database)
     async with opened(settings.database) as database:
-        snapshot = Snapshot(
-            tuple(await database.servers.list()),
-            tuple(await database.stores.list()),
-            await database.servers.now(),
-        )
+        snapshot = await read_holders(database)
     there = {each.root: each.store_id for each in directories}
     return displaced(server, there, snapshot, alone=file is not None)
 
