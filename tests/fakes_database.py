@@ -15,14 +15,14 @@ class Away:
         self._driver = database._connections._driver
         self._methods = {name: getattr(self._driver, name) for name in ("fetch", "transact")}
         if not counts_changes:
-            vars(self._driver)["data_version"] = lambda: None
+            vars(self._driver)["answers_version"] = lambda: None
         self.refused = 0
 
     def begin(self) -> None:
         """Let it go away."""
         for name in self._methods:
             vars(self._driver)[name] = self._refuse
-        vars(self._driver)["data_version"] = lambda: None
+        vars(self._driver)["answers_version"] = lambda: None
 
     def end(self) -> None:
         """Let it come back."""

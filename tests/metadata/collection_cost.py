@@ -159,7 +159,7 @@ async def large(database: Database) -> None:
 async def measure(database: Database, scale: float) -> None:
     count = round(10_000 * scale)
     await images(database, count)
-    if database.connections.data_version() is None:
+    if database.connections.answers_version() is None:
         await analyzed(database)
     done, collector = Measured(database), RowCollector(database.connections)
     change = database.connections.change

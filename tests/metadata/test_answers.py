@@ -1,18 +1,35 @@
 """What is answered from memory is what the database would have answered."""
 
 import asyncio
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, large, manifest, part, small
+from tests.contracts.metadata_uploads import progress
+from tests.contracts.metadata_values import (
+    ACTOR,
+    APP,
+    NOW,
+    digest,
+    large,
+    manifest,
+    part,
+    small,
+    upload,
+)
 from treescale.cache.answers import AnswerCache
 from treescale.clock import SystemClock
-from treescale.errors import BlobUnknown, ManifestUnknown
+from treescale.errors import BlobUnknown, ManifestUnknown, Refused
 from treescale.metadata.database import Database, open_database
+from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.manifests import Manifests
-from treescale.metadata.records import Blob, Manifest
+from treescale.metadata.migrations.versions.v0011_answers import TABLES
+from treescale.metadata.records import EMPTY_TAIL, Blob, Manifest, ServerRecord, StoreWalk
+from treescale.metadata.usage.pull_counts import PullCounts, Pulled
 
 PUSHES = 200
 SECONDS_MAX = 60
@@ -95,6 +112,102 @@ async def test_its_own_write_is_a_change_too(database: Database) -> None:
     for content in (b"one", b"two"):
         await database.manifests.put(APP, manifest(content), [], ["v1"], now=NOW, actor=ACTOR)
         assert (await database.manifests.resolve(APP, "v1")).payload == content
+
+
+async def other_work(database: Database) -> None:
+    """Do what goes on all the time, whether anybody pushes or not."""
+    server = ServerRecord("s", "host", "http://s", "", started=NOW)
+    await database.servers.register(server, live_seconds=20, actor=ACTOR)
+    await database.servers.heartbeat("s", [])
+    await database.leases.hold("work", "s", 60)
+    await database.walks.put(StoreWalk("d", 1, 0, 0, 0, 0, NOW, NOW))
+    await database.uploads.create(upload())
+    arrived = progress(0, 1000, EMPTY_TAIL, part(7, 1000))
+    await database.uploads.advance(upload().upload_id, arrived, now=NOW)
+    await PullCounts(database.connections).add([Pulled(APP, "v1", NOW, 1)])
+
+
+async def test_what_concerns_no_answer_leaves_all_of_them(
+    database: Database, other: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await other.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
+    await database.manifests.resolve(APP, "v1")
+    await other_work(other)
+
+    async def asked(*_: object) -> object:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(database.connections, "row", asked)
+    monkeypatch.setattr(database.connections, "rows", asked)
+    assert await database.manifests.resolve(APP, "v1") == manifest()
+
+
+async def test_a_change_of_any_row_that_answers_are_of_is_counted(
+    database: Database, url: str
+) -> None:
+    """Also one by a statement that no version says yet, and by a cascade."""
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
+    await database.settings.put("lease", "24h")
+    versions = [database.connections.answers_version()]
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as process:
+        process.execute("PRAGMA foreign_keys = OFF")
+        for table in TABLES:
+            columns = process.execute(f"PRAGMA table_info({table})").fetchall()
+            row = process.execute("SELECT * FROM this".replace("this", table)).fetchone()
+            for statement, values in (
+                ("UPDATE this SET one = one", ()),
+                ("DELETE FROM this", ()),
+                ("INSERT INTO this VALUES (many)", row),
+            ):
+                words = statement.replace("this", table).replace("one", columns[0][1])
+                process.execute(words.replace("many", ", ".join("?" * len(columns))), values)
+                versions.append(database.connections.answers_version())
+    assert len(set(versions)) == len(versions) == 1 + 3 * len(TABLES)
+
+
+async def test_answers_are_of_no_other_table(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SQLite reads for them, it says itself."""
+    read: set[str] = set()
+    plain = DatabaseFile.connect
+
+    def connected(self: DatabaseFile, **how: Any) -> sqlite3.Connection:
+        def look(action: int, table: str | None, *_: str | None) -> int:
+            if action == sqlite3.SQLITE_READ and table:
+                read.add(table)
+            return sqlite3.SQLITE_OK
+
+        connection = plain(self, **how)
+        connection.set_authorizer(look)
+        return connection
+
+    monkeypatch.setattr(DatabaseFile, "connect", connected)
+    database = open_database(url)
+    for asked in (
+        database.blobs.find(APP, digest(1)),
+        database.blobs.promise(APP, digest(1)),
+        database.manifests.get(APP, digest(1)),
+        database.manifests.resolve(APP, "v1"),
+        database.repositories.get(APP),
+    ):
+        with pytest.raises(Refused):
+            await asked
+    await database.close()
+    assert read - {"counters"} == set(TABLES)
+
+
+async def test_without_what_counts_changes_a_moved_tag_stays_where_it_was(
+    database: Database, other: Database, url: str
+) -> None:
+    """The control."""
+    await other.manifests.put(APP, manifest(b"one"), [], ["v1"], now=NOW, actor=ACTOR)
+    await database.manifests.resolve(APP, "v1")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as process:
+        for table in TABLES:
+            for change in ("insert", "update", "delete"):
+                process.execute(f"DROP TRIGGER answers_{table}_{change}")
+    await other.manifests.put(APP, manifest(b"two"), [], ["v1"], now=NOW, actor=ACTOR)
+    assert (await database.manifests.resolve(APP, "v1")).payload == b"one"
 
 
 def never_changing() -> AnswerCache[Manifest]:

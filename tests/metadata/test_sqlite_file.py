@@ -103,7 +103,9 @@ async def test_nothing_is_written_any_more(
     expected = DatabaseTrouble.DAMAGED if how is cut_short else DatabaseTrouble.MOVED
     assert raised.value.trouble is expected
     assert bytes_of(path) == before, "no file was made or changed"
-    assert served._connections.data_version() is None, "what is in memory is not certain any more"
+    assert served._connections.answers_version() is None, (
+        "what is in memory is not certain any more"
+    )
     with pytest.raises(DatabaseUnavailable):
         await served.settings.get("there")
     condition = await served.examine()

@@ -121,7 +121,7 @@ async def test_who_watches_over_it_opens_all_connections_before_they_are_needed(
     monkeypatch.setattr(sqlite.SqliteDriver, "_open_readers", counted)
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(connections.run())
-        while connections.data_version() is None or not opened:  # noqa: ASYNC110
+        while connections.answers_version() is None or not opened:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         watching.cancel()
     assert opened == [sqlite.READERS_MAX]

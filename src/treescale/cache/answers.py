@@ -1,9 +1,9 @@
 """What the database said lately: true as long as nothing has changed, and of use while it is away.
 
 Every reading is kept together with the database's number of changes, asked for *before* it; the
-next commit, of whichever process, makes that number another one, and what was kept is no longer
-`current`'s to give. So an answer of `current` is what the database would have said at this moment.
-Where there is no such number, nothing is ever current.
+next change of what is answered of, by whichever process, makes that number another one, and what
+was kept is no longer `current`'s to give. So an answer of `current` is what the database would have
+said at this moment. Where there is no such number, nothing is ever current.
 
 What is no longer certain stays as the *last known* answer, for `read` to give when the database is
 away (DatabaseUnavailable), and only then. What a living database denies is forgotten, and so is

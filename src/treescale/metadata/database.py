@@ -88,7 +88,7 @@ class Database:
         exchange: AnswerExchange | None = None,
     ) -> None:
         self._connections = connections
-        answers = _Answers(connections.data_version, clock, exchange or AnswerExchange())
+        answers = _Answers(connections.answers_version, clock, exchange or AnswerExchange())
         used = OldestLayout()
         self.blobs = Blobs(connections, used, answers.of("blob", Blob), clock)
         self.manifests = Manifests(

@@ -26,10 +26,7 @@ class PullCounter:
             self._add(Pulled(repository, reference, now, 1))
 
     async def write(self) -> None:
-        """Write them down, if there are any; raises DatabaseUnavailable, and keeps them.
-
-        On SQLite a commit empties what all workers remember.
-        """
+        """Write them down, if there are any; raises DatabaseUnavailable, and keeps them."""
         pulled, self._pulled = self._pulled, {}
         try:
             await self._counts.add(pulled.values())

@@ -37,8 +37,8 @@ class Driver(Protocol):
         """Run `work` in one transaction; see `Connections.write`."""
         ...
 
-    def data_version(self) -> int | None:
-        """Return what is another number after every commit; see `Connections.data_version`."""
+    def answers_version(self) -> int | None:
+        """Return the number of the last change; see `Connections.answers_version`."""
         ...
 
     async def examine(self, look: Executable) -> tuple[Row[Any] | None, Failed | None]:
@@ -95,13 +95,14 @@ class Connections:
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise translate(error) from error
 
-    def data_version(self) -> int | None:
-        """Return a number that is another after every commit of any process; at once.
+    def answers_version(self) -> int | None:
+        """Return a number that is another after whatever changes a row of `ANSWERS`; at once.
 
-        What was read after one call is still true at the next one that returns the same. None when
-        this database has no such number, or does not tell it now.
+        What was read of those tables after one call is still true at the next one that returns the
+        same, whichever process writes. None when this database has no such number, or does not
+        tell it now.
         """
-        return self._driver.data_version()
+        return self._driver.answers_version()
 
     async def examine(self, look: Executable) -> tuple[Row[Any] | None, Failed | None]:
         """Return the row of a query that touches all tables, and why writes would be refused.

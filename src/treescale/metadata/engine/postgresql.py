@@ -84,7 +84,7 @@ class PostgresqlDriver:
         except _Undone as error:
             raise translate(error.reason) from error
 
-    def data_version(self) -> int | None:
+    def answers_version(self) -> int | None:
         """Return None: there is no such number that costs less than asking."""
         return None
 

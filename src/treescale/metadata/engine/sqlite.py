@@ -32,6 +32,7 @@ READ_SECONDS_MAX: Final = 10.0
 _SILENT: Final = "the database's disk does not answer"
 _Examining = asyncio.Future[tuple[Row[Any] | None, Failed | None]]
 _LOOK: Final = text("SELECT count(*) FROM sqlite_master")
+_ANSWERS_VERSION: Final = "SELECT value FROM counters WHERE name = 'answers'"
 
 
 class SqliteDriver:
@@ -50,6 +51,8 @@ class SqliteDriver:
         self._writer = SqliteWriter(self._engine, self._file, wait_seconds)
         self._clock = clock
         self._watcher: sqlite3.Connection | None = None
+        self._commit: int | None = None
+        self._answers_version: int | None = None
         self._examiner = Threads(1, "sqlite-examine")
         self._examining: _Examining | None = None
 
@@ -66,19 +69,27 @@ class SqliteDriver:
         """Run `work` in one transaction, perhaps with others that wait."""
         return await self._writer.transact(work, durable=durable)
 
-    def data_version(self) -> int | None:
-        """Return SQLite's data version, as a connection that never writes sees it."""
+    def answers_version(self) -> int | None:
+        """Return the number that triggers count up, as a connection that never writes sees it.
+
+        It is read again after a commit alone: whether there was one costs two microseconds, from
+        shared memory; through SQLAlchemy it would be sixteen.
+        """
         try:
             self._file.check_place()
             if self._watcher is None:
                 self._watcher = self._file.connect(
                     timeout=0, isolation_level=None, check_same_thread=False
                 )
-            # Two microseconds, from shared memory; through SQLAlchemy it would be sixteen.
-            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            commit: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            if commit != self._commit:
+                # After the look: what is committed in between is looked at twice, never missed.
+                row = self._watcher.execute(_ANSWERS_VERSION).fetchone()
+                self._answers_version = None if row is None else row[0]
+                self._commit = commit
         except (sqlite3.Error, DatabaseUnavailable):
             return None
-        return version
+        return self._answers_version
 
     async def examine(self, look: Executable) -> tuple[Row[Any] | None, Failed | None]:
         """Read over a connection that remembers nothing; and look at the file and its disk."""
@@ -119,7 +130,7 @@ class SqliteDriver:
                 await self._writer.transact(_nothing, durable=False)
         except (DBAPIError, TreeScaleError, TimeoutError) as error:
             get_logger().warning("database.unopened", error=str(error))
-        self.data_version()
+        self.answers_version()
 
     async def _look(self) -> str:
         """Return why nothing is written to the file, "" when it is."""
@@ -198,7 +209,7 @@ class SqliteDriver:
             self._idle.pop().close()
         if self._watcher is not None:
             self._watcher.close()
-            self._watcher = None
+            self._watcher = self._commit = None
         self._engine.dispose()
 
 

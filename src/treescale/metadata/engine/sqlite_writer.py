@@ -333,7 +333,7 @@ class _Transactions:
         """Have SQLite mark the end of its log for readers, which then need not write it.
 
         The first reader after a commit writes that mark into memory shared by way of a file, and
-        hangs there when the file system is frozen, be it an event loop that asks `data_version`.
+        hangs there when the file system is frozen, be it an event loop that asks `answers_version`.
         """
         assert self._driver is not None
         self._driver.execute("PRAGMA data_version").fetchone()

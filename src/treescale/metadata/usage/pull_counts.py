@@ -88,7 +88,7 @@ class PullCounts:
             {"repository": one.repository, "this": one.reference, "at": one.at, "times": one.times}
             for one in sorted(counts)
         ]
-        if not rows:  # a commit empties what workers remember
+        if not rows:
             return
 
         def work(connection: Connection) -> None:
