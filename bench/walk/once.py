@@ -47,7 +47,7 @@ class Alone:
         """Know no way."""
         return None
 
-    async def fetch(self, chunk: bytes) -> bytes:
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
         """Fail: nothing is to be fetched."""
         raise NotImplementedError(chunk.hex())
 

@@ -280,7 +280,7 @@ async def test_chunks_that_cannot_be_had_hold_up_their_partition_for_a_while_onl
     chunks = sorted(cluster.put(number) for number in mine)
     asked: list[bytes] = []
 
-    async def hangs(self: Server, chunk: bytes) -> bytes:  # noqa: ARG001
+    async def hangs(self: Server, chunk: bytes, lacking: str) -> bytes:  # noqa: ARG001
         asked.append(chunk)
         await asyncio.sleep(4)
         raise NotEnoughStores("away")

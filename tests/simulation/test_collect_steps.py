@@ -63,7 +63,8 @@ class Scene:
     def way_to(self, store_id: str) -> ChunkStore | None:
         return Way(self.store if store_id == "s0" else self.other, self.step)
 
-    async def fetch(self, chunk: bytes) -> bytes:
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
+        assert lacking == "s0"
         return self.store.get(chunk)
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:

@@ -121,9 +121,9 @@ class Server:
         """Return the walker's way."""
         return self._ways[store_id]
 
-    async def fetch(self, chunk: bytes) -> bytes:
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
         """Return a chunk for the walk."""
-        return await self.reader.get(chunk)
+        return await self.reader.fetch(chunk, lacking)
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether any store has it; only jobs ask."""

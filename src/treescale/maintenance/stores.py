@@ -68,9 +68,9 @@ class WalkedCluster:
         """Return a way to it, None when it is not known."""
         return self._view.way_to(store_id)
 
-    async def fetch(self, chunk: bytes) -> bytes:
-        """Return a chunk's bytes, verified, from whoever has them."""
-        return await self._view.store.get(chunk)
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
+        """Return a chunk's bytes, verified, from whoever has them, for a store that lacks them."""
+        return await self._view.store.fetch(chunk, lacking)
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:
         """Say of each whether any store that answers has it; raises NotEnoughStores."""

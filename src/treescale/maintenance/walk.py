@@ -313,7 +313,7 @@ class Walk:
         await self._pace.moving(length)
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
-                data = await self._cluster.fetch(chunk)
+                data = await self._cluster.fetch(chunk, self._store_id)
         except (ChunkUnknown, Corrupt, NotEnoughStores, Unreachable, TimeoutError):
             return False  # nobody has it, which the reader tells of, or who has it is away
         await self._store.put(chunk, data)

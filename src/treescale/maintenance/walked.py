@@ -120,8 +120,8 @@ class Cluster(Protocol):
         """Return a way to the store, None when it is not known."""
         ...
 
-    async def fetch(self, chunk: bytes) -> bytes:
-        """Return a chunk's bytes, verified, from whoever has them."""
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
+        """Return a chunk's bytes, verified, from whoever has them, for a store that lacks them."""
         ...
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:

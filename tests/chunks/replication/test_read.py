@@ -439,3 +439,30 @@ async def test_who_waits_for_a_hung_store_ends_in_time() -> None:
         for _ in range(READS_AT_ONCE_MAX + 1):
             group.create_task(read())
     assert LoopClock().monotonic() - begun < REQUEST_SECONDS_MAX + 0.1
+
+
+@virtual
+async def test_who_lacks_chunks_takes_turns_at_the_others_and_nothing_is_put_back() -> None:
+    """A walk asks for many at once; each server sends it a few at a time, and all send."""
+    rig = Faulty(servers(3, 3))
+    chunks = dict(chunk_of(number) for number in range(1, 17))
+    for chunk, data in chunks.items():
+        await rig.cluster.put(chunk, data)
+    lacking, *others = rig.stores.values()
+    lacking.wipe()
+    before = lacking.asked
+    for store in rig.stores.values():
+        store.is_.seconds = 0.01
+        store.running_max = 0
+    reads = [rig.cluster.fetch(chunk, lacking.name) for chunk in chunks]
+    assert await asyncio.gather(*reads) == list(chunks.values())
+    assert [store.running_max for store in others] == [READS_AT_ONCE_MAX] * 2
+    assert lacking.asked == before
+    assert not any(map(lacking.holds, chunks))
+
+
+@virtual
+async def test_a_push_that_was_quicker_than_the_walk_is_found() -> None:
+    rig = await filled(copies=1)
+    (home,) = rig.homes(CHUNK)
+    assert await rig.cluster.fetch(CHUNK, home.name) == DATA

@@ -43,7 +43,7 @@ class Cluster:
     def way_to(self, store_id: str) -> ChunkStore | None:
         return self.store if store_id == STORE else None
 
-    async def fetch(self, chunk: bytes) -> bytes:
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
         raise NotImplementedError
 
     async def have(self, chunks: Sequence[bytes]) -> list[bool]:

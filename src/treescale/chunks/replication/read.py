@@ -78,8 +78,11 @@ class ChunkRead:
         reads: Reads,
         *,
         files: bool = False,
+        last: str = "",
     ) -> None:
+        """`last` is a store that looked and lacks it, and keeps what is read: asked after all."""
         self._view = view
+        self._last = last
         self._chunk = chunk
         self._reads = reads
         self._hedging = reads.hedging
@@ -121,7 +124,7 @@ class ChunkRead:
             for late in () if good is not None else fan.on_time:
                 self._give_up(late)
         if good is not None:
-            return await self._repaired(good)
+            return good if self._last else await self._repaired(good)
         for missed in [x for x in self._view.stores if x not in self._failures]:
             self._failures[missed] = Unreachable(f"there was no time to ask store {missed}")
         raise self._verdict()
@@ -137,7 +140,8 @@ class ChunkRead:
         patient_until = self._end - REQUEST_SECONDS_MAX / 2
         name = None
         while name is None:
-            copies = ranked(self._view.homes(self._chunk), self._reads.chance)
+            homes = [x for x in self._view.homes(self._chunk) if x.store_id != self._last]
+            copies = ranked(homes, self._reads.chance)
             healthy = [copy for copy in copies if copy.healthy]
             self._likely = deque(copy.store_id for copy in healthy)
             self._unhealthy = [copy.store_id for copy in copies if not copy.healthy]
@@ -273,7 +277,8 @@ class ChunkRead:
         rest = remaining(self._view.table, self._chunk, (*asked, *hinted), stores)
         copies = [self._view.candidate(name, 0) for name in dict.fromkeys((*hinted, *rest))]
         unhealthy = [copy.store_id for copy in copies if not copy.healthy]
-        return [*(copy.store_id for copy in copies if copy.healthy), *self._unhealthy, *unhealthy]
+        found = [*(x.store_id for x in copies if x.healthy), *self._unhealthy, *unhealthy]
+        return sorted(found, key=self._last.__eq__)
 
     async def _hints(self) -> Sequence[str]:
         if self._reads.handoffs is None:

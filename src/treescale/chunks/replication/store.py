@@ -223,6 +223,17 @@ class ReplicatedStore:
         assert not isinstance(data, ChunkFile), "no files were asked for"
         return data
 
+    async def fetch(self, chunk: bytes, lacking: str) -> bytes:
+        """Return the first good copy for a store that lacks it, and will keep it.
+
+        It waits for who has room, as a read of a client does, and puts nothing back: other homes
+        that lack the chunk fetch it themselves. The store is asked too, after all others: a push
+        may have put it there meanwhile. Raises as `get` does.
+        """
+        data = await ChunkRead(self._view, chunk, self._reads, last=lacking).run()
+        assert not isinstance(data, ChunkFile), "no files were asked for"
+        return data
+
     def open_verified(self, chunk: bytes) -> Coroutine[Any, Any, ChunkFile | bytes]:
         """Return what `get` does, but as an open file if a store of this server gave it."""
         return ChunkRead(self._view, chunk, self._reads, files=True).run()
