@@ -15,6 +15,7 @@ from treescale.maintenance.pace import (
     READ_BACK_BYTES_MAX,
     SHARE_MAX,
     SLOWER,
+    URGENT_BYTES_MIN,
     Clients,
     Governor,
     Pace,
@@ -179,6 +180,18 @@ async def test_slow_as_they_are_it_gets_on_all_the_same() -> None:
         clients.slowness *= 2
         await pace.moving(MB)
     assert LoopClock().monotonic() - begun < 1.1 * 100 * MB / BESIDE_BYTES_MIN
+
+
+@virtual
+async def test_what_has_one_copy_left_goes_faster_but_not_past_the_setting() -> None:
+    clients = Counted()
+    clients.rate = BUSY
+    for rate_max, expected in ((0, URGENT_BYTES_MIN), (2 * MB, 2 * MB)):
+        pace = Pace(LoopClock(), clients.served, told=lambda: 1.0, rate_max=rate_max)
+        begun = LoopClock().monotonic()
+        for _ in range(41):
+            await pace.moving(MB, urgent=True)
+        assert LoopClock().monotonic() - begun == pytest.approx(40 * MB / expected)
 
 
 @virtual

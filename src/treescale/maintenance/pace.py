@@ -19,9 +19,11 @@ LOOK_SECONDS: Final = 0.5
 """How often it is looked how much clients move."""
 IDLE_BYTES_MAX: Final = 1024 * 1024
 """Bytes a second of clients that count as nobody."""
-BESIDE_BYTES_MIN: Final = 4 * 1024 * 1024
+BESIDE_BYTES_MIN: Final = 1024 * 1024
 """Bytes a second that the walks move however slow clients are: a cluster that is busy for ever gets
 its copies all the same."""
+URGENT_BYTES_MIN: Final = 4 * 1024 * 1024
+"""The same while one copy is left of what they move: the next loss would be for good."""
 SHARE_MAX: Final = 1 / 3
 """The part of what clients move that the walks move beside them, at most."""
 FASTER: Final = 1.25
@@ -154,12 +156,13 @@ class Pace:
         self._look()
         return int(self._governor.rate) if self._governor.is_beside else 0
 
-    async def moving(self, size: int) -> None:
-        """Return when a walk may move so many bytes."""
+    async def moving(self, size: int, *, urgent: bool = False) -> None:
+        """Return when a walk may move so many bytes; `urgent`: one copy is left of them."""
         self._look()
         now = self._clock.monotonic()
         begin = max(now, self._free_at)
-        rate = min(self._rate_max, self._governor.rate, self._told())
+        left = min(self._governor.rate, self._told())
+        rate = min(self._rate_max, max(left, URGENT_BYTES_MIN) if urgent else left)
         self._free_at = begin + size / rate
         if begin > now:
             await asyncio.sleep(begin - now)

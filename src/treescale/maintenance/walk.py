@@ -34,6 +34,7 @@ from treescale.maintenance.planning.planner import (
     by_risk,
     plan,
     spans,
+    surviving,
 )
 from treescale.maintenance.planning.progress import FOLLOWED_SECONDS, Progress
 from treescale.maintenance.planning.tally import Tally
@@ -310,7 +311,8 @@ class Walk:
         if await self.trash.take_back(chunk):
             self._tally.restored += 1
             return True
-        await self._pace.moving(length)
+        left = surviving(partition_of(chunk), self._cluster.tables, self._cluster.is_up)
+        await self._pace.moving(length, urgent=left < min(2, self._table.copies))
         try:
             async with asyncio.timeout(FETCH_SECONDS_MAX):
                 data = await self._cluster.fetch(chunk, self._store_id)

@@ -76,16 +76,17 @@ def batch_after(batch: int, names: int) -> int:
 def by_risk(
     numbers: Iterable[int], tables: Sequence[Table], is_up: Callable[[str], bool]
 ) -> list[int]:
-    """Return the partitions with the fewest surviving copies first, then by number.
+    """Return the partitions with the fewest surviving copies first, then by number."""
+    known = {label.store_id for table in tables for label in table.layout.stores}
+    up = frozenset(filter(is_up, known))
+    return sorted(numbers, key=lambda number: (surviving(number, tables, up.__contains__), number))
 
-    Surviving are those on stores that answer, where the copies were before the last change.
-    `tables` are the layouts' in use, newest first. A home that has just joined has none yet.
+
+def surviving(number: int, tables: Sequence[Table], is_up: Callable[[str], bool]) -> int:
+    """Return how many copies of a partition are on stores that answer.
+
+    Counted where they were before the last change: a home that has just joined has none yet.
+    `tables` are the layouts' in use, newest first.
     """
     table = tables[1] if len(tables) > 1 else tables[0]
-    up = {label.store_id for label in table.layout.stores if is_up(label.store_id)}
-    orders, copies = table.orders, table.copies
-
-    def risk(number: int) -> tuple[int, int]:
-        return sum(name in up for name in orders[number][:copies]), number
-
-    return sorted(numbers, key=risk)
+    return sum(map(is_up, table.orders[number][: table.copies]))
