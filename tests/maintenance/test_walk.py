@@ -100,6 +100,28 @@ async def test_a_home_fetches_what_lies_elsewhere_and_what_lies_elsewhere_goes()
 
 
 @virtual
+@pytest.mark.parametrize(("homes", "down", "urgent"), [(2, 0, 0), (2, 1, 1), (3, 1, 0), (1, 0, 0)])
+async def test_what_has_one_copy_left_is_urgent(
+    monkeypatch: pytest.MonkeyPatch, homes: int, down: int, urgent: int
+) -> None:
+    cluster = Cluster(*NAMES[:homes])
+    cluster.put(1, "s2" if homes == 1 else "s1")
+    walk, gone = cluster.walk("s0"), NAMES[homes - down : homes]
+    told: list[bool] = []
+
+    async def moving(_: int, *, urgent: bool = False) -> None:
+        told.append(urgent)
+
+    monkeypatch.setattr(walk._pace, "moving", moving)
+    is_up = cluster.servers["s0"].is_up
+    monkeypatch.setattr(
+        cluster.servers["s0"], "is_up", lambda name: name not in gone and is_up(name)
+    )
+    await cluster.go("s0")
+    assert told[:1] == [bool(urgent)]
+
+
+@virtual
 async def test_what_comes_back_from_the_trash_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def back(_: bytes) -> bool:
         return True
