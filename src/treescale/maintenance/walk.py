@@ -60,6 +60,9 @@ IN_VAIN_SECONDS_MAX: Final = 10.0
 GIVE_AFTER: Final = 2
 """Looks after which a home that still lacks a chunk is given it: as a rule it fetches by itself."""
 POSTPONED_TOLD_SECONDS: Final = 60.0
+LOOK_SECONDS_MAX: Final = 30.0
+"""At partitions that are due, before it is seen what else is: until all copies under way are there
+nothing new is begun, and the wires are idle."""
 TOLD_SECONDS: Final = 10.0
 """Between two reports of where the walk stands, while that changes."""
 VERIFIED_TOLD_SECONDS: Final = 3600.0
@@ -186,7 +189,7 @@ class Walk:
         While the plans of some are read, the copies of those before are on their way.
         """
         left = by_risk(due, self._cluster.tables, self._cluster.is_up)
-        until = self._clock.monotonic() + TOLD_SECONDS
+        until = self._clock.monotonic() + LOOK_SECONDS_MAX
         while left and self._clock.monotonic() < until:
             batch, left = left[: self._batch], left[self._batch :]
             self.progress.begin_look(batch)
@@ -237,6 +240,8 @@ class Walk:
                 return
             try:
                 await self._mend(number, due)
+                if self._clock.monotonic() - self._said_at >= TOLD_SECONDS:
+                    await self._tell(over=False)
             except DatabaseUnavailable as error:
                 self._away = error
                 return
@@ -413,8 +418,9 @@ class Walk:
             verified=progress.verified_since,
         )
         if self._is_news(walk, over=over) and (over or now - self._said_at >= TOLD_SECONDS):
+            self._said_at = now  # first: whoever else mends tells it no second time
             await self._database.walks.put(replace(walk, partitions=progress.packed()))
-            self._said, self._said_at = walk, now
+            self._said = walk
         if progress.is_whole and self._tally.since is not None:
             self._say_whole(seconds)
 
