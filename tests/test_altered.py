@@ -3,9 +3,10 @@
 import pytest
 
 from tests.functional.cluster import altered
+from tests.tables import each_row
 
 
-@pytest.mark.parametrize("name", sorted(altered.ALTERATIONS))
+@each_row("name", sorted(altered.ALTERATIONS))
 def test_a_control_replaces_something_that_is_there(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

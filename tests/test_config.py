@@ -107,7 +107,7 @@ def test_an_unknown_key_is_told_the_nearest(tmp_path: Path) -> None:
         load({}, {}, config=file)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "reason"),
     [
         ("zone =", "not TOML"),

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.tables import each_row
 from treescale.api.routes import ROUTES
 from treescale.http.errors import TABLE
 from treescale.oci.paths import Resource, ResourceKind, parse_path
@@ -33,7 +32,7 @@ def test_every_route_is_documented_and_every_documented_route_is_there() -> None
     assert documented_routes() == set(ROUTES)
 
 
-@pytest.mark.parametrize(("code", "status"), sorted(set(TABLE.values())))
+@each_row(("code", "status"), sorted(set(TABLE.values())))
 def test_every_error_code_is_documented_with_its_status(code: str, status: int) -> None:
     row = re.search(rf"^\| `{code}` \| ([0-9, ]+) \|", API, re.MULTILINE)
     assert row is not None, f"docs/api.md does not explain {code}"
@@ -44,7 +43,7 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+@each_row("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in link:

@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+from tests.tables import each_row
+
 SOURCE: Final = Path(__file__).parents[1] / "src" / "treescale"
 FILES_MAX: Final = 16
 FOLDERS: Final = sorted({path.parent for path in SOURCE.rglob("*.py")} - {SOURCE})
@@ -53,7 +55,7 @@ def who_knows_whom() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(SOURCE)))
+@each_row("folder", FOLDERS, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_a_folder_is_seen_at_one_glance(folder: Path) -> None:
     files = sorted(path.name for path in folder.glob("*.py"))
     assert len(files) <= FILES_MAX, f"{len(files)} files: which of them are a folder of their own?"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.tables import each_row
 from treescale.errors import SettingInvalid
 from treescale.lease_times import (
+    KEPT_SECONDS_MAX,
     LEASE_SECONDS_MAX,
     UNSAFE_SECONDS_MIN,
     LeaseTimes,
@@ -31,6 +32,27 @@ def test_the_bounds_of_the_proof_hold_for_every_lease(lease: float) -> None:
     assert times.link_min >= times.session_idle
 
 
+HOUR, DAY = 3600.0, 86_400.0
+
+
+@each_row("lease", [1.0, 5.0, 60.0, *(n * HOUR for n in (1, 2, 12, 24, 25, 48, 168, 720, 2160))])
+def test_no_time_is_longer_than_that_of_a_day(lease: float) -> None:
+    """However long copies are kept: 30 days are the longest lease that can be set."""
+    times, day = LeaseTimes(lease), LeaseTimes()
+    derived = [name for name, kind in vars(LeaseTimes).items() if isinstance(kind, property)]
+    assert len(derived) == 13
+    for name in derived:
+        assert getattr(times, name) > 0, name
+        if name != "slack":  # which is what is left of the lease
+            assert getattr(times, name) <= getattr(day, name), name
+    bounds = (times.checkpoint_again, times.checkpoint, times.record_within, times.quiet)
+    assert list(bounds) == sorted(bounds)
+    assert times.lease > times.renew_age + times.record_within
+    assert times.clock_step < times.record_within < times.link_min <= times.link / 2
+    if lease >= DAY:
+        assert (times.record_within, times.checkpoint) == (2 * HOUR, 900)
+
+
 def test_the_default_is_a_day_and_what_follows_from_it() -> None:
     times, hour = parse_lease(None), 3600
     assert (times.lease, times.renew_age, times.record_within) == (24 * hour, 6 * hour, 2 * hour)
@@ -48,13 +70,18 @@ def test_a_time_has_a_number_and_a_unit(text: str, seconds: float) -> None:
     assert parse_seconds(text) == seconds
 
 
-@each_row("text", ["", "24", "h", "-1h", "1.5h", "1y", "24 hours", "1234567890s"])
+@each_row("text", ["", "24", "h", "-1h", "1.5h", "1y", "24 hours", "12345678901s"])
 def test_anything_else_is_no_time(text: str) -> None:
     with pytest.raises(SettingInvalid, match="is not a time"):
         parse_seconds(text)
 
 
-@pytest.mark.parametrize("text", ["59m", "0h", "31d", "60s"])
+def test_a_time_ends_at_a_date() -> None:
+    with pytest.raises(SettingInvalid, match="a hundred years"):
+        parse_seconds("5300w")
+
+
+@each_row("text", ["59m", "0h", "31d", "60s"])
 def test_a_lease_is_an_hour_at_least(text: str) -> None:
     with pytest.raises(SettingInvalid, match="1h to 30d"):
         parse_lease(text)
@@ -73,6 +100,6 @@ def test_uploads_are_idle_when_the_operator_says_but_not_in_a_test() -> None:
     assert LeaseTimes(600.0).idle(60.0) == 60
 
 
-@given(st.integers(0, int(LEASE_SECONDS_MAX)))
+@given(st.integers(0, int(KEPT_SECONDS_MAX)))
 def test_what_is_stored_is_read_again(seconds: int) -> None:
     assert parse_seconds(stored(seconds)) == seconds

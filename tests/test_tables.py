@@ -1,5 +1,6 @@
 """A test of a table tells of each row that fails, and of no other."""
 
+import asyncio
 import inspect
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def test_so_is_one_that_should_have_raised() -> None:
 
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         raises()
+
+
+async def test_so_is_one_that_waits() -> None:
+    @each_row("number", [0, 1, 2])
+    async def waits(number: int) -> None:
+        await asyncio.sleep(0)
+        assert number != 1
+
+    with pytest.raises(AssertionError) as told:
+        await waits()
+    assert told.value.__notes__ == ["in the row (1,)"]
 
 
 @each_row("name", ["a", "b"])

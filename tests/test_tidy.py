@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tables import each_row
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(p for room in ("src", "tests", "bench") for p in (ROOT / room).rglob("*.py"))
 FILE_LINES_MAX = 600
@@ -81,7 +83,7 @@ def requirement_names() -> list[str]:
     return sorted(re.split(r"[\[<>=~!; ]", text)[0] for text in texts)
 
 
-@pytest.mark.parametrize("name", requirement_names())
+@each_row("name", requirement_names())
 def test_each_dependency_has_its_reason(name: str) -> None:
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert f"**{name}**" in page, (

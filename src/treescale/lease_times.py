@@ -1,10 +1,13 @@
 """All times of collection, which follow from one: how long a chunk is kept after its last put.
 
 What each is for: docs/operations.md, "What is collected when". They are proven together, so
-whoever changes one fraction looks at all. Seconds throughout; no I/O.
+whoever changes one fraction looks at all. A lease of more than a day keeps copies for longer, and
+has nobody wait longer for anything else: the other times are those of a day. Seconds throughout;
+no I/O.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +33,10 @@ LEASE_SECONDS_MIN: Final = 3600.0
 """Less only where somebody says that nothing there is worth keeping: TREESCALE_UNSAFE_LEASES=1."""
 UNSAFE_SECONDS_MIN: Final = 1.0
 LEASE_SECONDS_MAX: Final = 30 * 24 * 3600.0
+KEPT_SECONDS_MAX: Final = 100 * 366 * 86_400.0
+"""No time is longer, so that the end of each is a date."""
+SHOWN_MAX: Final = 40
+"""Characters of a setting that cannot be read, as they are told."""
 RECORD_SHARE: Final = 12
 """C is this part of the lease."""
 LINK_LEASES: Final = 2
@@ -38,8 +45,16 @@ CLOCK_STEP_SECONDS_MAX: Final = 60.0
 CHECKPOINT_BYTES: Final = 1024 * 1024 * 1024
 """A push records what it has put this often, too: a crash then costs no more."""
 
+SAID_OF: Final = {
+    LEASE_SETTING: "24h",
+    COLLECTION_SETTING: ON,
+    UNDELETE_SETTING: "7d",
+    UNTAGGED_SETTING: KEEP,
+}
+"""How people set each back to what it is without them."""
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-DIGITS_MAX: Final = 9
+DIGITS_MAX: Final = 10
+"""As many as the longest time has, in seconds: so what is set can be read again."""
 _DURATION: Final = re.compile(rf"([0-9]{{1,{DIGITS_MAX}}})([{''.join(UNITS)}])")
 VERSIONS_BEFORE: Final = ("", "0.1.0")
 """Those whose puts of what is there renew nothing, and whose pushes record when they like."""
@@ -53,14 +68,19 @@ class LeaseTimes:
     """L: so long after its last put a copy is kept, whatever names it."""
 
     @property
+    def basis(self) -> float:
+        """Return what all others follow from: the lease, and at most a day of it."""
+        return min(self.lease, LEASE_SECONDS)
+
+    @property
     def renew_age(self) -> float:
         """R, 6 h: a put touches a copy that is older."""
-        return self.lease / 4
+        return self.basis / 4
 
     @property
     def record_within(self) -> float:
         """C, 2 h: so long after its base a row must name what was put, by the database's clock."""
-        return self.lease / RECORD_SHARE
+        return self.basis / RECORD_SHARE
 
     @property
     def checkpoint(self) -> float:
@@ -75,42 +95,42 @@ class LeaseTimes:
     @property
     def quiet(self) -> float:
         """Q, 3 h: so long after its start, or a step of its clock, a store removes nothing."""
-        return self.lease / 8
+        return self.basis / 8
 
     @property
     def clock_step(self) -> float:
         """Return by how much a store's clock may step unnoticed: 60 s."""
-        return min(CLOCK_STEP_SECONDS_MAX, self.lease / 24)
+        return min(CLOCK_STEP_SECONDS_MAX, self.basis / 24)
 
     @property
     def slack(self) -> float:
-        """S, 16 h: what a clock may step back unnoticed with nothing lost."""
+        """S, 16 h or more: what a clock may step back unnoticed with nothing lost."""
         return self.lease - self.renew_age - self.record_within
 
     @property
     def look_every(self) -> float:
         """Return how often a store's copies are compared with the rows: every hour."""
-        return self.lease / 24
+        return self.basis / 24
 
     @property
     def trash(self) -> float:
         """Return how long what was taken away stays in the trash: 24 h."""
-        return self.lease
+        return self.basis
 
     @property
     def link(self) -> float:
         """Return how long a link is kept after a client was told that the blob is there: 48 h."""
-        return LINK_LEASES * self.lease
+        return LINK_LEASES * self.basis
 
     @property
     def link_min(self) -> float:
         """Return how much is left at least when a client is told so: 24 h; less is renewed."""
-        return self.lease
+        return self.basis
 
     @property
     def session_idle(self) -> float:
         """Return after how long an upload nobody goes on with has ended: 24 h."""
-        return self.lease
+        return self.basis
 
     def idle(self, seconds: float) -> float:
         """Return after how long an upload is idle: what the operator says, in seconds.
@@ -122,10 +142,18 @@ class LeaseTimes:
 
 def parse_seconds(text: str) -> float:
     """Return how many seconds `90s`, `30m`, `24h`, `7d` or `2w` are; raises SettingInvalid."""
-    found = _DURATION.fullmatch(text.strip())
+    found = _DURATION.fullmatch(text.strip(" "))
     if found is None:
-        raise SettingInvalid(f"{text!r} is not a time: say 30m, 24h, 7d or 2w")
-    return int(found[1]) * UNITS[found[2]]
+        raise SettingInvalid(f"{shown(text)} is not a time: say 30m, 24h, 7d or 2w")
+    seconds = int(found[1]) * UNITS[found[2]]
+    if seconds > KEPT_SECONDS_MAX:
+        raise SettingInvalid(f"{shown(text)} is more than a hundred years")
+    return seconds
+
+
+def shown(text: str) -> str:
+    """Return a setting that cannot be read, as it is told."""
+    return repr(text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…")
 
 
 def parse_lease(text: str | None, *, unsafe: bool = False) -> LeaseTimes:
@@ -139,8 +167,8 @@ def parse_lease(text: str | None, *, unsafe: bool = False) -> LeaseTimes:
     least = UNSAFE_SECONDS_MIN if unsafe else LEASE_SECONDS_MIN
     if not least <= seconds <= LEASE_SECONDS_MAX:
         raise SettingInvalid(
-            f"lease={text} is outside of 1h to 30d: pushes must record what they put within a "
-            "twelfth of it"
+            f"lease={text.strip()} is outside of 1h to 30d: pushes must record what they put "
+            "within a twelfth of it"
         )
     return LeaseTimes(seconds)
 
@@ -156,6 +184,69 @@ def parse_untagged(text: str, *, unsafe: bool = False) -> float | None:
     if seconds < (UNSAFE_SECONDS_MIN if unsafe else UNTAGGED_SECONDS_MIN):
         raise SettingInvalid(f"{UNTAGGED_SETTING}={text} is too short: say 1d or more, or keep")
     return seconds
+
+
+def lease_of(text: str | None) -> LeaseTimes:
+    """Return the times that servers go by: of what cannot be read those of the longest lease.
+
+    Nothing is collected meanwhile (`unreadable`).
+    """
+    try:
+        return parse_lease(text, unsafe=True)
+    except SettingInvalid:
+        return LeaseTimes(LEASE_SECONDS_MAX)
+
+
+def undelete_of(text: str | None) -> float:
+    """Return how long what was deleted is kept: what cannot be read, as statements have it."""
+    try:
+        return UNDELETE_SECONDS if text is None else parse_seconds(text)
+    except SettingInvalid:
+        return KEPT_SECONDS_MAX
+
+
+def untagged_of(text: str | None) -> float | None:
+    """Return after how many seconds what nothing holds goes; None: never, or nobody can tell."""
+    try:
+        return None if text is None else parse_untagged(text, unsafe=True)
+    except SettingInvalid:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A setting that cannot be read: somebody wrote it by hand."""
+
+    name: str
+    why: str
+    mended_by: str
+    """The command that sets it; the value is the default, or an example."""
+
+
+def unreadable(found: Mapping[str, str]) -> list[Unreadable]:
+    """Return those of these settings of collection that cannot be read, by name."""
+    told = []
+    for name, text in sorted(found.items()):
+        why = _why_unreadable(name, text)
+        if why:
+            command = f"`treescale cluster set {name}={SAID_OF[name]}`"
+            told.append(Unreadable(name, f"the setting {name} cannot be read: {why}", command))
+    return told
+
+
+def _why_unreadable(name: str, text: str) -> str:
+    try:
+        if name == LEASE_SETTING:
+            parse_lease(text, unsafe=True)
+        elif name == UNDELETE_SETTING:
+            parse_seconds(text)
+        elif name == UNTAGGED_SETTING:
+            parse_untagged(text, unsafe=True)
+        elif name == COLLECTION_SETTING and text not in (ON, OFF, FROZEN):
+            return f"{shown(text)} is neither on nor off"
+    except SettingInvalid as error:
+        return str(error)
+    return ""
 
 
 def stored(seconds: float) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.client import Client
 from tests.oci.documents import OCI_MANIFEST, digest
+from tests.tables import each_row
 from treescale.api.routes import ROUTES
 from treescale.http.limits import LIMITS, Limits
 from treescale.oci.paths import ResourceKind
@@ -80,7 +81,7 @@ async def flood(client: Client, method: str, path: str, scopes: str = ALL) -> tu
 
 
 @pytest.mark.parametrize("limits", [IMPATIENT], ids=["impatient"])
-@pytest.mark.parametrize(("method", "path", "limit"), [(k[1], *row) for k, row in LIMITED.items()])
+@each_row(("method", "path", "limit"), [(k[1], *row) for k, row in LIMITED.items()])
 async def test_a_body_without_end_ends(
     alice: Client, method: str, path: str, limit: int, limits: Limits
 ) -> None:

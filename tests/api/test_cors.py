@@ -3,6 +3,7 @@
 import pytest
 
 from tests.api.client import Client, Repository
+from tests.tables import each_row
 from treescale.http.cors import Cors
 
 UI, OTHER = "https://ui.example", "https://other.example"
@@ -39,8 +40,8 @@ async def test_nobody_unless_named(anybody: Client, path: str) -> None:
 
 
 @named
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("origin", sorted(NAMED.origins))
+@each_row("path", PATHS)
+@each_row("origin", sorted(NAMED.origins))
 async def test_a_browser_asks_first(anybody: Client, path: str, origin: str) -> None:
     answer = await anybody.raw("OPTIONS", path, {"Origin": origin, **PREFLIGHT})
     answer.expect(204)

@@ -17,6 +17,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from tests.loops import new_uvloop
+from tests.tables import each_row
 from treescale.http.clients import Clients
 from treescale.http.connections import entrance
 from treescale.http.connections.connection import ConnectionServer
@@ -149,7 +150,7 @@ def listener() -> socket.socket:
 
 
 class TestProxyProtocol:
-    @pytest.mark.parametrize(
+    @each_row(
         ("pieces", "client"),
         [
             ([V1 + ASK], b"203.0.113.7"),
@@ -183,7 +184,7 @@ class TestProxyProtocol:
 
         run(scenario)
 
-    @pytest.mark.parametrize("garbage", [ASK, b"\x16\x03\x01", V1[:-2] + b"\n" + ASK, b"\0" * 300])
+    @each_row("garbage", [ASK, b"\x16\x03\x01", V1[:-2] + b"\n" + ASK, b"\0" * 300])
     def test_without_a_header_nobody_is_let_in_and_the_log_is_not_flooded(
         self, run: Callable[[Scenario], None], garbage: bytes
     ) -> None:
@@ -205,13 +206,12 @@ class TestProxyProtocol:
 
         run(scenario)
 
-    @pytest.mark.parametrize("begun", [b"", V1[:10], V2[:16], b"PROXY"])
-    def test_a_header_that_does_not_come_is_cut_off(
-        self, run: Callable[[Scenario], None], begun: bytes
-    ) -> None:
+    def test_a_header_that_does_not_come_is_cut_off(self, run: Callable[[Scenario], None]) -> None:
+        begun = (b"", V1[:10], V2[:16], b"PROXY")
+
         async def scenario() -> None:
             async with serving(Door(listener(), proxied=True), limits=QUICK) as place:
-                assert await place.ask(begun) == b""
+                assert await asyncio.gather(*map(place.ask, begun)) == [b""] * len(begun)
 
         run(scenario)
 
@@ -229,7 +229,7 @@ class TestProxyProtocol:
 
         run(scenario)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "nobody",
         [
             LOCAL,
@@ -253,7 +253,7 @@ class TestProxyProtocol:
 
 
 class TestTls:
-    @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PATCH", b"DELETE", b"OPTIONS"])
+    @each_row("method", [b"GET", b"HEAD", b"POST", b"PATCH", b"DELETE", b"OPTIONS"])
     def test_plain_http_is_told_to_use_https(
         self,
         run: Callable[[Scenario], None],
@@ -273,7 +273,7 @@ class TestTls:
 
         run(scenario)
 
-    @pytest.mark.parametrize("nonsense", [b"\0", b"hello\r\n\r\n", b'Host: evil"x\r\n\r\n'])
+    @each_row("nonsense", [b"\0", b"hello\r\n\r\n", b'Host: evil"x\r\n\r\n'])
     def test_so_is_whatever_else_is_no_tls(
         self, run: Callable[[Scenario], None], context: ssl.SSLContext, nonsense: bytes
     ) -> None:
@@ -290,8 +290,8 @@ class TestTls:
         async def scenario() -> None:
             limits = replace(QUICK, handshake_seconds_max=0.5)
             async with serving(Door(listener(), context), limits=limits) as place:
-                assert await place.ask(b"") == b""
-                assert await place.ask(b"\x16\x03\x01\x02") == b""
+                half = b"\x16\x03\x01\x02"
+                assert [*await asyncio.gather(place.ask(b""), place.ask(half))] == [b"", b""]
 
         run(scenario)
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.client import CATALOG, Client
+from tests.tables import each_row
 
 SHA = "sha256:" + "a" * 64
 URLS = [
@@ -32,7 +33,7 @@ def netloc(client: Client) -> str:
     return urlsplit(client.url).netloc
 
 
-@pytest.mark.parametrize("method", METHODS)
+@each_row("method", METHODS)
 async def test_everything_challenges_the_anonymous(
     anybody: Client, method: str, subtests: pytest.Subtests
 ) -> None:
@@ -68,7 +69,7 @@ async def test_what_cannot_be_a_name_challenges_the_anonymous_too(
     assert (await alice.request("GET", f"/v2/{path}", scopes=())).status in (400, 404)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("method", "path", "actions"),
     [
         ("GET", "manifests/latest", "pull"),
@@ -99,7 +100,7 @@ async def test_who_is_known_may_enter(alice: Client, url: str) -> None:
     (await alice.request("HEAD", url)).expect(200)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host", ["registry.example", "registry.example:8443", "[2001:db8::1]:5000", "10.1.2.3:5000"]
 )
 async def test_the_realm_is_where_the_client_found_us(anybody: Client, host: str) -> None:
@@ -108,7 +109,7 @@ async def test_the_realm_is_where_the_client_found_us(anybody: Client, host: str
     assert answer.expect(401).headers["WWW-Authenticate"] == challenge
 
 
-@pytest.mark.parametrize("host", ['evil"x', "a b", "host/path", "user@host", "host,other", ""])
+@each_row("host", ['evil"x', "a b", "host/path", "user@host", "host,other", ""])
 async def test_a_host_that_is_none_is_not_repeated(anybody: Client, host: str) -> None:
     answer = await anybody.raw("GET", "/v2/", {"Host": host})
     if answer.status == 401:
@@ -130,7 +131,7 @@ async def test_strangers_cannot_move_the_realm(anybody: Client) -> None:
     assert "https" not in answer.headers["WWW-Authenticate"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "authorization",
     [
         "Bearer",
@@ -173,7 +174,7 @@ async def test_what_is_not_in_the_registry_api(alice: Client) -> None:
         (await alice.request("GET", path)).expect(404)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "A/b",
@@ -198,7 +199,7 @@ async def test_a_name_without_a_user_is_denied_with_advice(alice: Client) -> Non
     assert "USERNAME/single" in answer.expect(403, "DENIED").json["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "OPTIONS"])
+@each_row("method", ["POST", "PUT", "PATCH", "OPTIONS"])
 async def test_methods_a_route_does_not_have(alice: Client, method: str) -> None:
     repository = alice.repository("alice/app")
     (await repository.request(method, "tags/list")).expect(405, "UNSUPPORTED")

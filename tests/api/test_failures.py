@@ -23,11 +23,6 @@ LARGE = hashlib.shake_256(b"large").digest(6_400_000)
 """6.4 MB that do not compress: several chunks."""
 
 
-def largest_first(registry: Running) -> list[bytes]:
-    chunks = registry.parts.store._chunks
-    return sorted(chunks, key=lambda chunk: -len(chunks[chunk]))
-
-
 async def test_a_blob_without_any_good_copy_is_no_200(registry: Running, alice: Client) -> None:
     """404 would make clients believe that it does not exist (faults.md, R3)."""
     repository = alice.repository("alice/app")

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -38,18 +39,18 @@ ANNOTATED = encoded(image(config=CONFIG, annotations="?"))
 INDEX = encoded({**index(), "manifests": "?"})
 LAYERS = encoded({**image(config=CONFIG), "layers": "?"})
 CHILD = '{"mediaType":"%s","size":9,"digest":"sha256:%%064x"}'
-MADE_OF = {
-    "one string": filled(IMAGE, b'"', b"x", b'"'),
-    "an annotation": filled(ANNOTATED, b'{"a":"', b"x", b'"}'),
-    "annotations": ANNOTATED.replace(b'"?"', b"{%s}" % numbered('"%d":""', 300_000)),
-    "escapes": filled(ANNOTATED, b'{"a":"', b"\\u0041", b'"}'),
-    "lists in lists": IMAGE.replace(b'"?"', b"[" * 2_000_000 + b"]" * 2_000_000),
-    "objects in objects": IMAGE.replace(b'"?"', b'{"":' * 100_000 + b"1" + b"}" * 100_000),
-    "numbers": filled(IMAGE, b"[", b"0,", b"0]"),
-    "objects": filled(IMAGE, b"[", b"{},", b"0]"),
-    "manifests": INDEX.replace(b'"?"', b"[%s]" % numbered(CHILD % OCI_MANIFEST, 20_000)),
-    "more manifests": INDEX.replace(b'"?"', b"[%s]" % numbered(CHILD % ".index.", 36_000)),
-    "foreign layers": LAYERS.replace(b'"?"', b"[%s]" % numbered(CHILD % FOREIGN, 25_000)),
+MADE_OF: dict[str, Callable[[], bytes]] = {
+    "one string": lambda: filled(IMAGE, b'"', b"x", b'"'),
+    "an annotation": lambda: filled(ANNOTATED, b'{"a":"', b"x", b'"}'),
+    "annotations": lambda: ANNOTATED.replace(b'"?"', b"{%s}" % numbered('"%d":""', 300_000)),
+    "escapes": lambda: filled(ANNOTATED, b'{"a":"', b"\\u0041", b'"}'),
+    "lists in lists": lambda: IMAGE.replace(b'"?"', b"[" * 2_000_000 + b"]" * 2_000_000),
+    "objects in objects": lambda: IMAGE.replace(b'"?"', b'{"":' * 100_000 + b"1" + b"}" * 100_000),
+    "numbers": lambda: filled(IMAGE, b"[", b"0,", b"0]"),
+    "objects": lambda: filled(IMAGE, b"[", b"{},", b"0]"),
+    "manifests": lambda: INDEX.replace(b'"?"', b"[%s]" % numbered(CHILD % OCI_MANIFEST, 20_000)),
+    "more manifests": lambda: INDEX.replace(b'"?"', b"[%s]" % numbered(CHILD % ".index.", 36_000)),
+    "foreign layers": lambda: LAYERS.replace(b'"?"', b"[%s]" % numbered(CHILD % FOREIGN, 25_000)),
 }
 
 
@@ -61,8 +62,9 @@ async def repository(alice: Client) -> Repository:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("payload", MADE_OF.values(), ids=MADE_OF.keys())
-async def test_four_mebibytes_of(repository: Repository, payload: bytes) -> None:
+@pytest.mark.parametrize("make", MADE_OF.values(), ids=MADE_OF.keys())
+async def test_four_mebibytes_of(repository: Repository, make: Callable[[], bytes]) -> None:
+    payload = make()
     assert len(payload) <= 4 * MIB
     headers = TYPE[OCI_INDEX if OCI_INDEX.encode() in payload[:200] else OCI_MANIFEST]
     for size, status in ((4 * MIB, 201), (4 * MIB + 1, 413)):
@@ -77,7 +79,7 @@ async def test_four_mebibytes_of(repository: Repository, payload: bytes) -> None
 @pytest.mark.long
 async def test_others_are_answered_meanwhile(repository: Repository, alice: Client) -> None:
     """A long manifest is read in a thread, and only one at a time."""
-    payload = MADE_OF["objects"]
+    payload = MADE_OF["objects"]()
     pushes = asyncio.gather(
         *(
             repository.request("PUT", f"manifests/{n}", headers=TYPE[OCI_MANIFEST], data=payload)

@@ -103,12 +103,6 @@ class TestTags:
                 answer = await repository.get(f"tags/list?n={size}")
                 answer.expect(400, "PAGINATION_NUMBER_INVALID")
 
-    async def test_more_tags_than_a_page_may_have(self, repository: Repository) -> None:
-        for start in range(0, 1050, 50):
-            await tag(repository, *[f"t{number:04}" for number in range(start, start + 50)])
-        found = await pages(repository.client, "/v2/alice/app/tags/list?n=100000", "tags")
-        assert [len(page) for page in found] == [1000, 50]
-
 
 class TestCatalog:
     @pytest.fixture(autouse=True)
@@ -122,10 +116,6 @@ class TestCatalog:
             answer = await client.request("GET", "/v2/_catalog")
             expected = [f"{client.user}/{name}" for name in names]
             assert answer.expect(200).json == {"repositories": expected}
-
-    async def test_with_a_password(self, alice: Client) -> None:
-        answer = await alice.raw("GET", "/v2/_catalog", alice.basic())
-        assert answer.expect(200).json["repositories"] == ["alice/a", "alice/b", "alice/c"]
 
     async def test_the_public_ones_of_others(
         self, alice: Client, bob: Client, make_public: MakePublic

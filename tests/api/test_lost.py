@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.api.client import EVERYTHING, Client, Repository
+from tests.api.client import Client, Repository
 from tests.api.running import Running
-from tests.oci.documents import OCI_CONFIG, descriptor, digest, image
+from tests.oci.documents import digest
 from treescale.chunks.format.recipe import decode
 from treescale.metadata.records import Blob
 from treescale.oci.digest import Digest
@@ -43,13 +43,6 @@ async def test_head_says_that_it_is_not_there_and_get_that_it_may_come_back(
 ) -> None:
     (await mine.head(PATH)).expect(404)
     assert (await mine.get(PATH)).expect(503).headers["Retry-After"]
-
-
-@pytest.mark.usefixtures("chunk")
-async def test_it_is_not_mounted(alice: Client) -> None:
-    scopes = (f"repository:alice/b:{EVERYTHING}", "repository:alice/app:pull")
-    path = f"/v2/alice/b/blobs/uploads/?mount={digest(DATA)}&from=alice/app"
-    (await alice.request("POST", path, scopes=scopes)).expect(202)
 
 
 @pytest.mark.usefixtures("chunk")
@@ -94,18 +87,6 @@ async def test_an_upload_whose_bytes_were_lost_since_they_came_is_begun_again(
     assert "begin again" in refused.body.decode()
     (await alice.request("GET", place)).expect(404)
     await alice.repository("alice/late").push_blob(DATA)
-
-
-@pytest.mark.usefixtures("chunk")
-async def test_no_manifest_is_taken_that_needs_it(mine: Repository) -> None:
-    config = b"{}"
-    await mine.push_blob(config)
-    document = image(descriptor(DATA), config=descriptor(config, OCI_CONFIG))
-    refused = await mine.put_manifest(document, "v1")
-    refused.expect(400, "MANIFEST_BLOB_UNKNOWN")
-    assert digest(DATA) in refused.body.decode()
-    await mine.push_blob(DATA)
-    (await mine.put_manifest(document, "v1")).expect(201)
 
 
 async def test_a_read_that_finds_it_again_takes_the_loss_back(

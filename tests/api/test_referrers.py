@@ -114,15 +114,6 @@ async def test_the_subject_comes_later_and_takes_them_along(repository: Reposito
     assert (await repository.get(path)).json["manifests"] == expected
 
 
-async def test_a_deleted_referrer_is_gone_at_once(repository: Repository) -> None:
-    document = artifact("application/x")
-    (await repository.put_manifest(document, "tagged")).expect(201)
-    (await repository.delete("manifests/tagged")).expect(202)
-    assert len((await referrers(repository)).json["manifests"]) == 1
-    (await repository.delete(f"manifests/{digest(encoded(document))}")).expect(202)
-    assert (await referrers(repository)).json == EMPTY
-
-
 async def test_the_filter(repository: Repository) -> None:
     sbom, signature = artifact("application/x.sbom+json"), artifact("application/x.signature")
     for document in (sbom, signature, index(subject=SUBJECT)):
@@ -176,20 +167,3 @@ async def test_many_large_annotations_come_in_pages_clients_can_read(
         found |= {one["digest"] for one in answer.json["manifests"]}
         url = answer.headers.get("Link", "")[1:].partition(">")[0]
     assert found == names
-
-
-async def test_a_chain_of_subjects(repository: Repository) -> None:
-    subject = SUBJECT
-    for number in range(20):
-        document = {**artifact("application/x", number), "subject": subject}
-        (await repository.put_manifest(document)).expect(201)
-        answer = await repository.get(f"referrers/{subject['digest']}")
-        assert answer.expect(200).json["manifests"] == [listed(document, "application/x")]
-        subject = descriptor(encoded(document), OCI_MANIFEST)
-
-
-async def test_referrers_of_other_repositories_are_not_ours(alice: Client) -> None:
-    for name in ("alice/one", "alice/two"):
-        await alice.repository(name).push_blob(b"{}")
-    (await alice.repository("alice/one").put_manifest(artifact("application/x"))).expect(201)
-    assert (await referrers(alice.repository("alice/two"))).json == EMPTY

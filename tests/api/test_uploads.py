@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from multidict import CIMultiDict
 
 from tests.api.client import Answer, Client, Repository
 from tests.oci.documents import digest
+from tests.tables import each_row
 
 DATA = hashlib.shake_256(b"data").digest(2_048_000)
 """2 MB that do not compress: several chunks."""
@@ -72,18 +74,23 @@ async def test_a_new_session_says_where_to_continue(repository: Repository) -> N
         await expect_offset(repository, location.path, 0)
 
 
-@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-@pytest.mark.parametrize("data", [b"", b"{}", DATA], ids=["nothing", "braces", "chunks"])
+every_blob = each_row(
+    "data, algorithm", itertools.product([b"", b"{}", DATA], ["sha256", "sha512"])
+)
+
+
 class TestWaysToPush:
     def name(self, data: bytes, algorithm: str) -> str:
         return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
+    @every_blob
     async def test_one_post(self, repository: Repository, data: bytes, algorithm: str) -> None:
         query = f"blobs/uploads/?digest={self.name(data, algorithm)}"
         answer = await repository.request("POST", query, headers=OCTETS, data=data)
         await expect_created(repository, answer, data, algorithm)
 
-    @pytest.mark.parametrize("announced", [True, False])
+    @every_blob
+    @each_row("announced", [True, False])
     async def test_post_and_put(
         self, repository: Repository, data: bytes, algorithm: str, *, announced: bool
     ) -> None:
@@ -93,7 +100,8 @@ class TestWaysToPush:
         answer = await repository.request("PUT", url, headers=OCTETS, data=data)
         await expect_created(repository, answer, data, algorithm)
 
-    @pytest.mark.parametrize("announced", [True, False])
+    @every_blob
+    @each_row("announced", [True, False])
     async def test_a_stream_without_length(
         self, repository: Repository, data: bytes, algorithm: str, *, announced: bool
     ) -> None:
@@ -106,6 +114,7 @@ class TestWaysToPush:
         answer = await repository.request("PUT", url, data=b"")
         await expect_created(repository, answer, data, algorithm)
 
+    @every_blob
     async def test_a_put_without_length(
         self, repository: Repository, data: bytes, algorithm: str
     ) -> None:
@@ -199,7 +208,7 @@ class TestOutOfOrder:
         assert answer.headers["Range"] == "0-0"
         await finish(repository, location, DATA)
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("text", "status", "code"),
         [
             ("5-4", 416, "RANGE_INVALID"),
@@ -299,17 +308,6 @@ class TestBodiesThatContradictTheirRange:
         await finish(repository, location, DATA)
 
 
-class TestTwoWriters:
-    async def test_of_two_writers_at_once_one_wins(self, repository: Repository) -> None:
-        location = await repository.start_upload()
-        answers = await asyncio.gather(
-            *[patch(repository, location, DATA[:HALF], 0) for _ in range(2)]
-        )
-        assert sorted(answer.status for answer in answers) == [202, 416]
-        await expect_offset(repository, location, HALF)
-        await finish(repository, location, DATA[HALF:])
-
-
 class TestEndings:
     @pytest.mark.parametrize("data", [b"x", DATA], ids=["inline", "chunked"])
     async def test_a_wrong_digest_makes_no_blob(self, repository: Repository, data: bytes) -> None:
@@ -322,9 +320,7 @@ class TestEndings:
         for name in (wrong, digest(data)):
             (await repository.head(f"blobs/{name}")).expect(404)
 
-    @pytest.mark.parametrize(
-        "query", ["", "?digest=", "?digest=sha1:" + "a" * 40, "?digest=sha256:" + "A" * 64]
-    )
+    @each_row("query", ["", "?digest=", "?digest=sha1:" + "a" * 40, "?digest=sha256:" + "A" * 64])
     async def test_what_is_no_digest(self, repository: Repository, query: str) -> None:
         location = await repository.start_upload()
         answer = await repository.request("PUT", location + query, data=DATA)
@@ -334,11 +330,6 @@ class TestEndings:
     async def test_an_algorithm_nobody_offers(self, repository: Repository) -> None:
         answer = await repository.request("POST", "blobs/uploads/?digest-algorithm=md5")
         answer.expect(400, "DIGEST_INVALID")
-
-    async def test_the_announced_algorithm_binds_nobody(self, repository: Repository) -> None:
-        location = await repository.start_upload("?digest-algorithm=sha512")
-        (await patch(repository, location, DATA[:HALF], 0)).expect(202)
-        await finish(repository, location, DATA[HALF:])
 
     async def test_cancel(self, repository: Repository) -> None:
         location = await repository.start_upload()
@@ -355,17 +346,11 @@ class TestEndings:
         (await patch(repository, location, DATA, 0)).expect(404, "BLOB_UPLOAD_UNKNOWN")
         (await repository.get(location)).expect(404, "BLOB_UPLOAD_UNKNOWN")
 
-    @pytest.mark.parametrize("identifier", ["nothing", "0" * 32, "..%00", "%2e%2e", "a" * 200])
+    @each_row("identifier", ["nothing", "0" * 32, "..%00", "%2e%2e", "a" * 200])
     async def test_unknown_uploads(self, repository: Repository, identifier: str) -> None:
         for method in ("GET", "PATCH", "DELETE"):
             answer = await repository.request(method, f"blobs/uploads/{identifier}")
             assert answer.status in (400, 404)
-
-    async def test_pushing_twice_is_pushing_once(self, repository: Repository) -> None:
-        for _ in range(2):
-            await finish(repository, await repository.start_upload(), DATA)
-        answers = await asyncio.gather(*[repository.push_blob(DATA[:HALF]) for _ in range(5)])
-        assert set(answers) == {digest(DATA[:HALF])}
 
 
 async def test_a_broken_connection_loses_nothing_that_arrived(

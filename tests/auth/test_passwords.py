@@ -199,7 +199,7 @@ async def test_likely_guesses_run_when_nobody_else_wants_to() -> None:
     assert held.patience == {max(own, PATIENCE)}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("password", "can"), [("", True), ("x" * 1024, True), ("x" * 1025, False), ("\ud800", False)]
 )
 def test_what_nobody_can_have(password: str, *, can: bool) -> None:

@@ -31,6 +31,7 @@ def test_what_is_whole_is_said_to_be_and_who_walked_it(pair: Command) -> None:
         assert f"No server has {pair.data / store}: this command walks it." in result.stderr
 
 
+@pytest.mark.long
 def test_missing_copies_are_found_planned_and_made(pair: Command) -> None:
     gone = files(pair, "one")[0]
     gone.unlink()
@@ -80,6 +81,7 @@ def test_what_is_lost_is_listed_with_its_repositories(pair: Command) -> None:
     assert status == 1
 
 
+@pytest.mark.long
 def test_a_store_that_cannot_be_asked_is_named_with_the_reason(pair: Command) -> None:
     (pair.data / "two").rename(pair.data / "elsewhere")
     status, found = answer(pair, "fsck")

@@ -1,7 +1,9 @@
 """Purging from the command line, while no server runs: what was deleted is gone from the disks."""
 
+import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -9,12 +11,15 @@ from sqlalchemy import text
 from tests.cli.conftest import Command
 from tests.cli.walked import DATA, answer, own_log, pair, quick, threads
 from tests.contracts.metadata_values import ACTOR, APP, NOW, blob_reference, digest, large, manifest
+from treescale.chunks.disk.store import DiskStore
 from treescale.chunks.store import chunk_id_of
 from treescale.cli import purge
+from treescale.cli.reports.job_report import INTERRUPTED
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.maintenance import purger
 from treescale.maintenance.collection.state import Mode
 from treescale.metadata.collection import purging
+from treescale.metadata.collection.purge_plan import PurgeReader
 from treescale.metadata.database import Database
 from treescale.metadata.records import Blob, NewBlob, ServerRecord
 
@@ -186,10 +191,161 @@ def test_not_beside_a_server_that_knows_no_fence(deleted: Command) -> None:
     assert len(left(deleted)) == 2 * len(DATA) + 2
 
 
-def test_not_in_a_database_that_was_restored(deleted: Command) -> None:
-    async def freeze(database: Database) -> None:
-        await database.settings.put(COLLECTION_SETTING, Mode.FROZEN)
+async def frozen(database: Database) -> None:
+    await database.settings.put(COLLECTION_SETTING, Mode.FROZEN)
 
-    deleted.database(freeze)
+
+def test_not_in_a_database_that_was_restored(deleted: Command) -> None:
+    deleted.database(frozen)
     assert "--after-restore" in deleted.refused("collect", "--purge", APP, "--yes")
     assert len(left(deleted)) == 2 * len(DATA) + 2
+
+
+@pytest.fixture
+def open_purge(deleted: Command) -> Command:
+    """A purge for which one store was away; the disk is back, and nobody has looked yet."""
+    label = deleted.data / "two" / "store.json"
+    label.rename(label.with_name("elsewhere"))
+    assert answer(deleted, "collect", "--purge", f"{APP}:v1", "--yes")[0] == 1
+    label.with_name("elsewhere").rename(label)
+    return deleted
+
+
+def test_status_shows_an_open_purge_and_who_has_not_confirmed(open_purge: Command) -> None:
+    (shown,) = open_purge.json("cluster", "status")["purges"]
+    assert (shown["purge"], shown["chunks"]) == (f"{APP}:v1", len(DATA))
+    assert shown["bytes"] == sum(map(len, DATA))
+    assert shown["since"]
+    names = {store["server"]: store["rounds"] for store in shown["stores"]}
+    assert names == {"host-one": 1, "host-two": 0}
+    assert shown["unconfirmed"].count("host-two:") == 1
+    assert "start host-one, host-two" in shown["what_to_do"]
+    assert "`treescale cluster forget host-two`" in shown["what_to_do"]
+    lines = open_purge.here("cluster", "status").splitlines()
+    (line,) = [line for line in lines if line.startswith("purge\t")]
+    assert line.split("\t")[1] == f"{APP}:v1"
+    assert "start host-one, host-two" in line
+    open_purge.database(frozen)
+    (shown,) = open_purge.json("cluster", "status")["purges"]
+    assert "--after-restore" in shown["what_to_do"], "until then no store looks"
+    open_purge.database(lambda database: database.settings.remove(COLLECTION_SETTING))
+    assert answer(open_purge, "collect", "--purge", f"{APP}:v1", "--yes")[0] == 0
+    assert open_purge.json("cluster", "status")["purges"] == []
+
+
+def test_the_same_command_goes_on_with_it(open_purge: Command) -> None:
+    """Also when there is nothing left that was deleted, and what was taken away counts."""
+    status, told = answer(open_purge, "collect", "--purge", f"{APP}:v1", "--yes")
+    assert (status, told["complete"]) == (0, True)
+    assert (told["images"], told["chunks"]) == (0, len(DATA))
+    assert told["bytes"] == sum(map(len, DATA))
+    assert left(open_purge) == []
+    assert "nothing was deleted at" in open_purge.refused(
+        "collect", "--purge", f"{APP}:v1", "--yes"
+    )
+
+
+def test_one_that_broke_off_while_rows_went_is_gone_on_with(deleted: Command) -> None:
+    async def break_off(database: Database) -> None:
+        plan = await PurgeReader(database.connections).plan(APP, "v1", None)
+        begun = purging.Purging(database.connections)
+        await begun.begin("p", f"{APP}:v1", actor=ACTOR)
+        await begun.take("p", plan, actor=ACTOR)
+
+    deleted.database(break_off)
+    (shown,) = deleted.json("cluster", "status")["purges"]
+    assert f"`treescale collect --purge {APP}:v1`" in shown["what_to_do"]
+    assert answer(deleted, "collect", "--purge", f"{APP}:v1", "--yes")[0] == 0
+    assert left(deleted) == []
+
+
+def test_what_a_server_has_ended_meanwhile_goes_on_as_another_purge(
+    deleted: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does once a purge has taken ten minutes. Control: the command ends with an error."""
+    take, ended = purging.Purging.take, list[str]()
+
+    async def late(self: purging.Purging, purge_id: str, *wanted: Any, **named: Any) -> None:
+        if not ended:
+            ended.append(purge_id)
+            await self.finish(purge_id)
+        await take(self, purge_id, *wanted, **named)
+
+    monkeypatch.setattr(purging.Purging, "take", late)
+    status, told = answer(deleted, "collect", "--purge", f"{APP}:v1", "--yes")
+    assert (status, told["chunks"]) == (0, len(DATA))
+    assert left(deleted) == []
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_it_is_waited_for_as_long_as_anything_moves(
+    deleted: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    moves: bool,  # noqa: FBT001  a parameter
+) -> None:
+    """And the control, a push that uses it all the time: the command that goes on is told."""
+    take, tries = purging.Purging.take, list[float]()
+    monkeypatch.setattr(purge, "STUCK_SECONDS", 0.3)
+    monkeypatch.setattr(purge, "TRY_SECONDS", 0.05)
+
+    async def in_use(self: purging.Purging, *wanted: Any, **named: Any) -> None:
+        tries.append(0)
+        if moves and len(tries) > 15:
+            await take(self, *wanted, **named)
+            return
+        if moves:
+            named["moved"]()
+        raise purging.InUse("a push uses it")
+
+    monkeypatch.setattr(purging.Purging, "take", in_use)
+    if moves:
+        assert answer(deleted, "collect", "--purge", APP, "--yes")[0] == 0
+        return
+    said = deleted.refused("collect", "--purge", APP, "--yes")
+    assert f"`treescale collect --purge {APP} " in said, "with what leads to the same cluster"
+
+
+def test_who_ends_it_is_told_how_it_goes_on(
+    deleted: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ctrl_c(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(purging.Purging, "take", ctrl_c)
+    result = deleted.run("collect", "--purge", APP, "--yes", "--data", str(deleted.data))
+    assert result.exit_code == INTERRUPTED
+    assert f"`treescale collect --purge {APP} " in result.stderr
+    monkeypatch.undo()
+    assert answer(deleted, "collect", "--purge", APP, "--yes")[0] == 0
+    assert left(deleted) == []
+
+
+@pytest.mark.parametrize("notes", [True, False])
+def test_a_store_that_takes_long_is_waited_for_while_it_goes_on(
+    deleted: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: bool,  # noqa: FBT001  a parameter
+) -> None:
+    """And the control, stores that note nothing: the command ends, and names them."""
+    monkeypatch.setattr(purge, "STUCK_SECONDS", 0.5)
+    monkeypatch.setattr(purger, "ERASED_AT_ONCE", 1)
+    monkeypatch.setattr(purger, "NOTE_SECONDS", 0.0 if notes else 60.0)
+    erase = DiskStore.erase
+
+    async def slow(self: DiskStore, *wanted: Any) -> list[bytes]:
+        await asyncio.sleep(0.2)
+        return await erase(self, *wanted)
+
+    monkeypatch.setattr(DiskStore, "erase", slow)
+    status, told = answer(deleted, "collect", "--purge", APP, "--yes")
+    assert (status, told["complete"]) == ((0, True) if notes else (1, False))
+    assert len(told["away"]) == (0 if notes else 2)
+    assert deleted.database(noted) == []
+
+
+async def noted(database: Database) -> list[str]:
+    """Return what stores have noted of purges that are over."""
+    rows = await database.connections.rows(
+        text("SELECT name FROM settings WHERE name LIKE 'purging/%'")
+    )
+    return [row.name for row in rows]

@@ -47,7 +47,7 @@ def test_a_word_that_means_several_is_refused_with_the_candidates(word: str) -> 
         resolve(word, SERVERS, STORES)
 
 
-@pytest.mark.parametrize("word", ["", "three", "wo", "data"])
+@each_row("word", ["", "three", "wo", "data"])
 def test_a_word_that_means_nothing_is_refused_with_all_there_is(word: str) -> None:
     with pytest.raises(ServerUnknown, match=r"one \(http://10.0.0.1:5000\).*two:/data"):
         resolve(word, SERVERS, STORES)

@@ -103,15 +103,6 @@ async def test_what_a_read_found_nowhere_is_noted_once_and_said_once(rig: Rig) -
     ]
 
 
-async def test_a_store_that_the_database_knows_and_nobody_asked_may_have_it(rig: Rig) -> None:
-    await rig.push(1, 1)
-    await rig.lose(1)
-    await rig.database.stores.register(store_row("c", "on-a"))
-    await rig.read(1)
-    await rig.recorder.settle()
-    assert await rig.lost() == set()
-
-
 async def test_a_store_that_is_away_may_have_it(rig: Rig) -> None:
     await rig.push(1, 1)
     await rig.lose(1)

@@ -7,12 +7,13 @@ import pytest
 
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_disk import JumpingClock
+from tests.unreadable import UNREADABLE
 from treescale.clock import SystemClock
 from treescale.cluster import membership
 from treescale.cluster.layout import Blocked
 from treescale.cluster.membership import HeartbeatResult, Membership, join
 from treescale.cluster.ownership import Claim
-from treescale.errors import DatabaseUnavailable, ServerUnknown, SettingInvalid, StoreUnusable
+from treescale.errors import DatabaseUnavailable, ServerUnknown, StoreUnusable
 from treescale.metadata.database import Database
 from treescale.metadata.records import ServerRecord, StoreRecord, StoreReport
 from treescale.metadata.records import StoreState as State
@@ -104,9 +105,18 @@ async def test_what_is_wished_for_is_read_from_the_database(database: Database) 
     assert turn.layout.copies == 2
     await database.stores.set_state("a2", State.DRAINING, actor=ACTOR)
     assert (await alone.heartbeat([])).decision.held == {"a2": Blocked.TOO_FEW_LEFT}
-    await database.settings.put("copies", "many")
-    with pytest.raises(SettingInvalid, match="many"):
-        await alone.heartbeat([])
+
+
+@pytest.mark.parametrize("text", UNREADABLE["copies"])
+async def test_copies_that_cannot_be_read_stay_what_they_are(database: Database, text: str) -> None:
+    """A server starts, and nothing is moved, until somebody sets them right."""
+    await joined(database, "A", "a1", "a2")
+    alone = Membership(database, "A", JumpingClock())
+    await database.settings.put("copies", "2")
+    before = (await alone.heartbeat([])).layout
+    await database.settings.put("copies", text)
+    turn = await alone.heartbeat([])
+    assert (turn.layout, turn.changed) == (before, False)
 
 
 async def test_a_clock_that_is_off_is_noticed(database: Database) -> None:
@@ -142,13 +152,6 @@ async def test_joining_twice_is_joining_once(database: Database) -> None:
     for _ in range(2):
         assert await joined(database, "A", "a1") == (Claim("a1", "A", None),)
     assert len(await database.stores.list()) == len(await database.servers.list()) == 1
-
-
-async def test_a_copied_directory_is_refused_while_the_other_serves(database: Database) -> None:
-    await joined(database, "A", "a1")
-    with pytest.raises(StoreUnusable, match="in use on host-A"):
-        await joined(database, "B", "a1")
-    assert [each.server_id for each in await database.servers.list()] == ["A"]
 
 
 async def test_a_copied_identity_is_refused_while_the_other_lives(database: Database) -> None:

@@ -49,7 +49,7 @@ def test_a_server_where_all_is_well_is_fit_for_everything() -> None:
     assert all(wrong(purpose) == {} for purpose in Purpose)
 
 
-@pytest.mark.parametrize("check", LOOKED)
+@each_row("check", LOOKED)
 def test_each_thing_that_is_looked_at_counts_and_none_for_pulls(check: Check) -> None:
     for seen, reason in (
         (Seen(Reason.SILENT, NOW), Reason.SILENT),

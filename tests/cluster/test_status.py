@@ -221,7 +221,7 @@ def test_clocks_apart(error: float, side: str) -> None:
     assert bool(text) == bool(side)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("error", "said"), [(4.9, ""), (-7.0, "7 s behind"), (600.0, "10 min ahead of"), (None, "")]
 )
 def test_every_server_s_clock_is_seen_from_anywhere(error: float | None, said: str) -> None:

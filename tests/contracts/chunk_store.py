@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 
+from tests.tables import each_row
 from treescale.chunks.store import ChunkStore, chunk_id_of, partition_of
 from treescale.errors import ChunkUnknown, Corrupt
 
@@ -25,13 +26,13 @@ async def listed(store: ChunkStore, partitions: list[int] | None = None) -> list
 class ChunkStoreContract:
     """The promise."""
 
-    @pytest.mark.parametrize("size", [0, 1, 4096, 1_000_003, 4 * 1024 * 1024])
+    @each_row("size", [0, 1, 4096, 1_000_003, 4 * 1024 * 1024])
     async def test_what_was_put_comes_back(self, store: ChunkStore, size: int) -> None:
         chunk, data = chunk_of(7, size)
         await store.put(chunk, data)
         assert await store.get(chunk) == data
 
-    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    @each_row("kind", [bytes, bytearray, memoryview])
     async def test_any_buffer_can_be_put(self, store: ChunkStore, kind: type) -> None:
         chunk, data = chunk_of(1)
         await store.put(chunk, kind(data))

@@ -1,6 +1,5 @@
 """What `Settings`, `PeerKeys`, `Servers`, `Stores`, `Layouts` and `Database` promise."""
 
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -19,21 +18,27 @@ from tests.contracts.metadata_values import (
     store,
     upload,
 )
+from tests.tables import each_row
+from tests.unreadable import NO_TIME
 from treescale.clock import SystemClock
-from treescale.errors import ChunksLost, ServerUnknown, SettingInvalid, StoreUnknown
+from treescale.errors import ChunksLost, ServerUnknown, StoreUnknown
 from treescale.lease_times import (
+    KEPT_SECONDS_MAX,
     LEASE_SECONDS,
     LEASE_SETTING,
     UNDELETE_SECONDS,
     UNDELETE_SETTING,
-    parse_seconds,
+    UNTAGGED_SETTING,
+    lease_of,
+    undelete_of,
+    untagged_of,
 )
 from treescale.metadata.database import Database
 from treescale.metadata.layouts import (
-    UNREADABLE_LEASE_SECONDS,
-    UNREADABLE_UNDELETE_SECONDS,
+    FOR_EVER_SECONDS,
     lease_seconds,
     undelete_seconds,
+    untagged_seconds,
 )
 from treescale.metadata.records import (
     LayoutStore,
@@ -82,37 +87,55 @@ class SettingsContract:
         await database.settings.put("other", "")
         assert await database.settings.get("copies") == "3"
         assert await database.settings.get("other") == ""
+        several = await database.settings.several(["copies", "other", "nothing"])
+        assert several == {"copies": "3", "other": ""}
 
-    @pytest.mark.parametrize(
+    @each_row(
         ("text", "lease", "undelete"),
         [
             (None, LEASE_SECONDS, UNDELETE_SECONDS),
             ("24h", 86_400, 86_400),
             (" 90s ", 90, 90),
-            ("007d", 7 * 86_400, 7 * 86_400),
-            ("2w", 14 * 86_400, 14 * 86_400),
-            ("999999999s", 999_999_999, 999_999_999),
-            ("0s", 0, 0),
+            ("007d", LEASE_SECONDS, 7 * 86_400),
+            ("2w", LEASE_SECONDS, 14 * 86_400),
+            ("3000000000s", LEASE_SECONDS, 3_000_000_000),
+            ("0s", LEASE_SECONDS, 0),
             *(
-                (text, UNREADABLE_LEASE_SECONDS, UNREADABLE_UNDELETE_SECONDS)
-                for text in ("", "s", "24", "0", "7 days", "24H", "1h30m", "-5s", "1.5h", "1e3s")
+                (text, LEASE_SECONDS, KEPT_SECONDS_MAX)
+                for text in (
+                    *NO_TIME,
+                    *(
+                        "s",
+                        "0",
+                        "7 days",
+                        "24H",
+                        "1h30m",
+                        "-5s",
+                        "1.5h",
+                        "1e3s",
+                        "9999999999s",
+                        "00000000001s",
+                    ),
+                )
             ),
-            ("1000000000s", UNREADABLE_LEASE_SECONDS, UNREADABLE_UNDELETE_SECONDS),
         ],
     )
     async def test_statements_read_a_time_as_people_write_it(
         self, database: Database, text: str | None, lease: float, undelete: float
     ) -> None:
-        """And what is no time as a very long one: nothing goes too early."""
-        for name in (LEASE_SETTING, UNDELETE_SETTING):
+        """What is no time, or too long, is rather a long one: nothing goes too early.
+
+        Of the lease that is what the other times follow from, a day at most.
+        """
+        for name in (LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING):
             if text is not None:
                 await database.settings.put(name, text)
-        found = await database.connections.row(select(lease_seconds(), undelete_seconds()))
+        found = await database.connections.row(
+            select(lease_seconds(), undelete_seconds(), untagged_seconds())
+        )
         assert found is not None
-        assert tuple(found) == (lease, undelete)
-        if text is not None:
-            with suppress(SettingInvalid):
-                assert parse_seconds(text) == lease
+        assert tuple(found) == (lease, undelete, untagged_of(text) or FOR_EVER_SECONDS)
+        assert (lease_of(text).basis, undelete_of(text)) == (lease, undelete)
 
 
 class PeerKeysContract:
@@ -173,7 +196,8 @@ class ServersContract:
             patch.setattr(database.connections, "write", write)
             assert await database.servers.note_older(60) == first
         await database.settings.put(OLDER_SETTING, f"{first.until + 1e9:.3f}")
-        assert (await database.servers.note_older(60)).until <= await database.servers.now()
+        noted = await database.servers.note_older(60)
+        assert noted.until <= await database.servers.now() + ROUNDING
 
     async def test_register_adds_or_updates(self, database: Database) -> None:
         assert await database.servers.list() == []

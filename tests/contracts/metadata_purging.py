@@ -35,8 +35,9 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.lease_times import COLLECTION_SETTING, FROZEN, OFF, ON, LeaseTimes
+from treescale.metadata import manifest_push
 from treescale.metadata.collection import purging as purging_module
-from treescale.metadata.collection.purge_plan import PurgePlan, PurgeReader
+from treescale.metadata.collection.purge_plan import PartInUse, PurgePlan, PurgeReader
 from treescale.metadata.collection.purging import STALE_SECONDS, InUse, Purging, Round
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
@@ -256,6 +257,106 @@ class PurgingContract:
         )
         plan = await PurgeReader(database.connections).plan(APP, "v1", None)
         assert {digest for _, digest in plan.manifests} == wanted, "one that stays has it as well"
+
+    @pytest.mark.usefixtures("purging")
+    async def test_a_part_of_an_index_that_is_there_is_refused(self, database: Database) -> None:
+        """By whatever name it is asked for. Control: nothing but the index is deleted as well."""
+        reader, put = PurgeReader(database.connections), database.manifests.put
+        leaf, index = manifest(b"leaf"), manifest(b"index")
+        await put(APP, leaf, [blob_reference(2)], [], now=NOW, actor=ACTOR)
+        await put(APP, index, [child(leaf)], ["i", "j"], now=NOW, actor=ACTOR)
+        await database.manifests.delete(APP, leaf.digest, actor=ACTOR)
+        for digest_ in (leaf.digest, None):
+            with pytest.raises(PartInUse, match=f"is a part of {APP}:i, which is not") as refused:
+                await reader.plan(APP, None, digest_)
+            assert f"repo delete {APP}@{index.digest}`" in str(refused.value)
+            assert f"repo restore {APP}@{leaf.digest}`" in str(refused.value)
+        for tag in ("i", "j"):
+            await database.manifests.delete_tag(APP, tag, actor=ACTOR)
+        with pytest.raises(PartInUse, match=f"is a part of {APP}@{index.digest}, which is not"):
+            await reader.plan(APP, None, leaf.digest)
+        await database.manifests.delete(APP, index.digest, actor=ACTOR)
+        assert len((await reader.plan(APP, None, leaf.digest)).manifests) == 1
+        assert len((await reader.plan(APP, None, None)).manifests) == 3
+
+    async def test_nothing_goes_that_is_not_deleted_whatever_the_plan_says(
+        self, database: Database, purging: Purging
+    ) -> None:
+        """An image and its layer, a layer that was just pushed, a part of an index, a repository.
+
+        What is deleted of the same plan goes.
+        """
+        put, delete = database.manifests.put, database.manifests.delete
+        await self.names(database, part(7))
+        live, leaf = manifest(b"live"), manifest(b"leaf")
+        await put(APP, live, [blob_reference(2)], ["v2"], now=NOW, actor=ACTOR)
+        await put(APP, leaf, [], [], now=NOW, actor=ACTOR)
+        await put(APP, manifest(b"index"), [child(leaf)], ["i"], now=NOW, actor=ACTOR)
+        await delete(APP, leaf.digest, actor=ACTOR)
+        row = await database.connections.row(select(manifests.c.repository_id).limit(1))
+        assert row is not None
+        row_id = row.repository_id
+        images = [(row_id, each.digest) for each in (live, leaf, OLD)]
+        links = [(row_id, digest(number)) for number in (2, 9)]
+        plan = PurgePlan({row_id: APP}, images, links, [row_id], 0, 0, 0, 0, ())
+        await self.purge(purging, plan)
+        assert await database.manifests.list_tags(APP, "", 9) == ["i", "v2"]
+        assert await database.blobs.find(APP, digest(2)) == small(2).blob
+        assert (await database.blobs.find(APP, digest(9))).size
+        await Undelete(database.connections).manifest(APP, leaf.digest, actor=ACTOR)
+        with pytest.raises(ManifestUnknown):
+            await Undelete(database.connections).manifest(APP, OLD.digest, actor=ACTOR)
+
+    async def test_a_layer_that_another_image_has_stays_with_its_chunks(
+        self, database: Database, purging: Purging
+    ) -> None:
+        """In the same repository, and in another one; the deleted image goes."""
+        new, elsewhere = manifest(b"new"), "bob/app"
+        put, commit = database.manifests.put, database.blobs.commit
+        await put(APP, new, [blob_reference(1)], ["v2"], now=NOW, actor=ACTOR)
+        await commit(elsewhere, small(2), upload_id=None, now=NOW, actor=ACTOR)
+        await put(elsewhere, new, [blob_reference(2)], ["v2"], now=NOW, actor=ACTOR)
+        plan = await self.plan(database)
+        assert (len(plan.manifests), plan.blobs, plan.chunks) == (1, 0, 0)
+        await self.purge(purging, plan)
+        assert await purging.chunks_of("p", b"") == []
+        assert (await database.blobs.find(APP, digest(1))).size == 3000
+        assert await database.blobs.find(elsewhere, digest(2)) == small(2).blob
+        named = [part(number)[0] for number in (1, 2, 3)]
+        assert await database.references.among(named) == set(named)
+
+    async def test_what_a_deletion_has_left_that_broke_off_is_deleted_before_its_subject_goes(
+        self,
+        database: Database,
+        purging: Purging,
+        database_clock: MovedClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Else it stayed for ever: nobody could tell what it was said of."""
+        monkeypatch.setattr(manifest_push, "_DIGESTS_AT_ONCE", 3)
+        await Undelete(database.connections).manifest(APP, OLD.digest, actor=ACTOR)
+        said = [manifest(b"said %d" % number, subject=OLD.digest) for number in range(4)]
+        of = [manifest(b"of %d" % number, subject=said[number].digest) for number in range(4)]
+        for each in (*said, *of):
+            await database.manifests.put(APP, each, [], [], now=NOW, actor=ACTOR)
+        await database_clock.move(database, 1)
+        write = database.connections.write
+
+        async def once(work: Any, **named: Any) -> Any:
+            monkeypatch.setattr(database.connections, "write", refused)
+            return await write(work, **named)
+
+        async def refused(*_: Any, **__: Any) -> Any:
+            raise DatabaseUnavailable("the server is stopped")
+
+        monkeypatch.setattr(database.connections, "write", once)
+        with pytest.raises(DatabaseUnavailable):
+            await database.manifests.delete(APP, OLD.digest, actor=ACTOR)
+        monkeypatch.setattr(database.connections, "write", write)
+        await self.purge(purging, await PurgeReader(database.connections).plan(APP, "v1", None))
+        found = await database.connections.rows(select(manifests.c.digest, manifests.c.deleted))
+        assert {row.digest for row in found} == {each.digest for each in of}
+        assert all(row.deleted is not None for row in found)
 
     async def test_nothing_is_unlinked_while_a_restored_database_may_be_the_wrong_one(
         self, database: Database, purging: Purging

@@ -12,6 +12,7 @@ from tests.contracts.metadata_values import (
     part,
     small,
 )
+from tests.tables import each_row
 from treescale.errors import BlobUnknown, ManifestUnknown, NameUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.records import ClusterUsage, Repository
@@ -73,7 +74,7 @@ class RepositoriesContract:
         assert names(await visible(None, "alice/c", 9)) == ["bob/b"]
         assert names(await visible("nobody", "", 9)) == ["alice/c", "bob/b"]
 
-    @pytest.mark.parametrize("namespace", ["team_", "team%", "%", "_", "team", "TEAM1", "team1/"])
+    @each_row("namespace", ["team_", "team%", "%", "_", "team", "TEAM1", "team1/"])
     async def test_a_namespace_is_no_pattern(self, database: Database, namespace: str) -> None:
         await make(database, "team1/app", "teams/app", "team_x/app")
         assert await database.repositories.list_visible(namespace, "", 9) == []

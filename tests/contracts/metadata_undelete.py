@@ -1,17 +1,23 @@
 """What `Undelete` promises on either database: whole, in time, or clearly not."""
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text, true
+from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_collection import image
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest
 from tests.database_clock import MovedClock
-from treescale.errors import BlobUnknown, ManifestUnknown, NameUnknown
+from treescale.errors import BlobUnknown, DatabaseUnavailable, ManifestUnknown, NameUnknown
 from treescale.lease_times import UNDELETE_SECONDS, UNDELETE_SETTING, stored
+from treescale.metadata import manifest_push
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest
+from treescale.metadata.schema import manifests, repositories
 from treescale.oci.manifests import Reference, ReferenceKind
 
 
@@ -32,6 +38,35 @@ async def is_whole(database: Database, number: int) -> bool:
     except (ManifestUnknown, BlobUnknown):
         return False
     return True
+
+
+SAID_MANY = 1200
+"""More than two pieces of a deletion."""
+
+
+async def much_said(database: Database, of: str, *, count: int = SAID_MANY) -> None:
+    """Push so much that is said of an image, all in one transaction."""
+    row = await database.connections.row(select(repositories.c.repository_id))
+    assert row is not None
+    row_id = row.repository_id
+
+    def work(connection: Connection) -> None:
+        for number in range(count):
+            said = manifest(b"said %d" % number, subject=of)
+            new = manifest_push.manifest_row(row_id, said, now=NOW, actor=ACTOR)
+            manifest_push.write_manifest(connection, new, (), None)
+            subject = Reference(of, ReferenceKind.MANIFEST, required=False)
+            manifest_push.refer(connection, row_id, said.digest, [subject])
+
+    await database.connections.write(work)
+
+
+async def there(database: Database, *, live: bool = False) -> int:
+    """Return how many manifests there are, deleted or not."""
+    which = manifests.c.deleted.is_(None) if live else true()
+    row = await database.connections.row(select(func.count()).select_from(manifests).where(which))
+    assert row is not None
+    return int(row[0])
 
 
 class UndeleteContract:
@@ -149,6 +184,85 @@ class UndeleteContract:
         await database_clock.move(database, 1)
         with pytest.raises(ManifestUnknown, match="could be restored until"):
             await undelete.manifest(APP, made, actor=ACTOR)
+
+    @pytest.mark.parametrize("breaks_off", [True, False])
+    async def test_much_that_is_said_of_an_image_goes_with_it_when_nothing_can_be_restored(
+        self,
+        database: Database,
+        undelete: Undelete,  # noqa: ARG002  the clock is moved
+        database_clock: MovedClock,
+        monkeypatch: pytest.MonkeyPatch,
+        breaks_off: bool,  # noqa: FBT001  a parameter
+    ) -> None:
+        """It goes in pieces, and the image is due as soon as the first is done.
+
+        What is said of it after that stays: nobody has deleted it.
+        """
+        await database.settings.put(UNDELETE_SETTING, stored(0))
+        made, collector = await image(database), RowCollector(database.connections)
+        await much_said(database, made)
+        await database_clock.move(database, 1)
+        write, pieces = database.connections.write, 0
+        late = manifest(b"late", subject=made)
+
+        async def collected(work: Any, **named: Any) -> Any:
+            """Have the collector come between this piece and the next."""
+            nonlocal pieces
+            pieces += 1
+            if breaks_off and pieces > 1:
+                raise DatabaseUnavailable("the server is stopped")
+            done = await write(work, **named)
+            with monkeypatch.context() as inside:
+                inside.setattr(database.connections, "write", write)
+                await database_clock.move(database, 1)
+                await database.manifests.put(APP, late, [], [], now=NOW, actor=ACTOR)
+                await collector.cycle()
+            return done
+
+        with monkeypatch.context() as outside:
+            outside.setattr(database.connections, "write", collected)
+            with pytest.raises(DatabaseUnavailable) if breaks_off else nullcontext():
+                await database.manifests.delete(APP, made, actor=ACTOR)
+        await database_clock.move(database, 1)
+        await collector.cycle()
+        assert (count := await there(database)) == 1, f"{count} are left"
+        assert await database.manifests.get(APP, late.digest) == late
+
+    async def test_a_deletion_that_broke_off_is_finished_though_all_was_pushed_just_before(
+        self,
+        database: Database,
+        undelete: Undelete,
+        database_clock: MovedClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A push gives a lease: what is said and was pushed before the deletion goes all the same.
+
+        And comes back. Control: what was pushed after it stays.
+        """
+        made, collector = await image(database), RowCollector(database.connections)
+        await much_said(database, made, count=600)
+        await database_clock.move(database, 1)
+        write = database.connections.write
+
+        async def refused(*_: Any, **__: Any) -> Any:
+            raise DatabaseUnavailable("the server is stopped")
+
+        async def once(work: Any, **named: Any) -> Any:
+            monkeypatch.setattr(database.connections, "write", refused)
+            return await write(work, **named)
+
+        monkeypatch.setattr(database.connections, "write", once)
+        with pytest.raises(DatabaseUnavailable):
+            await database.manifests.delete(APP, made, actor=ACTOR)
+        monkeypatch.setattr(database.connections, "write", write)
+        assert await there(database, live=True) > 0
+        await database_clock.move(database, 1)
+        late = manifest(b"late", subject=made)
+        await database.manifests.put(APP, late, [], [], now=NOW, actor=ACTOR)
+        await collector.slow_pass()
+        assert (count := await there(database, live=True)) == 1, f"{count} are left"
+        await undelete.manifest(APP, made, actor=ACTOR)
+        assert await there(database, live=True) == 602
 
     async def test_what_went_with_an_image_that_was_pushed_again_comes_back(
         self, database: Database, undelete: Undelete, database_clock: MovedClock

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from tests.contracts.metadata_values import ACTOR, APP, INDEX_TYPE, NOW, manifest
 from tests.database_clock import MovedClock
@@ -26,7 +26,7 @@ from treescale.metadata.collection.untagged import ACTOR as RULE
 from treescale.metadata.collection.untagged import UntaggedCollector
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest
-from treescale.metadata.schema import events, manifests
+from treescale.metadata.schema import deleted_tags, events, manifests
 from treescale.oci.manifests import Reference, ReferenceKind
 
 DAY = 86_400.0
@@ -125,6 +125,27 @@ class UntaggedContract:
         await images.clock.move(database, UNDELETE_SECONDS + 1)
         assert (await RowCollector(database.connections).cycle()).manifests == 1
 
+    async def test_who_was_told_while_a_look_slept_has_a_day(
+        self, images: Images, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the shortest setting. A mark as old as that look would have it go four hours later."""
+        await database.settings.put(UNTAGGED_SETTING, stored(DAY))
+        image = await images.put(b"image")
+        await images.clock.move(database, 10 * DAY)
+        look = UntaggedCollector._look_at_marks
+
+        async def sleeping(collector: UntaggedCollector) -> int:
+            monkeypatch.setattr(UntaggedCollector, "_look_at_marks", look)
+            await images.clock.move(database, 20 * 3600)
+            await images.pull(image)
+            return await look(collector)
+
+        monkeypatch.setattr(UntaggedCollector, "_look_at_marks", sleeping)
+        assert await images.after(0) == 0
+        assert await images.after(DAY - 60) == 0, "another look has marked it just now"
+        assert await images.after(DAY) == 0, "and an hour more than a day, since a look takes time"
+        assert await images.after(3700) == 1
+
     async def test_what_something_holds_stays(self, images: Images) -> None:
         """A tag, an index, a subject; cosign's tags; also a child of a child's."""
         leaf, parts = await images.put(b"leaf"), await images.put(b"parts")
@@ -159,6 +180,48 @@ class UntaggedContract:
             cosign_tag(index),
             "v1",
         ]
+
+    async def test_one_of_those_that_went_together_comes_back_alone(
+        self, images: Images, database: Database
+    ) -> None:
+        """With what is said of it and its parts: nobody has named the others."""
+        undelete = Undelete(database.connections)
+        one, other = await images.put(b"one"), await images.put(b"other")
+        bom = await images.put(b"bom", subject=one)
+        signed = await images.put(b"signed bom", subject=bom)
+        also = await images.put(b"also", subject=other)
+        leaf = await images.put(b"leaf")
+        index = await images.put(b"index", of=[leaf])
+        said = await images.put(b"said", subject=leaf)
+        await images.after(1)
+        assert await images.after(KEPT + 1) == 8
+        stamps = await database.connections.rows(select(manifests.c.deleted).distinct())
+        assert len(stamps) == 1, "they went at one moment"
+        back = await undelete.manifest(APP, one.digest, actor=ACTOR)
+        assert set(back.manifests) == {one.digest, bom.digest, signed.digest}
+        assert await images.here(other, also, leaf, index, said) == [False] * 5
+        back = await undelete.manifest(APP, leaf.digest, actor=ACTOR)
+        assert set(back.manifests) == {leaf.digest, said.digest}, "no part needs its index"
+        back = await undelete.manifest(APP, index.digest, actor=ACTOR)
+        assert back.manifests == (index.digest,)
+        assert await images.here(other, also) == [False] * 2
+
+    async def test_a_tag_of_the_same_moment_stays_away(
+        self, images: Images, database: Database
+    ) -> None:
+        """As of two images that one transaction took, each with its signature's tag."""
+        one, other = await images.put(b"one", "1"), await images.put(b"other", "2")
+        for each in (one, other):
+            await images.put(b"signed " + each.payload, cosign_tag(each))
+            await database.manifests.delete(APP, each.digest, actor=ACTOR)
+        row = await database.connections.row(select(func.max(manifests.c.deleted)))
+        assert row is not None
+        for table in (manifests, deleted_tags):
+            await database.connections.change(update(table).values(deleted=row[0]))
+        await Undelete(database.connections).manifest(APP, one.digest, actor=ACTOR)
+        assert await database.manifests.list_tags(APP, "", 9) == ["1", cosign_tag(one)]
+        await Undelete(database.connections).tag(APP, "2", actor=ACTOR)
+        assert len(await database.manifests.list_tags(APP, "", 9)) == 4
 
     async def test_what_could_be_restored_holds_its_children(
         self, images: Images, database: Database

@@ -7,7 +7,7 @@ import pytest
 from tests.contracts.metadata_values import NOW, part, upload
 from tests.database_clock import MovedClock
 from treescale.errors import NotRecorded, UploadOutOfOrder, UploadUnknown
-from treescale.lease_times import LeaseTimes
+from treescale.lease_times import LEASE_SETTING, LeaseTimes, lease_of
 from treescale.metadata.database import Database
 from treescale.metadata.records import EMPTY_TAIL, ChunkPart, UploadProgress, UploadTail
 
@@ -158,13 +158,19 @@ class UploadsContract:
         await database_clock.move(database, 100)
         assert await database.uploads.delete_idle(50, 3) == 1
 
+    @pytest.mark.parametrize("lease", ["24h", "1h", "30d", "no time"])
     async def test_each_answer_is_the_next_base(
-        self, database: Database, database_clock: MovedClock
+        self, database: Database, database_clock: MovedClock, lease: str
     ) -> None:
-        """A chunk put since the base may be named for a twelfth of the lease; control: no check."""
+        """A chunk put since the base may be named for a twelfth of a day; control: no check.
+
+        Of a shorter lease for a twelfth of that.
+        """
+        await database.settings.put(LEASE_SETTING, lease)
         await database.uploads.create(upload())
-        base = (await database.uploads.get("upload")).base
-        within = LeaseTimes().record_within
+        got = await database.uploads.get("upload")
+        base, within = got.base, lease_of(lease).record_within
+        assert LeaseTimes(got.lease).checkpoint == lease_of(lease).checkpoint
         for number in range(3):
             await database_clock.move(database, within - 60)
             step = progress(1000 * number, 1000 * number + 1000, EMPTY_TAIL, part(number))

@@ -1,9 +1,6 @@
-"""The API by hand, against real worker processes: ranges, resumed uploads, mounts."""
+"""The API by hand, against real worker processes: resumed uploads, workers that end, memory."""
 
-import email
 import hashlib
-import socket
-from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -11,35 +8,11 @@ import pytest
 from tests import images
 from tests.functional.conftest import Serve
 from tests.functional.programs import alive, wait_until, workers_of
-from tests.functional.server import Account, Options, Server
+from tests.functional.server import Options
 from tests.functional.wire import Wire
 from tests.images import sha256_of
 
 MIB = 1024 * 1024
-
-
-def test_a_multi_range_request_gets_each_part(wire: Wire, alice: Account) -> None:
-    layer = images.debian_layer("shell", images.SHELL).content
-    digest = wire.push_blob(f"{alice.name}/app", layer)
-    wanted = [(0, 99), (3 * MIB, 4 * MIB), (len(layer) - 50, len(layer) - 1)]
-    ranges = f"bytes=0-99,{3 * MIB}-{4 * MIB},-50"
-    path = f"/v2/{alice.name}/app/blobs/{digest}"
-    answer = wire.request("GET", path, headers={"Range": ranges}).expect(206)
-    parts = parts_of(answer.headers["Content-Type"], answer.body)
-    assert [part["Content-Range"] for part in parts] == [
-        f"bytes {first}-{last}/{len(layer)}" for first, last in wanted
-    ]
-    assert [part.get_payload(decode=True) for part in parts] == [
-        layer[first : last + 1] for first, last in wanted
-    ]
-
-
-def parts_of(content_type: str, body: bytes) -> list[Message]:
-    """Return the parts of a multipart/byteranges body."""
-    assert content_type.startswith("multipart/byteranges; boundary=")
-    head = f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-    message = email.message_from_bytes(head.encode() + body)
-    return [part for part in message.walk() if not part.is_multipart()]
 
 
 def test_an_upload_goes_on_after_the_server_was_killed(serve: Serve) -> None:
@@ -115,28 +88,6 @@ def test_no_worker_outlives_its_supervisor(serve: Serve) -> None:
 def test_the_default_is_more_than_one_worker(serve: Serve) -> None:
     server = serve(Options(workers=None))
     assert len(workers_of(server.program.pid)) >= 2
-
-
-def test_a_tls_hello_on_the_plain_port_is_refused_at_once(server: Server) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as connection:
-        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-        try:
-            answer = connection.recv(4096)
-        except ConnectionResetError:
-            answer = b""
-        assert not answer.startswith(b"\x16\x03")
-
-
-def test_a_blob_is_mounted_from_a_readable_repository_only(
-    wire: Wire, server: Server, alice: Account, bob: Account
-) -> None:
-    digest = wire.push_blob(f"{alice.name}/app", b"alice's alone")
-    mount = f"/blobs/uploads/?mount={digest}&from={alice.name}/app"
-    source = f"repository:{alice.name}/app:pull"
-    wire.request("POST", f"/v2/{alice.name}/other{mount}", also=source).expect(201)
-    stranger = Wire(server, bob)
-    stranger.request("POST", f"/v2/{bob.name}/mine{mount}", also=source).expect(202)
-    stranger.request("HEAD", f"/v2/{bob.name}/mine/blobs/{digest}").expect(404)
 
 
 def test_memory_does_not_grow_with_the_size_of_a_layer(serve: Serve) -> None:

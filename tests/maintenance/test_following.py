@@ -20,8 +20,6 @@ from treescale.maintenance.planning.findings import Findings, Kind, packed
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import JobState, StoreJob, StoreReport
 
-Doing = Callable[[Database, StoreJob], StoreJob]
-
 
 class Watcher:
     """Hears everything."""

@@ -225,6 +225,7 @@ async def test_bytes_are_checked_and_what_is_bad_is_put_aside(rig: Rig) -> None:
     assert good.exists()
 
 
+@pytest.mark.long
 async def test_verifying_replaces_what_is_bad_and_what_is_missing(rig: Rig) -> None:
     first, second, *_ = sorted(rig.data)
     flip(rig.of(first)[0])
@@ -294,6 +295,7 @@ async def test_what_a_store_that_is_away_may_have_is_not_lost(rig: Rig) -> None:
     assert found.reasons
 
 
+@pytest.mark.long
 async def test_a_repair_that_cannot_be_done_ends_and_says_what_is_left(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +312,7 @@ async def test_a_repair_that_cannot_be_done_ends_and_says_what_is_left(
     assert (await rig.found(Kind.REPAIR, "again")).is_whole
 
 
+@pytest.mark.long
 async def test_what_lies_elsewhere_is_counted_and_trimmed_when_asked(rig: Rig) -> None:
     chunk, data = min(rig.data.items())
     (elsewhere,) = [name for name in NAMES if (name, chunk) not in rig.copies()]

@@ -1,8 +1,7 @@
 """Transactions are whole or not at all: faults made on real databases, retries, cancellation."""
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,6 @@ async def post(postgres_url: str) -> AsyncIterator[Connections]:
 def both(request: pytest.FixtureRequest) -> Connections:
     found: Connections = request.getfixturevalue(request.param)
     return found
-
-
-@pytest.fixture
-async def impatient(sqlite_url: str) -> AsyncIterator[Database]:
-    """A database that waits for nobody."""
-    opened = open_database(sqlite_url, wait_seconds=0.01)
-    yield opened
-    await opened.close()
 
 
 async def count(where: Connections) -> int:
@@ -128,33 +119,6 @@ async def test_a_write_cancelled_as_it_runs_has_ended_when_its_caller_goes_on(
     assert await count(lite) == 1
 
 
-async def test_of_writes_committed_together_an_error_undoes_only_its_own(
-    lite: Connections,
-) -> None:
-    held = Held(hold)
-
-    def fail(connection: Connection) -> None:
-        connection.execute(INSERT, {"name": "undone"})
-        raise BlobUnknown("after a write")
-
-    async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
-        group.create_task(lite.write(held))
-        await held.begun.wait()
-        names = [lite.change(INSERT, {"name": f"{n}"}) for n in range(10)]
-        works = [*names[:5], lite.write(fail), *names[5:]]
-        together = group.create_task(gathered(works))
-        await asyncio.sleep(0)
-        held.go.set()
-    results = together.result()
-    assert isinstance(results.pop(5), BlobUnknown)
-    assert results == [1] * 10
-    assert await count(lite) == 11
-
-
-async def gathered(works: Sequence[Coroutine[object, object, object]]) -> list[object]:
-    return list(await asyncio.gather(*works, return_exceptions=True))
-
-
 async def test_writers_wait_only_so_long(
     lite: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,17 +139,6 @@ async def test_postgresql_writers_wait_only_so_long(
     monkeypatch.setattr(post._driver, "_turn", asyncio.Semaphore(0))
     with pytest.raises(DatabaseUnavailable, match="waiting"):
         await post.change(INSERT, {"name": "a"})
-
-
-async def test_another_process_holds_sqlite_too_long(impatient: Database, sqlite_url: str) -> None:
-    holder = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DatabaseUnavailable, match="busy"):
-        await impatient.settings.put("a", "b")
-    assert await impatient.settings.get("a") is None
-    holder.execute("ROLLBACK")
-    holder.close()
-    await impatient.settings.put("a", "b")
 
 
 async def pragma(where: Connections, words: str) -> None:
@@ -209,13 +162,6 @@ async def test_a_database_that_cannot_be_written(lite: Connections) -> None:
     await pragma(lite, "query_only=ON")
     with pytest.raises(DatabaseUnavailable, match="cannot be written"):
         await Database(lite).settings.put("a", "b")
-
-
-async def test_a_damaged_file(impatient: Database, sqlite_url: str) -> None:
-    path = Path(sqlite_url.removeprefix("sqlite:///"))
-    await asyncio.to_thread(path.write_bytes, b"not a database " * 1000)
-    with pytest.raises(DatabaseUnavailable, match="damaged"):
-        await impatient.ping()
 
 
 async def test_no_file(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def sorted_in_memory(plan: list[str]) -> list[str]:
     return [step for step in plan if "TEMP B-TREE" in step]
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
+@each_row("name", STATEMENTS)
 def test_sqlite_searches(name: str, sqlite_url: str) -> None:
     plan = plan_on_sqlite(STATEMENTS[name], sqlite_url.removeprefix("sqlite:///"))
     assert plan
@@ -180,7 +180,7 @@ OF_PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", OF_PAIRS)
+@each_row("name", OF_PAIRS)
 def test_what_is_collected_is_found_by_its_keys(name: str, sqlite_url: str) -> None:
     """SQLite has no index for pairs alone, and read the whole table in each transaction."""
     told: list[tuple[str, Any]] = []
@@ -217,8 +217,9 @@ def test_what_refers_to_something_is_found_by_both_columns(sqlite_url: str, *, t
 
 async def test_postgresql_searches(postgres_url: str) -> None:
     connection = await connect(postgres_url)
-    # The tables are empty: scanning would be cheapest if it were allowed.
-    await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+    # The tables are empty: scanning, or sorting, would be cheapest if it were allowed.
+    for way in ("seqscan", "bitmapscan", "sort"):
+        await connection.execute(f"SET enable_{way} = off")
     for name, statement in STATEMENTS.items():
         compiled = bound(statement).compile(
             dialect=POSTGRESQL, compile_kwargs={"render_postcompile": True}

@@ -172,7 +172,7 @@ class TestMediaType:
     def test_parameters_and_case_of_the_content_type_do_not_matter(self) -> None:
         assert parse(image(), f"{OCI_MANIFEST.upper()} ; charset=utf-8").media_type == OCI_MANIFEST
 
-    @pytest.mark.parametrize("generic", [None, "", "application/json", "application/octet-stream"])
+    @each_row("generic", [None, "", "application/json", "application/octet-stream"])
     def test_without_one_the_bodys_word_counts(self, generic: str | None) -> None:
         assert parse(index(mediaType=DOCKER_LIST), generic).media_type == DOCKER_LIST
 

@@ -120,7 +120,7 @@ def test_tags_that_are_none(tag: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "digest", ["sha1:" + "a" * 40, "md5:" + "a" * 32, "blake3:" + "a" * 64, "a+b:" + "F" * 32]
 )
 def test_digests_of_other_algorithms(digest: str) -> None:

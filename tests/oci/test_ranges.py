@@ -94,9 +94,7 @@ def test_parts_beyond_the_end_are_dropped() -> None:
     assert parse_range("bytes=5000-6000,7-7,9-8", SIZE) == [ByteRange(7, 7)]
 
 
-@pytest.mark.parametrize(
-    "header", ["bytes=0-9,9-10", "bytes=100-200,0-,5-6", "bytes=0-,0-", "bytes=1-1,1-1"]
-)
+@each_row("header", ["bytes=0-9,9-10", "bytes=100-200,0-,5-6", "bytes=0-,0-", "bytes=1-1,1-1"])
 def test_parts_that_overlap_get_the_whole(header: str) -> None:
     assert parse_range(header, SIZE) is None
 
@@ -116,7 +114,7 @@ def test_an_empty_blob_is_whole_whatever_is_asked_of_its_start() -> None:
         parse_range("bytes=1-", 0)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "header",
     [
         "bytes=" + ",".join(f"{3 * number}-{3 * number + 1}" for number in range(10_000)),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.tables import each_row
 from treescale.errors import RangeInvalid, SizeInvalid
 from treescale.oci.ranges import ByteRange
 from treescale.oci.upload import chunk_announced, progress_range
@@ -28,8 +29,6 @@ def test_a_range_that_is_none() -> None:
         chunk_announced("5-4", 0)
 
 
-@pytest.mark.parametrize(
-    ("offset", "text"), [(0, "0-0"), (1, "0-0"), (2, "0-1"), (2**40, "0-1099511627775")]
-)
+@each_row(("offset", "text"), [(0, "0-0"), (1, "0-0"), (2, "0-1"), (2**40, "0-1099511627775")])
 def test_progress(offset: int, text: str) -> None:
     assert progress_range(offset) == text

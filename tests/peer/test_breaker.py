@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from tests.tables import each_row
 from treescale.peer.breaker import (
     FAILURES_MAX,
     PROBE_JITTER,
@@ -79,7 +79,7 @@ def test_a_ping_between_is_no_second_in_a_row() -> None:
     assert Watched().steps("missed", "pong", "missed", "pong", "missed") is State.UP
 
 
-@pytest.mark.parametrize("before", [["gone"], ["missed"] * 2, ["missed"] * 9, ["gone", "missed"]])
+@each_row("before", [["gone"], ["missed"] * 2, ["missed"] * 9, ["gone", "missed"]])
 def test_a_ping_that_is_answered_makes_a_silent_server_up_at_once(before: list[str]) -> None:
     it = Watched()
     it.steps(*before)

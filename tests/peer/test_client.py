@@ -18,6 +18,7 @@ from tests.fakes_disk import JumpingClock
 from tests.fakes_network import silent_server, unused_port
 from tests.peer.conftest import KEYS, Reach, Server
 from tests.peer.raw import LENGTH, Serve, listening, signed
+from tests.tables import each_row
 from treescale.clock import SystemClock
 from treescale.errors import ChunkUnknown, StoreFull, Unreachable
 from treescale.peer.breaker import State
@@ -75,7 +76,7 @@ def cut(head: bytes) -> bytes:
 # One repeat
 
 
-@pytest.mark.parametrize("request_", [HAVE, VERIFY])
+@each_row("request_", [HAVE, VERIFY])
 async def test_a_request_on_a_connection_closed_while_idle_is_sent_again_with_a_name_of_its_own(
     reach: Reach, request_: PeerRequest
 ) -> None:
@@ -101,7 +102,7 @@ async def test_it_is_sent_again_once(reach: Reach) -> None:
     assert len(asked.heads) == 3
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@each_row("kept", [True, False])
 async def test_a_request_whose_answer_broke_off_is_not_sent_again(
     reach: Reach, *, kept: bool
 ) -> None:
@@ -173,8 +174,8 @@ async def test_a_store_that_is_full_refuses_a_body_over_real_http(
     assert await store.have([ABSENT]) == [False]
 
 
-@pytest.mark.parametrize("answered", [0, 30])
-@pytest.mark.parametrize("body", [b"", UNREAD], ids=["no body", "a body"])
+@each_row("answered", [0, 30])
+@each_row("body", [b"", UNREAD], ids=["no body", "a body"])
 async def test_a_request_that_is_cancelled_leaves_no_connection(
     reach: Reach, answered: int, body: bytes
 ) -> None:
@@ -221,9 +222,7 @@ def client_of(url: str, tls: ssl.SSLContext | None = None) -> tuple[PeerClient, 
     return PeerClient(signer, url, health, tls=tls, timeouts=SHORT), health
 
 
-@pytest.mark.parametrize(
-    "url", ["http://nobody.invalid:5000", "https://nobody.invalid:5000", "http://[::1]:1"]
-)
+@each_row("url", ["http://nobody.invalid:5000", "https://nobody.invalid:5000", "http://[::1]:1"])
 async def test_a_name_that_is_none_and_an_address_where_nobody_is(url: str) -> None:
     client, health = client_of(url, encrypting())
     with closing(client):

@@ -16,6 +16,7 @@ import pytest
 
 from tests.fakes_network import silent_server, unused_port
 from tests.peer.raw import Serve, listening
+from tests.tables import each_row
 from treescale.errors import Unreachable
 from treescale.peer.connection import (
     HEAD_BYTES_MAX,
@@ -118,7 +119,7 @@ def put(body: bytes) -> bytes:
 # Answers
 
 
-@pytest.mark.parametrize("pieces", [100, 7000, 1 << 20])
+@each_row("pieces", [100, 7000, 1 << 20])
 async def test_answers_come_whole_on_one_connection(pieces: int) -> None:
     for answer, found in (
         (ANSWER, Received(200, SIGNATURE, BODY)),
@@ -147,7 +148,7 @@ NO_ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("answer", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
+@each_row("answer", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
 async def test_what_is_no_answer(answer: bytes) -> None:
     async with pool_to(once(answer)) as pool:
         with pytest.raises(Unreachable, match="no server of ours"):
@@ -155,7 +156,7 @@ async def test_what_is_no_answer(answer: bytes) -> None:
         assert not pool._all
 
 
-@pytest.mark.parametrize("length", [0, 1, 20, len(HEAD) - 1, len(HEAD), len(HEAD) + 1, 5000])
+@each_row("length", [0, 1, 20, len(HEAD) - 1, len(HEAD), len(HEAD) + 1, 5000])
 async def test_an_answer_that_ends_early(length: int) -> None:
     """On a new connection, and on a kept one: only there it may have been closed before."""
     async with pool_to(at_first(ANSWER[:length], end)) as pool:
@@ -194,11 +195,13 @@ async def test_silence_ends_and_a_trickle_does_not() -> None:
             writer.write(ANSWER[at : at + 20_000])
             await asyncio.sleep(SECONDS / 3)
 
-    for begun in (0, 30, 5000):
+    async def silence(begun: int) -> None:
         async with pool_to(at_first(ANSWER[:begun], hang)) as pool:
             with pytest.raises(TimeoutError, match=r"nothing came for 0\.2 s"):
                 await ask(pool)
             assert not pool._all
+
+    await asyncio.gather(*map(silence, (0, 30, 5000)))
     async with pool_to(trickle) as pool:
         assert (await ask(pool)).body == BODY
 
@@ -206,8 +209,8 @@ async def test_silence_ends_and_a_trickle_does_not() -> None:
 # Bodies
 
 
-@pytest.mark.parametrize("size", [1, SENT_AT_ONCE_BYTES, SENT_AT_ONCE_BYTES + 1, len(LARGE)])
-@pytest.mark.parametrize("encrypted", [False, True])
+@each_row("size", [1, SENT_AT_ONCE_BYTES, SENT_AT_ONCE_BYTES + 1, len(LARGE)])
+@each_row("encrypted", [False, True])
 async def test_a_body_arrives_whole(tls: ssl.SSLContext, size: int, *, encrypted: bool) -> None:
     seen = []
 
@@ -247,8 +250,8 @@ async def test_an_end_in_the_middle_of_a_body_is_told() -> None:
         assert not pool._all
 
 
-@pytest.mark.parametrize("body", [b"", UNREAD], ids=["no body", "a body"])
-@pytest.mark.parametrize("answered", [0, 30, 5000])
+@each_row("body", [b"", UNREAD], ids=["no body", "a body"])
+@each_row("answered", [0, 30, 5000])
 async def test_who_leaves_ends_the_connection(answered: int, body: bytes) -> None:
     gone = asyncio.Event()
 

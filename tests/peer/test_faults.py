@@ -2,12 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from aiohttp import web
 
 from tests.contracts.chunk_store import ABSENT, chunk_of
 from tests.fakes_network import Relay, silent_server, unused_port
@@ -89,21 +87,6 @@ async def test_a_failing_server_is_asked_again_by_one_request(
     assert near.health.state is State.UP
 
 
-@pytest.mark.parametrize("after", [0, 10, 200, 1000, 500_000])
-@pytest.mark.parametrize("fault", ["reset_after", "end_after"])
-async def test_a_server_killed_in_the_middle_of_an_answer_is_unreachable(
-    server: Server, wire: Relay, reach: Reach, after: int, fault: str
-) -> None:
-    await server.stores["disk"].put(CHUNK, DATA)
-    setattr(wire.answered, fault, after)
-    near = reach(wire.port)
-    with pytest.raises(Unreachable, match="did not answer"):
-        await near.store().get(CHUNK)
-    assert wire.connections == 1  # no second try
-    setattr(wire.answered, fault, None)  # the control
-    assert await near.store().get(CHUNK) == DATA
-
-
 @pytest.mark.parametrize("after", [0, 100, 500_000])
 async def test_a_connection_lost_in_the_middle_of_a_put_leaves_nothing(
     server: Server, wire: Relay, reach: Reach, after: int
@@ -116,18 +99,6 @@ async def test_a_connection_lost_in_the_middle_of_a_put_leaves_nothing(
     assert await near.store().have([CHUNK]) == [False]
     await near.store().put(CHUNK, DATA)
     assert await server.stores["disk"].get(CHUNK) == DATA
-
-
-async def test_an_answer_that_stops_half_way_is_given_up_and_a_slow_one_is_not(
-    server: Server, wire: Relay, reach: Reach
-) -> None:
-    await server.stores["disk"].put(CHUNK, DATA)
-    near = reach(wire.port, replace(TIMEOUTS, read_seconds=0.3))
-    wire.answered.delay_seconds = 0.05  # for each 64 KiB: 0.8 s for all, and no pause of 0.3 s
-    assert await near.store().get(CHUNK) == DATA
-    wire.answered.delay_seconds = 1.0
-    with pytest.raises(Unreachable):
-        await near.store().get(CHUNK)
 
 
 async def test_a_kept_connection_that_lay_idle_for_longer_than_our_patience_is_as_new(
@@ -153,41 +124,6 @@ async def test_an_answer_that_trickles_is_given_up_in_the_end(
     near = reach(wire.port, replace(TIMEOUTS, chunk_seconds=0.2))
     with pytest.raises(Unreachable):
         await near.store().get(CHUNK)
-
-
-async def test_a_connection_that_was_closed_while_idle_is_replaced_once(
-    wire: Relay, reach: Reach
-) -> None:
-    near = reach(wire.port)
-    assert await near.store().have([ABSENT]) == [False]
-    wire.asked.end_after = 500  # one request fits, and its connection ends in the second
-    assert await near.store().have([ABSENT]) == [False]
-    assert wire.connections == 2
-    wire.asked.end_after = 100  # nothing fits: tried once on the kept one, once on a new one
-    with pytest.raises(Unreachable):
-        await near.store().have([ABSENT])
-    assert wire.connections == 3
-    with pytest.raises(Unreachable):
-        await near.store().have([ABSENT])
-    assert wire.connections == 4
-
-
-async def test_a_cancelled_get_closes_its_connection_at_once(
-    server: Server, wire: Relay, reach: Reach
-) -> None:
-    await server.stores["disk"].put(CHUNK, DATA)
-    near = reach(wire.port)
-    wire.answered.delay_seconds = 0.2
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(near.store().get(CHUNK))
-        await wire.has_open(1)
-        task.cancel()
-    async with asyncio.timeout(5):
-        await wire.has_open(0)
-    assert near.health.state is State.UP
-    wire.answered.delay_seconds = 0  # the control: an answer read to its end keeps it
-    assert await near.store().get(CHUNK) == DATA
-    assert len(wire.open) == 1
 
 
 async def test_connections_are_kept(wire: Relay, reach: Reach) -> None:
@@ -265,57 +201,6 @@ async def test_a_chunk_damaged_on_its_way_there_is_not_the_senders_fault(
 
 
 # Somebody else
-
-
-@asynccontextmanager
-async def impostor(answer: Callable[[], web.Response]) -> AsyncIterator[int]:
-    """Run a server that gives this answer to everything."""
-
-    async def handle(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        return answer()
-
-    runner = web.ServerRunner(web.Server(handle))
-    await runner.setup()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        await web.SockSite(runner, listener).start()
-        yield listener.getsockname()[1]
-        await runner.cleanup()
-
-
-ANSWERS: Sequence[Callable[[], web.Response]] = [
-    lambda: web.Response(status=201),
-    lambda: web.Response(body=LITTLE),
-    lambda: web.Response(body=b"\0"),
-    lambda: web.Response(status=404, body=b'{"error":"ChunkUnknown","message":"gone"}'),
-    lambda: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}),
-    lambda: web.Response(body=bytes(10_000_000)),
-    lambda: web.Response(body=b"\0", headers={"TreeScale-Answer": "0" * 64}),
-    lambda: web.Response(status=503, text="<html>Bad gateway</html>"),
-]
-
-
-@pytest.mark.parametrize("answer", ANSWERS)
-@every_question
-async def test_whoever_has_not_the_key_is_not_believed(
-    reach: Reach, answer: Callable[[], web.Response], ask: Question
-) -> None:
-    async with impostor(answer) as port:
-        with pytest.raises(Unreachable, match=r"has not this cluster's key|no server of ours"):
-            await ask(reach(port).store())
-
-
-@pytest.mark.parametrize("length", [True, False])
-async def test_an_answer_longer_than_any_is_not_even_read(reach: Reach, *, length: bool) -> None:
-    def answer() -> web.Response:
-        response = web.Response(body=bytes(10_000_000))
-        if not length:
-            response.enable_chunked_encoding()
-        return response
-
-    async with impostor(answer) as port:
-        with pytest.raises(Unreachable, match="no server of ours"):
-            await reach(port).store().have([ABSENT])
 
 
 async def test_another_clusters_server_says_why(server: Server, reach: Reach) -> None:

@@ -23,6 +23,7 @@ from tests.examples import examples
 from tests.fakes_disk import JumpingClock
 from tests.peer.conftest import KEYS, Near, Reach, Server
 from tests.peer.raw import LENGTH, Answer, signed
+from tests.tables import each_row
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import SystemClock
 from treescale.errors import TreeScaleError, Unreachable
@@ -151,13 +152,17 @@ BODIES = [
 STATUSES = [200, 204, 302, 404, 422, 500, 504, 599]
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@each_row("status", STATUSES)
 async def test_signed_nonsense(reach: Reach, status: int) -> None:
     """A server of another version, or one that has gone mad: it has the key."""
-    for body in BODIES:
+
+    async def ask(body: bytes) -> None:
         async with answering(signed(status, body)) as port:
             for question in asked(reach(port, SHORT)):
-                await outcome(question)
+                await answer_to(question)
+
+    with all_foreseen():
+        await asyncio.gather(*map(ask, BODIES))
 
 
 RAW = [
@@ -185,15 +190,26 @@ RAW = [
     b"\x15\x03\x01\x00\x02\x02\x0a",
     b"\x00" * 20_000,
     bytes(range(256)),
+    # what would be an answer, if it were signed
+    b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\0",
+    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(LITTLE), LITTLE),
+    b"HTTP/1.1 404 No\r\nContent-Length: 41\r\n\r\n" + BODIES[5],
+    b"HTTP/1.1 200 OK\r\nTreeScale-Answer: %b\r\nContent-Length: 1\r\n\r\n\0" % (b"0" * 64),
+    b"HTTP/1.1 503 No\r\nContent-Length: 26\r\n\r\n<html>Bad gateway</html>\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n" + bytes(10_000_000),
 ]
 
 
-@pytest.mark.parametrize("answer", RAW, ids=range(len(RAW)))
-async def test_no_http_of_ours(reach: Reach, answer: bytes) -> None:
-    async with answering(lambda _: answer) as port:
-        for question in asked(reach(port, SHORT)):
-            found = await outcome(question)
-            assert found is None or isinstance(found, Unreachable), "it was not signed"
+async def test_no_http_of_ours(reach: Reach) -> None:
+    async def ask(answer: bytes) -> None:
+        async with answering(lambda _: answer) as port:
+            for question in asked(reach(port, SHORT)):
+                found = await answer_to(question)
+                assert found is None or isinstance(found, Unreachable), (answer[:80], "not signed")
+
+    with all_foreseen():
+        await asyncio.gather(*map(ask, RAW))
 
 
 @settings(ALREADY, max_examples=examples(40))
@@ -216,7 +232,7 @@ async def test_any_bytes(reach: Reach, answer: bytes, number: int) -> None:
             question.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("number", range(8))
+@each_row("number", range(8))
 async def test_an_answer_that_ends_at_any_byte(reach: Reach, number: int) -> None:
     whole = signed(200, b"\x80")
     timeouts = replace(SHORT, read_seconds=0.01, write_seconds=0.01)
@@ -244,11 +260,15 @@ ALL = [(lambda _, raw=raw: raw) for raw in RAW] + [
 ]
 
 
-@pytest.mark.parametrize("answer", ALL, ids=range(len(ALL)))
-async def test_a_ping_is_answered_or_unreachable(clock: JumpingClock, answer: Answer) -> None:
-    async with answering(answer) as port:
-        found = await outcome(ping_once(signer(clock), f"http://127.0.0.1:{port}", seconds=0.2))
-        assert isinstance(found, TreeScaleError | Pong)
+async def test_a_ping_is_answered_or_unreachable(clock: JumpingClock) -> None:
+    async def ping(answer: Answer) -> None:
+        async with answering(answer) as port:
+            url = f"http://127.0.0.1:{port}"
+            found = await answer_to(ping_once(signer(clock), url, seconds=0.2))
+            assert isinstance(found, TreeScaleError | Pong)
+
+    with all_foreseen():
+        await asyncio.gather(*map(ping, ALL))
 
 
 async def watched(health: PeerHealth, seconds: float = 0.3) -> None:
@@ -287,7 +307,7 @@ IMPOSSIBLE = [
 ]
 
 
-@pytest.mark.parametrize("url", IMPOSSIBLE, ids=range(len(IMPOSSIBLE)))
+@each_row("url", IMPOSSIBLE)
 async def test_a_server_whose_row_has_no_address_cannot_be_reached(
     clock: JumpingClock, threads: Executor, url: str
 ) -> None:

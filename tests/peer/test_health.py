@@ -174,14 +174,6 @@ async def test_a_silent_server_is_suspect_then_down_and_up_when_it_answers(
     assert it.states == [State.SUSPECT, State.DOWN, State.UP]
 
 
-async def test_a_server_that_accepts_and_never_answers_is_down(clock: JumpingClock) -> None:
-    async with silent_server() as port:
-        it = Pinged(port, clock, FAST)
-        async with watched(it):
-            await it.is_state(State.DOWN)
-    assert it.states == [State.SUSPECT, State.DOWN]
-
-
 async def test_a_server_that_comes_back_is_up_soon(server: Server, clock: JumpingClock) -> None:
     port = unused_port()
     it = Pinged(port, clock, FAST)

@@ -191,7 +191,7 @@ def test_partitions_are_read_as_they_were_written(partitions: list[int]) -> None
     assert read_partitions(write_partitions(partitions)) == partitions
 
 
-@pytest.mark.parametrize("body", [b"", b"\0", b"\x10\x00", b"\0\0\0"])
+@each_row("body", [b"", b"\0", b"\x10\x00", b"\0\0\0"])
 def test_other_partitions_are_none(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"partitions are|pieces of 2"):
         read_partitions(body)

@@ -13,6 +13,7 @@ import pytest
 from tests.fakes_disk import JumpingClock
 from tests.peer.conftest import KEYS, Server
 from tests.peer.raw import answer_to, listening
+from tests.tables import each_row
 from treescale.chunks.store import chunk_id_of
 from treescale.errors import ChunkUnknown, Unreachable
 from treescale.peer.client import PeerClient, ask_all
@@ -74,7 +75,7 @@ def test_everything_was_recorded() -> None:
     assert asked | NEWER == {action.name for action in Action}
 
 
-@pytest.mark.parametrize("name", ASKED)
+@each_row("name", ASKED)
 async def test_what_is_asked_and_understood(
     clock: JumpingClock, threads: Executor, name: str
 ) -> None:

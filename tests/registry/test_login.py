@@ -15,7 +15,7 @@ from treescale.auth.guessing import ADDRESS_FREE, PAIR_FREE
 from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
 from treescale.clock import SystemClock
-from treescale.errors import CredentialsInvalid, DatabaseUnavailable, Failed, StoreFull, TooMany
+from treescale.errors import CredentialsInvalid, DatabaseUnavailable, Failed, TooMany
 from treescale.metadata.database import Database
 from treescale.registry import credential_cache as remembered_module
 from treescale.registry.accounts import Accounts, TokenTerms
@@ -185,21 +185,6 @@ async def test_parallel_requests_of_one_client_cost_one_verification(
     assert login._attempts._flying == {}
 
 
-async def test_parallel_guesses_are_counted(login: Login, passwords: CountingPasswords) -> None:
-    async def guess(number: int) -> type[Exception]:
-        try:
-            await login.authenticate("alice", f"guess number {number}", source="10.0.0.1")
-        except (CredentialsInvalid, TooMany) as error:
-            return type(error)
-        pytest.fail("a guess was right")
-
-    async with asyncio.TaskGroup() as group:
-        guesses = [group.create_task(guess(number)) for number in range(30)]
-    answers = [one.result() for one in guesses]
-    assert answers.count(CredentialsInvalid) == passwords.verified == PAIR_FREE
-    assert answers.count(TooMany) == 30 - PAIR_FREE
-
-
 async def test_guessing_slows_the_guesser_alone(login: Login, clock: JumpingClock) -> None:
     await login.authenticate("alice", PASSWORD, source="10.0.0.1")
     for _ in range(PAIR_FREE):
@@ -276,15 +261,6 @@ class TestUnderAttack:
         for _ in range(2):
             await login.authenticate("alice", text, source="10.0.0.1")
         assert not await database.known_addresses.knows("alice", "10.0.0.1")
-
-    async def test_a_database_that_cannot_note_the_address_lets_a_password_in(
-        self, login: Login, database: Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        error = StoreFull("no space left")
-        monkeypatch.setattr(database.known_addresses, "note", AsyncMock(side_effect=error))
-        with capture_logs() as lines:
-            await login.authenticate("alice", PASSWORD, source="10.0.0.1")
-        assert [one["event"] for one in lines] == ["login.address_not_noted"]
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_secret(

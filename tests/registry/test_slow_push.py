@@ -108,6 +108,7 @@ async def test_a_patch_of_more_than_a_day_keeps_its_session(
     assert await stored(database, store, digest) == WHOLE
 
 
+@pytest.mark.long
 async def test_a_put_of_more_than_a_day_keeps_what_came_before(
     pushes: Pushes, database: Database, store: CountingStore, clock: HandClock
 ) -> None:
@@ -119,6 +120,7 @@ async def test_a_put_of_more_than_a_day_keeps_what_came_before(
     assert await stored(database, store, digest) == WHOLE
 
 
+@pytest.mark.long
 async def test_without_checkpoints_by_time_it_would_be_gone(
     pushes: Pushes, database: Database, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,8 @@
 Expected is written down here and derived from nothing: a right that moves fails a test.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pytest
 
@@ -171,11 +171,16 @@ ONE_WAY: Final = {"bare": ("bare",), "no account": ("basic",), "anonymous token"
 """How those ask who cannot choose between a token and a password."""
 
 
+def ways() -> Iterator[Any]:
+    """Yield each role with each way to ask; of access tokens one way is enough in a hurry."""
+    for role in RIGHTS:
+        for how in ONE_WAY.get(role, ("bearer", "basic")):
+            hasty = how == "bearer" or role not in TERMS
+            yield pytest.param(role, how, marks=() if hasty else pytest.mark.long)
+
+
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize(
-    ("role", "how"),
-    [(role, how) for role in RIGHTS for how in ONE_WAY.get(role, ("bearer", "basic"))],
-)
+@pytest.mark.parametrize(("role", "how"), list(ways()))
 async def test_who_may_do_what(
     registry: Running, alice: Client, make_public: MakePublic, role: str, state: str, how: str
 ) -> None:

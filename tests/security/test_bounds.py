@@ -18,6 +18,7 @@ from tests.oci.documents import (
     image,
     index,
 )
+from tests.tables import each_row
 
 MIB: Final = 1024 * 1024
 CONFIG: Final = descriptor(b"{}", OCI_CONFIG)
@@ -43,8 +44,8 @@ async def peak_bytes(work: Callable[[], Awaitable[object]]) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("size", PAGES)
-@pytest.mark.parametrize("path", ["_catalog", "alice/app/tags/list", "alice/app/referrers/D"])
+@each_row("size", PAGES)
+@each_row("path", ["_catalog", "alice/app/tags/list", "alice/app/referrers/D"])
 @pytest.mark.usefixtures("repository")
 async def test_a_huge_page_costs_what_it_holds(alice: Client, path: str, size: int) -> None:
     """S01: distribution allocated n strings before it looked (CVE-2023-2253)."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.api.client import Client, MakePublic, Repository
 from tests.oci.documents import digest
+from tests.tables import each_row
 from treescale.errors import Refused
 from treescale.oci import digest as digest_module
 from treescale.oci.digest import parse_digest
@@ -48,9 +49,7 @@ def test_what_is_accepted_lies_inside(text: str) -> None:
         assert inside(accepted)
 
 
-@pytest.mark.parametrize(
-    "bad", ["/etc/passwd", "../x", "a/../../x", "", "a/./b", "a\0", "a\n", "\u0663", "a//b"]
-)
+@each_row("bad", ["/etc/passwd", "../x", "a/../../x", "", "a/./b", "a\0", "a\n", "\u0663", "a//b"])
 def test_what_lies_outside_is_seen(bad: str) -> None:
     """The control: the property above can fail."""
     assert not inside(bad)
@@ -66,7 +65,7 @@ def test_a_digest_check_that_looks_at_the_start_alone_is_seen(
     assert not inside(str(parse_digest("sha256:/../../../etc/passwd")))
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+@each_row("method", ["GET", "PUT", "DELETE", "PATCH"])
 async def test_encoded_ways_out(alice: Client, method: str, subtests: pytest.Subtests) -> None:
     for path in (
         "/v2/alice/app/blobs/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
@@ -85,8 +84,8 @@ async def test_encoded_ways_out(alice: Client, method: str, subtests: pytest.Sub
             assert answer.status in (400, 401, 404, 405)
 
 
-@pytest.mark.parametrize("path", ["/v2/", "/v2/_catalog", "/v2/alice/app/tags/list", "/token"])
-@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+@each_row("path", ["/v2/", "/v2/_catalog", "/v2/alice/app/tags/list", "/token"])
+@each_row("method", ["GET", "OPTIONS"])
 async def test_no_other_origin_is_invited(
     alice: Client, method: str, path: str, subtests: pytest.Subtests
 ) -> None:

@@ -17,6 +17,7 @@ from tests.api.running import PASSWORD, Running, make_parts_on
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import stop_desk
 from tests.oci.documents import OCI_CONFIG, descriptor, digest, image
+from tests.tables import each_row
 from treescale.api.routes import route_table
 from treescale.http.authentication import Authenticator
 from treescale.http.dispatch import Dispatcher
@@ -69,7 +70,7 @@ class OnAnyDatabase:
             answer = await team.repository("team_x/app").get(f"manifests/{reference}")
             assert answer.status in (400, 404)
 
-    @pytest.mark.parametrize("text", ["%00", "a%00b", "%ED%A0%80", "%FF", "%0A", "%27", "%25", "_"])
+    @each_row("text", ["%00", "a%00b", "%ED%A0%80", "%FF", "%0A", "%27", "%25", "_"])
     async def test_text_in_queries(self, team: Client, text: str) -> None:
         repository = team.repository("team_x/app")
         await repository.push_image("latest", b"layer")
@@ -85,7 +86,7 @@ class OnAnyDatabase:
         answer = await team.raw("GET", f"/token?service={text}&scope={text}&account={text}")
         assert answer.status in (200, 400)
 
-    @pytest.mark.parametrize("user", ["team\0", "\0", "team\n", "t%m", "\ud7ff", "a" * 5000, "'"])
+    @each_row("user", ["team\0", "\0", "team\n", "t%m", "\ud7ff", "a" * 5000, "'"])
     async def test_names_to_log_in_with(self, team: Client, user: str) -> None:
         stranger = Client(team.session, team.url, user, PASSWORD)
         (await stranger.ask_token()).expect(401, "UNAUTHORIZED")

@@ -4,10 +4,10 @@ import asyncio
 from typing import Final
 from urllib.parse import urlsplit
 
-import pytest
 from aiohttp import http_parser
 
 from tests.api.client import Client
+from tests.tables import each_row
 
 HEAD: Final = (
     b"POST /token HTTP/1.1\r\nHost: a\r\n"
@@ -26,7 +26,7 @@ async def sent(anybody: Client, data: bytes) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"5\r\nabcdeXX0\r\n\r\n",

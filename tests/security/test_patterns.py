@@ -8,6 +8,7 @@ import time
 import pytest
 
 import treescale
+from tests.tables import each_row
 
 LENGTH = 20_000
 SECONDS_MAX = 1.0
@@ -29,7 +30,7 @@ def patterns() -> list[tuple[str, re.Pattern[str]]]:
     return found
 
 
-@pytest.mark.parametrize("pattern", [pytest.param(one, id=name) for name, one in patterns()])
+@each_row("pattern", [pytest.param(one, id=name) for name, one in patterns()])
 def test_a_long_text_is_matched_in_time_that_grows_with_its_length(
     pattern: re.Pattern[str],
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 import treescale
+from tests.tables import each_row
 
 SOURCE: Final = Path(treescale.__file__).parent
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_secrets_are_compared_in_constant_time() -> None:
     assert {name: uses for name, uses in found.items() if uses} == {}
 
 
-@pytest.mark.parametrize(
+@each_row(
     "bad",
     [
         "import pickle",
@@ -94,7 +95,7 @@ def test_the_first_lint_can_fail(bad: str) -> None:
     assert list(code_from_data(ast.parse(bad)))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "bad",
     [
         "token.secret_sha256 == other",

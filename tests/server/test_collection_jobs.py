@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest, server, small
 from tests.database_clock import MovedClock, database_clock
+from tests.unreadable import EACH
 from treescale.clock import SystemClock
 from treescale.errors import BlobUnknown
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, LeaseTimes, stored
-from treescale.maintenance.collection import leaps, row_turns
+from treescale.maintenance.collection import leaps, row_turns, state
 from treescale.maintenance.collection.leaps import unpacked
 from treescale.maintenance.collection.row_turns import ROWS_SETTING, SLOW_SETTING, RowTurns, Slow
 from treescale.maintenance.collection.state import Mode
@@ -192,11 +193,77 @@ async def test_after_some_hours_it_is_believed(
     await turns.collect()
     await database_clock.move(database, 8 * DAY)
     await turns.collect()
-    assert await database.connections.rows(text("SELECT digest FROM manifests"))
-    for _ in range(7):
-        await database_clock.move(database, 3600)
+    assert await is_there(database)
+    assert await go_on(database_clock, turns, 5.9 * 3600)
+    assert not await go_on(database_clock, turns, 0.2 * 3600)
+
+
+async def is_there(database: Database) -> bool:
+    return bool(await database.connections.rows(text("SELECT digest FROM manifests")))
+
+
+async def go_on(clock: MovedClock, turns: RowTurns, seconds: float) -> bool:
+    """Have a server be at work for so long; say whether the image is there yet."""
+    for _ in range(round(seconds / leaps.WAIT_NOTED_EVERY_SECONDS)):
+        await clock.move(turns._database, leaps.WAIT_NOTED_EVERY_SECONDS)
         await turns.collect()
-    assert await database.connections.rows(text("SELECT digest FROM manifests")) == []
+    return await is_there(turns._database)
+
+
+async def days_of_an_hour(database: Database, clock: MovedClock, days: int) -> bool:
+    """Have a server run an hour in each of these days; say whether the image is there yet."""
+    for _ in range(days):
+        await clock.move(database, DAY - 3600)
+        turns = RowTurns(database, LeaseTimes(), MovedSystemClock(clock))
+        await turns.collect()
+        await go_on(clock, turns, 3600)
+    return await is_there(database)
+
+
+async def test_a_machine_that_runs_an_hour_a_day_gets_there(
+    moved_database: Database, database_clock: MovedClock
+) -> None:
+    """It waits in the hours that it runs, all in all: whichever process noted them."""
+    database = moved_database
+    await RowTurns(database, LeaseTimes(), MovedSystemClock(database_clock)).collect()
+    await deleted_image(database)
+    await database_clock.move(database, 8 * DAY)
+    assert await days_of_an_hour(database, database_clock, 5)
+    assert not await days_of_an_hour(database, database_clock, 2)
+
+
+async def test_control_what_waits_anew_after_each_night_never_goes(
+    moved_database: Database, database_clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaps, "WAIT_SECONDS", 3600 + 1.0)  # more than a run
+    seen = leaps._moved
+
+    def anew(state: leaps.RowsState, now: float) -> leaps.RowsState:
+        return seen(msgspec.structs.replace(state, leap=min(state.leap, 1.0)), now)
+
+    monkeypatch.setattr(leaps, "_moved", anew)
+    database = moved_database
+    await RowTurns(database, LeaseTimes(), MovedSystemClock(database_clock)).collect()
+    await deleted_image(database)
+    assert await days_of_an_hour(database, database_clock, 14)
+
+
+def after(state: leaps.RowsState, now: float) -> leaps.RowsState:
+    return leaps.look(state, now, now)
+
+
+def test_a_longer_leap_has_all_hours_begin_anew() -> None:
+    """One as long as the night before ends no time earlier than another night would."""
+    waiting = leaps.RowsState(looked=10 * DAY, leap=DAY, waited=5 * 3600.0)
+    assert after(waiting, 11 * DAY).waited == 5 * 3600
+    longer = after(waiting, 40 * DAY)
+    assert (longer.leap, longer.waited) == (30 * DAY, 0)
+    assert after(longer, 11 * DAY) == leaps.RowsState(looked=11 * DAY), "it was set back"
+
+
+def test_a_time_that_nobody_saw_is_none_that_a_server_was_at_work() -> None:
+    waiting = leaps.RowsState(looked=10 * DAY, leap=DAY)
+    assert after(waiting, 10 * DAY + 5 * 3600).waited == leaps.WAIT_STEP_SECONDS_MAX
 
 
 async def test_while_the_database_and_the_server_differ_nothing_goes(
@@ -235,6 +302,35 @@ async def test_a_turn_that_finds_nothing_writes_once_an_hour(
     writes.clear()
     await turns.collect()
     assert len(writes) == 1
+
+
+# Settings that somebody wrote by hand
+
+
+@pytest.mark.parametrize(("name", "text"), EACH)
+async def test_with_a_setting_that_cannot_be_read_all_jobs_go_on_and_take_nothing(
+    database: Database, name: str, text: str
+) -> None:
+    """Copies decide nothing of collection."""
+    await database.settings.put(name, text)
+    for each in await collection_jobs(database, IDLE_SECONDS):
+        await each.work()
+    left = await database.blobs.list_repository(APP, "", 9)
+    assert [one.digest for one in left] == ([] if name == "copies" else [digest(1)])
+    told = unpacked(await database.settings.get(ROWS_SETTING)).paused
+    assert (told is None) is (name == "copies")
+    await database.settings.remove(name)
+    await (await job(database, "collection.rows")).work()
+    assert await database.blobs.list_repository(APP, "", 9) == []
+
+
+async def test_control_a_setting_that_is_believed_nevertheless_has_it_go(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "unreadable", lambda _: [])
+    await database.settings.put(LEASE_SETTING, "abc")
+    await (await job(database, "collection.rows")).work()
+    assert await database.blobs.list_repository(APP, "", 9) == []
 
 
 # The slow pass

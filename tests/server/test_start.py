@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.unreadable import UNREADABLE
 from treescale.chunks.disk.lock import DirectoryLock
 from treescale.clock import SystemClock
 from treescale.config import Settings, load
 from treescale.errors import SettingInvalid, StoreUnusable
+from treescale.metadata.database import open_database
 from treescale.server.network.address import Listeners
 from treescale.server.run import announce
 from treescale.server.start import Joined
@@ -85,51 +87,44 @@ async def test_the_first_start_says_who_the_administrator_is(
     assert await prepare(settings(tmp_path)) is None
 
 
-async def test_an_empty_mount_point_is_not_taken_for_a_new_disk(
-    prepare: Preparing, tmp_path: Path
+@pytest.mark.parametrize(("name", "text"), [(name, each[-1]) for name, each in UNREADABLE.items()])
+async def test_a_setting_that_cannot_be_read_does_not_stop_a_start(
+    prepare: Preparing, tmp_path: Path, name: str, text: str
 ) -> None:
-    first, second, away = (tmp_path / name for name in ("first", "second", "away"))
-    both = load({"data": [str(first), str(second)]}, {}).settings
-    await prepare(both)
-    second.rename(away)
-    second.mkdir()
-    strict = load({"data": [str(first), str(second)], "require_all_stores": True}, {}).settings
-    for _ in range(2):
-        await prepare(both)
-        with pytest.raises(StoreUnusable, match="mounted"):
-            await prepare(strict)
-        assert list(second.iterdir()) == []
-    moved = load({"data": [str(first), str(away)]}, {}).settings
-    await prepare(moved)
-    replaced = load({"data": [str(first), str(tmp_path / "new")]}, {}).settings
-    await prepare(replaced)
+    await prepare(settings(tmp_path))
+    database = open_database(settings(tmp_path).database)
+    await database.settings.put(name, text)
+    before = await database.layouts.latest()
+    await prepare(settings(tmp_path))
+    assert await database.layouts.latest() == before
+    await database.close()
 
 
-async def test_disks_may_change_places(prepare: Preparing, tmp_path: Path) -> None:
-    places = [tmp_path / name for name in ("first", "second", "third")]
-    settings = load(
-        {"data": [str(place) for place in places], "database": f"sqlite:///{tmp_path / 'a.db'}"}, {}
-    ).settings
-    await prepare(settings)
-    places[1].rename(tmp_path / "aside")
-    places[2].rename(places[1])
-    (tmp_path / "aside").rename(places[2])
-    await prepare(settings)
-
-
-@pytest.mark.parametrize(
-    ("advertise", "address"),
-    [("", "127.0.0.1"), ("https://s1.example", "s1.example"), ("http://s1:5000", "s1:5000")],
-)
-async def test_people_are_told_the_address_that_is_advertised(
-    tmp_path: Path, advertise: str, address: str
-) -> None:
-    said: list[str] = []
-    chosen = load({"data": [str(tmp_path / "disk")], "advertise": advertise}, {}).settings
+async def announced(tmp_path: Path, settings: Iterable[Settings]) -> list[list[str]]:
+    """Return what a server says that has started, under each of these settings."""
+    found: list[list[str]] = []
     with closing(bound()) as listener:
-        joined = await prepared(chosen, listener, said.append)
-        announce(chosen, listener, joined, None, said.append)
-    assert said[-1].startswith(f"  docker login {address}")
+        started = load({"data": [str(tmp_path / "disk")]}, {}).settings
+        joined = await prepared(started, listener, pytest.fail)
+        for each in settings:
+            found.append([])
+            announce(each, listener, joined, None, found[-1].append)
+    return found
+
+
+async def test_people_are_told_the_address_that_is_advertised(tmp_path: Path) -> None:
+    addresses = {
+        "": "127.0.0.1",
+        "https://s1.example": "s1.example",
+        "http://s1:5000": "s1:5000",
+    }
+    chosen = [
+        load({"data": [str(tmp_path / "disk")], "advertise": advertise}, {}).settings
+        for advertise in addresses
+    ]
+    said = await announced(tmp_path, chosen)
+    for lines, address in zip(said, addresses.values(), strict=True):
+        assert lines[-1].startswith(f"  docker login {address}")
 
 
 async def test_whoever_ended_is_back_at_another_address_at_once_and_a_copy_is_not(
@@ -164,34 +159,25 @@ class Untaken(DirectoryLock):
         pass
 
 
-@pytest.mark.parametrize(
-    ("listen", "proxies", "warned"),
-    [
+async def test_plain_http_for_other_machines_is_warned_of(tmp_path: Path) -> None:
+    rows = [
         ("127.0.0.1:5000", "", False),
         ("localhost:5000", "", False),
         ("0.0.0.0:5000", "", True),
         ("registry.example:5000", "", True),
         ("0.0.0.0:5000", "10.0.0.0/8", False),
-    ],
-)
-async def test_plain_http_for_other_machines_is_warned_of(
-    tmp_path: Path, listen: str, proxies: str, *, warned: bool
-) -> None:
-    said: list[str] = []
-    chosen = settings(tmp_path, TREESCALE_LISTEN=listen, TREESCALE_TRUSTED_PROXIES=proxies)
-    with closing(bound()) as listener:
-        joined = await prepared(chosen, listener, pytest.fail)
-        announce(chosen, listener, joined, None, said.append)
-    assert any("--tls-self-signed" in line for line in said) is warned
+    ]
+    chosen = [
+        settings(tmp_path, TREESCALE_LISTEN=listen, TREESCALE_TRUSTED_PROXIES=proxies)
+        for listen, proxies, _ in rows
+    ]
+    said = await announced(tmp_path, chosen)
+    for lines, row in zip(said, rows, strict=True):
+        assert any("--tls-self-signed" in line for line in lines) is row[2], row
 
 
 async def test_a_database_that_is_not_used_any_more_is_told_of(tmp_path: Path) -> None:
     before = settings(tmp_path)
     after = load({"data": before.data, "database": "postgresql://db/treescale"}, {}).settings
-    said: list[str] = []
-    with closing(bound()) as listener:
-        joined = await prepared(before, listener, pytest.fail)
-        announce(before, listener, joined, None, said.append)
-        assert not any("not used any more" in line for line in said)
-        announce(after, listener, joined, None, said.append)
-    assert any("not used any more" in line for line in said)
+    said = await announced(tmp_path, [before, after])
+    assert [any("not used any more" in line for line in lines) for lines in said] == [False, True]

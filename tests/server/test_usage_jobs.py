@@ -47,6 +47,10 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     await found["usage.recount"].work()
     (app,) = await Usage(database.connections).repositories("", 9)
     assert app.bytes == 2
+    await database.connections.change(update(repository_usage).values(bytes=77))
+    await found["usage.recount"].work()
+    (app,) = await Usage(database.connections).repositories("", 9)
+    assert app.bytes == 77, "once a day, whichever process it is"
     counter.note(APP, ["v1"])
     await found["pulls.write"].work()
     (tag,) = await Usage(database.connections).tags(APP, "", 9)

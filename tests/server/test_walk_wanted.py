@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.fakes_disk import JumpingClock
+from tests.tables import each_row
 from treescale.metadata.database import Database
 from treescale.server import jobs as jobs_module
 from treescale.server.cluster_view import ClusterView
@@ -34,7 +35,7 @@ class Purges:
         return [object()] if store == self._due else []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stores", "later", "asked", "purged", "is_wanted"),
     [
         ("a", 0.0, "", "", False),

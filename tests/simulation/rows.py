@@ -1,6 +1,6 @@
 """The rows that walks read and write, in memory; each asker reaches them by a way of its own."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from treescale.errors import DatabaseUnavailable
@@ -82,6 +82,10 @@ class _Settings:
 
     async def get(self, name: str) -> str | None:
         return (await self._database.come()).settings.get(name)
+
+    async def several(self, names: Collection[str]) -> dict[str, str]:
+        settings = (await self._database.come()).settings
+        return {name: text for name, text in settings.items() if name in names}
 
 
 class _Collections:

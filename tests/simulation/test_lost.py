@@ -106,7 +106,9 @@ class Worker:
             return b"".join([bytes(piece) async for piece in reader])
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 6))]
+)
 async def test_what_is_called_lost_is_lost_and_a_push_makes_it_whole(
     seed: int, tmp_path: Path
 ) -> None:

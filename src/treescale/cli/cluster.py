@@ -35,6 +35,7 @@ from treescale.cli.reports.collection_report import (
     read_rows,
     state_row,
 )
+from treescale.cli.reports.purge_report import PURGES, purge_rows
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
@@ -90,37 +91,41 @@ def status(desk: CommandContext) -> None:
 
     seen, usage, lost, uncounted, taken, states, rows = desk.run(work)
     summary = {**summary_row(seen.status, usage, lost, uncounted, taken), **state_row(rows)}
-    freeing = freeing_rows(rows)
+    freeing, purges = freeing_rows(rows), purge_rows(rows.purges, seen.status)
     collection = collection_rows(seen.status, states)
     missing = [lost_row(one) for one in lost.listed]
     servers = [server_row(one) for one in seen.status.servers]
     stores = [store_row(one, uncounted) for one in seen.status.stores]
-    found = advice(seen.status, clock_error=seen.clock_error, lost=lost, uncounted=uncounted)
+    found = advice(
+        seen.status,
+        clock_error=seen.clock_error,
+        lost=lost,
+        uncounted=uncounted,
+        settings=rows.unreadable,
+    )
     told = [advice_row(one) for one in found]
     if desk.out.as_json:
         lists = {"servers": servers, "stores": stores, "lost": missing, "advice": told}
-        desk.out.one(SUMMARY, {**summary, **lists, "collection": collection, "freeing": freeing})
+        lists |= {"collection": collection, "freeing": freeing, "purges": purges}
+        desk.out.one(SUMMARY, {**summary, **lists})
         return
     desk.out.one(SUMMARY, summary)
     if for_people():
-        desk.out.rows(
-            columns_at_a_glance(servers),
-            [
-                server_at_a_glance(row, one.throughput)
-                for row, one in zip(servers, seen.status.servers, strict=True)
-            ],
-        )
+        pairs = zip(servers, seen.status.servers, strict=True)
+        glances = [server_at_a_glance(row, one.throughput) for row, one in pairs]
+        desk.out.rows(columns_at_a_glance(servers), glances)
         desk.out.rows(STORES_AT_A_GLANCE, [at_a_glance(row) for row in stores])
     else:
         desk.out.rows(SERVERS, servers, "server")
         desk.out.rows(STORES, stores, "store")
-    collecting = [row for row in collection if is_collecting(row)]
-    if freeing:
-        desk.out.rows(FREEING, freeing, "freeing")
-    if collecting:
-        desk.out.rows(COLLECTION, collecting, "collection")
-    if missing:
-        desk.out.rows(LOST, missing, "lost")
+    for columns, listed, name in (
+        (FREEING, freeing, "freeing"),
+        (PURGES, purges, "purge"),
+        (COLLECTION, [row for row in collection if is_collecting(row)], "collection"),
+        (LOST, missing, "lost"),
+    ):
+        if listed:
+            desk.out.rows(columns, listed, name)
     if lost.links > len(missing):
         desk.out.note(f"Of {lost.links:,} lost blobs the first {len(missing)} are shown.")
     if told:

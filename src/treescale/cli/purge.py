@@ -3,14 +3,16 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import click
 
 from treescale.cli.reference import Reference, parse_reference
 from treescale.cli.reports.job_report import INTERRUPTED, NOT_ASKED
+from treescale.cli.reports.purge_report import silence
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
 from treescale.cli.terminal.output import Column, Kind, Row, size
@@ -18,11 +20,23 @@ from treescale.cli.terminal.progress import JobProgress
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.queries import read_status
 from treescale.cluster.status import ClusterStatus, Condition, StoreView
-from treescale.errors import DatabaseTrouble, DatabaseUnavailable, PreconditionFailed
-from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, VERSIONS_BEFORE, parse_lease
+from treescale.errors import (
+    DatabaseTrouble,
+    DatabaseUnavailable,
+    ManifestUnknown,
+    NameUnknown,
+    PreconditionFailed,
+)
+from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, VERSIONS_BEFORE, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
-from treescale.metadata.collection.purge_plan import PurgePlan, PurgeReader
-from treescale.metadata.collection.purging import ROUNDS, InUse, Purging
+from treescale.metadata.collection.open_purges import (
+    ROUNDS,
+    OpenPurge,
+    OpenPurges,
+    Stand,
+)
+from treescale.metadata.collection.purge_plan import NOTHING, PurgePlan, PurgeReader, StillThere
+from treescale.metadata.collection.purging import Ended, InUse, Purging
 from treescale.metadata.database import Database
 from treescale.metadata.records import JobState, StoreJob
 from treescale.server.local_walk import walking_here
@@ -31,13 +45,11 @@ POLL_SECONDS: Final = 0.25
 STATUS_SECONDS: Final = 2.0
 AWAY_SECONDS: Final = 5.0
 """So long a store is waited for that is away, and whose server has not said that it ends."""
-STUCK_SECONDS: Final = 180.0
-"""So long stores are waited for whose servers live, and do nothing."""
-TRIES_MAX: Final = 20
+STUCK_SECONDS: Final = 600.0
+"""So long it is waited while nothing moves: pushes use what goes, or living servers do nothing."""
 TRY_SECONDS: Final = 0.5
 LEFT: Final = 1
 """The exit status when a store has not confirmed yet."""
-_ALIVE: Final = (Condition.UP, Condition.FULL)
 _DONE: Final = (
     Column("images", Kind.COUNT),
     Column("blobs", Kind.COUNT),
@@ -58,10 +70,11 @@ class _Away:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class _Followed:
     """What came of it."""
 
-    stands: Mapping[str, int]
+    stands: Mapping[tuple[str, str], Stand]
+    """By purge and store."""
     labels: Mapping[str, str]
     away: Sequence[_Away]
 
@@ -69,38 +82,52 @@ class _Ended:
 def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
     """Purge what was deleted at `text`, after a question, and follow the stores until it is gone.
 
-    Ends with the status 1 when stores are away.
+    What was begun before at the same name goes on. Ends with the status 1 when stores are away.
     """
     wanted, clock = parse_reference(text), SystemClock()
 
-    async def look(database: Database) -> tuple[PurgePlan, ClusterStatus]:
+    async def look(database: Database) -> tuple[PurgePlan, list[OpenPurge], ClusterStatus]:
         status = (await read_status(database, clock)).status
         await _check_allowed(database)
-        reader = PurgeReader(database.connections)
-        return await reader.plan(wanted.name, wanted.tag, wanted.digest), status
+        listed = await OpenPurges(database.connections).list()
+        begun = [one for one in listed if one.reference == str(wanted)]
+        return await _plan(database, wanted, begun), begun, status
 
-    plan, status = desk.run(look)
-    _ask(wanted, plan, status, yes=yes)
-    purge_id = secrets.token_hex(16)
+    plan, begun, status = desk.run(look)
+    if plan is NOTHING:
+        desk.out.note(f"{wanted}: its rows were taken away before; going on with its stores.")
+    else:
+        _ask(wanted, plan, status, yes=yes)
 
-    async def work(database: Database) -> _Ended:
+    async def work(database: Database) -> _Followed:
         async with walking_here(desk.loaded.settings, database, mends=False) as here:
             with JobProgress("Purging", clock, quiet=desk.out.as_json) as progress:
                 for path, why in here.refused.items():
                     progress.say(f"No server has {path}, and this command cannot use it: {why}.")
-                await _take(database, purge_id, wanted, plan)
-                following = _Following(database, purge_id, progress, clock, here.paths)
-                return await following.run()
+                taken = await _take(database, wanted, plan, begun, clock)
+                return await _Following(database, taken, progress, clock, here.paths).run()
 
+    again = f"`treescale collect --purge {wanted}` goes on with it"
     try:
-        ended = desk.run(work)
+        followed = desk.run(work)
     except KeyboardInterrupt:
-        desk.out.note(
-            "\nThe servers go on with what was taken away so far. Say it again to end it."
-        )
+        desk.out.note(f"\nThe servers go on with what was taken away so far; {again}.")
         raise SystemExit(INTERRUPTED) from None
-    _tell(desk, wanted, plan, ended)
-    click.get_current_context().exit(LEFT if ended.away else 0)
+    except DatabaseUnavailable as error:
+        raise DatabaseUnavailable(f"{error}; {again}", error.trouble) from error
+    _tell(desk, wanted, plan, begun, followed)
+    click.get_current_context().exit(LEFT if followed.away else 0)
+
+
+async def _plan(database: Database, wanted: Reference, begun: Sequence[OpenPurge]) -> PurgePlan:
+    """Return what goes; nothing when that was taken away by a purge that is under way."""
+    try:
+        reader = PurgeReader(database.connections)
+        return await reader.plan(wanted.name, wanted.tag, wanted.digest)
+    except (NameUnknown, ManifestUnknown, StillThere):
+        if begun:
+            return NOTHING
+        raise
 
 
 async def _check_allowed(database: Database) -> None:
@@ -111,7 +138,7 @@ async def _check_allowed(database: Database) -> None:
             "the database was restored and collection is frozen: see that it is the right one, and "
             "lift that with `treescale collect --after-restore` first"
         )
-    lease = parse_lease(await settings.get(LEASE_SETTING), unsafe=True).lease
+    lease = lease_of(await settings.get(LEASE_SETTING)).lease
     since = await servers.now() - lease
     older = [
         each.name
@@ -127,7 +154,7 @@ async def _check_allowed(database: Database) -> None:
 
 def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool) -> None:
     """Ask, and say how much; raises UsageError when nobody is there to answer."""
-    away = [f"{store.label} ({_silence(store)})" for store in status.stores if _silence(store)]
+    away = [f"{store.label} ({silence(store)})" for store in status.stores if silence(store)]
     much = (
         f"{len(plan.manifests):,} images, {plan.blobs:,} blobs, {plan.chunks:,} chunks, "
         f"{size(plan.size)}"
@@ -153,25 +180,57 @@ def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool
     )
 
 
-async def _take(database: Database, purge_id: str, wanted: Reference, plan: PurgePlan) -> None:
-    """Take the rows away; whoever uses some at this moment is waited for."""
-    purging, actor = Purging(database.connections), cli_actor()
-    await purging.begin(purge_id, str(wanted), actor=actor)
-    await _patiently(lambda: purging.take(purge_id, plan, actor=actor))
-    await _patiently(lambda: purging.finish(purge_id))
+async def _take(
+    database: Database,
+    wanted: Reference,
+    plan: PurgePlan,
+    begun: Sequence[OpenPurge],
+    clock: Clock,
+) -> list[str]:
+    """Take the rows away; return the purges that do it. Whoever uses some just now is waited for.
 
-
-async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
-    for _ in range(TRIES_MAX - 1):
+    What a server has ended meanwhile, since it took long, goes on as another purge.
+    """
+    purging, actor, patience = Purging(database.connections), cli_actor(), _Patience(clock)
+    taken = [one.purge_id for one in begun]
+    for one in begun:
+        await patience.until_done(partial(purging.finish, one.purge_id, patience.moved))
+    while plan is not NOTHING:
+        taken.append(secrets.token_hex(16))
+        await purging.begin(taken[-1], str(wanted), actor=actor)
         try:
-            return await act()
-        except InUse:
-            pass
-        except DatabaseUnavailable as error:
-            if error.trouble is not DatabaseTrouble.BUSY:
-                raise
-        await asyncio.sleep(TRY_SECONDS)
-    return await act()
+            await patience.until_done(
+                partial(purging.take, taken[-1], plan, actor=actor, moved=patience.moved)
+            )
+        except Ended:
+            continue
+        await patience.until_done(partial(purging.finish, taken[-1], patience.moved))
+        break
+    return taken
+
+
+class _Patience:
+    """Tries again what is in use, until nothing has moved for `STUCK_SECONDS`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._moved_at = clock.monotonic()
+
+    def moved(self) -> None:
+        """Hear that something was done."""
+        self._moved_at = self._clock.monotonic()
+
+    async def until_done(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do it, as often as it takes. Raises DatabaseUnavailable."""
+        while True:
+            try:
+                return await act()
+            except DatabaseUnavailable as error:
+                in_use = isinstance(error, InUse) or error.trouble is DatabaseTrouble.BUSY
+                stuck = self._clock.monotonic() - self._moved_at >= STUCK_SECONDS
+                if stuck or not in_use or isinstance(error, Ended):
+                    raise
+            await asyncio.sleep(TRY_SECONDS)
 
 
 class _Following:
@@ -180,35 +239,43 @@ class _Following:
     def __init__(
         self,
         database: Database,
-        purge_id: str,
+        purge_ids: Collection[str],
         progress: JobProgress,
         clock: Clock,
         here: Mapping[str, str],
     ) -> None:
         self._database = database
         self._purging = Purging(database.connections)
-        self._purge_id = purge_id
+        self._open = OpenPurges(database.connections)
+        self._purge_ids = purge_ids
         self._progress = progress
         self._clock = clock
         self._here = here
+        self._chunks: Mapping[str, int] = {}
         self._views: Mapping[str, StoreView] = {}
         self._looked_at = float("-inf")
         self._changed_at = clock.monotonic()
 
-    async def run(self) -> _Ended:
+    async def run(self) -> _Followed:
         """Return once nobody is to be waited for."""
-        known: Mapping[str, int] = {}
+        self._chunks = {one.purge_id: one.chunks for one in await self._open.list()}
+        known: Mapping[tuple[str, str], Stand] = {}
         while True:
             await self._purging.end()
-            stands, now = await self._purging.stands(self._purge_id), self._clock.monotonic()
+            stands = {
+                (purge_id, store_id): stand
+                for purge_id, each in (await self._open.stands(self._purge_ids)).items()
+                for store_id, stand in each.items()
+            }
+            now = self._clock.monotonic()
             if stands != known:
                 known, self._changed_at = stands, now
             await self._look(now)
-            self._progress.show([_part(self._purge_id, *each) for each in stands.items()])
+            self._progress.show([self._part(*key, stand) for key, stand in stands.items()])
             away = self._away(stands, now)
-            if away or all(rounds >= ROUNDS for rounds in stands.values()):
+            if away or all(stand.has_confirmed for stand in stands.values()):
                 labels = {name: view.label for name, view in self._views.items()}
-                return _Ended(stands, labels, away)
+                return _Followed(stands, labels, away)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _look(self, now: float) -> None:
@@ -217,20 +284,35 @@ class _Following:
             status = (await read_status(self._database, self._clock)).status
             self._views = {view.record.store_id: view for view in status.stores}
 
-    def _away(self, stands: Mapping[str, int], now: float) -> list[_Away]:
+    def _away(self, stands: Mapping[tuple[str, str], Stand], now: float) -> list[_Away]:
         """Return those that are lacking, when nobody else is waited for, and not for them."""
-        least = min(stands.values(), default=ROUNDS)
-        lacking = [name for name, rounds in stands.items() if rounds == least < ROUNDS]
+        least: dict[str, int] = {}
+        for (purge_id, _), stand in stands.items():
+            least[purge_id] = min(stand.rounds, least.get(purge_id, ROUNDS))
+        lacking = dict.fromkeys(
+            store_id
+            for (purge_id, store_id), stand in stands.items()
+            if stand.rounds == least[purge_id] and not stand.has_confirmed
+        )
         found = []
         for name in lacking:
             view = self._views.get(name)
-            why = "" if name in self._here else _silence(view)
+            why = "" if name in self._here else silence(view)
             if now - self._changed_at < _patience(view, why):
                 return []
             label = name if view is None else view.label
-            why = why or "its server lives, and does not do it: see its log"
+            why = why or "its server lives, and has done nothing for long: see its log"
             found.append(_Away(name, label, why))
         return found
+
+    def _part(self, purge_id: str, store_id: str, stand: Stand) -> StoreJob:
+        """Return how far a store is, as progress shows it."""
+        chunks = max(1, self._chunks.get(purge_id, 0))
+        state = JobState.DONE if stand.has_confirmed else JobState.RUNNING
+        done = stand.rounds * chunks + min(stand.looked, chunks)
+        return StoreJob(
+            purge_id, store_id, "purge", state, done, ROUNDS * chunks, 0, "", "", 0.0, 0.0
+        )
 
 
 def _patience(store: StoreView | None, why: str) -> float:
@@ -240,40 +322,32 @@ def _patience(store: StoreView | None, why: str) -> float:
     return 0.0 if store and store.server_condition is Condition.STOPPED else AWAY_SECONDS
 
 
-def _silence(store: StoreView | None) -> str:
-    """Return why nothing can be expected of a store now; "" when something can."""
-    if store is None:
-        return "it is forgotten"
-    if store.condition in _ALIVE:
-        return ""
-    if store.condition is Condition.TROUBLE:
-        return store.record.trouble
-    return f"its server is {store.server_condition.value}"
-
-
-def _part(purge_id: str, store_id: str, rounds: int) -> StoreJob:
-    """Return how far a store is, as progress shows it."""
-    state = JobState.DONE if rounds >= ROUNDS else JobState.RUNNING
-    return StoreJob(purge_id, store_id, "purge", state, rounds, ROUNDS, 0, "", "", 0.0, 0.0)
-
-
-def _tell(desk: CommandContext, wanted: Reference, plan: PurgePlan, ended: _Ended) -> None:
+def _tell(
+    desk: CommandContext,
+    wanted: Reference,
+    plan: PurgePlan,
+    begun: Sequence[OpenPurge],
+    followed: _Followed,
+) -> None:
     away: list[Row] = [
-        {"store": each.store_id, "where": each.label, "why": each.why} for each in ended.away
+        {"store": each.store_id, "where": each.label, "why": each.why} for each in followed.away
     ]
+    unlinked: dict[str, bool] = {}
+    for (_, name), stand in followed.stands.items():
+        unlinked[name] = unlinked.get(name, True) and stand.rounds > 0
     row: Row = {
         "reference": str(wanted),
         "images": len(plan.manifests),
         "blobs": plan.blobs,
-        "chunks": plan.chunks,
-        "bytes": plan.size,
+        "chunks": plan.chunks + sum(one.chunks for one in begun),
+        "bytes": plan.size + sum(one.size for one in begun),
         "shared": plan.shared,
         "complete": not away,
         "live": list(plan.live),
         "away": away,
         "stores": [
-            {"store": name, "where": ended.labels.get(name, name), "unlinked": rounds > 0}
-            for name, rounds in ended.stands.items()
+            {"store": name, "where": followed.labels.get(name, name), "unlinked": done}
+            for name, done in unlinked.items()
         ],
     }
     if desk.out.as_json:
@@ -283,9 +357,11 @@ def _tell(desk: CommandContext, wanted: Reference, plan: PurgePlan, ended: _Ende
     if away:
         desk.out.rows(NOT_ASKED, away, "away")
         desk.out.note(
-            "These stores unlink it before they serve again. Until then nobody can push the same "
-            "chunks; one that never comes back: `treescale cluster forget`."
+            "These stores have not confirmed, and unlink it before they serve again. Until then "
+            "nobody can push the same chunks. One that never comes back: `treescale cluster "
+            "forget`."
         )
+        desk.out.note(f"`treescale collect --purge {wanted}` waits for them once more.")
     if plan.shared:
         desk.out.note(f"{plan.shared:,} chunks stay: other images, or uploads, have them as well.")
     for one in plan.live:

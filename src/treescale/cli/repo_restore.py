@@ -9,7 +9,7 @@ from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext, cluster_options
 from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.errors import RequestInvalid
-from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, parse_lease
+from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
 from treescale.metadata.collection.undelete import Deleted, Undelete
 from treescale.metadata.database import Database
@@ -82,7 +82,7 @@ async def _freed_after(database: Database) -> float | None:
     """Return how long after that time the bytes are free at the latest, if nobody pushes them."""
     if mode_of(await database.settings.get(COLLECTION_SETTING)) is Mode.OFF:
         return None
-    times = parse_lease(await database.settings.get(LEASE_SETTING), unsafe=True)
+    times = lease_of(await database.settings.get(LEASE_SETTING))
     return times.lease + times.look_every + times.trash
 
 

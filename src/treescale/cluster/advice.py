@@ -3,7 +3,7 @@
 Each piece of advice says what is the matter, what follows from it, and what to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from treescale.chunks.format.placement import Layout
 from treescale.cluster.layout import GRACE_SECONDS
 from treescale.cluster.placement_report import NOTHING_UNCOUNTED, Uncounted
 from treescale.cluster.status import ClusterStatus, Condition, ServerView, StoreView, in_words
+from treescale.lease_times import Unreadable
 from treescale.metadata.records import LostBlob, LostData, is_read_only
 
 CLOCK_SECONDS_MAX: Final = 5.0
@@ -27,7 +28,7 @@ class Advice:
     """Something to know. `about` is for scripts and does not change, `text` is for people."""
 
     about: str
-    """pushes, lost, server, store, room, copies, layout, owed or clock."""
+    """pushes, lost, server, store, room, copies, layout, owed, clock or setting."""
     text: str
 
 
@@ -37,10 +38,12 @@ def advice(
     clock_error: float = 0.0,
     lost: LostData = NOTHING_LOST,
     uncounted: Uncounted = NOTHING_UNCOUNTED,
+    settings: Sequence[Unreadable] = (),
 ) -> tuple[Advice, ...]:
     """Return what there is to say, the most urgent first; nothing when all is well.
 
-    `clock_error` is how many seconds the clock of this machine is ahead of the database's.
+    `clock_error` is how many seconds the clock of this machine is ahead of the database's,
+    `settings` are those that cannot be read.
     """
     found = [
         *_pushes(seen),
@@ -52,6 +55,7 @@ def advice(
         *_owed(seen),
         *_uncounted(uncounted),
         *_clocks(seen, clock_error),
+        *(Advice("setting", f"{one.why}. Set it: {one.mended_by}") for one in settings),
     ]
     return tuple(found)
 

@@ -21,12 +21,14 @@ from typing import Final
 from treescale.chunks.format.placement import Layout, StoreLabel
 from treescale.cluster.liveness import LIVE_SECONDS, SilenceWatch
 from treescale.errors import SettingInvalid
+from treescale.lease_times import shown
 from treescale.metadata.records import LayoutRecord, LayoutStore, StoreRecord, StoreState
 
 GRACE_SECONDS: Final = 600.0
 """How long a silent store stays in the layout, unless it is set otherwise."""
 IN_RATIO_MIN: Final = 0.75
 """While fewer of the active stores are in the layout, no more are put out for being silent."""
+COPIES_DIGITS_MAX: Final = 9
 COPIES_BY_DEFAULT: Final = 3
 COPIES_SETTING: Final = "copies"
 """The name in `Settings` of how many copies are asked for; unset: see `wanted_copies`."""
@@ -112,9 +114,18 @@ def copies_asked(setting: str | None) -> int | None:
     """Return what the setting `copies` says, None when it is unset; raises SettingInvalid."""
     if setting is None:
         return None
-    if not setting.isascii() or not setting.isdigit() or not 1 <= int(setting) <= COPIES_MAX:
-        raise SettingInvalid(f"copies is a number from 1 to {COPIES_MAX}, not {setting!r}")
-    return int(setting)
+    digits = setting if len(setting) <= COPIES_DIGITS_MAX else ""
+    if not digits.isascii() or not digits.isdigit() or not 1 <= int(digits) <= COPIES_MAX:
+        raise SettingInvalid(f"copies is a number from 1 to {COPIES_MAX}, not {shown(setting)}")
+    return int(digits)
+
+
+def copies_to_keep(setting: str | None, latest: LayoutRecord | None) -> int | None:
+    """Return what the setting `copies` says; of one that cannot be read what is in force."""
+    try:
+        return copies_asked(setting)
+    except SettingInvalid:
+        return None if latest is None else latest.copies
 
 
 def layout_of(record: LayoutRecord) -> Layout:

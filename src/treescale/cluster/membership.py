@@ -15,7 +15,7 @@ from treescale.cluster.layout import (
     Decision,
     Desired,
     Observed,
-    copies_asked,
+    copies_to_keep,
     layout_of,
     next_layout,
     record_of,
@@ -131,8 +131,7 @@ class Membership:
         """Say that this server lives, look at the others, and propose the layout that is due.
 
         To be called every `heartbeat_seconds`. Raises ServerUnknown when the server has been
-        forgotten (it may `join` again), SettingInvalid when `copies` in the database is no number,
-        DatabaseUnavailable.
+        forgotten (it may `join` again), DatabaseUnavailable.
         """
         database = self._database
         if self._clock_error is None:
@@ -143,8 +142,8 @@ class Membership:
             self._server_id, reports, throughput, self._clock_error, unreached
         )
         error = self._clock_error = clock_error(before, now, self._clock.now())
-        copies = copies_asked(await database.settings.get(COPIES_SETTING))
         latest = await database.layouts.latest()
+        copies = copies_to_keep(await database.settings.get(COPIES_SETTING), latest)
         stores = tuple(await database.stores.list())
         self._watch = watched(
             self._watch, stores, self._clock.monotonic(), gap_seconds=LIVE_SECONDS

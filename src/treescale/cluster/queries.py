@@ -11,6 +11,7 @@ from treescale.cluster.data_loss import LAYOUTS_IN_USE_MAX, MissingCopies, Placi
 from treescale.cluster.layout import (
     COPIES_SETTING,
     copies_asked,
+    copies_to_keep,
     layout_of,
     readable_layouts,
 )
@@ -23,6 +24,15 @@ from treescale.cluster.placement_report import (
 )
 from treescale.cluster.snapshot import Snapshot
 from treescale.cluster.status import ClusterStatus, status_of
+from treescale.errors import SettingInvalid
+from treescale.lease_times import (
+    COLLECTION_SETTING,
+    LEASE_SETTING,
+    UNDELETE_SETTING,
+    UNTAGGED_SETTING,
+    Unreadable,
+    unreadable,
+)
 from treescale.metadata.database import Database
 from treescale.metadata.layouts import Layouts
 from treescale.metadata.missing_copies import UnderReplicated
@@ -46,17 +56,33 @@ class StatusReading:
 
 
 async def read_status(database: Database, clock: Clock) -> StatusReading:
-    """Return the cluster as its database knows it; raises SettingInvalid, DatabaseUnavailable."""
+    """Return the cluster as its database knows it; raises DatabaseUnavailable."""
     seen = await read_holders(database)
     layout = await database.layouts.latest()
     owed = tuple(await database.under_replicated.summary())
     walks = tuple(await database.walks.list())
-    asked = copies_asked(await database.settings.get(COPIES_SETTING))
+    asked = copies_to_keep(await database.settings.get(COPIES_SETTING), layout)
     before = clock.now()
     now = await database.servers.now()
     error = clock_error(before, now, clock.now())
     rows = replace(seen, now=now, layout=layout, missing=owed, copies_asked=asked, walks=walks)
     return StatusReading(status_of(rows), error)
+
+
+async def unreadable_settings(database: Database) -> list[Unreadable]:
+    """Return the settings of the cluster that cannot be read: somebody wrote them by hand."""
+    names = (LEASE_SETTING, COLLECTION_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING)
+    settings = await database.settings.several([*names, COPIES_SETTING])
+    found = unreadable(settings)
+    try:
+        copies_asked(settings.get(COPIES_SETTING))
+    except SettingInvalid as error:
+        latest = await database.layouts.latest()
+        kept = 1 if latest is None else latest.copies
+        why = f"the setting {COPIES_SETTING} cannot be read: {error}; {kept} stay in force"
+        mended_by = f"`treescale cluster set {COPIES_SETTING}={kept}`"
+        found.append(Unreadable(COPIES_SETTING, why, mended_by))
+    return found
 
 
 async def read_holders(database: Database) -> Snapshot:

@@ -20,19 +20,19 @@ from treescale.lease_times import (
     COLLECTION_SETTING,
     LEASE_SETTING,
     LeaseTimes,
-    parse_lease,
+    lease_of,
 )
 from treescale.log import get_logger
 from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.orphans import CANDIDATES_MAX
 from treescale.maintenance.collection.state import (
-    PAUSES,
     Mode,
     Pause,
     State,
     is_news,
     mode_of,
     packed,
+    paused_by,
     unpacked,
 )
 from treescale.maintenance.planning import planner
@@ -73,7 +73,9 @@ class Cycle:
     """Chunks that were in the trash, and are gone for good."""
     pause: Pause | None = None
     collected: int = 0
-    """Chunks that recorded deletions had left in no row when it began."""
+    """Chunks that recorded deletions had left in no row when it began, in the whole cluster."""
+    explained: int = 0
+    """Those of them that may lie on the store, and were not taken yet."""
 
 
 class Collector:
@@ -149,7 +151,7 @@ class Collector:
     # What is in its way
 
     async def _times(self) -> LeaseTimes:
-        return parse_lease(await self._database.settings.get(LEASE_SETTING), unsafe=True)
+        return lease_of(await self._database.settings.get(LEASE_SETTING))
 
     async def _mode(self) -> Mode:
         return mode_of(await self._database.settings.get(COLLECTION_SETTING))
@@ -165,7 +167,7 @@ class Collector:
 
         First what somebody has to do about it, last what passes by itself.
         """
-        off = PAUSES.get(await self._mode())
+        off = await paused_by(self._database.settings)
         if off is not None and not cycle.dry:
             return off
         known = {store.store_id for store in await self._database.stores.list()}
@@ -250,10 +252,23 @@ class Collector:
             await references.after_writers()
             named = await references.among([copy.chunk for copy in cycle.candidates])
             cycle.orphans = orphans.orphans(cycle.candidates, named)
+        cycle.explained = await self._explained(cycle)
         if cycle.resume:
             return None
-        explained = (await self._noted()).explained.chunks(cycle.collected)
-        return orphans.guard(len(cycle.orphans) + cycle.more, cycle.here, explained)
+        return orphans.guard(len(cycle.orphans) + cycle.more, cycle.here, cycle.explained)
+
+    async def _explained(self, cycle: Cycle) -> int:
+        """Return how many chunks on the store recorded deletions explain, and were not taken yet.
+
+        The number that is recorded is the cluster's; of it the store has its share.
+        """
+        noted = (await self._noted()).explained
+        chunks = noted.chunks(cycle.collected)
+        if not (chunks and cycle.orphans):
+            return 0
+        cluster = self._trash.cluster
+        share = orphans.share(self._store_id, cluster.tables, cluster.is_up)
+        return max(0, orphans.explained_here(chunks, share) - noted.older_taken)
 
     async def _collected(self) -> int:
         return int(await self._database.settings.get(COLLECTED_SETTING) or 0)
@@ -263,7 +278,7 @@ class Collector:
     async def _remove(self, cycle: Cycle, may: Callable[[], bool]) -> AsyncGenerator[bool, None]:
         for start in range(0, len(cycle.orphans), REMOVED_AT_ONCE):
             # It may be frozen meanwhile: then what is in the rows is not what it was.
-            cycle.pause = PAUSES.get(await self._mode())
+            cycle.pause = await paused_by(self._database.settings)
             if cycle.pause is not None:
                 return
             page = cycle.orphans[start : start + REMOVED_AT_ONCE]
@@ -297,12 +312,13 @@ class Collector:
             removed=said.removed + len(cycle.gone),
             removed_bytes=said.removed_bytes + sum(copy.size for copy in cycle.gone),
             met_in_trash=said.met_in_trash + self._trash.met,
+            explained=said.explained.taking(min(len(cycle.gone), cycle.explained)),
         )
         self._trash.met = 0
         if not cycle.done:  # nothing was looked at: what waited then, waits still
             return state
         if not (cycle.pause or cycle.more):
-            told = said.explained.after(cycle.collected, self._clock.now(), times.lease)
+            told = state.explained.after(cycle.collected, self._clock.now(), times.lease)
             state = replace(state, explained=told)
         longest = max((times.lease - copy.age for copy in cycle.young), default=0.0)
         until = self._clock.now() + longest + times.look_every + times.trash

@@ -21,6 +21,8 @@ ERASED_AT_ONCE: Final = 100
 BUSY_SECONDS: Final = 0.05
 """Until files are tried again beside which somebody wrote."""
 BUSY_TRIES_MAX: Final = 100
+NOTE_SECONDS: Final = 5.0
+"""Between two notes of how far it is, for whoever waits."""
 
 
 class Purger:
@@ -49,19 +51,25 @@ class Purger:
     async def turn(self) -> int:
         """Do what is asked of it now; return how many chunks it has looked for.
 
-        Raises DatabaseUnavailable and StoreUnusable: then it is asked again.
+        A store that was withheld for that is served from again. Raises DatabaseUnavailable and
+        StoreUnusable: then it is asked again.
         """
         looked = 0
-        if self._store.is_well:
+        if self._store.answers:
             for due in await self._purging.due_at(self._store_id):
                 looked += await self._round(due)
+            self._store.admit()
         return looked
 
     async def _round(self, due: Round) -> int:
-        looked, after = 0, b""
+        looked, after, now = 0, b"", asyncio.get_running_loop().time
+        noted = now()
         while page := await self._purging.chunks_of(due.purge_id, after):
             for at in range(0, len(page), ERASED_AT_ONCE):
                 await self._erase(page[at : at + ERASED_AT_ONCE])
+                if now() - noted >= NOTE_SECONDS:
+                    noted = now()
+                    await self._purging.note(self._store_id, due, looked + at + ERASED_AT_ONCE)
             looked += len(page)
             after = page[-1]
         await self._purging.confirm(self._store_id, due)

@@ -12,9 +12,9 @@ from treescale.chunks.disk.directory import FULL_WORD
 from treescale.chunks.store import partition_of
 from treescale.clock import Clock
 from treescale.errors import DatabaseUnavailable, Failed
-from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, parse_lease
+from treescale.lease_times import LEASE_SETTING, lease_of
 from treescale.log import get_logger
-from treescale.maintenance.collection.state import Mode, mode_of
+from treescale.maintenance.collection.state import paused_by
 from treescale.maintenance.homes import Homes
 from treescale.maintenance.walked import Cluster, WalkedStore
 from treescale.metadata.database import Database
@@ -39,7 +39,8 @@ class Trash:
     ) -> None:
         self._store_id = store_id
         self._store = store
-        self._cluster = cluster
+        self.cluster = cluster
+        """The cluster around its store."""
         self._homes = homes
         self._database = database
         self._clock = clock
@@ -52,13 +53,14 @@ class Trash:
         """Drop what nobody needs, and take back what somebody does; return how many were dropped.
 
         Not more often than every five minutes, unless it is to be done `now`. What no row names
-        stays while collection is off or frozen. Raises DatabaseUnavailable, StoreUnusable.
+        stays while the settings say that nothing is taken. Raises DatabaseUnavailable,
+        StoreUnusable.
         """
         if not now and self._clock.monotonic() < self._look_at:
             return 0
         settings = self._database.settings
-        collects = mode_of(await settings.get(COLLECTION_SETTING)) is Mode.ON
-        seconds = parse_lease(await settings.get(LEASE_SETTING), unsafe=True).trash
+        collects = await paused_by(settings) is None
+        seconds = lease_of(await settings.get(LEASE_SETTING)).trash
         usage = await self._store.usage()
         if (usage.trouble or "").startswith(FULL_WORD):
             seconds = min(seconds, TRASH_SECONDS_OF_FULL)
@@ -74,7 +76,7 @@ class Trash:
         named = await self._database.references.among(chunks)
         going = [chunk for chunk in chunks if chunk not in named] if collects else []
         for number, some in groupby(sorted(named), partition_of):
-            table = self._cluster.tables[0]
+            table = self.cluster.tables[0]
             homes, trimmed = table.orders[number][: table.copies], list(some)
             if self._store_id in homes:
                 here = await self._store.have(trimmed)
@@ -118,11 +120,11 @@ class Trash:
 
     async def _is_elsewhere(self, chunk: bytes) -> bool:
         """Say whether another store has it, or may have it and cannot be asked."""
-        labels = (label for table in self._cluster.tables for label in table.layout.stores)
-        if not all(self._cluster.is_up(label.store_id) for label in labels):
+        labels = (label for table in self.cluster.tables for label in table.layout.stores)
+        if not all(self.cluster.is_up(label.store_id) for label in labels):
             return True  # and nobody waits for its time limit
         try:
-            (has,) = await self._cluster.have([chunk])
+            (has,) = await self.cluster.have([chunk])
         except DatabaseUnavailable:
             raise
         except Failed:

@@ -88,8 +88,12 @@ class ErasingStore(Protocol):
     """A store that can forget at once."""
 
     @property
-    def is_well(self) -> bool:
-        """Say whether it can be expected to answer."""
+    def answers(self) -> bool:
+        """Say whether it can be expected to erase, be it served from or not."""
+        ...
+
+    def admit(self) -> None:
+        """Serve from it again, if it was withheld until it had erased what is purged."""
         ...
 
     async def erase(self, chunks: Sequence[bytes], may: Callable[[], bool]) -> list[bytes]:

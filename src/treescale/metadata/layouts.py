@@ -1,5 +1,6 @@
 """What all servers go by: the layouts, whose number is the lock, and settings by name."""
 
+from collections.abc import Collection
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
 )
@@ -24,12 +26,13 @@ from sqlalchemy.engine import Connection
 from treescale.errors import Corrupt
 from treescale.lease_times import (
     DIGITS_MAX,
+    KEPT_SECONDS_MAX,
     LEASE_SECONDS,
-    LEASE_SECONDS_MAX,
     LEASE_SETTING,
     UNDELETE_SECONDS,
     UNDELETE_SETTING,
     UNITS,
+    UNSAFE_SECONDS_MIN,
     UNTAGGED_SETTING,
 )
 from treescale.metadata.engine.connections import Connections
@@ -65,50 +68,61 @@ _ANYTHING: Final = or_(
 _USED: Final = select(_NOTED.label("noted"), _ANYTHING.label("anything"))
 
 GET_SETTING: Final = select(settings.c.value).where(settings.c.name == bindparam("this"))
+_GET_SETTINGS: Final = select(settings).where(
+    settings.c.name.in_(bindparam("these", expanding=True))
+)
 _PUT_SETTING: Final = insert_or_update(settings, ["value"])
 REMOVE_SETTING: Final = delete(settings).where(settings.c.name == bindparam("this"))
 
 
 FOR_EVER_SECONDS: Final = 3e16
-UNREADABLE_LEASE_SECONDS: Final = LEASE_SECONDS_MAX
-UNREADABLE_UNDELETE_SECONDS: Final = 100 * 366 * 86_400.0
-"""What a setting means that is no time: rather too long, until somebody sets it right."""
+"""So long what nothing holds is kept by default, and while `untagged` cannot be read."""
 
 
 def seconds_setting(
-    name: str, default: float, unreadable: float | None = None
+    name: str,
+    default: float,
+    otherwise: float,
+    *,
+    least: float = 0.0,
+    most: float = KEPT_SECONDS_MAX,
 ) -> ColumnElement[float]:
     """Return a setting that is a time, `24h`, as the statement finds it, in seconds.
 
-    Read as `parse_seconds` reads it; `unreadable`, unless told the default, is what any other text
-    means. What decides in a transaction whether something is kept reads it in that transaction.
+    Read as `parse_seconds` reads it; `otherwise` is what any other text, or time, means. What
+    decides in a transaction whether something is kept reads it in that transaction.
     """
     value = func.trim(settings.c.value)
     unit = func.ltrim(value, "0123456789")
     digits = func.rtrim(value, "".join(UNITS))
     seconds_of = case(UNITS, value=unit)
     is_time = and_(seconds_of.is_not(None), func.length(digits).between(1, DIGITS_MAX))
-    otherwise: ColumnElement[float] = literal(
-        default if unreadable is None else unreadable, Double()
-    )
-    read = case((is_time, cast(digits, Double) * seconds_of), else_=otherwise)
+    seconds = cast(digits, Double) * seconds_of
+    other: ColumnElement[float] = literal(otherwise, Double())
+    # One after the other: what is no number must not be taken for one.
+    read = case((not_(is_time), other), (seconds.between(least, most), seconds), else_=other)
     found = select(read).where(settings.c.name == name).scalar_subquery()
     return func.coalesce(found, literal(default, Double()))
 
 
 def lease_seconds() -> ColumnElement[float]:
-    """Return the cluster's lease, which all of `LeaseTimes` follows from."""
-    return seconds_setting(LEASE_SETTING, LEASE_SECONDS, UNREADABLE_LEASE_SECONDS)
+    """Return what all of `LeaseTimes` but the lease itself follows from, its `basis`.
+
+    That is the cluster's lease, and a day where that is longer, or cannot be read.
+    """
+    day = LEASE_SECONDS
+    return seconds_setting(LEASE_SETTING, day, day, least=UNSAFE_SECONDS_MIN, most=day)
 
 
 def undelete_seconds() -> ColumnElement[float]:
-    """Return how long what was deleted can be restored."""
-    return seconds_setting(UNDELETE_SETTING, UNDELETE_SECONDS, UNREADABLE_UNDELETE_SECONDS)
+    """Return how long what was deleted can be restored; a hundred years if nobody can tell."""
+    return seconds_setting(UNDELETE_SETTING, UNDELETE_SECONDS, KEPT_SECONDS_MAX)
 
 
 def untagged_seconds() -> ColumnElement[float]:
     """Return for how long what nothing holds is kept; a billion years when it is for ever."""
-    return seconds_setting(UNTAGGED_SETTING, FOR_EVER_SECONDS)
+    least, never = UNSAFE_SECONDS_MIN, FOR_EVER_SECONDS
+    return seconds_setting(UNTAGGED_SETTING, never, never, least=least)
 
 
 class OldestLayout:
@@ -214,6 +228,11 @@ class Settings:
         """Return the value, None when unset."""
         row = await self._connections.row(GET_SETTING, {"this": name})
         return None if row is None else str(row.value)
+
+    async def several(self, names: Collection[str]) -> dict[str, str]:
+        """Return those of these that are set, as they are at one moment."""
+        rows = await self._connections.rows(_GET_SETTINGS, {"these": [*names]})
+        return {row.name: row.value for row in rows}
 
     async def put(self, name: str, value: str) -> None:
         """Set it."""

@@ -516,7 +516,7 @@ def _said_of(connection: Connection, row_id: int, subjects: Sequence[str]) -> tu
     """Return what has one of these as its subject, or a tag of cosign's for it; whether all."""
     this = {"row_id": row_id, "digests": subjects}
     referring = set(connection.execute(_SAID_OF, this).scalars())
-    wanted = {"row_id": row_id, "names": _names_of(subjects)}
+    wanted = {"row_id": row_id, "names": cosign_tags_of(subjects)}
     tagged = connection.execute(_TAGGED_FOR, wanted).scalars()
     return referring | set(tagged), len(referring) < _DIGESTS_AT_ONCE
 
@@ -529,12 +529,12 @@ def _still_said_of(
     for page in _pages(_held_live(connection, row_id, found)):
         this = {"row_id": row_id, "digests": subjects, "these": page}
         still |= set(connection.execute(_STILL_SAID, this).scalars())
-        wanted = {"row_id": row_id, "names": _names_of(subjects), "these": page}
+        wanted = {"row_id": row_id, "names": cosign_tags_of(subjects), "these": page}
         still |= set(connection.execute(_STILL_TAGGED, wanted).scalars())
     return still
 
 
-def _names_of(subjects: Sequence[str]) -> list[str]:
+def cosign_tags_of(subjects: Iterable[str]) -> list[str]:
     """Return the tags of cosign's that say something of these."""
     return [each.replace(":", "-", 1) + suffix for each in subjects for suffix in COSIGN_SUFFIXES]
 

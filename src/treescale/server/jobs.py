@@ -10,7 +10,7 @@ from typing import Final
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.liveness import HEARTBEAT_SECONDS
 from treescale.http.connections.connection import ConnectionServer
-from treescale.lease_times import LEASE_SETTING, parse_lease
+from treescale.lease_times import LEASE_SETTING, lease_of
 from treescale.log import get_logger
 from treescale.maintenance.collection.row_turns import RowTurns
 from treescale.metadata.collection.purging import Purging
@@ -32,7 +32,8 @@ REFRESH_SECONDS: Final = 5.0
 """How often a worker reads the database's time, and what is new of keys and generations."""
 DISK_LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether a disk is to be probed, or is back."""
-PRUNE_SECONDS: Final = 3600.0
+PRUNE_SECONDS: Final = 1800.0
+"""From the start on, too: a machine that runs an hour a day gets there."""
 EXPIRE_SECONDS: Final = 600.0
 EXPIRED_AT_ONCE: Final = 1000
 PURGE_SECONDS: Final = 30.0
@@ -48,6 +49,10 @@ USAGE_SECONDS: Final = 60.0
 USAGE_SECONDS_MAX: Final = 3600.0
 """After an upgrade all repositories are counted."""
 RECOUNT_SECONDS: Final = 24 * 3600.0
+RECOUNT_LOOK_SECONDS: Final = 900.0
+"""How often it is looked whether that is over, also since another process."""
+RECOUNTED_SETTING: Final = "usage_recounted"
+"""When all was counted last, by the database's clock."""
 WALK_LOOK_SECONDS: Final = 2.0
 WALK_ALONE_SECONDS: Final = 600.0
 """So long after its start a store that is alone is walked."""
@@ -221,7 +226,7 @@ async def collection_jobs(
     database: Database, idle_seconds_max: float, clock: Clock = _CLOCK
 ) -> list[Job]:
     """Return what takes away rows that nothing needs."""
-    times = parse_lease(await database.settings.get(LEASE_SETTING), unsafe=True)
+    times = lease_of(await database.settings.get(LEASE_SETTING))
     turns = RowTurns(database, times, clock)
     return [
         uploads_job(database, times.idle(idle_seconds_max), times.look_every),
@@ -274,9 +279,14 @@ def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
     counter, counts = UsageCounter(database.connections), PullCounts(database.connections)
 
     async def recount() -> None:
+        now = await database.servers.now()
+        last = float(await database.settings.get(RECOUNTED_SETTING) or 0)
+        if 0 <= now - last < RECOUNT_SECONDS:
+            return
         await counts.prune()
         if wrong := await counter.recount():
             get_logger().warning("usage.mended", wrong=wrong)
+        await database.settings.put(RECOUNTED_SETTING, f"{now:.3f}")
 
     yield Job(
         "usage.count",
@@ -291,7 +301,7 @@ def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
         "usage.recount",
         recount,
         "sizes that are wrong stay wrong",
-        period_seconds=RECOUNT_SECONDS,
+        period_seconds=RECOUNT_LOOK_SECONDS,
         limit_seconds=USAGE_SECONDS_MAX,
         scope=Scope.CLUSTER,
     )

@@ -93,6 +93,12 @@ def share(
     places = joined.places
     # With leases of seconds each put of what is there renews its time.
     renew_seconds = 0.0 if unsafe_leases(os.environ) else RENEW_SECONDS
+    disks = {place.path: SharedDisk(renew_seconds=renew_seconds) for place in places}
+    walk_wanted = Flag()
+    for place in places:
+        if place.store_id in joined.withheld:  # until the process that walks has purged it
+            disks[place.path].state.withhold(joined.withheld[place.store_id])
+            walk_wanted.set()
     return Shared(
         settings,
         listeners,
@@ -102,10 +108,11 @@ def share(
         LeaderLock(),
         TrafficCounters(settings.workers),
         places,
-        {place.path: SharedDisk(renew_seconds=renew_seconds) for place in places},
+        disks,
         joined.tables,
         let_go,
         pinned(settings),
+        walk_wanted=walk_wanted,
     )
 
 

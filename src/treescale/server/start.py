@@ -7,14 +7,14 @@ server enters its cluster.
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from treescale import __version__
 from treescale.auth.passwords import Passwords
 from treescale.chunks.disk.lock import DirectoryLock
-from treescale.chunks.disk.store import SharedDisk
+from treescale.chunks.disk.store import DiskStore, SharedDisk
 from treescale.chunks.format.placement import Table
 from treescale.clock import Clock, DatabaseClock
 from treescale.cluster.identity import new_server_id
@@ -48,6 +48,8 @@ from treescale.server.tables import Tables, in_use
 
 WAIT_SECONDS: Final = 1.0
 """How often a server without stores looks for one that has some."""
+PURGE_SECONDS_MAX: Final = 30.0
+"""For what was purged to be unlinked at a start; a store that needs longer is served from later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Joined:
     first_start: str | None = None
     missing: tuple[DataDirectory, ...] = ()
     """The data directories that the server goes on without."""
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """The stores that nothing is served from yet, and why."""
     tables: Mapping[int, Table] = field(default_factory=dict)
     """The placement tables of the layouts in use, by number."""
     clock_error: float = 0.0
@@ -104,9 +108,7 @@ async def prepare(
     server = replace(server, place=lock.place(usable[0]) if usable else "")
     places = data_directories.places(directories)
     stores = await open_stores(places, clock, {place.path: SharedDisk() for place in places})
-    for store in stores.values():
-        if store.is_well:
-            store.clean_tmp()
+    await _clean(stores.values())
     joined = await _enter_cluster(
         settings, server, LocalStores(server.server_id, stores), places, clock, say
     )
@@ -115,6 +117,17 @@ async def prepare(
         store.close()
     missing = tuple(each for each in directories if each.why)
     return replace(joined, missing=missing, first_start=first_start)
+
+
+async def _clean(stores: Iterable[DiskStore]) -> None:
+    """Remove what dead processes left half-written; a disk that hangs keeps it."""
+    for store in stores:
+        if not store.answers:
+            continue
+        try:
+            await store.clean_tmp()
+        except StoreUnusable as error:
+            get_logger().warning("store.not_cleaned", store=store.store_id, reason=str(error))
 
 
 async def _enter_cluster(
@@ -138,7 +151,7 @@ async def _enter_cluster(
         except (asyncio.CancelledError, SystemExit):  # it was told to stop
             await leave_cluster(settings, server.server_id)
             raise
-        await _purge_first(database, here)
+        withheld = await _purge_first(database, here)
         servers = len(await database.servers.list())
         existing = {store.store_id for store in await database.stores.list()}
         layouts = in_use(await database.layouts.list(LAYOUTS_READ_MAX), existing)
@@ -148,19 +161,44 @@ async def _enter_cluster(
         layout,
         keys,
         places=places,
+        withheld=withheld,
         tables=Tables().build(layouts),
         clock_error=turn.clock_error,
     )
 
 
-async def _purge_first(database: Database, here: LocalStores) -> None:
-    """Have the stores unlink what was purged while they were away, before anything is served."""
+async def _purge_first(database: Database, here: LocalStores) -> dict[str, str]:
+    """Have the stores unlink what was purged while they were away, before anything is served.
+
+    Return those that did not come to an end in time, and why: they are withheld, and their purger
+    goes on with it.
+    """
     purging = Purging(database.connections)
-    for store_id, store in here.stores.items():
-        try:
-            await Purger(store_id, store, purging).turn()
-        except StoreUnusable as error:  # it is not served from, either; its walk does it later
-            get_logger().error("purge.waits", store=store_id, reason=str(error))
+    async with asyncio.TaskGroup() as group:
+        asked = {
+            store_id: group.create_task(_waits_for(store, purging))
+            for store_id, store in here.stores.items()
+        }
+    return {store_id: why for store_id, each in asked.items() if (why := each.result())}
+
+
+async def _waits_for(store: DiskStore, purging: Purging) -> str:
+    """Have a store unlink what it should; return what nothing is served from it for, or ""."""
+    try:
+        async with asyncio.timeout(PURGE_SECONDS_MAX):
+            await Purger(store.store_id, store, purging).turn()
+            if store.answers or not await purging.due_at(store.store_id):
+                return ""
+            why = store.trouble
+    except TimeoutError:
+        why = f"that takes longer than {PURGE_SECONDS_MAX:.0f} s"
+    except (StoreUnusable, DatabaseUnavailable) as error:
+        why = str(error)
+    get_logger().error("purge.waits", store=store.store_id, reason=why)
+    return (
+        f"{store.root}: what was purged while it was away is unlinked first, and then it is served "
+        f"from by itself: {why}"
+    )
 
 
 async def _first_start(

@@ -11,6 +11,7 @@ import pytest
 from tests.chunks.disk.test_store import NO_RESERVE, file_of, flipped, names
 from tests.contracts.chunk_store import chunk_of
 from tests.fakes_disk import JumpingClock, SteppedDisk
+from tests.tables import each_row
 from treescale.chunks.disk.directory import RENEW_SECONDS, ChunkDirectory
 from treescale.chunks.disk.quiet import Quiet
 from treescale.chunks.disk.store import DiskStore
@@ -259,7 +260,7 @@ def test_a_store_is_quiet_some_time_after_its_start() -> None:
     assert quiet.stretch(60) == 0
 
 
-@pytest.mark.parametrize("ahead", [61, -61, DAY, -DAY])
+@each_row("ahead", [61, -61, DAY, -DAY])
 def test_a_step_of_its_clock_begins_it_again(ahead: float) -> None:
     clocks = Clocks()
     quiet = Quiet(clocks)

@@ -156,7 +156,7 @@ async def test_what_is_no_file_in_tmp_stays_and_does_no_harm(
 ) -> None:
     store = opener()
     (tmp_path / "store" / "tmp" / "directory").mkdir()
-    assert store.clean_tmp() == 0
+    assert await store.clean_tmp() == 0
 
 
 async def test_a_pipe_in_place_of_the_label_does_not_hang(

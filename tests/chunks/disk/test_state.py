@@ -75,3 +75,13 @@ def test_texts_are_whole_or_cut_and_may_be_taken_back() -> None:
     assert state.unwritable == "a disk is full or read-only"
     state.report("")
     assert state.trouble == ""
+
+
+def test_one_that_is_withheld_says_why_and_in_no_word_where() -> None:
+    state = DiskState()
+    state.withhold("/data: has work to do first")
+    assert state.is_well, "it answers"
+    assert state.trouble == state.withheld == "/data: has work to do first"
+    assert state.unwritable == "a disk is not served from yet"
+    state.withhold("")
+    assert state.trouble == state.withheld == state.unwritable == ""

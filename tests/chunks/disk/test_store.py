@@ -523,7 +523,7 @@ async def test_clean_tmp_removes_what_dead_processes_left(store: DiskStore, tmp_
     alive = f"{'ab' * 32}.{token}.7"
     for name in (alive, f"{'ab' * 32}.{os.getpid()}-00000000-1.7", f"{'ab' * 32}.x.7", "odd"):
         (tmp / name).touch()
-    assert store.clean_tmp() == 3
+    assert await store.clean_tmp() == 3
     assert names(tmp) == [alive]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.chunks.faulty import Faulty, servers
 from tests.fakes_disk import HangingDisk, JumpingClock
+from tests.tables import each_row
 from tests.unnoticed import nothing_unnoticed
 from treescale.chunks.disk.directory import Reserve
 from treescale.chunks.disk.store import DiskStore
@@ -160,8 +161,8 @@ async def test_chunks_read_ahead_of_a_reader_that_leaves() -> None:
             await read()
 
 
-@pytest.mark.parametrize("how", ["get", "put"])
-@pytest.mark.parametrize("rounds", range(6))
+@each_row("how", ["get", "put"])
+@each_row("rounds", range(6))
 async def test_stores_that_are_asked_beside_each_other(how: str, rounds: int) -> None:
     """They all fail at the moment when whoever asked leaves."""
     faulty = Faulty(servers(5, 3))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.examples import examples
+from tests.tables import each_row
 from treescale.chunks.format.placement import (
     PARTITIONS,
     Layout,
@@ -71,7 +72,7 @@ def test_fair_shares_are_all_copies_and_no_store_holds_one_twice(layout: Layout)
     assert all(0 < share <= 1 + 1e-9 for share in shares.values())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("weights", "copies", "shares"),
     [
         ([1, 1], 1, [0.5, 0.5]),
@@ -110,10 +111,8 @@ def test_equal_stores_hold_equal_parts_within_5_percent(count: int, copies: int)
     assert all(abs(n / fair - 1) <= 0.05 for n in held(table).values())
 
 
-@pytest.mark.parametrize("copies", [1, 2, 3])
-@pytest.mark.parametrize(
-    "weights", [(1, 2), (1, 1, 2, 4), (1, 2, 3, 4, 5, 6), (5, 5, 5, 6, 6, 8, 9)]
-)
+@each_row("copies", [1, 2, 3])
+@each_row("weights", [(1, 2), (1, 1, 2, 4), (1, 2, 3, 4, 5, 6), (5, 5, 5, 6, 6, 8, 9)])
 def test_weights_are_respected_within_5_percent(weights: tuple[float, ...], copies: int) -> None:
     labels = tuple(StoreLabel(f"{n}", f"{n}", "", w) for n, w in enumerate(weights))
     layout = Layout(1, labels, copies)
@@ -179,7 +178,7 @@ def test_a_known_table_never_changes() -> None:
 KNOWN_TABLE = "7189fa72a6b5dca7"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("stores", "copies"),
     [
         ((), 1),

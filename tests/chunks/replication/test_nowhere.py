@@ -4,6 +4,7 @@ import pytest
 
 from tests.chunks.replication.test_store import NAMES, FailingStore, cluster_of, table_of
 from tests.contracts.chunk_store import chunk_of
+from tests.tables import each_row
 from treescale.chunks.replication.read import ChunkRead
 from treescale.chunks.replication.store import ReplicatedStore
 from treescale.errors import (
@@ -37,8 +38,8 @@ async def test_all_have_answered_that_they_have_none_or_a_bad_one(bad: tuple[str
     assert told == [(CHUNK, frozenset(NAMES))]
 
 
-@pytest.mark.parametrize("error", [Unreachable("away"), StoreUnusable("sick"), StoreFull("full")])
-@pytest.mark.parametrize("away", NAMES)
+@each_row("error", [Unreachable("away"), StoreUnusable("sick"), StoreFull("full")])
+@each_row("away", NAMES)
 async def test_one_that_gives_no_answer_proves_nothing(away: str, error: Failed) -> None:
     cluster, stores, told = listening(2)
     stores[away].error = error

@@ -6,6 +6,7 @@ import pytest
 
 from tests.contracts.chunk_store import ABSENT, ChunkStoreContract, chunk_of, listed
 from tests.contracts.placing_store import PlacingStoreContract
+from tests.tables import each_row
 from treescale.chunks.disk.file import ChunkFile
 from treescale.chunks.format.placement import Layout, StoreLabel, Table, build_table
 from treescale.chunks.replication.store import (
@@ -164,7 +165,7 @@ class RoomyStore(MemoryStore):
             raise StoreFull(f"no room for {size}")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("copies", "rooms", "size"),
     [
         (1, (100, 100, 100), 300),
@@ -183,7 +184,7 @@ async def test_what_fits_is_let_in(copies: int, rooms: tuple[int, ...], size: in
     assert max(max(store.asked) for store in stores.values()) <= size
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("copies", "rooms", "size"),
     [
         (1, (0, 0, 100), 300),  # room for its share, but not for all of it

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.tables import each_row
 from treescale.chunks.format.recipe import Recipe
 from treescale.chunks.format.split import DEFAULT
 from treescale.chunks.store import MemoryStore, chunk_id_of
@@ -51,8 +52,8 @@ async def read(store: MemoryStore, first: int, last: int, window: int = 4) -> by
         return b"".join([bytes(piece) async for piece in reader])
 
 
-@pytest.mark.parametrize("window", [1, 3, 100])
-@pytest.mark.parametrize(("first", "last"), [(0, 54), (0, 0), (54, 54), (5, 30), (0, 999), (7, 6)])
+@each_row("window", [1, 3, 100])
+@each_row(("first", "last"), [(0, 54), (0, 0), (54, 54), (5, 30), (0, 999), (7, 6)])
 async def test_any_part_is_read(store: GatedStore, first: int, last: int, window: int) -> None:
     store.open_all()
     assert await read(store, first, last, window) == BLOB[first : last + 1]

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 import pytest
 from blake3 import blake3
 
+from tests.tables import each_row
 from treescale.chunks.format.split import SplitParameters, Splitter
 from treescale.chunks.store import Bytes, MemoryStore, WriteResult, chunk_id_of
 from treescale.chunks.stream.memory_limit import MemoryLimit
@@ -88,8 +89,8 @@ class FullStore(MemoryStore):
         await super().put(chunk, data)
 
 
-@pytest.mark.parametrize("size", [0, 1, 256, 257, 5000, 50_000])
-@pytest.mark.parametrize("piece", [1000, 4096, 50_000])
+@each_row("size", [0, 1, 256, 257, 5000, 50_000])
+@each_row("piece", [1000, 4096, 50_000])
 async def test_a_blob_becomes_its_chunks_and_its_digest(
     threads: Executor, size: int, piece: int
 ) -> None:
@@ -121,7 +122,7 @@ async def test_settling_in_between_changes_nothing(threads: Executor) -> None:
     assert parts + tail_part(tail) == parts_of(BLOB)
 
 
-@pytest.mark.parametrize("cut", [1, 200, 300, 10_000, 49_999])
+@each_row("cut", [1, 200, 300, 10_000, 49_999])
 async def test_another_writer_goes_on_where_one_has_settled(threads: Executor, cut: int) -> None:
     store, running = MemoryStore(), RunningHash("sha512")
     async with writer_of(store, threads, running) as writer:

@@ -53,14 +53,17 @@ def texts() -> Iterator[tuple[str, str]]:
                 yield path.name, text
 
 
-FOUND = list(texts())
+def test_every_command_in_a_message_is_marked_and_is_one() -> None:
+    found = list(texts())
+    each_row("place, text", found)(_is_marked_and_a_command)()
+    assert {"accounts.py", "advice.py", "ownership.py", "options.py", "servers.py"} <= {
+        place for place, _ in found
+    }, "the search finds what there is"
 
 
-@each_row(("place", "text"), FOUND, ids=[place for place, _ in FOUND])
-def test_every_command_in_a_message_is_marked_and_is_one(place: str, text: str) -> None:
-    del place
+def _is_marked_and_a_command(place: str, text: str) -> None:
     marked = re.findall(r"`treescale ([^`]+)`", text)
-    assert len(marked) == len(NAMED.findall(text)), f"put the command in backticks: {text}"
+    assert len(marked) == len(NAMED.findall(text)), f"{place}: put the command in backticks: {text}"
     for command in marked:
         group: click.Command = cli
         for word in command.split()[:2]:
@@ -69,12 +72,6 @@ def test_every_command_in_a_message_is_marked_and_is_one(place: str, text: str) 
                 assert found is not None, command
                 group = found
         assert not isinstance(group, click.Group), f"{command} lacks its verb"
-
-
-def test_the_search_finds_what_there_is() -> None:
-    assert {"accounts.py", "advice.py", "ownership.py", "options.py", "servers.py"} <= {
-        place for place, _ in FOUND
-    }
 
 
 class TestHowItWasStarted:

@@ -3,9 +3,9 @@
 import asyncio
 import socket
 
-import pytest
 from aiohttp import web
 
+from tests.tables import each_row
 from treescale.http.connections.connection import ConnectionServer, Handler
 
 
@@ -18,7 +18,7 @@ def saying(what: str) -> Handler:
     return say
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "answered"),
     [
         ("/", "others"),

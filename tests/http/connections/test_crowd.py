@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import pytest
-
 from tests.tables import each_row
 from treescale.http.connections.crowd import (
     CONNECTIONS_MIN,
@@ -167,7 +165,7 @@ def test_an_episode_is_told_when_it_is_over() -> None:
     assert crowd.episode is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("files", "others", "expected"),
     [
         (1024, 40, Bounds(728, 728, 182)),

@@ -99,7 +99,7 @@ def test_the_same_in_the_words_of_rfc_7239(lines: Sequence[str], expected: str |
     assert client(*lines, name="Forwarded") == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("lines", "expected"),
     [
         ({"X-Forwarded-For": CLIENT, "Forwarded": f"for={CLIENT}"}, CLIENT),
@@ -253,7 +253,7 @@ def test_networks_and_single_addresses(text: str, network: str) -> None:
     assert str(parse_network(text)) == network
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "advice"),
     [
         ("10.0.0.5/8", "say 10.0.0.5 or 10.0.0.0/8"),

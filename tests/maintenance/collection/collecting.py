@@ -31,14 +31,19 @@ class Cluster:
     """A cluster of the one store; what others have a test says."""
 
     def __init__(self, store: DiskStore, homes: Sequence[str] = (STORE,)) -> None:
-        labels = tuple(StoreLabel(name, f"on-{name}", "") for name in homes)
-        self.tables: Sequence[Table] = [build_table(Layout(1, labels, 1))]
+        self.lay_out(homes, 1)
         self.store = store
         self.elsewhere: set[bytes] = set()
         self.is_away = False
+        self.up = {STORE}
+
+    def lay_out(self, stores: Sequence[str], copies: int) -> None:
+        """Put a layout of these in force."""
+        labels = tuple(StoreLabel(name, f"on-{name}", "") for name in stores)
+        self.tables: Sequence[Table] = [build_table(Layout(1, labels, copies))]
 
     def is_up(self, store_id: str) -> bool:
-        return store_id == STORE
+        return store_id in self.up
 
     def way_to(self, store_id: str) -> ChunkStore | None:
         return self.store if store_id == STORE else None
@@ -111,10 +116,14 @@ class Rig:
 
         await self.database._connections.write(work)
 
-    async def unname(self) -> None:
-        """Take all blobs' rows away, as the collector of rows does."""
+    async def unname(self, *names: bytes) -> None:
+        """Take the rows of these chunks away, or of all, with those of all blobs."""
 
         def work(connection: Connection) -> None:
+            if names:
+                connection.execute(delete(blob_chunks).where(blob_chunks.c.chunk.in_(names)))
+                connection.execute(delete(chunks).where(chunks.c.chunk.in_(names)))
+                return
             for table in (blob_chunks, chunks, blobs):
                 connection.execute(delete(table))
 

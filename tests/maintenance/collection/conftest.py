@@ -1,6 +1,5 @@
 """A store with an orphan and a collector, as each test of collection has it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +11,7 @@ from tests.contracts.metadata_values import ACTOR, server
 from tests.contracts.metadata_values import store as store_row
 from tests.fakes_disk import JumpingClock, SteppedDisk
 from tests.maintenance.collection.collecting import LEASE, STORE, Cluster, Rig
+from tests.templates import empty_database
 from treescale.chunks.disk.directory import Reserve
 from treescale.chunks.disk.store import DiskStore
 from treescale.lease_times import COLLECTION_SETTING
@@ -20,16 +20,13 @@ from treescale.maintenance.collector import Collector
 from treescale.maintenance.homes import Homes
 from treescale.maintenance.trash import Trash
 from treescale.metadata.database import Database, open_database
-from treescale.metadata.migrations import migrate
 
 NO_RESERVE = Reserve(0.0, 0, 0)
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path}/treescale.db"
-    await asyncio.to_thread(asyncio.run, migrate(url))
-    opened = open_database(url)
+    opened = open_database(empty_database(tmp_path / "treescale.db"))
     yield opened
     await opened.close()
 

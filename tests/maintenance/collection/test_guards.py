@@ -4,16 +4,24 @@ Each has a control: with it switched off, something that is in use is taken away
 """
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from tests.contracts.metadata_values import ACTOR, server
-from tests.maintenance.collection.collecting import LEASE, STORE, Rig, before
+from tests.maintenance.collection.collecting import LEASE, STORE, Cluster, Rig, before
+from tests.unreadable import MENDED_BY, OF_COLLECTION
 from treescale.errors import DatabaseUnavailable, Failed, StoreUnusable
-from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, LeaseTimes
+from treescale.lease_times import (
+    COLLECTION_SETTING,
+    LEASE_SETTING,
+    UNDELETE_SETTING,
+    LeaseTimes,
+)
 from treescale.maintenance import collector
 from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.state import Explained, Mode
+from treescale.maintenance.collector import Cycle
 from treescale.metadata import servers
 from treescale.metadata.collection.explained import note_collected
 from treescale.metadata.servers import OLDER_SETTING
@@ -113,6 +121,82 @@ async def test_what_deletions_explain_needs_no_word(
     assert await rig.here(last) == [True]
 
 
+async def store_of_four(rig: Rig) -> list[bytes]:
+    """Have the store be one of four with two copies of each chunk; return the 40 named on it."""
+    stores = [STORE, "b", "c", "d"]
+    rig.cluster.lay_out(stores, 2)
+    rig.cluster.up |= set(stores)
+    names = [await rig.put(number) for number in range(100, 140)]
+    await rig.name(100, *names)
+    rig.go(LEASE)
+    await rig.cycle(resume=True)
+    return names
+
+
+async def delete_and_lose(rig: Rig, deleted: list[bytes], lost: list[bytes]) -> Cycle:
+    """Delete so many here and as many elsewhere, which is recorded; lose rows. Have a cycle."""
+    await rig.unname(*deleted, *lost)
+    await rig.database.connections.write(
+        lambda connection: note_collected(connection, 2 * len(deleted))
+    )
+    return await rig.cycle()
+
+
+async def test_of_a_deletion_a_store_is_explained_its_share(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion of twelve chunks here, and twelve elsewhere, does not explain ten more."""
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    names = await store_of_four(rig)
+    cycle = await delete_and_lose(rig, names[:12], names[12:22])
+    assert cycle.explained in (12, 13), "its share is half, give or take a twentieth"
+    assert cycle.pause is not None
+    assert all(await rig.here(*names))
+
+
+async def test_control_with_all_of_a_deletion_for_each_store_a_quarter_of_one_goes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    monkeypatch.setattr(orphans, "share", lambda *_: 1.0)
+    names = await store_of_four(rig)
+    assert len((await delete_and_lose(rig, names[:12], names[12:22])).gone) == 22
+
+
+async def test_what_went_explains_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    names = await store_of_four(rig)
+    assert len((await delete_and_lose(rig, names[:12], [])).gone) == 12
+    rig.go(3600)
+    cycle = await delete_and_lose(rig, [], names[12:22])
+    assert cycle.explained <= 1
+    assert cycle.pause is not None
+
+
+async def test_control_what_went_and_explains_still_lets_a_quarter_go(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    monkeypatch.setattr(Explained, "taking", lambda self, _: self)
+    names = await store_of_four(rig)
+    assert len((await delete_and_lose(rig, names[:12], [])).gone) == 12
+    rig.go(3600)
+    assert len((await delete_and_lose(rig, [], names[12:22])).gone) == 10
+
+
+def test_the_share_of_a_store_is_what_it_may_hold() -> None:
+    cluster = Cluster.__new__(Cluster)
+    cluster.lay_out([STORE, "b", "c", "d"], 2)
+    here = partial(orphans.share, STORE)
+    assert here(cluster.tables, lambda _: True) == pytest.approx(0.5, abs=0.03)
+    assert here(cluster.tables, lambda name: name != "b") == pytest.approx(2 / 3, abs=0.05)
+    older = cluster.tables
+    cluster.lay_out(["b", "c", "d"], 2)
+    assert here([*cluster.tables, *older], lambda _: True) == pytest.approx(0.5, abs=0.03)
+    assert here(cluster.tables, lambda _: True) == 1.0, "it is being emptied"
+    assert here([], lambda _: True) == 1.0
+
+
 def test_a_clock_that_was_ahead_does_not_have_deletions_explain_for_ever() -> None:
     known = Explained().after(10, 1e12, LEASE)
     for number in range(1, 4):
@@ -138,7 +222,11 @@ async def test_what_a_restored_database_does_not_name_stays(
 async def test_control_without_the_freeze_it_goes(
     rig: Rig, named: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector, "PAUSES", {})
+
+    async def nothing(_: object) -> None:
+        """Read no setting."""
+
+    monkeypatch.setattr(collector, "paused_by", nothing)
     await rig.unname()
     await rig.database.settings.put(COLLECTION_SETTING, Mode.FROZEN)
     await rig.cycle()
@@ -164,6 +252,32 @@ async def test_what_a_later_version_says_of_collection_has_it_stand_still(
     await rig.database.settings.put(COLLECTION_SETTING, "sideways")
     assert (await rig.cycle()).pause is not None
     assert await rig.here(orphan) == [True]
+
+
+@pytest.mark.parametrize(("name", "text"), OF_COLLECTION)
+async def test_while_a_setting_cannot_be_read_nothing_goes(
+    rig: Rig, orphan: bytes, name: str, text: str
+) -> None:
+    await rig.database.settings.put(name, text)
+    cycle = await rig.cycle()
+    assert cycle.pause is not None
+    assert cycle.pause.why.startswith(f"the setting {name} cannot be read: ")
+    assert MENDED_BY[name] in cycle.pause.lifted_by
+    assert len(cycle.pause.told) < 300
+    assert await rig.here(orphan) == [True]
+    assert await rig.collector._turn() > 0
+
+
+@pytest.mark.parametrize("name", [LEASE_SETTING, UNDELETE_SETTING])
+async def test_what_lies_in_the_trash_stays_meanwhile(rig: Rig, orphan: bytes, name: str) -> None:
+    """Control: with the setting as it was it goes."""
+    assert (await rig.cycle()).gone
+    rig.go(LEASE + 60)
+    await rig.database.settings.put(name, "abc")
+    assert await rig.trash.empty(now=True) == 0
+    assert await rig.store.in_trash(orphan)
+    await rig.database.settings.remove(name)
+    assert await rig.trash.empty(now=True) == 1
 
 
 async def test_a_database_that_does_not_know_the_store_is_another_ones(

@@ -39,6 +39,7 @@ class _Text(IntEnum):
     FAILED = 0
     TROUBLE = 1
     REFUSED = 2
+    WITHHELD = 3
 
 
 _ANSWERED: Final = (_Number.READ_ANSWERED, _Number.WRITE_ANSWERED)
@@ -124,6 +125,15 @@ class DiskState:
         """Return why the last write or probe was refused; "" when it was not."""
         return self._read(_Text.REFUSED)
 
+    def withhold(self, why: str) -> None:
+        """Have nothing served from it until that is taken back with "": it has work to do first."""
+        self._write(_Text.WITHHELD, why)
+
+    @property
+    def withheld(self) -> str:
+        """Return why nothing is served from it; "" when it is."""
+        return self._read(_Text.WITHHELD)
+
     def report(self, trouble: str) -> None:
         """Note what its server reports of it; "" when all is well."""
         self._write(_Text.TROUBLE, trouble)
@@ -134,13 +144,15 @@ class DiskState:
         for kind in (Kind.WRITE, Kind.READ):
             if self.is_silent(kind):
                 return f"the disk {_WORDS[kind]}: it hangs, or its file system is frozen"
-        return self.failed or self.refused or self._read(_Text.TROUBLE)
+        return self.withheld or self.failed or self.refused or self._read(_Text.TROUBLE)
 
     @property
     def unwritable(self) -> str:
         """Return why it cannot be written to, without its path; "" when it can."""
         if not self.is_well:
             return "a disk hangs"
+        if self.withheld:
+            return "a disk is not served from yet"
         if self.failed:
             return "a disk has failed"
         if self.refused:

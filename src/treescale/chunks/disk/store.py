@@ -193,14 +193,14 @@ class DiskStore:
         if self._directory is None and not self._busy:
             self._open_at = self._clock.monotonic() + OPEN_PAUSE_SECONDS
             await asyncio.wait([self._apart(self._opening.open, self._opened)], timeout=seconds)
-        self._here()
+        self._there()
 
-    def clean_tmp(self) -> int:
-        """Remove what dead processes left half-written; return how many files. Blocks.
+    async def clean_tmp(self) -> int:
+        """Remove what dead processes left half-written; return how many files.
 
         For the one process that starts the others; what living ones write is left alone.
         """
-        return self._here().clean_tmp()
+        return await self._run(Kind.WRITE, self._there().clean_tmp)
 
     def forget(self, why: str) -> None:
         """Use it no more: every call raises StoreUnusable, saying `why`, until the process ends."""
@@ -213,7 +213,17 @@ class DiskStore:
     @property
     def is_well(self) -> bool:
         """Say whether it can be expected to answer; from memory."""
+        return self.answers and not self.state.withheld
+
+    @property
+    def answers(self) -> bool:
+        """Say whether its disk is there and does not hang, served from or not; from memory."""
         return self._directory is not None and self.state.is_well
+
+    def admit(self) -> None:
+        """Serve from it again, if it was withheld: every call but `erase` raised StoreUnusable."""
+        if self.state.withheld:
+            self.state.withhold("")
 
     @property
     def is_open(self) -> bool:
@@ -294,7 +304,7 @@ class DiskStore:
 
         Asks the kernel for what it has in memory alone: whatever may wait is for `open_verified`.
         """
-        if self._directory is None:
+        if self._directory is None or self.state.withheld:
             return None
         file = self._directory.open_if_verified(chunk)
         return None if file is None else self._lent(file)
@@ -373,7 +383,8 @@ class DiskStore:
 
     async def erase(self, chunks: Sequence[bytes], may: Callable[[], bool]) -> list[bytes]:
         """Unlink all that is left of them, for good, while `may` says so; see `Copies.erase`."""
-        return await self._run(Kind.WRITE, partial(self._copies().erase, chunks, may))
+        copies = Copies(self._there(), self._clock, self._opening.disk)
+        return await self._run(Kind.WRITE, partial(copies.erase, chunks, may))
 
     async def read_back(self, chunk: bytes) -> int:
         """Hash what the disk has of it; return how many bytes. See `Copies.read_back`."""
@@ -402,10 +413,16 @@ class DiskStore:
     def _reading(self, work: Callable[[], Any]) -> "asyncio.Future[Any]":
         return self._run(Kind.READ, work)
 
-    def _here(self) -> ChunkDirectory:
+    def _there(self) -> ChunkDirectory:
+        """Return the directory, also of a store that is withheld."""
         if self._directory is None:
             raise StoreUnusable(self._away)
         return self._directory
+
+    def _here(self) -> ChunkDirectory:
+        if withheld := self.state.withheld:
+            raise StoreUnusable(withheld)
+        return self._there()
 
     def _copies(self) -> Copies:
         return Copies(self._here(), self._clock, self._opening.disk)

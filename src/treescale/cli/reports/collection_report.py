@@ -6,18 +6,21 @@ from typing import Final
 
 from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.clock import SystemClock
+from treescale.cluster.queries import unreadable_settings
 from treescale.lease_times import (
     LEASE_SETTING,
-    UNDELETE_SECONDS,
     UNDELETE_SETTING,
     UNTAGGED_SETTING,
     LeaseTimes,
-    parse_lease,
-    parse_seconds,
+    Unreadable,
+    lease_of,
+    undelete_of,
+    untagged_of,
 )
 from treescale.log import log_errors_only
 from treescale.maintenance.collection.row_turns import RowCycle, RowTurns
 from treescale.maintenance.collection.state import Pause
+from treescale.metadata.collection.open_purges import OpenPurge, OpenPurges
 from treescale.metadata.collection.waiting import Due, Waiting, WaitingRows, What
 from treescale.metadata.database import Database
 
@@ -60,6 +63,9 @@ class RowsReading:
     pause: Pause | None
     waiting: Sequence[Waiting] = ()
     due: Sequence[Due] = ()
+    unreadable: Sequence[Unreadable] = ()
+    """Settings that somebody wrote by hand, and that nobody can read."""
+    purges: Sequence[OpenPurge] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +93,26 @@ async def read_due(database: Database) -> RowsTold:
 
 
 async def _turns(database: Database) -> RowTurns:
-    times = parse_lease(await database.settings.get(LEASE_SETTING), unsafe=True)
+    times = lease_of(await database.settings.get(LEASE_SETTING))
     return RowTurns(database, times, SystemClock())
 
 
 async def read_rows(database: Database, *, due: bool = False) -> RowsReading:
     """Return what waits, or what is due. Reads as much as there is."""
     settings, rows = database.settings, WaitingRows(database.connections)
-    times = parse_lease(await settings.get(LEASE_SETTING), unsafe=True)
-    untagged = await settings.get(UNTAGGED_SETTING)
-    undelete = await settings.get(UNDELETE_SETTING)
+    times = lease_of(await settings.get(LEASE_SETTING))
+    untagged = untagged_of(await settings.get(UNTAGGED_SETTING))
     waiting = [] if due else await rows.summary(times, keeps_untagged=untagged is None)
     return RowsReading(
         now=await database.servers.now(),
         times=times,
-        undelete=UNDELETE_SECONDS if undelete is None else parse_seconds(undelete),
-        untagged=None if untagged is None else parse_seconds(untagged),
+        undelete=undelete_of(await settings.get(UNDELETE_SETTING)),
+        untagged=untagged,
         pause=await (await _turns(database)).pause(),
         waiting=waiting,
         due=await rows.due(DUE_LISTED_MAX) if due else [],
+        unreadable=await unreadable_settings(database),
+        purges=await OpenPurges(database.connections).list(),
     )
 
 

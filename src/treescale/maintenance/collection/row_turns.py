@@ -11,16 +11,15 @@ import msgspec
 
 from treescale.clock import Clock
 from treescale.lease_times import (
-    COLLECTION_SETTING,
     LEASE_SETTING,
     UNTAGGED_SETTING,
     LeaseTimes,
-    parse_lease,
-    parse_untagged,
+    lease_of,
+    untagged_of,
 )
 from treescale.log import get_logger
 from treescale.maintenance.collection.leaps import RowsState, look, moment, packed, unpacked
-from treescale.maintenance.collection.state import PAUSES, Pause, mode_of
+from treescale.maintenance.collection.state import Pause, paused_by
 from treescale.metadata.collection.adoption import Adoption
 from treescale.metadata.collection.rows import BEGINNING, Collected, Place, RowCollector
 from treescale.metadata.collection.untagged import UntaggedCollector
@@ -91,8 +90,7 @@ class RowTurns:
 
     async def pause(self) -> Pause | None:
         """Return why nothing would be taken now, None if something would; writes nothing."""
-        mode = mode_of(await self._database.settings.get(COLLECTION_SETTING))
-        return PAUSES[mode] if mode in PAUSES else (await self._look()).paused
+        return await paused_by(self._database.settings) or (await self._look()).paused
 
     async def slow_slice(self) -> None:
         """Go on with the slow pass for some seconds, or begin one a day after the last."""
@@ -126,8 +124,7 @@ class RowTurns:
 
         A server of 0.1.0 knows of no marks: it may have put a tag on it, and taken it off again.
         """
-        setting = await self._database.settings.get(UNTAGGED_SETTING)
-        seconds = None if setting is None else parse_untagged(setting, unsafe=True)
+        seconds = untagged_of(await self._database.settings.get(UNTAGGED_SETTING))
         if seconds is None:
             return False
         older = await self._database.servers.older()
@@ -135,14 +132,13 @@ class RowTurns:
 
     async def _may(self, *, resume: bool = False) -> bool:
         """Say whether rows may be taken away now; note it, and log it, when that is new."""
-        mode = mode_of(await self._database.settings.get(COLLECTION_SETTING))
         said = unpacked(await self._database.settings.get(ROWS_SETTING))
         state = await self._look(resume=resume)
-        pause = PAUSES.get(mode) or state.paused
+        pause = await paused_by(self._database.settings) or state.paused
         state = msgspec.structs.replace(state, paused=pause)
         if state != said:
             await self._database.settings.put(ROWS_SETTING, packed(state))
-        if pause is not None and pause != said.paused:
+        if pause is not None and (said.paused is None or pause.why != said.paused.why):
             self._log.warning("collection.waits", reason=pause.why, lifted_by=pause.lifted_by)
         return pause is None
 
@@ -151,7 +147,7 @@ class RowTurns:
         said = unpacked(await self._database.settings.get(ROWS_SETTING))
         now = await self._database.servers.now()
         if resume:
-            said = msgspec.structs.replace(said, looked=now, waits_until=0.0)
+            said = RowsState(looked=now)
         state = look(said, now, self._clock.now())
         return msgspec.structs.replace(state, paused=state.paused or await self._older(now))
 
@@ -171,7 +167,7 @@ class RowTurns:
 
     async def _link(self) -> float:
         """Return how long a link is kept: of the lease as it is now, which may have been set."""
-        return parse_lease(await self._database.settings.get(LEASE_SETTING), unsafe=True).link
+        return lease_of(await self._database.settings.get(LEASE_SETTING)).link
 
     async def _slow(self) -> Slow:
         try:

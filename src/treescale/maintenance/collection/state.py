@@ -1,12 +1,24 @@
-"""Whether a cluster collects, and where the collection of a store stands. Pure."""
+"""Whether a cluster collects, and where the collection of a store stands. Pure.
 
-from collections.abc import Mapping
+While a setting that says so cannot be read nothing is taken, rows or files.
+"""
+
+from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from treescale.lease_times import FROZEN, OFF, ON
+from treescale.lease_times import (
+    COLLECTION_SETTING,
+    FROZEN,
+    LEASE_SETTING,
+    OFF,
+    ON,
+    UNDELETE_SETTING,
+    UNTAGGED_SETTING,
+    unreadable,
+)
 
 
 class Mode(StrEnum):
@@ -16,6 +28,9 @@ class Mode(StrEnum):
     ON = ON
     FROZEN = FROZEN
 
+
+DECIDING: Final = (LEASE_SETTING, COLLECTION_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING)
+"""The settings that say what is taken away, and when."""
 
 DEFAULT_MODE: Final = Mode.ON
 """Of a cluster that has not said otherwise."""
@@ -48,6 +63,22 @@ def mode_of(setting: str | None) -> Mode:
     return Mode(setting) if setting in set(Mode) else Mode.FROZEN
 
 
+class ReadSettings(Protocol):
+    """Settings by name: `metadata.layouts.Settings`."""
+
+    async def several(self, names: Collection[str]) -> dict[str, str]:
+        """Return those of these that are set, as they are at one moment."""
+        ...
+
+
+async def paused_by(settings: ReadSettings) -> Pause | None:
+    """Return why nothing may be taken away, as far as the cluster's settings say."""
+    found = await settings.several(DECIDING)
+    for one in unreadable(found):
+        return Pause(one.why, one.mended_by)
+    return PAUSES.get(mode_of(found.get(COLLECTION_SETTING)))
+
+
 class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the number of collected chunks was at cycles that took all they found: two of them.
 
@@ -59,10 +90,22 @@ class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
     newer: int = -1
     newer_at: float = 0.0
     """By the database's clock."""
+    older_taken: int = 0
+    """Chunks that were taken since the older one, as far as they were explained."""
+    newer_taken: int = 0
+    """The same since the newer one."""
 
     def chunks(self, collected: int) -> int:
-        """Return how many chunks on the store deletions may have left in no row."""
+        """Return how many chunks of the cluster deletions may have left in no row."""
         return max(0, collected - self.older) if self.older >= 0 else 0
+
+    def taking(self, taken: int) -> "Explained":
+        """Return what is known after so many explained ones were taken: they explain no more."""
+        return msgspec.structs.replace(
+            self,
+            older_taken=self.older_taken + taken,
+            newer_taken=self.newer_taken + taken,
+        )
 
     def after(self, collected: int, now: float, lease: float) -> "Explained":
         """Return what is known after a cycle that took all it found."""
@@ -70,7 +113,7 @@ class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
             return Explained(collected, collected, now)
         if 0 <= now - self.newer_at < lease:  # else it is over, or a clock was set back since
             return self
-        return Explained(self.newer, collected, now)
+        return Explained(self.newer, collected, now, older_taken=self.newer_taken)
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,7 +1,8 @@
 """How many chunks recorded deletions have left without a row: what goes of them surprises nobody.
 
-One number that only grows, written with the rows that go. Stores compare it with what it was
-(`maintenance.collection.orphans`): what is in no row beyond that is rather a wrong database.
+One number of the whole cluster that only grows, written with the rows that go. Stores compare it
+with what it was, each its share of it (`maintenance.collection.orphans`): what is in no row beyond
+that is rather a wrong database.
 """
 
 from typing import Final

@@ -1,29 +1,39 @@
 """What the deletion of a manifest has left, that broke off: found by the slow pass, and deleted.
 
 Much may be said of a manifest, and goes in several transactions (`manifest_push.delete_piece`); the
-server may be stopped between two.
+server may be stopped between two. Where nothing can be restored the manifest is due before they are
+through: then it waits, and whoever would take it away takes that along first. Once it is gone
+nobody could tell any more what was said of it and should have gone.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
-from sqlalchemy import and_, func, literal_column, select, update
+from sqlalchemy import and_, exists, func, literal_column, select, update
 from sqlalchemy.engine import Connection
 
+from treescale.lease_times import LINK_LEASES
 from treescale.metadata.collection.adoption import HAS_TAG, IS_PART, among, is_among
 from treescale.metadata.engine.connections import changed
+from treescale.metadata.layouts import lease_seconds
 from treescale.metadata.manifest_push import UNFINISHED
 from treescale.metadata.schema import manifests
 
-AT_ONCE: Final = 10
+AT_ONCE: Final = 100
+
+Pair = tuple[int, str]
+"""A repository's row id, and a digest in it."""
 
 _IS_MANIFEST: Final = is_among(manifests.c.repository_id, manifests.c.digest)
 # What has nothing to be said of but a manifest whose deletion broke off, since before that was
-# deleted. Not what was pushed, or restored, after it; nor what had a tag then, and has none now.
+# deleted. Not what was pushed, or restored, after it, which its lease tells; nor what has a tag.
 _SUBJECT: Final = manifests.alias("subject")
 _WITHOUT_SUBJECT: Final = and_(
     manifests.c.deleted.is_(None),
-    func.coalesce(manifests.c.lease_until, literal_column("0")) < _SUBJECT.c.deleted,
+    func.coalesce(manifests.c.lease_until, literal_column("0"))
+    < _SUBJECT.c.deleted + LINK_LEASES * lease_seconds(),
     ~HAS_TAG,
     ~IS_PART,
 )
@@ -41,6 +51,20 @@ LEFT_BEHIND: Final = (
     .where(_SUBJECT.c.deleted.is_not(None), _SUBJECT.c.lease_until == UNFINISHED, _WITHOUT_SUBJECT)
     .limit(AT_ONCE)
 )
+_HAVE_LEFT: Final = select(_SUBJECT.c.repository_id, _SUBJECT.c.digest).where(
+    is_among(_SUBJECT.c.repository_id, _SUBJECT.c.digest),
+    _SUBJECT.c.lease_until == UNFINISHED,
+    exists(
+        select(literal_column("1"))
+        .select_from(manifests)
+        .where(
+            manifests.c.repository_id == _SUBJECT.c.repository_id,
+            manifests.c.subject == _SUBJECT.c.digest,
+            _WITHOUT_SUBJECT,
+        )
+    ),
+)
+_LEFT_OF: Final = LEFT_BEHIND.where(is_among(_SUBJECT.c.repository_id, _SUBJECT.c.digest))
 _HOLD_LEFT: Final = (
     select(manifests.c.digest)
     .where(_IS_MANIFEST, manifests.c.deleted.is_(None))
@@ -66,13 +90,29 @@ _LEAVE: Final = (
 
 def leaving(row_id: int, digests: Sequence[str]) -> Callable[[Connection], int]:
     """Return what deletes those of a repository that are left."""
+    return lambda connection: _leave(connection, row_id, digests)
 
-    def work(connection: Connection) -> int:
-        these = among((row_id, digest) for digest in digests)
-        held = [(row_id, each) for each in connection.execute(_HOLD_LEFT, these).scalars()]
-        if not held:
-            return 0
-        left = [tuple(row) for row in connection.execute(_STILL_LEFT, among(held))]
-        return changed(connection, _LEAVE, among(left)) if left else 0
 
-    return work
+def take_along(connection: Connection, due: Sequence[Pair]) -> tuple[int, set[Pair]]:
+    """Delete some of what is left of these, which are held; return how many, and who must wait."""
+    if not due:
+        return 0, set()
+    waiting = {
+        (row.repository_id, row.digest) for row in connection.execute(_HAVE_LEFT, among(due))
+    }
+    if not waiting:
+        return 0, waiting
+    left = sorted(tuple(row) for row in connection.execute(_LEFT_OF, among(waiting)))
+    gone = 0
+    for row_id, rows in groupby(left, key=itemgetter(0)):
+        gone += _leave(connection, row_id, [digest for _, digest in rows])
+    return gone, waiting
+
+
+def _leave(connection: Connection, row_id: int, digests: Sequence[str]) -> int:
+    these = among((row_id, digest) for digest in digests)
+    held = [(row_id, each) for each in connection.execute(_HOLD_LEFT, these).scalars()]
+    if not held:
+        return 0
+    left = [tuple(row) for row in connection.execute(_STILL_LEFT, among(held))]
+    return changed(connection, _LEAVE, among(left)) if left else 0

@@ -88,6 +88,35 @@ _PARENTS: Final = (
         or_(_PARENT.c.subject.is_(None), _PARENT.c.subject != _references.c.digest),
     )
 )
+_LIVE_INDEXES: Final = (
+    select(
+        _references.c.repository_id,
+        _references.c.digest,
+        _references.c.manifest,
+        tags.c.name.label("tag"),
+    )
+    .select_from(
+        _references.join(
+            _PARENT,
+            and_(
+                _PARENT.c.repository_id == _references.c.repository_id,
+                _PARENT.c.digest == _references.c.manifest,
+            ),
+        ).outerjoin(
+            tags,
+            and_(
+                tags.c.repository_id == _PARENT.c.repository_id, tags.c.digest == _PARENT.c.digest
+            ),
+        )
+    )
+    .where(
+        is_among(_references.c.repository_id, _references.c.digest),
+        _PARENT.c.deleted.is_(None),
+        or_(_PARENT.c.subject.is_(None), _PARENT.c.subject != _references.c.digest),
+    )
+    .order_by(_references.c.digest, _references.c.manifest, tags.c.name)
+    .limit(1)
+)
 _REFERRED: Final = (
     select(_links.c.repository_id, _links.c.digest)
     .distinct()
@@ -159,6 +188,17 @@ class PurgePlan:
     """Some images that are not deleted, and belong to what is purged: they stay."""
 
 
+NOTHING: Final = PurgePlan({}, (), (), (), 0, 0, 0, 0, ())
+
+
+class StillThere(PreconditionFailed):
+    """Nobody has deleted it."""
+
+
+class PartInUse(PreconditionFailed):
+    """It was deleted by itself, and is a part of an index that is not."""
+
+
 class PurgeReader:
     """Finds out what a purge would take away."""
 
@@ -169,7 +209,7 @@ class PurgeReader:
     async def plan(self, name: str, tag: str | None, digest: str | None) -> PurgePlan:
         """Return what would go. Raises NameUnknown, ManifestUnknown when nothing was deleted there.
 
-        Raises PreconditionFailed when it is still there: nobody has deleted it.
+        Raises StillThere when nobody has deleted it, PartInUse when an index that stays has it.
         """
         live = await self._connections.row(NAMED, {"named": name})
         targets: list[Pair] = []
@@ -192,7 +232,21 @@ class PurgeReader:
                 links += await self._in(LINKS_IN, row_id, "hidden", whole=is_whole)
             if not (targets or links or whole):
                 raise await self._nothing(live and live.repository_id, name)
+        await self._check_parts(names, [each for each in targets if each[0] not in whole])
         return await self._plan(names, targets, links, whole)
+
+    async def _check_parts(self, names: Mapping[int, str], targets: Sequence[Pair]) -> None:
+        """Raise PartInUse when one of these is a part of an index that is not deleted."""
+        for page in _pages(targets):
+            for row in await self._rows_of(_LIVE_INDEXES, page):
+                name = names[row.repository_id]
+                part, index = f"{name}@{row.digest}", f"{name}@{row.manifest}"
+                called = index if row.tag is None else f"{name}:{row.tag}"
+                raise PartInUse(
+                    f"{part} was deleted, and is a part of {called}, which is not: nobody could "
+                    f"pull that any more. Delete it as well, `treescale repo delete {index}`, or "
+                    f"bring the part back, `treescale repo restore {part}`"
+                )
 
     async def _of_image(
         self, row_id: int, name: str, tag: str | None, digest: str | None
@@ -253,7 +307,7 @@ class PurgeReader:
             found |= fresh
         return found
 
-    async def _nothing(self, row_id: int | None, name: str) -> NameUnknown | PreconditionFailed:
+    async def _nothing(self, row_id: int | None, name: str) -> NameUnknown | StillThere:
         if row_id is None:
             return NameUnknown(
                 f"no repository {name}, deleted or not: `treescale repo deleted` lists what was"
@@ -352,8 +406,8 @@ def _pages(all_of_them: Sequence[Any]) -> list[Sequence[Any]]:
     return [all_of_them[at : at + AT_ONCE] for at in range(0, len(all_of_them), AT_ONCE)]
 
 
-def _is_there(what: str) -> PreconditionFailed:
-    return PreconditionFailed(
+def _is_there(what: str) -> StillThere:
+    return StillThere(
         f"{what} is still there, and nothing is purged that nobody deleted: delete it first, "
         f"`treescale repo delete {what}`"
     )

@@ -12,6 +12,7 @@ their chunks is dropped, so that a purge that broke off can be finished (`finish
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,10 +36,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseUnavailable
-from treescale.lease_times import COLLECTION_SETTING, OFF, ON
 from treescale.metadata.blobs import PARTS_AFTER, PARTS_AT_ONCE, TAILS, TAILS_AT_ONCE
 from treescale.metadata.collection import pieces
-from treescale.metadata.collection.adoption import among, is_among
+from treescale.metadata.collection.adoption import IS_PART, among, is_among
+from treescale.metadata.collection.left_behind import take_along
+from treescale.metadata.collection.open_purges import DROP_NOTES, ROUNDS, TRUSTED, note_looked
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.collection.purge_plan import PurgePlan
 from treescale.metadata.engine.clock import DatabaseNow
@@ -59,7 +61,6 @@ from treescale.metadata.schema import (
     purges,
     repositories,
     repository_blobs,
-    settings,
     stores,
 )
 from treescale.metadata.uploads import PURGES, unpack_parts
@@ -69,7 +70,6 @@ LINKS_AT_ONCE: Final = 100
 HELD_AT_ONCE: Final = 500
 """In one statement, of which a transaction may have several."""
 """Pushes wait for a piece, so it is one of some 20 ms."""
-ROUNDS: Final = 2
 STALE_SECONDS: Final = 600.0
 """A purge whose command has not come to its end by then is finished by a server."""
 PURGING: Final = "purge:"
@@ -118,7 +118,7 @@ _HOLD_MANIFESTS: Final = (
     .select_from(manifests.join(repositories))
     .where(
         _IS_MANIFEST,
-        or_(manifests.c.deleted.is_not(None), repositories.c.deleted.is_not(None)),
+        or_(and_(manifests.c.deleted.is_not(None), ~IS_PART), repositories.c.deleted.is_not(None)),
     )
     .with_for_update(skip_locked=True, of=manifests)
 )
@@ -215,19 +215,13 @@ def _lacking(rounds: int) -> ColumnElement[bool]:
 
 
 _OPEN: Final = and_(purges.c.ready.is_not(None), purges.c.gone.is_(None))
-# A restored database may be the wrong one: what the right one names must be there still (R13).
-_TRUSTED: Final = ~exists(
-    select(settings.c.value).where(
-        settings.c.name == COLLECTION_SETTING, settings.c.value.not_in((ON, OFF))
-    )
-)
 DUE_AT: Final = (
     select(purges.c.purge_id, purge_stores.c.rounds)
     .select_from(purge_stores.join(purges, purges.c.purge_id == purge_stores.c.purge_id))
     .where(
         purge_stores.c.store_id == bindparam("store"),
         _OPEN,
-        _TRUSTED,
+        TRUSTED,
         or_(
             purge_stores.c.rounds == 0,
             and_(purge_stores.c.rounds < ROUNDS, ~_lacking(1)),
@@ -248,12 +242,6 @@ CONFIRM: Final = (
         purge_stores.c.rounds == bindparam("seen"),
     )
     .values(rounds=purge_stores.c.rounds + 1)
-)
-STANDS: Final = (
-    select(purge_stores.c.store_id, purge_stores.c.rounds)
-    .select_from(purge_stores.join(stores, stores.c.store_id == purge_stores.c.store_id))
-    .where(purge_stores.c.purge_id == _PURGE)
-    .order_by(purge_stores.c.store_id)
 )
 
 # What ends purges
@@ -298,6 +286,10 @@ class InUse(DatabaseUnavailable):
     """A push has locked what is to be purged: nothing of this step was done."""
 
 
+class Ended(DatabaseUnavailable):
+    """A server has ended the purge, whose command stood still: what is left is another one's."""
+
+
 class Purging:
     """The purges of a cluster: rows taken away, what the stores have to do, and their end."""
 
@@ -316,31 +308,42 @@ class Purging:
 
         await self._connections.write(work)
 
-    async def take(self, purge_id: str, plan: PurgePlan, *, actor: str) -> None:
-        """Take the rows of the plan away, but for chunks. Raises InUse: then it may be asked again.
+    async def take(
+        self,
+        purge_id: str,
+        plan: PurgePlan,
+        *,
+        actor: str,
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the rows of the plan away, but for chunks; `moved` hears of each step that is done.
 
-        What was restored or pushed again since the plan was made stays.
+        What was restored or pushed again since the plan was made stays. Raises InUse: then it may
+        be asked again. Raises Ended: then what is left may be asked of another purge.
         """
         for page in _pages(plan.manifests, MANIFESTS_AT_ONCE):
             names = {(row_id, digest): plan.names[row_id] for row_id, digest in page}
             await self._connections.write(_take_manifests(purge_id, page, names, actor))
+            moved()
         for page in _pages(plan.links, LINKS_AT_ONCE):
             await self._connections.write(_take_links(purge_id, page))
+            moved()
         for row_id in plan.whole:
             await self._connections.write(_drop_repository(row_id, plan.names[row_id], actor))
 
-    async def finish(self, purge_id: str) -> None:
+    async def finish(self, purge_id: str, moved: Callable[[], None] = lambda: None) -> None:
         """Drop the chunk rows of its blobs, raise the fence, and have the stores begin.
 
-        Raises InUse, when it may be asked again. Twice is once.
+        Raises InUse, when it may be asked again. Twice is once, also at the same time.
         """
         span = {"first": f"{PURGING}{purge_id}:", "end": f"{PURGING}{purge_id};"}
-        while True:
-            for row in await self._connections.rows(LEFT, span):
-                while not await self._connections.write(_piece_of(purge_id, row.blob_id)):
-                    pass
-            if await self._connections.write(_make_ready(purge_id, span)):
-                break
+        with suppress(Ended):  # somebody else was done first: no blob is left
+            while True:
+                for row in await self._connections.rows(LEFT, span):
+                    while not await self._connections.write(_piece_of(purge_id, row.blob_id)):
+                        moved()
+                if await self._connections.write(_make_ready(purge_id, span)):
+                    break
         if not await self.chunks_of(purge_id, b""):  # small things alone: no store is waited for
             await self._connections.change(_NOBODY, {"purge": purge_id})
 
@@ -356,6 +359,14 @@ class Purging:
         page = {"purge": purge_id, "after": after}
         return [bytes(row.chunk) for row in await self._connections.rows(CHUNKS_OF, page)]
 
+    async def note(self, store_id: str, due: Round, looked: int) -> None:
+        """Note for how many chunks the store has looked so far; for whoever waits for it."""
+
+        def work(connection: Connection) -> None:
+            note_looked(connection, due.purge_id, store_id, due.rounds, looked)
+
+        await self._connections.write(work, durable=False)
+
     async def confirm(self, store_id: str, done: Round) -> None:
         """Note that the store has unlinked all that it had; the last one completes the purge."""
         said = {"purge": done.purge_id, "store": store_id, "seen": done.rounds}
@@ -363,11 +374,6 @@ class Purging:
         await self.end()
 
     # Its end
-
-    async def stands(self, purge_id: str) -> dict[str, int]:
-        """Return how often each store of the cluster has looked; `ROUNDS` times are enough."""
-        rows = await self._connections.rows(STANDS, {"purge": purge_id})
-        return {row.store_id: row.rounds for row in rows}
 
     async def settle(self) -> None:
         """Do as `end`, and have purges go on that broke off. Costs three reads.
@@ -392,14 +398,14 @@ def _pages(all_of_them: Sequence[Any], size: int) -> list[list[Any]]:
 
 
 def _check_begun(connection: Connection, purge_id: str) -> None:
-    """Raise when stores may have begun: what is added now they would not look for.
+    """Raise Ended when stores may have begun: what is added now they would not look for.
 
     From here on SQLite overwrites what is deleted.
     """
     if connection.dialect.name == "sqlite":
         connection.execute(_OVERWRITE)
     if connection.execute(_STILL, {"purge": purge_id}).one_or_none() is None:
-        raise DatabaseUnavailable("a server has ended this purge meanwhile: begin it again")
+        raise Ended("a server has ended this purge meanwhile: what is left needs another")
 
 
 def _take_manifests(
@@ -417,6 +423,8 @@ def _take_manifests(
         held = [(row.repository_id, row.digest) for row in found]
         if not held:
             return
+        while take_along(connection, held)[0]:  # what is said of them and is to go, as is due
+            pass
         there = connection.execute(_LINKS_REFERRED, among(held)).all()
         _hold_links(connection, there)
         connection.execute(_DROP_MANIFESTS, among(held))
@@ -560,6 +568,7 @@ def _complete(purge_id: str) -> Callable[[Connection], None]:
         lite = connection.dialect.name == "sqlite"
         number = connection.execute(_DRAW_LITE if lite else _DRAW_POST).scalar_one()
         connection.execute(_GONE, {"purge": purge_id, "next": number})
+        connection.execute(DROP_NOTES, {"purge": purge_id})
 
     return work
 

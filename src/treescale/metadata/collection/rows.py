@@ -44,7 +44,7 @@ from treescale.metadata.collection.adoption import (
     is_among,
 )
 from treescale.metadata.collection.explained import note_collected
-from treescale.metadata.collection.left_behind import LEFT_BEHIND, leaving
+from treescale.metadata.collection.left_behind import LEFT_BEHIND, leaving, take_along
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
@@ -293,7 +293,8 @@ class RowCollector:
         """Take away some manifests that can no longer be restored; return how many were due.
 
         A part waits for its index, be that deleted later than it: it comes back with `repo restore`
-        of that. One that has a tag was pushed again by a server of 0.1.0: it comes back.
+        of that. So does one of which more is said that is to go. One that has a tag was pushed
+        again by a server of 0.1.0: it comes back.
         """
         due = await self._connections.rows(DUE_MANIFESTS)
         if not due:
@@ -305,8 +306,13 @@ class RowCollector:
                 return 0
             again = connection.execute(_LOOK_AGAIN, among(held)).all()
             back = adopt(connection, [row for row in again if row.has_tag])
-            idle = [row for row in again if not row.has_tag and not row.is_part]
-            return back + _purge(connection, [(row.repository_id, row.digest) for row in idle])
+            idle = [
+                (row.repository_id, row.digest)
+                for row in again
+                if not row.has_tag and not row.is_part
+            ]
+            also, waiting = take_along(connection, idle)
+            return back + also + _purge(connection, [x for x in idle if x not in waiting])
 
         return await self._unless_stopped(work)
 

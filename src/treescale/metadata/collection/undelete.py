@@ -29,7 +29,7 @@ from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Upsert
 from treescale.metadata.events import Event, Kind, record
 from treescale.metadata.layouts import lease_seconds, undelete_seconds
-from treescale.metadata.manifest_push import COSIGN_SUFFIXES
+from treescale.metadata.manifest_push import cosign_tags_of
 from treescale.metadata.repositories import (
     DELETED_MARK,
     GOING_MARK,
@@ -52,8 +52,8 @@ _HERE: Final = manifests.c.repository_id == bindparam("row_id")
 _THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
 _STAMP: Final[BindParameter[float]] = bindparam("stamp", type_=Double())
 DIGESTS_AT_ONCE: Final = 500
-DEPTH_MAX: Final = 8
-"""An index of indexes of …: nobody goes further."""
+DEPTH_MAX: Final = 16
+"""An index of indexes of …, and what is said of what is said: nobody goes further."""
 _FOUND: Final = select(manifests.c.repository_id, manifests.c.deleted).where(
     manifests.c.repository_id == id_of(), manifests.c.digest == bindparam("digest")
 )
@@ -75,11 +75,16 @@ _TAGS_OF: Final = select(deleted_tags.c.deleted).where(
 )
 _BELONGING: Final = union(_SAID_OF, _TAGS_OF)
 
-# Manifests that come back: those of one time, those its tags point at, and all that they refer to.
-_TOGETHER: Final = union(
-    select(manifests.c.digest).where(_HERE, manifests.c.deleted == _STAMP),
+# Manifests that come back are the one that was named, all that it refers to, and what is said of
+# these and went at the same time. Others may have gone at that time, too: nobody has named them.
+_SAID_THEN: Final = union(
+    select(manifests.c.digest).where(
+        _HERE, manifests.c.subject.in_(_THESE), manifests.c.deleted == _STAMP
+    ),
     select(deleted_tags.c.digest).where(
-        deleted_tags.c.repository_id == bindparam("row_id"), deleted_tags.c.deleted == _STAMP
+        deleted_tags.c.repository_id == bindparam("row_id"),
+        deleted_tags.c.name.in_(bindparam("names", expanding=True)),
+        deleted_tags.c.deleted == _STAMP,
     ),
 )
 _IN_THESE: Final = (
@@ -158,6 +163,7 @@ _HOLDS: Final = (
 )
 _TAGS_THEN: Final = (
     deleted_tags.c.repository_id == bindparam("row_id"),
+    deleted_tags.c.digest.in_(_THESE),
     deleted_tags.c.deleted == _STAMP,
 )
 _DROP_TAGS: Final = delete(deleted_tags).where(*_TAGS_THEN)
@@ -304,9 +310,10 @@ class Undelete:
         return [each for each in found if namespace in (None, namespace_of(each.repository))]
 
     async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
-        """Bring a manifest back, with all that went with it and all that it refers to.
+        """Bring a manifest back, with what belongs to it and went with it.
 
-        Of one that is there, since it was pushed again, what belongs to it and went last. Raises
+        That is what is said of it, its tags, and all that it refers to, whenever that went. Of one
+        that is there, since it was pushed again, what belongs to it and went last. Raises
         ManifestUnknown, also when its time is over: from then on it may be gone in part.
         """
 
@@ -414,22 +421,19 @@ def _was_deleted(what: str, until: float) -> str:
 
 def _last_of(connection: Connection, row_id: int, digest: str) -> float | None:
     """Return when that was deleted last which belongs to an image that is there."""
-    names = [digest.replace(":", "-", 1) + suffix for suffix in COSIGN_SUFFIXES]
-    these = {"row_id": row_id, "digest": digest, "names": names}
+    these = {"row_id": row_id, "digest": digest, "names": cosign_tags_of([digest])}
     return max(connection.execute(_BELONGING, these).scalars(), default=None)
 
 
 def bring_back(
     connection: Connection, row_id: int, digests: Iterable[str], stamp: float | None = None
 ) -> Restored:
-    """Bring back manifests with all parts they refer to, and what was deleted at that time.
+    """Bring back manifests with all parts they refer to, and what went with these at that time.
 
     Tags that point elsewhere by now stay there. What is there already, stays as it is.
     """
     this = {"row_id": row_id, "stamp": stamp}
     wanted = set(digests)
-    if stamp is not None:
-        wanted |= set(connection.execute(_TOGETHER, this).scalars())
     missing: set[str] = set()
     fresh = wanted
     for _ in range(DEPTH_MAX):
@@ -439,7 +443,8 @@ def bring_back(
             for row in connection.execute(_CHILDREN, {**this, "these": page})
         }
         missing |= {digest for digest, there in children.items() if there is None}
-        fresh = children.keys() - wanted - missing
+        said = set() if stamp is None else _said_then(connection, row_id, stamp, fresh)
+        fresh = (children.keys() | said) - wanted - missing
         wanted |= fresh
         if not fresh:
             break
@@ -454,11 +459,25 @@ def bring_back(
         connection.execute(_SHOW, {**this, "these": page})
     for page in _pages(wanted - held):
         connection.execute(_HOLDS, {**this, "these": page})
-    if stamp is not None:
-        connection.execute(_TAGS_BACK.on(connection), this)
-        connection.execute(_DROP_TAGS, this)
+    for page in _pages(wanted) if stamp is not None else ():
+        connection.execute(_TAGS_BACK.on(connection), {**this, "these": page})
+        connection.execute(_DROP_TAGS, {**this, "these": page})
     missing -= _blobs_among(connection, row_id, missing)
     return Restored(tuple(sorted(held)), tuple(sorted(missing)))
+
+
+def _said_then(
+    connection: Connection, row_id: int, stamp: float, digests: Iterable[str]
+) -> set[str]:
+    """Return what went at that time and is said of these: by `subject`, or by cosign's tags."""
+    this = {"row_id": row_id, "stamp": stamp}
+    return {
+        digest
+        for page in _pages(digests)
+        for digest in connection.execute(
+            _SAID_THEN, {**this, "these": page, "names": cosign_tags_of(page)}
+        ).scalars()
+    }
 
 
 def _show_links(connection: Connection, row_id: int, digests: Iterable[str]) -> None:

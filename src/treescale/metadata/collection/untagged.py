@@ -4,11 +4,13 @@ A manifest is held by a tag, by an index that has it as a child, and by its subj
 when the last of these goes; a look over all manifests, once a lease, writes down since when none
 is there (`untagged_since`), and takes that back when one is. A push of the manifest, and of what
 refers to it, takes it back at once. A child whose indexes are all marked is marked, too, and goes
-with them: what is deleted together is restored together, as of a client's DELETE.
+with them: who restores an index gets its children back, and nothing else that went then.
 
 What is marked has a lease (collection.md R21): whoever is told of it renews `lease_until` and
 `untagged_since` when less than half is left. What is not marked needs none: it goes only so long
-after it is marked. So a read writes only of what is marked, at most once in a lease.
+after it is marked, and a lease at least. So a read writes only of what is marked, at most once in
+a lease. A mark has the time at which its look began; of a look that took longer than `LOOK_SHARE`
+of a lease, as on a machine that slept, nothing more is marked, and another begins.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,6 +64,8 @@ TAKEN_AT_ONCE: Final = 10
 MARKED_AT_ONCE: Final = 100
 LOOKED_AT_ONCE: Final = 1000
 """In one statement of the look, which locks nothing."""
+LOOK_SHARE: Final = 24
+"""A mark is older than its transaction by at most this part of a lease: an hour."""
 DEPTH_MAX: Final = 4
 """Indexes of indexes of …: what lies deeper is found by the next look."""
 LOOKED_SETTING: Final = "untagged_looked"
@@ -119,6 +123,8 @@ HELD: Final = or_(
 )
 IS_OVER: Final = and_(
     manifests.c.untagged_since < DatabaseNow() - untagged_seconds(),
+    # Whoever was told of it before it was marked has a lease from then on, and the mark is older.
+    manifests.c.untagged_since < DatabaseNow() - lease_seconds() * (1 + 1 / LOOK_SHARE),
     or_(manifests.c.lease_until.is_(None), manifests.c.lease_until < DatabaseNow()),
 )
 """Whether it was marked long enough ago, and nobody was told of it lately."""
@@ -165,9 +171,10 @@ _CHILDREN_OF: Final = (
     .distinct()
 )
 # All of one look have one time: an index and its children are due together.
+_IS_FRESH: Final = DatabaseNow() - lease_seconds() / LOOK_SHARE < _STAMP
 _MARK: Final = (
     update(manifests)
-    .where(_HERE, _DIGESTS, _IS_LIVE, not_(_IS_MARKED), not_(HELD))
+    .where(_HERE, _DIGESTS, _IS_LIVE, not_(_IS_MARKED), not_(HELD), _IS_FRESH)
     .values(untagged_since=_STAMP)
 )
 _CLEAR: Final = (
@@ -184,6 +191,7 @@ _LOOKED: Final = select(
     DatabaseNow().label("now"),
 )
 _NOTE: Final = insert_or_update(settings, ["value"])
+_LOOK: Final = select(_IS_FRESH.label("is_fresh"))
 
 # Taking away
 DUE: Final = (
@@ -252,7 +260,8 @@ class UntaggedCollector:
     async def look(self, now: float) -> int:
         """Mark what nothing holds, and take back marks; `now` is the database's time.
 
-        Reads whole tables a page at a time; writes what has changed, and that it has looked.
+        Reads whole tables a page at a time; writes what has changed, and that it has looked,
+        unless that took too long.
         """
         found = await self._look_at_marks() + await self._look_at_all(now)
         noted = {"name": LOOKED_SETTING, "value": f"{now:.3f}"}
@@ -260,7 +269,9 @@ class UntaggedCollector:
         def note(connection: Connection) -> None:
             connection.execute(_NOTE.on(connection), noted)
 
-        await self._connections.write(note, durable=False)
+        row = await self._connections.row(_LOOK, {"stamp": now})
+        if row is not None and row.is_fresh:
+            await self._connections.write(note, durable=False)
         return found
 
     async def take(self) -> int:

@@ -1,0 +1,173 @@
+"""Purges that are not over: what is taken away, since when, and which stores have not confirmed.
+
+A store whose round takes long notes now and then how many chunks it has looked for, among the
+settings (`purging/PURGE/STORE`), so that whoever waits sees that it goes on. The notes go with the
+purge (`purging.end`).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Text,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.engine import Connection
+
+from treescale.lease_times import COLLECTION_SETTING, OFF, ON
+from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.upserts import insert_or_update
+from treescale.metadata.schema import purge_stores, purged_chunks, purges, settings, stores
+
+ROUNDS: Final = 2
+"""So often each store looks."""
+LISTED_MAX: Final = 100
+NOTES: Final = "purging/"
+"""How the names of the settings begin in which stores note how far they are."""
+
+_THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
+# A restored database may be the wrong one: what the right one names must be there still (R13).
+TRUSTED: Final[ColumnElement[bool]] = ~(
+    select(settings.c.value)
+    .where(settings.c.name == COLLECTION_SETTING, settings.c.value.not_in((ON, OFF)))
+    .exists()
+)
+OPEN: Final = (
+    select(
+        purges.c.purge_id,
+        purges.c.reference,
+        purges.c.actor,
+        purges.c.begun,
+        purges.c.ready,
+        TRUSTED.label("trusted"),
+    )
+    .where(purges.c.gone.is_(None))
+    .order_by(purges.c.begun, purges.c.purge_id)
+    .limit(LISTED_MAX)
+)
+STANDS: Final = (
+    select(purge_stores.c.purge_id, purge_stores.c.store_id, purge_stores.c.rounds)
+    .select_from(purge_stores.join(stores, stores.c.store_id == purge_stores.c.store_id))
+    .where(purge_stores.c.purge_id.in_(_THESE))
+    .order_by(purge_stores.c.purge_id, purge_stores.c.store_id)
+)
+_SIZES: Final = (
+    select(
+        purged_chunks.c.purge_id,
+        func.count().label("chunks"),
+        func.sum(purged_chunks.c.length).label("size"),
+    )
+    .where(purged_chunks.c.purge_id.in_(_THESE))
+    .group_by(purged_chunks.c.purge_id)
+)
+_NOTES: Final = select(settings.c.name, settings.c.value).where(
+    settings.c.name >= NOTES, settings.c.name < NOTES[:-1] + "0"
+)
+_NOTE: Final = insert_or_update(settings, ["value"])
+DROP_NOTES: Final = delete(settings).where(
+    settings.c.name >= literal(NOTES, Text()) + bindparam("purge", type_=Text()) + "/",
+    settings.c.name < literal(NOTES, Text()) + bindparam("purge", type_=Text()) + "0",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How far a store of the cluster is with a purge."""
+
+    rounds: int
+    """How often it has looked for all of it: `ROUNDS` times are enough."""
+    looked: int = 0
+    """For how many chunks it has looked in the round it is at, as it noted last."""
+
+    @property
+    def has_confirmed(self) -> bool:
+        """Say whether nothing is waited for of it."""
+        return self.rounds >= ROUNDS
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPurge:
+    """A purge that is not over; times are the database's."""
+
+    purge_id: str
+    reference: str
+    """What was to be purged, as it was asked for."""
+    actor: str
+    begun: float
+    is_ready: bool
+    """Whether its rows are gone, so that the stores look."""
+    is_trusted: bool
+    """False while collection is frozen: then no store looks."""
+    chunks: int
+    size: int
+    stands: Mapping[str, Stand]
+    """By store."""
+
+
+class OpenPurges:
+    """Reads which purges are open, and how far each store is. For administration."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def list(self) -> list[OpenPurge]:
+        """Return those that are open, the oldest first. Counts their chunks."""
+        rows = await self._connections.rows(OPEN)
+        these = {"these": [row.purge_id for row in rows]}
+        if not rows:
+            return []
+        sizes = {row.purge_id: row for row in await self._connections.rows(_SIZES, these)}
+        stands = await self.stands(these["these"])
+        return [
+            OpenPurge(
+                row.purge_id,
+                row.reference,
+                row.actor,
+                row.begun,
+                row.ready is not None,
+                bool(row.trusted),
+                sizes[row.purge_id].chunks if row.purge_id in sizes else 0,
+                int(sizes[row.purge_id].size) if row.purge_id in sizes else 0,
+                stands[row.purge_id],
+            )
+            for row in rows
+        ]
+
+    async def stands(self, purge_ids: Collection[str]) -> dict[str, dict[str, Stand]]:
+        """Return how far each store of the cluster is with each of these purges."""
+        looked = {}
+        for row in await self._connections.rows(_NOTES):
+            purge_id, _, store_id = row.name.removeprefix(NOTES).partition("/")
+            rounds, _, count = row.value.partition(" ")
+            looked[purge_id, store_id, rounds] = count
+        found: dict[str, dict[str, Stand]] = {purge_id: {} for purge_id in purge_ids}
+        for row in await self._connections.rows(STANDS, {"these": list(purge_ids)}):
+            # What was noted in the round before counts no more.
+            count = looked.get((row.purge_id, row.store_id, str(row.rounds)), "")
+            stand = Stand(row.rounds, int(count) if count.isdecimal() else 0)
+            found[row.purge_id][row.store_id] = stand
+        return found
+
+
+def note_looked(
+    connection: Connection, purge_id: str, store_id: str, rounds: int, looked: int
+) -> None:
+    """Note that a store has looked for so many chunks, after so many whole rounds."""
+    noted = {"name": f"{NOTES}{purge_id}/{store_id}", "value": f"{rounds} {looked}"}
+    connection.execute(_NOTE.on(connection), noted)
+
+
+def unconfirmed(purges_: Sequence[OpenPurge]) -> list[OpenPurge]:
+    """Return those for which a store has still to confirm, or which have rows to lose."""
+    return [
+        one
+        for one in purges_
+        if not one.is_ready or any(not stand.has_confirmed for stand in one.stands.values())
+    ]

@@ -1,0 +1,29 @@
+"""A setting of the cluster that cannot be read keeps nobody from pushing and pulling."""
+
+import pytest
+from sqlalchemy import text
+
+from tests.api.client import Client
+from tests.api.running import Running
+from tests.oci.documents import digest, encoded, image
+from tests.unreadable import EACH
+
+IMAGE = encoded(image())
+
+
+@pytest.mark.parametrize(("name", "value"), EACH)
+async def test_push_and_pull(registry: Running, alice: Client, name: str, value: str) -> None:
+    database = registry.parts.database
+    await database.settings.put(name, value)
+    app = alice.repository("alice/app")
+    layer = await app.push_blob(b"a layer " * 20_000)
+    await app.push_blob(b"{}")
+    (await app.head(f"blobs/{layer}")).expect(200)
+    (await app.get(f"blobs/{layer}")).expect(200)
+    (await app.put_manifest(IMAGE)).expect(201)
+    place = f"manifests/{digest(IMAGE)}"
+    await database.connections.change(
+        text("UPDATE manifests SET lease_until = 1, untagged_since = 1")
+    )
+    (await app.get(place)).expect(200)
+    (await app.delete(place)).expect(202)

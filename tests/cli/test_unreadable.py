@@ -1,0 +1,49 @@
+"""A setting of the cluster that nobody can read: it is told, and `cluster set` mends it."""
+
+from functools import partial
+
+import pytest
+
+from tests.cli.conftest import Command
+from tests.unreadable import MENDED_BY, UNREADABLE
+from treescale.cli.reports.collection_report import read_due
+from treescale.clock import SystemClock
+from treescale.cluster.membership import Membership, join
+from treescale.metadata.database import Database
+from treescale.metadata.records import ServerRecord, StoreRecord
+
+
+async def start(database: Database) -> None:
+    """Have a server with three stores, and so many copies."""
+    server = ServerRecord("A", "host", "http://a:5000", "", started=1.0, version="0.2.0")
+    stores = [StoreRecord(x, "host", f"/{x}", "", 1.0, 1.0, server_id="A") for x in "abc"]
+    await join(database, server, stores, alone=False)
+    await database.settings.put("copies", "3")
+    await Membership(database, "A", SystemClock()).heartbeat([])
+
+
+async def write(database: Database, *, name: str, text: str) -> None:
+    await database.settings.put(name, text)
+
+
+def told_of_settings(command: Command) -> list[str]:
+    found = command.json("cluster", "status")["advice"]
+    return [row["text"] for row in found if row["about"] == "setting"]
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_it_is_told_and_mended(command: Command, name: str) -> None:
+    command.database(start)
+    for text in UNREADABLE[name]:
+        command.database(partial(write, name=name, text=text))
+        (told,) = told_of_settings(command)
+        assert f"the setting {name} cannot be read" in told
+        assert f"`treescale cluster set {MENDED_BY[name]} " in told
+        assert len(told) < 400
+        collecting = command.json("cluster", "status")["collecting"]
+        assert collecting.startswith("yes" if name == "copies" else "no: the setting")
+        command.here("repo", "deleted")
+        assert (command.database(read_due).pause is None) is (name == "copies")
+    command.here("cluster", "set", MENDED_BY[name])
+    assert told_of_settings(command) == []
+    assert command.json("cluster", "status")["collecting"] == "yes"
