@@ -47,7 +47,7 @@ NETWORK: Final[dict[str, Part]] = {
     "killed": killed.measure,
     "relay": relay.measure,
 }
-REPAIR: Final[dict[str, Part]] = {"repair": repair.measure}
+REPAIR: Final[dict[str, Part]] = {"idle-loss": repair.measure_idle, "loss": repair.measure_load}
 WALK: Final[dict[str, Part]] = {
     "verify": verify.measure,
     "beside": beside.measure,

@@ -80,7 +80,9 @@ without the store to the last `store.whole` of the three others; then each chunk
 seen three times on their disks. The bound is the bytes of the lost store by what the three \
 wires carry. Under a load blobs are pulled from the three in turn, so many a second whatever \
 they answer, and hashed; the time of a pull begins when it is due. Undisturbed is the same \
-load on the same three servers after the repair. One run.""",
+load before the loss: then a quarter of what a server is asked for lies on others, as long as the \
+loss is not made good; once it is, each of the three has everything. One run for each of the two, \
+on servers of its own.""",
     pictured=False,
 )
 

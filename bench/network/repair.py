@@ -7,11 +7,11 @@ copies as complete when every other store has said so (`store.whole`) and every 
 on their disks. The bound is what the lost store held, by what the three wires carry.
 """
 
-import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,8 +41,6 @@ UNDISTURBED: Final = "before the loss"
 class Repair:
     """What a loss came to."""
 
-    store: str
-    """The one that was lost."""
     noticed: float
     """Seconds from the loss to the layout without the store."""
     began: float
@@ -65,7 +63,6 @@ class Stores:
         """Kill it and remove its disk; return when all has its copies again."""
         others, lost = self.cluster.others(victim), time.time()  # noqa: TID251  as logs have it
         victim.crash()
-        store: str = json.loads((victim.disks[0] / "store.json").read_bytes())["store"]
         shutil.rmtree(victim.disks[0])
         changed: list[float] = []
 
@@ -88,70 +85,44 @@ class Stores:
         )
         whole = [e for node in others for e in node.events("store.whole", since=at)]
         ended = max(e["at"] for e in whole)
-        return Repair(store, at - lost, began, ended - at, sum(e["bytes"] for e in whole))
+        return Repair(at - lost, began, ended - at, sum(e["bytes"] for e in whole))
 
     def is_whole(self, nodes: Sequence[Node]) -> bool:
         """Say whether each chunk has just its copies."""
         found = Counter(name for node in nodes for name in node.chunk_names())
         return set(found.values()) == {COPIES}
 
-    def bring_back(self, victim: Node, store: str) -> None:
-        """Start it with an empty disk on a wide wire; return when it has its share again."""
-        self.narrow(narrow=False)
-        other = self.cluster.others(victim)[0]
-        wait_until(
-            "the lost store is forgotten",
-            lambda: other.outcome("cluster", "forget", store, "--lost")[0] == 0,
-            seconds=60,
-            every=2.0,
-        )
-        victim.start()
-        what = "the disk that was empty has its share"
-        everybody = self.cluster.nodes
-        wait_until(
-            what,
-            lambda: victim.chunks() > 0 and self.is_whole(everybody),
-            seconds=QUIET_SECONDS_MAX,
-            every=2.0,
-        )
-        for node in self.cluster.others(victim):  # else the next loss is made good from there
-            for trashed in (node.disks[0] / "trash").glob("*"):
-                trashed.unlink()
-
-    def narrow(self, *, narrow: bool = True) -> None:
-        """Make all wires narrow, or wide."""
+    def narrow(self) -> None:
+        """Make all wires narrow."""
         for node in self.cluster.nodes:
-            node.machine.heal()
-            if narrow:
-                self.here.narrow(node.machine)
+            self.here.narrow(node.machine)
 
 
-def measure(root: Path, effort: Effort) -> list[Row]:
-    """Measure a loss while nothing else goes on, and one under a load."""
+@contextmanager
+def filled(root: Path, effort: Effort) -> Iterator[Stores]:
+    """Run four servers with narrow wires, each chunk with its copies."""
     with (
         site(root, effort) as here,
         here.cluster(SERVERS, COPIES, narrow=False, variables=GRACE) as cluster,
     ):
         targets = [as_target(node, cluster) for node in cluster.nodes]
-        stores = Stores(
-            here, cluster, push_blobs(targets, effort.gigabytes * 1e9 * SERVERS / COPIES)
-        )
+        size = effort.gigabytes * 1e9 * SERVERS / COPIES
+        stores = Stores(here, cluster, push_blobs(targets, size))
         wait_until(
             "each chunk has its copies",
             lambda: stores.is_whole(cluster.nodes),
             seconds=QUIET_SECONDS_MAX,
             every=1.0,
         )
-        held = _bytes_on(cluster.nodes[-1])
-        wires = (SERVERS - 1) * effort.mbit / 8 * 1e6
-        return [*_idle(stores, held, wires), *_under_load(stores, held, wires)]
+        stores.narrow()
+        yield stores
 
 
-def _idle(stores: Stores, held: int, wires: float) -> list[Row]:
-    victim, bound = stores.cluster.nodes[-1], held / wires
-    stores.narrow()
-    repair = stores.lose(victim, 60 + 10 * bound)
-    stores.bring_back(victim, repair.store)
+def measure_idle(root: Path, effort: Effort) -> list[Row]:
+    """Measure a loss while nothing else goes on."""
+    with filled(root, effort) as stores:
+        victim, held, bound = _bounds(stores, effort)
+        repair = stores.lose(victim, 60 + 10 * bound)
     return [
         Row(_work("idle", held), "s", at_most(1.25), [repair.seconds], [bound], 1, BOUND),
         Row("… until the loss was noticed", "s", None, [repair.noticed], digits=1),
@@ -159,12 +130,23 @@ def _idle(stores: Stores, held: int, wires: float) -> list[Row]:
     ]
 
 
-def _under_load(stores: Stores, held: int, wires: float) -> list[Row]:
-    *others, victim = stores.cluster.nodes
-    targets = [as_target(node, stores.cluster) for node in others]
-    bound, load = held / wires, LOAD_SHARE * wires
-    stores.narrow()
-    with Pulling(targets, stores.blobs, load, seed=SEED) as pulling:
+def _bounds(stores: Stores, effort: Effort) -> tuple[Node, int, float]:
+    """Return whose store is to be lost, the bytes on it, and the seconds they take at least."""
+    victim = stores.cluster.nodes[-1]
+    held = _bytes_on(victim)
+    return victim, held, held / _wires(effort)
+
+
+def _wires(effort: Effort) -> float:
+    """Return the bytes a second that the wires of the servers that are left carry."""
+    return (SERVERS - 1) * effort.mbit / 8 * 1e6
+
+
+def measure_load(root: Path, effort: Effort) -> list[Row]:
+    """Measure a loss under a load."""
+    load = LOAD_SHARE * _wires(effort)
+    with filled(root, effort) as stores, _pulling(stores, load) as pulling:
+        victim, held, bound = _bounds(stores, effort)
         begun = time.monotonic() + SETTLED_SECONDS
         time.sleep(BEFORE_SECONDS)
         lost = time.monotonic()
@@ -206,6 +188,12 @@ def _under_load(stores: Stores, held: int, wires: float) -> list[Row]:
             [_failed(before, noticing, during, after)],
         ),
     ]
+
+
+def _pulling(stores: Stores, load: float) -> Pulling:
+    others = stores.cluster.others(stores.cluster.nodes[-1])
+    targets = [as_target(node, stores.cluster) for node in others]
+    return Pulling(targets, stores.blobs, load, seed=SEED)
 
 
 def _failed(*parts: Pulled) -> float:
