@@ -122,6 +122,28 @@ async def test_what_has_one_copy_left_is_urgent(
 
 
 @virtual
+async def test_a_look_that_finds_nothing_is_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be told is counted over all partitions."""
+    cluster = Cluster()
+    for number in range(30):
+        cluster.put(number, "s0", "s1")
+    await cluster.go("s0")
+    await asyncio.sleep(3700)
+    walk, told = cluster.walk("s0"), 0
+    tell = walk._tell
+
+    async def counted(*, over: bool) -> None:
+        nonlocal told
+        told += 1
+        await tell(over=over)
+
+    monkeypatch.setattr(walk, "_tell", counted)
+    assert len(walk.progress.due(LoopClock().monotonic())) == 16
+    await cluster.go("s0", turns=1)
+    assert told <= 2
+
+
+@virtual
 async def test_what_comes_back_from_the_trash_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     async def back(_: bytes) -> bool:
         return True

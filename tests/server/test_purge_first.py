@@ -1,6 +1,9 @@
 """A server that was away unlinks what was purged before it serves; what hangs holds up nothing."""
 
 import asyncio
+import errno
+import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -15,6 +18,7 @@ from tests.server.test_start import bound, prepared
 from treescale.chunks.disk import silence
 from treescale.chunks.disk.directory import ChunkDirectory
 from treescale.chunks.disk.store import DiskStore
+from treescale.chunks.disk.syscalls import Disk
 from treescale.chunks.store import chunk_id_of
 from treescale.clock import SystemClock
 from treescale.config import Settings, load
@@ -177,3 +181,64 @@ async def test_a_disk_that_hangs_while_it_is_cleaned_holds_up_nothing(
         assert time.monotonic() - begun < SECONDS_MAX
     finally:
         over.set()
+
+
+async def test_a_disk_that_hung_at_the_start_is_let_go_of_when_it_is_back(
+    chosen: Settings, listener: Listeners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that were forked meanwhile have a copy of the lock that the hung thread held."""
+    hung, back, unlink = threading.Event(), threading.Event(), Disk.unlink
+
+    def hangs(self: Disk, path: Path) -> None:
+        if str(path).startswith(str(tmp_path / "two" / "chunks")):
+            hung.set()
+            back.wait(SECONDS_MAX)
+        unlink(self, path)
+
+    monkeypatch.setattr(Disk, "unlink", hangs)
+    monkeypatch.setattr(start, "PURGE_SECONDS_MAX", 0.5)
+    joined = await prepared(chosen, listener, pytest.fail)
+    assert hung.is_set()
+    assert len(joined.withheld) == 1
+    worker = os.fork()
+    if worker == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        back.set()
+        async with (
+            started(chosen, listener, joined) as (_, (_, two)),
+            opened(chosen.database) as database,
+            asyncio.timeout(SECONDS_MAX),
+        ):
+            while not two.is_well:  # the thread has yet to end
+                await Purger(two.store_id, two, Purging(database.connections)).turn()
+                await asyncio.sleep(0.05)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        await asyncio.to_thread(os.waitpid, worker, 0)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+async def test_a_disk_that_refuses_to_unlink_is_withheld_if_it_has_any_of_it(
+    chosen: Settings,
+    listener: Listeners,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    holds: bool,  # noqa: FBT001  a parameter
+    code: int,
+) -> None:
+    """A read-only one refuses also what is not there."""
+    if not holds:
+        for path in (tmp_path / "two" / "chunks").rglob(SECRET.hex()):
+            path.unlink()
+
+    def refuses(_: Disk, path: Path) -> None:
+        if str(path).startswith(str(tmp_path / "two")):
+            raise OSError(code, os.strerror(code))
+        path.unlink()
+
+    monkeypatch.setattr(Disk, "unlink", refuses)
+    joined = await prepared(chosen, listener, pytest.fail)
+    assert len(joined.withheld) == holds

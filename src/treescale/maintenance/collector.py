@@ -282,6 +282,7 @@ class Collector:
             if cycle.pause is not None:
                 return
             page = cycle.orphans[start : start + REMOVED_AT_ONCE]
+            await self._spend(max(0, min(len(page), cycle.explained - start)))
             gone = await self._store.remove([(each.chunk, each.stamp) for each in page], may)
             taken = set(gone)
             cycle.gone += [copy for copy in page if copy.chunk in taken]
@@ -291,6 +292,14 @@ class Collector:
                 )
                 return
             yield True
+
+    async def _spend(self, taken: int) -> None:
+        """Note that so many explained ones are taken, before they are: whatever ends the cycle."""
+        said = await self._noted()
+        if taken:
+            state = replace(said, explained=said.explained.taking(taken))
+            await self._database.collections.put(self._store_id, packed(state))
+            self._said = state
 
     # Telling
 
@@ -312,7 +321,6 @@ class Collector:
             removed=said.removed + len(cycle.gone),
             removed_bytes=said.removed_bytes + sum(copy.size for copy in cycle.gone),
             met_in_trash=said.met_in_trash + self._trash.met,
-            explained=said.explained.taking(min(len(cycle.gone), cycle.explained)),
         )
         self._trash.met = 0
         if not cycle.done:  # nothing was looked at: what waited then, waits still
@@ -340,7 +348,7 @@ class Collector:
             )
 
     async def _tell(self, state: State, pause: Pause | None) -> None:
-        """Note where it stands, if that is new: on SQLite any commit has all answers forgotten."""
+        """Note where it stands, if that is new."""
         state, said = replace(state, paused=pause), await self._noted()
         if not is_news(state, said):
             return

@@ -96,7 +96,7 @@ class Walk:
         self._tally = Tally()
         self._past = Tally()
         self._said: StoreWalk | None = None
-        self._said_at = float("-inf")
+        self._said_at = self._counted_at = float("-inf")
         self._batch = BATCH_MAX
         self._away: DatabaseUnavailable | None = None
         self._paid_up_to = b""
@@ -240,7 +240,7 @@ class Walk:
                 return
             try:
                 await self._mend(number, due)
-                if self._clock.monotonic() - self._said_at >= TOLD_SECONDS:
+                if self._clock.monotonic() - self._counted_at >= TOLD_SECONDS:
                     await self._tell(over=False)
             except DatabaseUnavailable as error:
                 self._away = error
@@ -404,6 +404,7 @@ class Walk:
     async def _tell(self, *, over: bool) -> None:
         """Note where the walk stands, not too often, and only what is new."""
         now, progress = self._clock.monotonic(), self.progress
+        self._counted_at = now
         seconds = now - (self._tally.since if self._tally.since is not None else now)
         walk = StoreWalk(
             self._store_id,

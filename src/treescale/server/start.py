@@ -23,7 +23,7 @@ from treescale.cluster.membership import HeartbeatResult, Membership, join
 from treescale.cluster.ownership import displaced
 from treescale.cluster.queries import read_holders
 from treescale.config import Settings
-from treescale.errors import DatabaseUnavailable, ServerUnknown, SettingInvalid, StoreUnusable
+from treescale.errors import DatabaseUnavailable, Failed, ServerUnknown, SettingInvalid
 from treescale.log import get_logger
 from treescale.maintenance.purger import Purger
 from treescale.metadata.collection.purging import Purging
@@ -126,7 +126,7 @@ async def _clean(stores: Iterable[DiskStore]) -> None:
             continue
         try:
             await store.clean_tmp()
-        except StoreUnusable as error:
+        except Failed as error:
             get_logger().warning("store.not_cleaned", store=store.store_id, reason=str(error))
 
 
@@ -192,7 +192,7 @@ async def _waits_for(store: DiskStore, purging: Purging) -> str:
             why = store.trouble
     except TimeoutError:
         why = f"that takes longer than {PURGE_SECONDS_MAX:.0f} s"
-    except (StoreUnusable, DatabaseUnavailable) as error:
+    except Failed as error:  # a disk that is full, or hangs; the database away
         why = str(error)
     get_logger().error("purge.waits", store=store.store_id, reason=why)
     return (

@@ -462,6 +462,18 @@ async def test_who_lacks_chunks_takes_turns_at_the_others_and_nothing_is_put_bac
 
 
 @virtual
+async def test_a_bad_copy_that_is_met_is_replaced_for_a_store_that_lacks_it_too() -> None:
+    rig = Faulty(servers(3, 3))
+    await rig.cluster.put(CHUNK, DATA)
+    lacking, bad, _ = rig.homes(CHUNK)  # in the order in which they are asked
+    lacking.wipe()
+    bad.is_.rotten.add(CHUNK)
+    assert await rig.cluster.fetch(CHUNK, lacking.name) == DATA
+    assert bad.holds(CHUNK)
+    assert not lacking.holds(CHUNK)
+
+
+@virtual
 async def test_a_push_that_was_quicker_than_the_walk_is_found() -> None:
     rig = await filled(copies=1)
     (home,) = rig.homes(CHUNK)

@@ -338,3 +338,22 @@ async def test_control_without_that_it_goes_beside_it(
     monkeypatch.setattr(servers, "VERSIONS_BEFORE", ())
     await rig.cycle()
     assert await rig.here(orphan) == [False]
+
+
+async def test_what_went_in_a_cycle_that_failed_explains_no_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    names = await store_of_four(rig)
+    with monkeypatch.context() as failing:
+
+        async def fails(*_: object) -> None:
+            raise StoreUnusable("the disk did not answer")
+
+        failing.setattr(rig.store, "clean", fails)
+        with pytest.raises(StoreUnusable):
+            await delete_and_lose(rig, names[:12], [])
+        assert not any(await rig.here(*names[:12])), "they are gone"
+    rig.go(3600)
+    cycle = await delete_and_lose(rig, [], names[12:22])
+    assert (cycle.pause is not None, cycle.gone) == (True, [])

@@ -257,6 +257,7 @@ class Copies:
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
             with suppress(*_GONE, IsADirectoryError):  # gone, or no file of ours
+                self._disk.lstat(path)  # a disk that is read-only refuses, also what is not there
                 self._disk.unlink(path)
 
     def clean(self, before: float) -> int:

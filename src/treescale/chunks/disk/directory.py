@@ -361,7 +361,7 @@ class ChunkDirectory:
         try:
             yield
         finally:
-            self._disk.close(fd)
+            self._disk.unlock(fd)
 
     # Writing
 

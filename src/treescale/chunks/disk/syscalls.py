@@ -134,6 +134,13 @@ class Disk:
         """
         return self._locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def unlock(self, fd: int) -> None:
+        """Let go of a lock and its descriptor; processes forked meanwhile may have that, too."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        finally:
+            self.close(fd)
+
     def _locked(self, path: Path, how: int) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

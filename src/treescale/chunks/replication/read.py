@@ -124,7 +124,7 @@ class ChunkRead:
             for late in () if good is not None else fan.on_time:
                 self._give_up(late)
         if good is not None:
-            return good if self._last else await self._repaired(good)
+            return await self._repaired(good)
         for missed in [x for x in self._view.stores if x not in self._failures]:
             self._failures[missed] = Unreachable(f"there was no time to ask store {missed}")
         raise self._verdict()
@@ -176,7 +176,7 @@ class ChunkRead:
 
     async def _repaired(self, data: bytes | ChunkFile) -> bytes | ChunkFile:
         """Give the chunk to those of its homes that were found without a good copy; return it."""
-        lacking = self._lacking()
+        lacking = self._bad() if self._last else self._lacking()
         homes = [x for x in self._view.table.homes(self._chunk) if x in lacking] if lacking else ()
         if homes and isinstance(data, ChunkFile):
             data.close()
@@ -292,6 +292,9 @@ class ChunkRead:
     def _give_up(self, name: str) -> None:
         self._failures[name] = Unreachable(f"store {name} did not answer in time")
         self._view.stores[name].give_up()
+
+    def _bad(self) -> tuple[str, ...]:
+        return tuple(name for name, error in self._failures.items() if isinstance(error, Corrupt))
 
     def _lacking(self) -> tuple[str, ...]:
         bad = (ChunkUnknown, Corrupt)

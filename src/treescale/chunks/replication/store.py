@@ -226,9 +226,9 @@ class ReplicatedStore:
     async def fetch(self, chunk: bytes, lacking: str) -> bytes:
         """Return the first good copy for a store that lacks it, and will keep it.
 
-        It waits for who has room, as a read of a client does, and puts nothing back: other homes
-        that lack the chunk fetch it themselves. The store is asked too, after all others: a push
-        may have put it there meanwhile. Raises as `get` does.
+        It waits for who has room, as a read of a client does. A bad copy that it meets at another
+        home is replaced; homes that have none fetch it themselves. The store is asked too, after
+        all others: a push may have put it there meanwhile. Raises as `get` does.
         """
         data = await ChunkRead(self._view, chunk, self._reads, last=lacking).run()
         assert not isinstance(data, ChunkFile), "no files were asked for"
