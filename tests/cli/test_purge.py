@@ -1,12 +1,14 @@
 """Purging from the command line, while no server runs: what was deleted is gone from the disks."""
 
 import asyncio
+import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import null, select, text
 
 from tests.cli.conftest import Command
 from tests.cli.walked import DATA, answer, own_log, pair, quick, threads
@@ -18,10 +20,12 @@ from treescale.cli.reports.job_report import INTERRUPTED
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.maintenance import purger
 from treescale.maintenance.collection.state import Mode
-from treescale.metadata.collection import purging
+from treescale.metadata.collection import open_purges, purging
+from treescale.metadata.collection.open_purges import OpenPurges, Stand
 from treescale.metadata.collection.purge_plan import PurgeReader
 from treescale.metadata.database import Database
-from treescale.metadata.records import Blob, NewBlob, ServerRecord
+from treescale.metadata.records import Blob, NewBlob, ServerRecord, StoreReport
+from treescale.metadata.schema import purge_stores
 
 __all__ = ["own_log", "pair", "quick", "threads"]
 
@@ -340,12 +344,115 @@ def test_a_store_that_takes_long_is_waited_for_while_it_goes_on(
     status, told = answer(deleted, "collect", "--purge", APP, "--yes")
     assert (status, told["complete"]) == ((0, True) if notes else (1, False))
     assert len(told["away"]) == (0 if notes else 2)
-    assert deleted.database(noted) == []
+    assert len(deleted.database(noted)) == (0 if notes else 2), "it goes with the round"
+
+
+LOOKS_LONG = 25
+"""In these more than `AWAY_SECONDS` go by, which is all that a store that is away is waited for."""
+NO_NOTES = open_purges.STANDS.with_only_columns(
+    purge_stores.c.purge_id,
+    purge_stores.c.store_id,
+    purge_stores.c.rounds,
+    null().label("looked"),
+    null().label("at_work"),
+)
+WITHHELD = "not served from before what was purged is unlinked"
+
+
+@pytest.fixture
+def withheld(deleted: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A store elsewhere is in trouble, since it has to unlink what is purged; its server lives.
+
+    At each look of a command it notes that it does, and at last confirms.
+    """
+    label, looks = deleted.data / "two" / "store.json", 0
+    two = str(json.loads(label.read_text())["store"])
+    label.rename(label.with_name("elsewhere"))
+    stands = OpenPurges.stands
+
+    async def live(database: Database) -> None:
+        server = ServerRecord("two", "host-two", "http://two:5000", "", started=NOW, version="0.2")
+        await database.servers.register(server, live_seconds=15, actor=ACTOR)
+        await database.servers.heartbeat("two", [StoreReport(two, 1000, 900, WITHHELD)])
+
+    async def works(self: OpenPurges, purge_ids: Collection[str]) -> dict[str, dict[str, Stand]]:
+        nonlocal looks
+        looks += 1
+        unlinks = purging.Purging(self._connections)
+        for due in await unlinks.due_at(two):
+            await unlinks.note(two, due, 0)
+            if looks > LOOKS_LONG:
+                await unlinks.confirm(two, due)
+        return await stands(self, purge_ids)
+
+    deleted.database(live)
+    monkeypatch.setattr(OpenPurges, "stands", works)
+    return deleted
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_a_store_that_is_withheld_is_waited_for_while_it_unlinks(
+    withheld: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    at_work: bool,  # noqa: FBT001  a parameter
+) -> None:
+    """And the control, one that has noted nothing lately: the command ends, and names it."""
+    if not at_work:
+        monkeypatch.setattr(open_purges, "STANDS", NO_NOTES)
+    status, told = answer(withheld, "collect", "--purge", APP, "--yes")
+    assert (status, told["complete"]) == ((0, True) if at_work else (1, False))
+    assert [each["why"] for each in told["away"]] == ([] if at_work else [WITHHELD])
+
+
+def test_status_says_that_a_store_unlinks_though_it_is_in_trouble(
+    withheld: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: once it has noted nothing for long it is to be brought back, or forgotten."""
+
+    async def begin(database: Database) -> None:
+        plan = await PurgeReader(database.connections).plan(APP, None, None)
+        begun = purging.Purging(database.connections)
+        await begun.begin("p", APP, actor=ACTOR)
+        await begun.take("p", plan, actor=ACTOR)
+        await begun.finish("p")
+        (one,) = [store for store in await database.stores.list() if not store.trouble]
+        await database.servers.heartbeat("one", [StoreReport(one.store_id, 1000, 900)])
+        for due in await begun.due_at(one.store_id):
+            await begun.confirm(one.store_id, due)
+
+    withheld.database(begin)
+    where = f"host-two:{withheld.data / 'two'}"
+    (shown,) = withheld.json("cluster", "status")["purges"]
+    assert shown["what_to_do"] == f"nothing: {where} is unlinking"
+    monkeypatch.setattr(open_purges, "STANDS", NO_NOTES)
+    (shown,) = withheld.json("cluster", "status")["purges"]
+    assert f"bring back {where} ({WITHHELD})" in shown["what_to_do"]
+
+
+def test_what_is_said_to_be_complete_is_over(
+    deleted: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the command sees that the last store has confirmed before that store ends it."""
+    stands = OpenPurges.stands
+
+    async def confirmed(self: OpenPurges, ids: Collection[str]) -> dict[str, dict[str, Stand]]:
+        for row in await self._connections.rows(select(purge_stores)):
+            said = {"purge": row.purge_id, "store": row.store_id, "seen": row.rounds}
+            await self._connections.change(purging.CONFIRM, said)
+        return await stands(self, ids)
+
+    async def nothing(_: purger.Purger) -> int:
+        return 0
+
+    monkeypatch.setattr(purger.Purger, "turn", nothing)
+    monkeypatch.setattr(OpenPurges, "stands", confirmed)
+    assert answer(deleted, "collect", "--purge", f"{APP}:v1", "--yes")[0] == 0
+    assert "nothing was deleted" in deleted.refused("collect", "--purge", f"{APP}:v1", "--yes")
 
 
 async def noted(database: Database) -> list[str]:
-    """Return what stores have noted of purges that are over."""
+    """Return which stores say how far they are with a purge."""
     rows = await database.connections.rows(
-        text("SELECT name FROM settings WHERE name LIKE 'purging/%'")
+        text("SELECT store_id FROM purge_stores WHERE looked IS NOT NULL OR noted IS NOT NULL")
     )
-    return [row.name for row in rows]
+    return [row.store_id for row in rows]

@@ -5,9 +5,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
+from tests.contracts.metadata_undelete import much_said
 from tests.contracts.metadata_untagged import child
 from tests.contracts.metadata_uploads import progress
 from tests.contracts.metadata_values import (
@@ -36,12 +37,15 @@ from treescale.errors import (
 )
 from treescale.lease_times import COLLECTION_SETTING, FROZEN, OFF, ON, LeaseTimes
 from treescale.metadata import manifest_push
+from treescale.metadata.collection import left_behind
 from treescale.metadata.collection import purging as purging_module
+from treescale.metadata.collection.open_purges import AT_WORK_SECONDS, OpenPurges, Stand
 from treescale.metadata.collection.purge_plan import PartInUse, PurgePlan, PurgeReader
 from treescale.metadata.collection.purging import STALE_SECONDS, InUse, Purging, Round
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
+from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import NOTHING
 from treescale.metadata.records import EMPTY_TAIL, Base, ChunkPart, UploadTail
 from treescale.metadata.schema import (
@@ -51,6 +55,7 @@ from treescale.metadata.schema import (
     deleted_tags,
     manifest_references,
     manifests,
+    purge_stores,
     purged_chunks,
     repository_blobs,
 )
@@ -357,6 +362,63 @@ class PurgingContract:
         found = await database.connections.rows(select(manifests.c.digest, manifests.c.deleted))
         assert {row.digest for row in found} == {each.digest for each in of}
         assert all(row.deleted is not None for row in found)
+
+    async def test_much_that_a_deletion_has_left_goes_in_short_transactions(
+        self, database: Database, purging: Purging, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each is committed: whoever waits to write waits for no more than one."""
+        await much_said(database, OLD.digest, count=2 * left_behind.AT_ONCE + 1)
+        since = {"deleted": DatabaseNow(), "lease_until": manifest_push.UNFINISHED}
+        await database.connections.change(
+            update(manifests).where(manifests.c.digest == OLD.digest).values(**since)
+        )
+        write, left, moved = database.connections.write, list[int](), list[int]()
+        live = select(func.count()).where(manifests.c.deleted.is_(None))
+
+        async def counted(work: Any, **named: Any) -> Any:
+            done = await write(work, **named)
+            row = await database.connections.row(live)
+            assert row is not None
+            left.append(row[0])
+            return done
+
+        plan = await PurgeReader(database.connections).plan(APP, "v1", None)
+        await purging.begin("p", APP, actor=ACTOR)
+        monkeypatch.setattr(database.connections, "write", counted)
+        await purging.take("p", plan, actor=ACTOR, moved=lambda: moved.append(0))
+        assert left[:4] == [left_behind.AT_ONCE + 1, 1, 0, 0]
+        assert len(moved) == len(left), "whoever waits hears of each"
+        with pytest.raises(ManifestUnknown, match="no deleted"):
+            await Undelete(database.connections).manifest(APP, OLD.digest, actor=ACTOR)
+
+    async def test_how_far_a_store_is_is_known_until_its_round_ends(
+        self, database: Database, purging: Purging, database_clock: MovedClock
+    ) -> None:
+        async def stand() -> tuple[Stand, bool]:
+            of_a = (await OpenPurges(database.connections).stands(["p"]))["p"]["a"]
+            return of_a, of_a.is_at_work
+
+        await self.purge(purging, await self.plan(database))
+        assert await stand() == (Stand(0), False)
+        (due,) = await purging.due_at("a")
+        await purging.note("a", due, 0)
+        assert await stand() == (Stand(0), True), "it has begun"
+        await purging.note("a", due, 2)
+        await database_clock.move(database, AT_WORK_SECONDS - 1)
+        assert await stand() == (Stand(0, 2), True)
+        await database_clock.move(database, 2)
+        assert await stand() == (Stand(0, 2), False), "it has said nothing for long"
+        await purging.note("a", due, 0)
+        assert await stand() == (Stand(0, 2), True), "to begin again is not to go on"
+        await self.confirm(purging, "a", "b")
+        assert await stand() == (Stand(1), False)
+        await purging.note("a", due, 2)
+        assert await stand() == (Stand(1), False), "a note of a round that is over"
+        await self.confirm(purging, "a", "b")
+        noted = select(purge_stores).where(
+            or_(purge_stores.c.looked.is_not(None), purge_stores.c.noted.is_not(None))
+        )
+        assert await database.connections.rows(noted) == []
 
     async def test_nothing_is_unlinked_while_a_restored_database_may_be_the_wrong_one(
         self, database: Database, purging: Purging

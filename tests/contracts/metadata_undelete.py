@@ -11,7 +11,7 @@ from tests.contracts.metadata_collection import image
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest
 from tests.database_clock import MovedClock
 from treescale.errors import BlobUnknown, DatabaseUnavailable, ManifestUnknown, NameUnknown
-from treescale.lease_times import UNDELETE_SECONDS, UNDELETE_SETTING, stored
+from treescale.lease_times import LEASE_SETTING, UNDELETE_SECONDS, UNDELETE_SETTING, stored
 from treescale.metadata import manifest_push
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
@@ -53,7 +53,7 @@ async def much_said(database: Database, of: str, *, count: int = SAID_MANY) -> N
     def work(connection: Connection) -> None:
         for number in range(count):
             said = manifest(b"said %d" % number, subject=of)
-            new = manifest_push.manifest_row(row_id, said, now=NOW, actor=ACTOR)
+            new = manifest_push.manifest_row(row_id, said, actor=ACTOR)
             manifest_push.write_manifest(connection, new, (), None)
             subject = Reference(of, ReferenceKind.MANIFEST, required=False)
             manifest_push.refer(connection, row_id, said.digest, [subject])
@@ -67,6 +67,13 @@ async def there(database: Database, *, live: bool = False) -> int:
     row = await database.connections.row(select(func.count()).select_from(manifests).where(which))
     assert row is not None
     return int(row[0])
+
+
+async def said_of(database: Database, subject: str, *, live: bool) -> list[str]:
+    """Return the digests of what is said of an image, of what is deleted or of what is not."""
+    deleted = manifests.c.deleted.is_(None) if live else manifests.c.deleted.is_not(None)
+    which = select(manifests.c.digest).where(manifests.c.subject == subject, deleted)
+    return [row.digest for row in await database.connections.rows(which)]
 
 
 class UndeleteContract:
@@ -263,6 +270,48 @@ class UndeleteContract:
         assert (count := await there(database, live=True)) == 1, f"{count} are left"
         await undelete.manifest(APP, made, actor=ACTOR)
         assert await there(database, live=True) == 602
+
+    @pytest.mark.parametrize("lease", [60, 3600, 86_400])
+    async def test_what_was_pushed_or_restored_since_stays_whatever_the_lease_is_by_now(
+        self,
+        database: Database,
+        undelete: Undelete,
+        database_clock: MovedClock,
+        monkeypatch: pytest.MonkeyPatch,
+        lease: int,
+    ) -> None:
+        """And what was not goes, which a deletion has left that broke off after 3 of 9.
+
+        The lease was an hour.
+        """
+        await database.settings.put(LEASE_SETTING, stored(3600))
+        monkeypatch.setattr(manifest_push, "_DIGESTS_AT_ONCE", 3)
+        monkeypatch.setattr(manifest_push, "_SAID_OF", manifest_push._SAID.limit(3))
+        made, put = await image(database), database.manifests.put
+        await much_said(database, made, count=9)
+        await database_clock.move(database, 1)
+
+        def first_piece(connection: Connection) -> None:
+            row_id = connection.execute(select(repositories.c.repository_id)).scalar_one()
+            stamp = connection.execute(manifest_push.NOW).scalar_one()
+            manifest_push.delete_piece(connection, manifest_push.Deletion(row_id, made, stamp))
+
+        await database.connections.write(first_piece)
+        gone = await said_of(database, made, live=False)
+        left = await said_of(database, made, live=True)
+        assert (len(gone), len(left)) == (3, 6)
+        await database_clock.move(database, 1)
+        said = {
+            each.digest: each for each in (manifest(b"said %d" % n, subject=made) for n in range(9))
+        }
+        late = manifest(b"late", subject=made)
+        for each in (late, said[gone[0]], said[left[0]]):
+            await put(APP, each, [], [], now=NOW, actor=ACTOR)
+        await undelete.manifest(APP, gone[1], actor=ACTOR)
+        await database.settings.put(LEASE_SETTING, stored(lease))
+        await RowCollector(database.connections).slow_pass()
+        stays = {late.digest, gone[0], gone[1], left[0]}
+        assert set(await said_of(database, made, live=True)) == stays
 
     async def test_what_went_with_an_image_that_was_pushed_again_comes_back(
         self, database: Database, undelete: Undelete, database_clock: MovedClock

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from treescale.clock import SystemClock
 from treescale.errors import ChunkUnknown, StoreUnusable
 from treescale.maintenance import purger as purger_module
 from treescale.maintenance.purger import Purger
+from treescale.metadata.collection.open_purges import OpenPurges
 from treescale.metadata.collection.purge_plan import PurgeReader
 from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database, open_database
@@ -98,6 +100,26 @@ async def test_wherever_they_lie_they_go_and_nothing_else(
         await disk_store.get(NAMES[0])
     assert await purger.turn() == 3, "and once more, for what was on its way"
     assert await purger.turn() == 0
+
+
+async def test_who_waits_knows_that_it_is_at_work_before_anything_is_unlinked(
+    database: Database, disk_store: DiskStore, purging: Purging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first hundred chunks may take long: until then nothing else tells."""
+    erase, seen = DiskStore.erase, list[bool]()
+
+    async def at_work() -> bool:
+        return (await OpenPurges(database.connections).stands(["p"]))["p"]["a"].is_at_work
+
+    async def looked_at(self: DiskStore, *wanted: Any) -> list[bytes]:
+        seen.append(await at_work())
+        return await erase(self, *wanted)
+
+    assert not await at_work()
+    monkeypatch.setattr(DiskStore, "erase", looked_at)
+    await Purger("a", disk_store, purging).turn()
+    assert seen == [True]
+    assert not await at_work()
 
 
 async def test_one_that_writes_beside_is_waited_for(

@@ -18,12 +18,16 @@ from tests.contracts.metadata_values import (
     large,
     manifest,
     part,
+    server,
     small,
+    store,
     upload,
 )
 from treescale.cache.answers import AnswerCache
 from treescale.clock import SystemClock
 from treescale.errors import BlobUnknown, ManifestUnknown, Refused
+from treescale.metadata.collection.open_purges import OpenPurges, Stand
+from treescale.metadata.collection.purging import Purging, Round
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.manifests import Manifests
@@ -140,6 +144,21 @@ async def test_what_concerns_no_answer_leaves_all_of_them(
     monkeypatch.setattr(database.connections, "row", asked)
     monkeypatch.setattr(database.connections, "rows", asked)
     assert await database.manifests.resolve(APP, "v1") == manifest()
+
+
+async def test_how_far_a_store_is_with_a_purge_concerns_none(database: Database) -> None:
+    """It is noted every few seconds while stores unlink. Control: a setting concerns them."""
+    await database.servers.register(server("s"), live_seconds=15, actor=ACTOR)
+    await database.stores.register(store("a", "s"))
+    purging = Purging(database.connections)
+    await purging.begin("p", APP, actor=ACTOR)
+    before = database.connections.answers_version()
+    await purging.note("a", Round("p", 0), 100)
+    stands = (await OpenPurges(database.connections).stands(["p"]))["p"]
+    assert stands == {"a": Stand(0, 100)}
+    assert database.connections.answers_version() == before
+    await database.settings.put("a", "b")
+    assert database.connections.answers_version() != before
 
 
 async def test_a_change_of_any_row_that_answers_are_of_is_counted(

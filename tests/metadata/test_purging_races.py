@@ -5,10 +5,11 @@ SQLite has one writer.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_uploads import progress
@@ -30,8 +31,11 @@ from treescale.metadata.collection import purging as purging_module
 from treescale.metadata.collection.purge_plan import PurgeReader
 from treescale.metadata.collection.purging import InUse, Purging
 from treescale.metadata.database import Database, open_database
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.manifest_push import UNFINISHED
 from treescale.metadata.records import EMPTY_TAIL
 from treescale.metadata.repositories import hold
+from treescale.metadata.schema import manifests
 from treescale.metadata.uploads import pack_parts
 
 SECONDS_MAX: Final = 60
@@ -143,6 +147,44 @@ async def test_what_a_push_holds_is_in_use_and_nothing_of_the_step_is_done(
     await other.close()
     assert (await PurgeReader(database.connections).plan(APP, None, None)).blobs == 1
     await purging.take("p", plan, actor=ACTOR)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_a_deletion_has_left_that_is_locked_is_waited_for(
+    url: str,
+    database: Database,
+    waits: bool,  # noqa: FBT001  a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And the control, a purge that does not: it stays for good, and nobody knows of what it is."""
+    if not waits:
+        monkeypatch.setattr(purging_module, "take_along", lambda *_: (0, set()))
+    made = manifest()
+    said = manifest(b"said", subject=made.digest)
+    for each in (said, made):
+        await database.manifests.put(APP, each, [], ["v"], now=NOW, actor=ACTOR)
+    broken_off = {"deleted": DatabaseNow(), "lease_until": UNFINISHED}
+    await database.connections.change(
+        update(manifests).where(manifests.c.digest == made.digest).values(**broken_off)
+    )
+    plan = await PurgeReader(database.connections).plan(APP, None, made.digest)
+    purging, other = Purging(database.connections), open_database(url)
+    await purging.begin("p", APP, actor=ACTOR)
+
+    def work(connection: Connection) -> None:
+        locked = {"said": said.digest}
+        connection.execute(text("SELECT FROM manifests WHERE digest = :said FOR KEY SHARE"), locked)
+        wait_for(connection, asyncio.get_running_loop(), taken())
+
+    async def taken() -> None:
+        with pytest.raises(InUse) if waits else nullcontext():
+            await purging.take("p", plan, actor=ACTOR)
+
+    await other.connections.write(work)
+    await other.close()
+    await purging.take("p", plan, actor=ACTOR)
+    found = await database.connections.rows(select(manifests.c.digest, manifests.c.deleted))
+    assert [(row.digest, row.deleted is not None) for row in found] == [(said.digest, waits)]
 
 
 @pytest.mark.parametrize("waits", [True, False])

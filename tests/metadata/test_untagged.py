@@ -72,7 +72,7 @@ async def test_a_child_is_there_until_its_index_has_referred_to_it(
         row_id = lock_repository(connection, APP, actor=ACTOR, now=NOW)
         hold_references(connection, row_id, [child(leaf)])
         wait_for(connection, loop, collector.take())
-        write_manifest(connection, manifest_row(row_id, index, now=NOW, actor=ACTOR), (), None)
+        write_manifest(connection, manifest_row(row_id, index, actor=ACTOR), (), None)
         refer(connection, row_id, index.digest, [child(leaf)])
 
     await held_open(url, work)

@@ -261,12 +261,13 @@ class _Following:
         self._chunks = {one.purge_id: one.chunks for one in await self._open.list()}
         known: Mapping[tuple[str, str], Stand] = {}
         while True:
-            await self._purging.end()
             stands = {
                 (purge_id, store_id): stand
                 for purge_id, each in (await self._open.stands(self._purge_ids)).items()
                 for store_id, stand in each.items()
             }
+            # After the look: of what is seen as confirmed by all nothing is left open.
+            await self._purging.end()
             now = self._clock.monotonic()
             if stands != known:
                 known, self._changed_at = stands, now
@@ -297,7 +298,8 @@ class _Following:
         found = []
         for name in lacking:
             view = self._views.get(name)
-            why = "" if name in self._here else silence(view)
+            is_at_work = any(stands[key].is_at_work for key in stands if key[1] == name)
+            why = "" if is_at_work or name in self._here else silence(view)
             if now - self._changed_at < _patience(view, why):
                 return []
             label = name if view is None else view.label

@@ -63,6 +63,7 @@ class Purger:
 
     async def _round(self, due: Round) -> int:
         looked, after, now = 0, b"", asyncio.get_running_loop().time
+        await self._purging.note(self._store_id, due, 0)  # else nobody knows until the first page
         noted = now()
         while page := await self._purging.chunks_of(due.purge_id, after):
             for at in range(0, len(page), ERASED_AT_ONCE):

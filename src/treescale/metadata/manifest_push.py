@@ -95,13 +95,16 @@ _COLUMNS: Final = (
     "pushed_by",
     "untagged_since",
 )
-_LEASE: Final = {"lease_until": DatabaseNow() + LINK_LEASES * lease_seconds()}
-_WRITE: Final = insert_or_update_if(manifests, _COLUMNS, _LEASE, lambda _: true())
+_PUSHED: Final = {
+    "pushed": DatabaseNow(),
+    "lease_until": DatabaseNow() + LINK_LEASES * lease_seconds(),
+}
+_WRITE: Final = insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true())
 _REFER: Final = insert_or_ignore(manifest_references)
 _TAG: Final = insert_or_update(tags, ["digest", "updated", "pushed_by"])
 # Where there was none: of several writers one inserts it.
 _NEW: Final = insert_or_update_if(
-    manifests, _COLUMNS, _LEASE, lambda _: manifests.c.deleted.is_not(None)
+    manifests, _COLUMNS, _PUSHED, lambda _: manifests.c.deleted.is_not(None)
 )
 # What it refers to is held by it from now on: when that ends its time begins anew.
 _HOLDS: Final = (
@@ -286,10 +289,8 @@ def refer(
         connection.execute(_HOLDS, page)
 
 
-def manifest_row(
-    repository_id: int, manifest: Manifest, *, now: float, actor: str
-) -> dict[str, object]:
-    """Return the row of the manifest in that repository."""
+def manifest_row(repository_id: int, manifest: Manifest, *, actor: str) -> dict[str, object]:
+    """Return the row of the manifest in that repository, but for times: they are the database's."""
     annotations = msgspec.json.encode(manifest.annotations)
     return {
         "repository_id": repository_id,
@@ -299,7 +300,6 @@ def manifest_row(
         "subject": manifest.subject,
         "artifact_type": manifest.artifact_type,
         "annotations_bytes": len(annotations) if manifest.annotations else 0,
-        "pushed": now,
         "annotations": annotations.decode(),
         "payload": manifest.payload,
         "deleted": None,

@@ -202,7 +202,7 @@ class Manifests:
             wrong = hold_references(connection, row_id, references)
             if held.any_lost:
                 check_whole(connection, row_id, references)
-            row = manifest_row(row_id, manifest, now=now, actor=actor)
+            row = manifest_row(row_id, manifest, actor=actor)
             pushed = Pushed(repository, manifest, actor)
             write_manifest(connection, row, pushed.events(tags), of_it)
             refer(connection, row_id, manifest.digest, references)

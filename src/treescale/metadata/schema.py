@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION: Final = "0011"
+SCHEMA_VERSION: Final = "0012"
 SCHEMA_VERSION_TABLE: Final = "schema_version"
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -319,6 +319,7 @@ manifests: Final = Table(
     Column("subject", BYTEWISE),
     Column("artifact_type", BYTEWISE),
     Column("annotations_bytes", BigInteger, nullable=False),
+    # Or restored, last.
     Column("pushed", Double, nullable=False),
     Column("annotations", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
@@ -475,13 +476,16 @@ purged_chunks: Final = Table(
     sqlite_with_rowid=False,
 )
 
-# How often each store has looked for all chunks of a purge, and unlinked what it found.
+# How often each store has looked for all chunks of a purge, and unlinked what it found. In a round
+# that takes long it notes for how many it has looked so far, and when (`Purging.note`).
 purge_stores: Final = Table(
     "purge_stores",
     metadata,
     Column("purge_id", BYTEWISE, primary_key=True),
     Column("store_id", BYTEWISE, primary_key=True),
     Column("rounds", BigInteger, nullable=False),
+    Column("looked", BigInteger),
+    Column("noted", Double),
     Index(None, "store_id"),
     sqlite_with_rowid=False,
 )

@@ -39,6 +39,14 @@ def silence(store: StoreView | None) -> str:
     return f"its server is {store.server_condition.value}"
 
 
+def _silence(purge: OpenPurge, view: StoreView) -> str:
+    """Return why nothing can be expected of a store now for this purge.
+
+    A store that is withheld until it has unlinked all is in trouble, and at work nevertheless.
+    """
+    return "" if purge.stands[view.record.store_id].is_at_work else silence(view)
+
+
 def _row(purge: OpenPurge, views: Mapping[str, StoreView]) -> Row:
     waited = sorted(_waited_for(purge, views), key=lambda view: view.label)
     return {
@@ -54,7 +62,7 @@ def _row(purge: OpenPurge, views: Mapping[str, StoreView]) -> Row:
                 "store": view.record.store_id,
                 "server": view.record.server,
                 "path": view.record.path,
-                "why": silence(view) or None,
+                "why": _silence(purge, view) or None,
                 "rounds": purge.stands[view.record.store_id].rounds,
                 "rounds_needed": ROUNDS,
                 "looked": purge.stands[view.record.store_id].looked,
@@ -71,7 +79,7 @@ def _waited_for(purge: OpenPurge, views: Mapping[str, StoreView]) -> Iterator[St
         view = views.get(name)
         if view is None or stand.has_confirmed:
             continue
-        if stand.rounds == least or silence(view):
+        if stand.rounds == least or _silence(purge, view):
             yield view
 
 
@@ -88,9 +96,12 @@ def _what_to_do(purge: OpenPurge, waited: Sequence[StoreView]) -> str:
             f"`treescale collect --purge {purge.reference}` goes on with it, and so do servers "
             "some minutes after it began"
         )
-    away = [view for view in waited if silence(view)]
+    away = [view for view in waited if _silence(purge, view)]
     if not away:
-        return "nothing: the servers do it by themselves"
+        busy = [view.label for view in waited if purge.stands[view.record.store_id].is_at_work]
+        return "nothing: " + (
+            f"{', '.join(busy)} is unlinking" if busy else "the servers do it by themselves"
+        )
     servers = dict.fromkeys(
         view.record.server for view in away if view.condition is not Condition.TROUBLE
     )

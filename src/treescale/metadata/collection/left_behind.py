@@ -11,13 +11,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from sqlalchemy import and_, exists, func, literal_column, select, update
+from sqlalchemy import and_, exists, literal_column, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.lease_times import LINK_LEASES
 from treescale.metadata.collection.adoption import HAS_TAG, IS_PART, among, is_among
 from treescale.metadata.engine.connections import changed
-from treescale.metadata.layouts import lease_seconds
 from treescale.metadata.manifest_push import UNFINISHED
 from treescale.metadata.schema import manifests
 
@@ -28,12 +26,14 @@ Pair = tuple[int, str]
 
 _IS_MANIFEST: Final = is_among(manifests.c.repository_id, manifests.c.digest)
 # What has nothing to be said of but a manifest whose deletion broke off, since before that was
-# deleted. Not what was pushed, or restored, after it, which its lease tells; nor what has a tag.
+# deleted. Not what has a tag, nor what was pushed after it, for the first time or again, or was
+# restored by itself: `pushed` is set by each of these, by the database's clock, as `deleted` is.
+# No lease tells that: its length may have been changed since. A server of 0.1.0 sets `pushed` by
+# its own clock, and by the first push alone; what it alone has pushed again goes along.
 _SUBJECT: Final = manifests.alias("subject")
 _WITHOUT_SUBJECT: Final = and_(
     manifests.c.deleted.is_(None),
-    func.coalesce(manifests.c.lease_until, literal_column("0"))
-    < _SUBJECT.c.deleted + LINK_LEASES * lease_seconds(),
+    manifests.c.pushed < _SUBJECT.c.deleted,
     ~HAS_TAG,
     ~IS_PART,
 )

@@ -1,36 +1,34 @@
 """Purges that are not over: what is taken away, since when, and which stores have not confirmed.
 
-A store whose round takes long notes now and then how many chunks it has looked for, among the
-settings (`purging/PURGE/STORE`), so that whoever waits sees that it goes on. The notes go with the
-purge (`purging.end`).
+A store notes when it begins a round, and every few seconds for how many chunks it has looked, so
+that whoever waits sees that it goes on (`Purging.note`). The round's end takes the note away.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
-    Text,
     bindparam,
-    delete,
+    case,
     func,
-    literal,
     select,
+    update,
 )
-from sqlalchemy.engine import Connection
 
 from treescale.lease_times import COLLECTION_SETTING, OFF, ON
+from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
-from treescale.metadata.engine.upserts import insert_or_update
 from treescale.metadata.schema import purge_stores, purged_chunks, purges, settings, stores
 
 ROUNDS: Final = 2
 """So often each store looks."""
 LISTED_MAX: Final = 100
-NOTES: Final = "purging/"
-"""How the names of the settings begin in which stores note how far they are."""
+AT_WORK_SECONDS: Final = 30.0
+"""A store is at work for so long after a note; notes come every 5 s, or as fast as it can."""
 
 _THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
 # A restored database may be the wrong one: what the right one names must be there still (R13).
@@ -53,7 +51,13 @@ OPEN: Final = (
     .limit(LISTED_MAX)
 )
 STANDS: Final = (
-    select(purge_stores.c.purge_id, purge_stores.c.store_id, purge_stores.c.rounds)
+    select(
+        purge_stores.c.purge_id,
+        purge_stores.c.store_id,
+        purge_stores.c.rounds,
+        purge_stores.c.looked,
+        (purge_stores.c.noted > DatabaseNow() - AT_WORK_SECONDS).label("at_work"),
+    )
     .select_from(purge_stores.join(stores, stores.c.store_id == purge_stores.c.store_id))
     .where(purge_stores.c.purge_id.in_(_THESE))
     .order_by(purge_stores.c.purge_id, purge_stores.c.store_id)
@@ -67,13 +71,19 @@ _SIZES: Final = (
     .where(purged_chunks.c.purge_id.in_(_THESE))
     .group_by(purged_chunks.c.purge_id)
 )
-_NOTES: Final = select(settings.c.name, settings.c.value).where(
-    settings.c.name >= NOTES, settings.c.name < NOTES[:-1] + "0"
-)
-_NOTE: Final = insert_or_update(settings, ["value"])
-DROP_NOTES: Final = delete(settings).where(
-    settings.c.name >= literal(NOTES, Text()) + bindparam("purge", type_=Text()) + "/",
-    settings.c.name < literal(NOTES, Text()) + bindparam("purge", type_=Text()) + "0",
+_LOOKED: Final = bindparam("so_far", type_=BigInteger())
+# Never fewer than before: whoever tries a round again from its beginning has not gone on by that.
+NOTE: Final = (
+    update(purge_stores)
+    .where(
+        purge_stores.c.purge_id == bindparam("purge"),
+        purge_stores.c.store_id == bindparam("store"),
+        purge_stores.c.rounds == bindparam("seen"),
+    )
+    .values(
+        looked=case((purge_stores.c.looked > _LOOKED, purge_stores.c.looked), else_=_LOOKED),
+        noted=DatabaseNow(),
+    )
 )
 
 
@@ -85,6 +95,8 @@ class Stand:
     """How often it has looked for all of it: `ROUNDS` times are enough."""
     looked: int = 0
     """For how many chunks it has looked in the round it is at, as it noted last."""
+    is_at_work: bool = field(default=False, compare=False)
+    """Whether it noted that lately: it unlinks, also while it is withheld from all else."""
 
     @property
     def has_confirmed(self) -> bool:
@@ -142,26 +154,11 @@ class OpenPurges:
 
     async def stands(self, purge_ids: Collection[str]) -> dict[str, dict[str, Stand]]:
         """Return how far each store of the cluster is with each of these purges."""
-        looked = {}
-        for row in await self._connections.rows(_NOTES):
-            purge_id, _, store_id = row.name.removeprefix(NOTES).partition("/")
-            rounds, _, count = row.value.partition(" ")
-            looked[purge_id, store_id, rounds] = count
         found: dict[str, dict[str, Stand]] = {purge_id: {} for purge_id in purge_ids}
         for row in await self._connections.rows(STANDS, {"these": list(purge_ids)}):
-            # What was noted in the round before counts no more.
-            count = looked.get((row.purge_id, row.store_id, str(row.rounds)), "")
-            stand = Stand(row.rounds, int(count) if count.isdecimal() else 0)
+            stand = Stand(row.rounds, row.looked or 0, bool(row.at_work))
             found[row.purge_id][row.store_id] = stand
         return found
-
-
-def note_looked(
-    connection: Connection, purge_id: str, store_id: str, rounds: int, looked: int
-) -> None:
-    """Note that a store has looked for so many chunks, after so many whole rounds."""
-    noted = {"name": f"{NOTES}{purge_id}/{store_id}", "value": f"{rounds} {looked}"}
-    connection.execute(_NOTE.on(connection), noted)
 
 
 def unconfirmed(purges_: Sequence[OpenPurge]) -> list[OpenPurge]:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     exists,
     insert,
     literal,
+    null,
     or_,
     select,
     text,
@@ -40,7 +41,7 @@ from treescale.metadata.blobs import PARTS_AFTER, PARTS_AT_ONCE, TAILS, TAILS_AT
 from treescale.metadata.collection import pieces
 from treescale.metadata.collection.adoption import IS_PART, among, is_among
 from treescale.metadata.collection.left_behind import take_along
-from treescale.metadata.collection.open_purges import DROP_NOTES, ROUNDS, TRUSTED, note_looked
+from treescale.metadata.collection.open_purges import NOTE, ROUNDS, TRUSTED
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.collection.purge_plan import PurgePlan
 from treescale.metadata.engine.clock import DatabaseNow
@@ -241,7 +242,7 @@ CONFIRM: Final = (
         purge_stores.c.store_id == bindparam("store"),
         purge_stores.c.rounds == bindparam("seen"),
     )
-    .values(rounds=purge_stores.c.rounds + 1)
+    .values(rounds=purge_stores.c.rounds + 1, looked=null(), noted=null())
 )
 
 # What ends purges
@@ -283,7 +284,7 @@ class Round:
 
 
 class InUse(DatabaseUnavailable):
-    """A push has locked what is to be purged: nothing of this step was done."""
+    """Somebody has locked what is to be purged: nothing of this step was done."""
 
 
 class Ended(DatabaseUnavailable):
@@ -323,7 +324,9 @@ class Purging:
         """
         for page in _pages(plan.manifests, MANIFESTS_AT_ONCE):
             names = {(row_id, digest): plan.names[row_id] for row_id, digest in page}
-            await self._connections.write(_take_manifests(purge_id, page, names, actor))
+            step = _take_manifests(purge_id, page, names, actor)
+            while not await self._connections.write(step):
+                moved()
             moved()
         for page in _pages(plan.links, LINKS_AT_ONCE):
             await self._connections.write(_take_links(purge_id, page))
@@ -361,9 +364,10 @@ class Purging:
 
     async def note(self, store_id: str, due: Round, looked: int) -> None:
         """Note for how many chunks the store has looked so far; for whoever waits for it."""
+        said = {"purge": due.purge_id, "store": store_id, "seen": due.rounds, "so_far": looked}
 
         def work(connection: Connection) -> None:
-            note_looked(connection, due.purge_id, store_id, due.rounds, looked)
+            connection.execute(NOTE, said)
 
         await self._connections.write(work, durable=False)
 
@@ -413,18 +417,25 @@ def _take_manifests(
     page: Sequence[tuple[int, str]],
     names: dict[tuple[int, str], str],
     actor: str,
-) -> Callable[[Connection], None]:
-    """Return what takes some deleted manifests away, and what only they refer to."""
+) -> Callable[[Connection], bool]:
+    """Return what takes some deleted manifests away, and what only they refer to.
 
-    def work(connection: Connection) -> None:
+    It says whether it did; not while more is said of them that is to be deleted first, as in the
+    row collector: each time it deletes some of that.
+    """
+
+    def work(connection: Connection) -> bool:
         _check_begun(connection, purge_id)
         _hold_repositories(connection, page)
         found = connection.execute(_HOLD_MANIFESTS, among(page))
         held = [(row.repository_id, row.digest) for row in found]
         if not held:
-            return
-        while take_along(connection, held)[0]:  # what is said of them and is to go, as is due
-            pass
+            return True
+        more, waiting = take_along(connection, held)
+        if more:
+            return False
+        if waiting:
+            raise InUse("somebody uses what is said of what is to be purged: try again in a moment")
         there = connection.execute(_LINKS_REFERRED, among(held)).all()
         _hold_links(connection, there)
         connection.execute(_DROP_MANIFESTS, among(held))
@@ -432,6 +443,7 @@ def _take_manifests(
         for row_id, digest in held:
             told = Event(Kind.IMAGE_PURGED, actor, names[row_id, digest], digest=digest)
             record(connection, told)
+        return True
 
     return work
 
@@ -568,7 +580,6 @@ def _complete(purge_id: str) -> Callable[[Connection], None]:
         lite = connection.dialect.name == "sqlite"
         number = connection.execute(_DRAW_LITE if lite else _DRAW_POST).scalar_one()
         connection.execute(_GONE, {"purge": purge_id, "next": number})
-        connection.execute(DROP_NOTES, {"purge": purge_id})
 
     return work
 

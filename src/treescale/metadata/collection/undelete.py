@@ -152,6 +152,7 @@ _SHOW: Final = (
     .where(_HERE, manifests.c.digest.in_(_THESE))
     .values(
         deleted=null(),
+        pushed=DatabaseNow(),
         lease_until=DatabaseNow() + LINK_LEASES * lease_seconds(),
         untagged_since=null(),
     )
