@@ -127,10 +127,10 @@ class SqliteDriver:
         try:
             async with asyncio.timeout(READ_SECONDS_MAX):
                 await loop.run_in_executor(self._readers, self._open_readers)
+                await loop.run_in_executor(self._readers, self.answers_version)
                 await self._writer.transact(_nothing, durable=False)
         except (DBAPIError, TreeScaleError, TimeoutError) as error:
             get_logger().warning("database.unopened", error=str(error))
-        self.answers_version()
 
     async def _look(self) -> str:
         """Return why nothing is written to the file, "" when it is."""
