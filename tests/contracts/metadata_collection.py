@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
+from tests.contracts.broken_off import broken_off
 from tests.contracts.metadata_values import (
     ACTOR,
     APP,
@@ -19,7 +20,6 @@ from tests.contracts.metadata_values import (
 from tests.database_clock import MovedClock
 from treescale.errors import (
     BlobUnknown,
-    DatabaseUnavailable,
     ManifestBlobUnknown,
     ManifestUnknown,
     NameUnknown,
@@ -296,19 +296,7 @@ class CollectionContract:
             await put(APP, one, [], [], now=NOW, actor=ACTOR)
         await put(APP, named, [], ["report"], now=NOW, actor=ACTOR)
         await database_clock.move(database, TIMES.link + 60)
-        write = database.connections.write
-
-        async def once(work: Any, **named: Any) -> Any:
-            monkeypatch.setattr(database.connections, "write", refused)
-            return await write(work, **named)
-
-        async def refused(*_: Any, **__: Any) -> Any:
-            raise DatabaseUnavailable("the server is stopped")
-
-        monkeypatch.setattr(database.connections, "write", once)
-        with pytest.raises(DatabaseUnavailable):
-            await database.manifests.delete(APP, made, actor=ACTOR)
-        monkeypatch.setattr(database.connections, "write", write)
+        await broken_off(database, made, monkeypatch)
         assert 0 < (await collector.slow_pass()).found < len(said)
         live = select(manifests.c.digest).where(manifests.c.deleted.is_(None))
         assert [row.digest for row in await database.connections.rows(live)] == [named.digest]

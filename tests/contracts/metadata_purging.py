@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
+from tests.contracts.broken_off import broken_off
 from tests.contracts.metadata_undelete import much_said
 from tests.contracts.metadata_untagged import child
 from tests.contracts.metadata_uploads import progress
@@ -345,19 +346,7 @@ class PurgingContract:
         for each in (*said, *of):
             await database.manifests.put(APP, each, [], [], now=NOW, actor=ACTOR)
         await database_clock.move(database, 1)
-        write = database.connections.write
-
-        async def once(work: Any, **named: Any) -> Any:
-            monkeypatch.setattr(database.connections, "write", refused)
-            return await write(work, **named)
-
-        async def refused(*_: Any, **__: Any) -> Any:
-            raise DatabaseUnavailable("the server is stopped")
-
-        monkeypatch.setattr(database.connections, "write", once)
-        with pytest.raises(DatabaseUnavailable):
-            await database.manifests.delete(APP, OLD.digest, actor=ACTOR)
-        monkeypatch.setattr(database.connections, "write", write)
+        await broken_off(database, OLD.digest, monkeypatch)
         await self.purge(purging, await PurgeReader(database.connections).plan(APP, "v1", None))
         found = await database.connections.rows(select(manifests.c.digest, manifests.c.deleted))
         assert {row.digest for row in found} == {each.digest for each in of}

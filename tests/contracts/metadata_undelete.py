@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select, text, true
 from sqlalchemy.engine import Connection
 
+from tests.contracts.broken_off import broken_off
 from tests.contracts.metadata_collection import image
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest
 from tests.database_clock import MovedClock
@@ -249,19 +250,7 @@ class UndeleteContract:
         made, collector = await image(database), RowCollector(database.connections)
         await much_said(database, made, count=600)
         await database_clock.move(database, 1)
-        write = database.connections.write
-
-        async def refused(*_: Any, **__: Any) -> Any:
-            raise DatabaseUnavailable("the server is stopped")
-
-        async def once(work: Any, **named: Any) -> Any:
-            monkeypatch.setattr(database.connections, "write", refused)
-            return await write(work, **named)
-
-        monkeypatch.setattr(database.connections, "write", once)
-        with pytest.raises(DatabaseUnavailable):
-            await database.manifests.delete(APP, made, actor=ACTOR)
-        monkeypatch.setattr(database.connections, "write", write)
+        await broken_off(database, made, monkeypatch)
         assert await there(database, live=True) > 0
         await database_clock.move(database, 1)
         late = manifest(b"late", subject=made)

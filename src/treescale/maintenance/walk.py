@@ -47,7 +47,8 @@ from treescale.metadata.records import StoreWalk
 TURN_SECONDS: Final = 2.0
 """Between two looks at what is due, when nothing was."""
 PARTITIONS_AT_ONCE: Final = 16
-"""Partitions that are worked on at a time: as many chunks travel to this store."""
+"""Partitions that are worked on at a time: enough that each of those that have what it lacks sends,
+while others are written."""
 OWED_AT_ONCE: Final = 256
 PAY_SECONDS: Final = 5.0
 """Between two looks at all that the store is owed."""
