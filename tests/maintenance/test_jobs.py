@@ -135,8 +135,8 @@ async def rig(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Rig:
-    for file in ("planning.planner", "walk"):  # few chunks: four batches are quicker than 64
-        monkeypatch.setattr(f"treescale.maintenance.{file}.BATCH_MAX", PARTITIONS // 4)
+    # few chunks: a few large batches are quicker than 64
+    monkeypatch.setattr("treescale.maintenance.planning.planner.BATCH_MAX", PARTITIONS // 4)
     clock = JumpingClock()
     stores = {}
     for name in NAMES:

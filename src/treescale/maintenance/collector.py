@@ -216,7 +216,7 @@ class Collector:
 
     async def _look(self, cycle: Cycle, times: LeaseTimes) -> AsyncGenerator[bool, None]:
         """Look at all copies that no blob names: their ages now, before the rows are read."""
-        size, number = planner.BATCH_MAX, 0
+        size, number = planner.BATCH_FIRST, 0
         while number < PARTITIONS:
             batch = range(number, min(number + size, PARTITIONS))
             here = [chunk async for chunk in self._store.list(batch)]

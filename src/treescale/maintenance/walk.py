@@ -28,7 +28,7 @@ from treescale.log import get_logger
 from treescale.maintenance.homes import Homes
 from treescale.maintenance.pace import Pace
 from treescale.maintenance.planning.planner import (
-    BATCH_MAX,
+    BATCH_FIRST,
     Plan,
     batch_after,
     by_risk,
@@ -98,7 +98,7 @@ class Walk:
         self._past = Tally()
         self._said: StoreWalk | None = None
         self._said_at = self._counted_at = float("-inf")
-        self._batch = BATCH_MAX
+        self._batch = BATCH_FIRST
         self._away: DatabaseUnavailable | None = None
         self._paid_up_to = b""
         self._pay_at = float("-inf")

@@ -67,14 +67,14 @@ class Copies:
             return [self._stamp(self._directory.path_of(chunk)) for chunk in chunks]
 
     def trim(self, chunk: bytes, stamp: FileStamp) -> bool:
-        """Move the chunk to the trash, durably, if its file still has this stamp.
+        """Move the chunk to the trash if its file still has this stamp.
 
         False, and nothing changes, when it has another, or when somebody writes beside it now.
         """
         return bool(self.remove([(chunk, stamp)], lambda: True))
 
     def delete(self, chunk: bytes) -> None:
-        """Move the chunk to the trash as it is now, durably; raises ChunkUnknown.
+        """Move the chunk to the trash as it is now; raises ChunkUnknown.
 
         Under the lock, and not beside a writer, as every removal (collection.md R2, R4).
         """
@@ -95,10 +95,12 @@ class Copies:
     def remove(
         self, copies: Iterable[tuple[bytes, FileStamp]], may: Callable[[], bool]
     ) -> list[bytes]:
-        """Move those to the trash, durably, whose files still have these stamps; return which.
+        """Move those to the trash whose files still have these stamps; return which.
 
         `may` is asked once more before each, under the lock (collection.md R4, R8): False ends it.
-        A file beside which somebody writes now stays. Each directory is synced once.
+        A file beside which somebody writes now stays. The trash is synced once: after a power cut
+        each of them is there, or where it was. Where it was is not: one that comes back is found
+        and moved again, and a sync of each directory holds up the pushes that sync beside it.
         """
         directory, gone = self._directory, list[bytes]()
         directory.check_healthy()
@@ -108,9 +110,8 @@ class Copies:
                 if moved is None:
                     break
                 gone += [chunk] if moved else []
-            parents = {directory.path_of(chunk).parent for chunk in gone}
-            for changed in [directory.trash, *parents] if gone else []:
-                self._disk.fsync_directory(changed)
+            if gone:
+                self._disk.fsync_directory(directory.trash)
         return gone
 
     def _move(

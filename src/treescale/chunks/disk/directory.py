@@ -32,7 +32,7 @@ from treescale.chunks.disk.silence import Kind
 from treescale.chunks.disk.state import DiskState
 from treescale.chunks.disk.syscalls import FILE_FLAGS, Disk, read_all, write_all
 from treescale.chunks.disk.verified import DATED_BACK_NS, VerifiedFiles
-from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of, partition_of
+from treescale.chunks.store import CHUNK_BYTES_MAX, Bytes, chunk_id_of
 from treescale.clock import Clock
 from treescale.errors import ChunkUnknown, Corrupt, StoreFull, StoreUnusable
 from treescale.lease_times import LEASE_SECONDS_MIN, LeaseTimes
@@ -211,9 +211,7 @@ class ChunkDirectory:
                 for below in self._names(top)
                 if _holds_any(first, below, partitions)
                 for name in self._names(top / below)
-                if CHUNK_NAME.fullmatch(name)
-                and name.startswith(top.name + below)
-                and (partitions is None or partition_of(bytes.fromhex(name)) in partitions)
+                if CHUNK_NAME.fullmatch(name) and name.startswith(top.name + below)
             ]
 
     def usage(self) -> StoreUsage:

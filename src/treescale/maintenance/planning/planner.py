@@ -10,8 +10,10 @@ from typing import Final
 
 from treescale.chunks.format.placement import PARTITIONS, Table
 
+BATCH_FIRST: Final = 1
+"""Partitions whose names are read at once, while nobody has seen how many names one has."""
 BATCH_MAX: Final = 64
-"""Partitions whose names are read at once."""
+"""And later."""
 NAMES_MAX: Final = 40_000
 """Names in memory: about 8 MB."""
 
