@@ -3,6 +3,8 @@
 
 PYTHON  ?= python3
 ARGS    ?=
+PODMAN  ?= podman
+HELM    ?= helm
 VENV    := .venv
 BIN     := $(VENV)/bin
 # of unit tests, one more than there are processors: some always wait for a socket or a disk
@@ -15,7 +17,8 @@ WHEEL   := .make/wheel
 TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates \
-            e2fsprogs strace haproxy nginx-light caddy openssl libfaketime
+            e2fsprogs strace haproxy nginx-light caddy openssl curl libfaketime prometheus systemd \
+            python3-venv python3-yaml podman-compose
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
@@ -26,13 +29,28 @@ UNIT    := $(if $(MEMORY),TMPDIR=$(MEMORY))
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve demo bench check test test-fast functional faults fuzz soak \
+.PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak \
         coverage format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: $(VENV)/.runtime  ## make .venv/bin/treescale and start nothing: for a service
+install: $(VENV)/.runtime  ## make .venv/bin/treescale and start nothing
+
+dist: $(VENV)/.dev  ## build wheel and sdist into dist/, install the wheel elsewhere, start it
+	@rm -rf dist
+	@$(BIN)/hatchling build --target sdist --directory dist
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/treescale-*.tar.gz
+	@cp requirements.lock dist/
+	@bash .ci/smoke $(BIN)/python dist
+
+image: dist  ## the container image treescale:VERSION, with podman; PODMAN=docker for docker
+	@version=$$($(BIN)/hatchling version); $(PODMAN) build --tag treescale:$$version \
+	    $(if $(findstring podman,$(PODMAN)),--format docker) --build-arg VERSION=$$version \
+	    --file deploy/Containerfile $(ARGS) dist
+
+chart:  ## lint and render deploy/helm with helm, after a change there; HELM=/path/to/helm
+	@bash .ci/chart $(HELM)
 
 serve: $(VENV)/.runtime  ## run a registry from this checkout: make serve ARGS="--listen 0.0.0.0:5000"
 	@exec $(BIN)/treescale serve $(ARGS)
@@ -53,11 +71,12 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
 	$(TESTED) $(UNIT) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(BIN)/pytest -n 2 --dist worksteal -m "functional and not alone" $(ARGS)
+	$(TESTED) $(BIN)/pytest -n 3 --dist worksteal -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
 test-fast: export FUZZ_SECONDS ?= 1
 test-fast: export SIMULATION_SEEDS ?= 4
+test-fast: export PURGE_SEEDS ?= 4
 test-fast: $(VENV)/.dev  ## unit and contract tests but the long ones, from the source tree; ROOM=api for one room's
 	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) --hypothesis-profile fast -o faulthandler_timeout=0 \
 	    --ignore tests/functional --ignore tests/crash \
@@ -111,9 +130,10 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@$(PIP) install --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-$(WHEEL)/.built: $(VENV)/.dev $(shell find src -type f -not -name '*.pyc') README.md LICENSE
+$(WHEEL)/.built: $(VENV)/.dev $(shell find src deploy -type f -not -name '*.pyc') README.md LICENSE requirements.lock
 	@rm -rf $(WHEEL) .make/dist
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir .make/dist .
+	@cp requirements.lock .make/dist/
 	@$(PIP) install --no-deps --target $(WHEEL) .make/dist/*.whl
 	@touch $@
 

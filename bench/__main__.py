@@ -1,9 +1,9 @@
 """`make bench`: a whole table beside docker-registry 2.8.2, in one run.
 
-Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk` and
-`--collect` what goes on beside clients is measured, by itself. Written to bench/results/: Markdown,
-JSON with every round, and a picture. `--only` runs parts of it and prints them without keeping
-them.
+Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk`,
+`--collect`, `--backup` and `--metrics` what goes on beside clients is measured, by itself. Written
+to bench/results/: Markdown, JSON with every round, and a picture. `--only` runs parts of it and
+prints them without keeping them.
 """
 
 import os
@@ -18,10 +18,11 @@ from typing import Final
 
 import click
 
-from bench import placement, report
+from bench import backup, placement, report
 from bench.collect import beside as collecting
 from bench.collect import idle, taking
 from bench.machine import use_memory
+from bench.metrics import counting
 from bench.network import balanced, gateway, killed, relay, repair
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
@@ -58,6 +59,8 @@ COLLECT: Final[dict[str, Part]] = {
     "collecting": collecting.measure,
     "idle": idle.measure,
 }
+METRICS: Final[dict[str, Part]] = {"counting": counting.measure}
+BACKUP: Final[dict[str, Part]] = {"backup": backup.measure}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ PAGES: Final = {
     "repair": Page(report.REPAIR, REPAIR, 1),
     "walk": Page(report.WALK, WALK, 3),
     "collect": Page(report.COLLECT, COLLECT, 3),
+    "metrics": Page(report.METRICS, METRICS, 20),
+    "backup": Page(report.BACKUP, BACKUP, 1),
 }
 PLACEMENT: Final = "placement"
 ALL: Final = [name for page in PAGES.values() for name in page.parts]
@@ -86,11 +91,15 @@ ALL: Final = [name for page in PAGES.values() for name in page.parts]
 @click.option("--repair", "page", flag_value="repair", help="One of four stores is lost; root.")
 @click.option("--walk", "page", flag_value="walk", help="Reading back, and looking; needs root.")
 @click.option("--collect", "page", flag_value="collect", help="What collection costs.")
+@click.option("--metrics", "page", flag_value="metrics", help="What counting for /metrics costs.")
+@click.option("--backup", "page", flag_value="backup", help="Backup and restore.")
 @click.option("--placement", "page", flag_value=PLACEMENT, help="Placement, by simulation.")
-@click.option("--rounds", type=int, help="That count: 7, with --network and --walk 3.")
+@click.option("--rounds", type=int, help="That count: 7, with --metrics 20, else 3.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
 @click.option("--gigabytes", default=1.0, help="What a store holds that is lost, or read back.")
-@click.option("--chunks", default=1_000_000, help="Names that --walk, rows that --collect has.")
+@click.option(
+    "--chunks", default=1_000_000, help="Names that --walk, rows that --collect and --backup have."
+)
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
 @click.option("--mbit", default=200, help="What a narrow wire carries, in Mbit/s.")
 @click.option("--only", multiple=True, type=click.Choice(ALL), help="Parts; repeatable.")

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,17 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def treescale(directory: Path, *, certificate: Certificate | None = None) -> Iterator[Target]:
-    """Run our server on the directory, with its login, one worker per core, as it comes."""
+def treescale(
+    directory: Path,
+    *,
+    certificate: Certificate | None = None,
+    module: str = "treescale.cli.main",
+    flags: Sequence[str] = (),
+) -> Iterator[Target]:
+    """Run our server on the directory, with its login, one worker per core, as it comes.
+
+    Or as `flags` say; another `module` is for one that is made otherwise.
+    """
     port = _free_port()
     tls = (
         ["--tls-cert", str(certificate.chain), "--tls-key", str(certificate.key)]
@@ -57,8 +66,8 @@ def treescale(directory: Path, *, certificate: Certificate | None = None) -> Ite
         else []
     )
     command = [
-        *(sys.executable, "-m", "treescale.cli.main", "serve", "--data", str(directory)),
-        *("--listen", f"127.0.0.1:{port}", *tls),
+        *(sys.executable, "-m", module, "serve", "--data", str(directory)),
+        *("--listen", f"127.0.0.1:{port}", *tls, *flags),
     ]
     with _running(
         command,

@@ -104,6 +104,26 @@ has held, Python and SQLite included; it is told once.""",
 )
 
 
+METRICS: Final = Publication(
+    "metrics",
+    "What counting for /metrics costs",
+    'make bench ARGS="--metrics"',
+    """Two servers of one worker each, SQLite, which differ only in whether they count. Four \
+clients ask for a manifest by tag, each on a kept connection; CPU is all that the processes of \
+a server took. {rounds} alternations, after one that warmed up and is not counted. The interval \
+is that of the mean of their ratios, resampled 10,000 times (seed 1).""",
+    pictured=False,
+)
+
+BACKUP: Final = Publication(
+    "backup",
+    "A backup and a restore of many blobs on SQLite",
+    'make bench ARGS="--backup --chunks {chunks}"',
+    """{chunks} chunk rows, ten for each blob, each blob with a manifest and a link. The commands \
+as they are typed, each a process of its own; a backup is read back before it ends. Memory is the \
+most that the process had (`ru_maxrss`); with a passphrase scrypt takes 134 MB of it.""",
+    pictured=False,
+)
 COLLECT: Final = Publication(
     "collect",
     "What collection costs: taking away, and looking where nothing is to go",

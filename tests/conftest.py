@@ -53,7 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("long")
 
 
+gc.disable()  # until all is imported: what modules make stays
+
+
 def pytest_collection_finish() -> None:
     """Let the garbage collector look at what tests make, not again and again at all of them."""
     gc.collect()
     gc.freeze()
+    gc.enable()

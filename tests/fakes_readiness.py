@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 
+from treescale.api.metrics import MetricsDesk
 from treescale.api.stopping import StopDesk
-from treescale.clock import SystemClock
+from treescale.clock import Clock, SystemClock
 from treescale.cluster.readiness import NEEDED, Check, Finding, Purpose, Reason
+from treescale.http.administrators import Administrators
 from treescale.maintenance.stopping import Stopping
 from treescale.metadata.database import Database
+from treescale.metrics.meters import Meters
+from treescale.metrics.page import page
 
 
 class Fit:
@@ -27,4 +31,18 @@ class Fit:
 
 def stop_desk(database: Database) -> StopDesk:
     """Return what answers whether the server `alone` may be stopped."""
-    return StopDesk(Stopping(database, SystemClock(), asyncio.sleep), database.users, "alone")
+    clock = SystemClock()
+    administrators = Administrators(database.users, clock)
+    return StopDesk(Stopping(database, clock, asyncio.sleep), administrators, "alone")
+
+
+def metrics_desk(
+    database: Database, meters: Meters | None = None, clock: Clock | None = None
+) -> MetricsDesk:
+    """Return what answers `/metrics` with what these count."""
+    counting = meters or Meters()
+
+    async def told() -> bytes:
+        return page(counting.families())
+
+    return MetricsDesk(told, Administrators(database.users, clock or SystemClock()))

@@ -25,9 +25,10 @@ def migrate_by_template(patch: pytest.MonkeyPatch) -> None:
     """Give an empty SQLite database its tables in a hundredth of the time that Alembic takes."""
     run, statements = migrations._run_alembic, _statements()
 
-    def from_template(connection: Connection) -> None:
-        if connection.dialect.name != "sqlite" or inspect(connection).get_table_names():
-            run(connection)
+    def from_template(connection: Connection, version: str = "head") -> None:
+        is_new = connection.dialect.name == "sqlite" and not inspect(connection).get_table_names()
+        if not is_new or version not in ("head", migrations.HEAD):
+            run(connection, version)
             return
         for statement in statements:
             connection.exec_driver_sql(statement)

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
@@ -212,6 +213,83 @@ def test_passwords_are_not_shown() -> None:
     assert b"hidden one" not in msgspec.json.encode(loaded.settings)
 
 
+@each_row(
+    ("flags", "reason"),
+    [
+        ({"redirect_listen": ("0.0.0.0:80",)}, "there is no HTTPS to send clients to"),
+        ({"redirect_listen": ("80",), "tls_self_signed": True}, "say HOST:PORT"),
+        ({"acme_webroot": "/srv"}, "say --redirect-listen"),
+        ({"redirect_listen": ("0.0.0.0:80",), "public_url": "http://x"}, "there is no HTTPS"),
+        ({"redirect_listen": ("0.0.0.0:80",), "public_url": "https://x"}, ""),
+        ({"redirect_listen": ("0.0.0.0:80",), "tls_self_signed": True, "acme_webroot": "/x"}, ""),
+    ],
+)
+def test_a_redirect_needs_somewhere_to_lead(flags: dict[str, object], reason: str) -> None:
+    if not reason:
+        assert load(flags, {}).settings.redirect_listen == ("0.0.0.0:80",)
+        return
+    with pytest.raises(SettingInvalid, match=reason):
+        load(flags, {})
+
+
+class TestSecretsByFile:
+    def test_a_secret_is_read_without_the_newline_at_its_end(self, tmp_path: Path) -> None:
+        url, password = tmp_path / "url", tmp_path / "password"
+        url.write_text("postgresql://tree:s3cret@db.example/tree\n")
+        password.write_text(" correct horse \r\n")
+        loaded = load(
+            {},
+            {
+                "TREESCALE_DATABASE_FILE": str(url),
+                "TREESCALE_ADMIN_PASSWORD_FILE": str(password),
+            },
+        )
+        assert loaded.settings.database == "postgresql://tree:s3cret@db.example/tree"
+        assert loaded.sources["database"] == "TREESCALE_DATABASE_FILE"
+        assert loaded.admin_password == " correct horse "
+        assert "s3cret" not in repr(shown(loaded.settings))
+
+    def test_a_flag_wins_over_it(self, tmp_path: Path) -> None:
+        url = tmp_path / "url"
+        url.write_text("postgresql://db.example/tree")
+        loaded = load({"database": "sqlite:////x"}, {"TREESCALE_DATABASE_FILE": str(url)})
+        assert (loaded.settings.database, loaded.sources["database"]) == (
+            "sqlite:////x",
+            "--database",
+        )
+
+    @each_row(
+        ("content", "why"),
+        [
+            (None, "No such file"),
+            (b"", "is empty: write the secret into it"),
+            (b"\n", "is empty"),
+            (b"\xff\xfe", "no text in UTF-8"),
+            (b"one\ntwo\n", "more than one line"),
+            (b"x" * 70_000, "more than 64 KiB"),
+        ],
+    )
+    def test_what_is_no_secret_is_refused(self, content: bytes | None, why: str) -> None:
+        with TemporaryDirectory() as place:
+            path = Path(place) / "secret"
+            if content is not None:
+                path.write_bytes(content)
+            for variable in ("TREESCALE_DATABASE_FILE", "TREESCALE_ADMIN_PASSWORD_FILE"):
+                with pytest.raises(SettingInvalid, match=f"{variable}: .*{path}.*{why}"):
+                    load({}, {variable: str(path)})
+
+    def test_both_ways_at_once_are_refused(self, tmp_path: Path) -> None:
+        for variable in ("TREESCALE_DATABASE", "TREESCALE_ADMIN_PASSWORD"):
+            with pytest.raises(SettingInvalid, match=f"{variable} and {variable}_FILE are both"):
+                load({}, {variable: "x", f"{variable}_FILE": str(tmp_path)})
+        with pytest.raises(SettingInvalid, match="set but empty"):
+            load({}, {"TREESCALE_DATABASE_FILE": ""})
+
+    def test_what_is_no_secret_has_no_such_variable(self) -> None:
+        with pytest.raises(SettingInvalid, match="there is no setting TREESCALE_ZONE_FILE"):
+            load({}, {"TREESCALE_ZONE_FILE": "/x"})
+
+
 def test_an_empty_password_is_a_mistake() -> None:
     with pytest.raises(SettingInvalid, match="set but empty"):
         load({}, {"TREESCALE_ADMIN_PASSWORD": ""})
@@ -223,9 +301,9 @@ def test_settings_survive_the_way_to_a_worker() -> None:
 
 
 def test_there_are_few_settings_and_each_is_documented() -> None:
-    assert len(FIELDS) <= 24
+    assert len(FIELDS) <= 25
     text = DOCUMENT.read_text(encoding="utf-8")
-    for key in [*FIELDS, "config", "admin_password"]:
+    for key in [*FIELDS, "config", "admin_password", "database_file", "admin_password_file"]:
         assert f"TREESCALE_{key.upper()}" in text, f"docs/configuration.md lacks {key}"
     headings = re.findall(r"^### `([a-z_]+)`$", text, flags=re.MULTILINE)
     assert headings == list(FIELDS), "one section for each key, in the order of the code"

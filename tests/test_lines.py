@@ -150,13 +150,15 @@ def test_in_the_background_a_full_pipe_is_waited_for_and_then_all_is_there(pipe:
 
 
 def test_what_waits_is_bounded(pipe: Pipe) -> None:
-    lines = Lines(pipe.writer, told)
+    lines, heard = Lines(pipe.writer, told), list[int]()
+    lines.heard = heard.append
     lines.in_background()
     pipe.fill()
     line = b"x" * 9999 + b"\n"
     for _ in range(1000):
         lines.write(line)
     assert 1000 - lines.dropped <= QUEUE_BYTES_MAX // len(line) + 7
+    assert sum(heard) == lines.dropped > 0
     found = b""
 
     def said() -> bool:

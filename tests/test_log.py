@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
-from treescale import log
+from tests.log_state import log_restored
 from treescale.log import (
     EXCEPTION_CHARACTERS_MAX,
     LINE_BYTES_MAX,
@@ -34,18 +33,8 @@ Written = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    """Give structlog, logging and the hooks back as they were."""
-    before, lines = structlog.get_config(), log._lines
-    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    handlers, level, raised = logging.root.handlers[:], logging.root.level, logging.raiseExceptions
-    yield
-    structlog.configure(**before)
-    log._lines = lines
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    logging.raiseExceptions = raised
-    logging.captureWarnings(capture=False)
+    with log_restored():
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ UNREADABLE: Final = {
     COLLECTION_SETTING: (*NO_TIME, "On"),
     "copies": (*NO_TIME[:5], "9" * 5000, "0", "11", "3.0"),
 }
+NO_NUMBER: Final = ("", "abc", "-3", "1e9", "nan", "inf", "12 ", "0x1", "\u0661", ".5", "9" * 5000)
+"""What servers note is a number; these stand where one of theirs was."""
 EACH: Final = [(name, value) for name, values in UNREADABLE.items() for value in values]
 OF_COLLECTION: Final = [(name, value) for name, value in EACH if name != "copies"]
 MENDED_BY: Final = {

@@ -60,9 +60,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure on SQLite, then on PostgreSQL, with `--chunks` rows in all."""
     log_errors_only()
     url = migrated(f"sqlite:///{root / 'treescale.db'}")
-    with closing(sqlite3.connect(root / "treescale.db", isolation_level=None)) as connection:
-        for statement in (*QUICK, *_filling(effort.chunks, SQLITE), "COMMIT"):
-            connection.execute(statement)
+    fill(root / "treescale.db", effort.chunks)
     rows = _rows("SQLite", effort, asyncio.run(_measured(url)))
     with running_postgres() as server:
         asyncio.run(server.execute("postgres", "CREATE DATABASE idle TEMPLATE template0"))
@@ -79,6 +77,13 @@ def _rows(engine: str, effort: Effort, found: dict[str, list[float]]) -> list[Ro
         Row(name, "ms", at_most(CYCLE_MS_MAX), [each * 1000 for each in found["cycle"]], digits=1),
         Row("… the daily pass over all rows", "s", None, found["slow"], digits=1),
     ]
+
+
+def fill(database: Path, chunks: int) -> None:
+    """Have so many rows of chunks, and a tenth of blobs, in a SQLite file that has its tables."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        for statement in (*QUICK, *_filling(chunks, SQLITE), "COMMIT"):
+            connection.execute(statement)
 
 
 def _filling(chunks: int, words: dict[str, object]) -> list[str]:

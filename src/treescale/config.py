@@ -26,7 +26,12 @@ CONFIG_VARIABLE: Final = "TREESCALE_CONFIG"
 UNSAFE_LEASES_VARIABLE: Final = "TREESCALE_UNSAFE_LEASES"
 """With `1` a lease may be seconds: for tests and soaks, where nothing is worth keeping."""
 PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
+_DATABASE_VARIABLE: Final = "TREESCALE_DATABASE"
 _NO_SETTINGS: Final = (CONFIG_VARIABLE, PASSWORD_VARIABLE, UNSAFE_LEASES_VARIABLE)
+FILE: Final = "_FILE"
+_SECRETS: Final = (_DATABASE_VARIABLE, PASSWORD_VARIABLE)
+"""What is secret, and may stand in a file: the variable with `_FILE` at its end names that."""
+SECRET_BYTES_MAX: Final = 64 * 1024
 DATABASE_FILE: Final = "treescale.db"
 _PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -45,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     require_all_stores: bool = False
     listen: tuple[str, ...] = ("127.0.0.1:5000",)
     listen_proxy: tuple[str, ...] = ()
+    metrics_listen: str = ""
     database: str = ""
     advertise: str = ""
     public_url: str = ""
@@ -53,6 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     tls_self_signed: bool = False
+    peer_ca: str = ""
+    redirect_listen: tuple[str, ...] = ()
+    acme_webroot: str = ""
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -81,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 WEIGHT_MIN: Final = 0.01
 WEIGHT_MAX: Final = 100.0
 WALK_BYTES_PER_SECOND_MIN: Final = 1_000_000
-_ONE_OR_MORE: Final = frozenset({"listen", "listen_proxy"})
+_ONE_OR_MORE: Final = frozenset({"listen", "listen_proxy", "redirect_listen"})
 """A list whose only value may stand alone."""
 FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 
@@ -107,6 +116,7 @@ def load(
     `flags` are values by key; None, False and an empty list mean that the flag was not given.
     `config` is the TOML file's path; without it TREESCALE_CONFIG may name one.
     """
+    environment, files = _with_secrets(environment)
     values: dict[str, object] = {}
     sources = dict.fromkeys(FIELDS, "default")
     file = config or environment.get(CONFIG_VARIABLE)
@@ -119,6 +129,7 @@ def load(
         for key, (value, source) in layer.items():
             values[key] = value
             sources[key] = source
+    sources = {key: files.get(source, source) for key, source in sources.items()}
     settings = _completed(msgspec.convert(values, Settings))
     for key, check in _CHECKS.items():
         try:
@@ -177,6 +188,46 @@ def _from_file(path: str) -> Layer:
     return {key: (_typed(key, value, path, strict=True), path) for key, value in document.items()}
 
 
+def _with_secrets(environment: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the environment with secrets read from files, and which variable named each file.
+
+    Raises SettingInvalid when one cannot be read, is empty, or is given in both ways.
+    """
+    found = dict(environment)
+    files: dict[str, str] = {}
+    for variable in _SECRETS:
+        by_file = variable + FILE
+        path = found.pop(by_file, None)
+        if path is None:
+            continue
+        if variable in found:
+            raise SettingInvalid(f"{variable} and {by_file} are both set: unset one of them")
+        found[variable] = _secret(path, by_file)
+        files[variable] = by_file
+    return found, files
+
+
+def _secret(path: str, variable: str) -> str:
+    """Return what is in a file, without the newline at its end."""
+    if not path:
+        raise SettingInvalid(f"{variable} is set but empty: unset it, or name a file")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(SECRET_BYTES_MAX + 1)
+        text = content.decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise SettingInvalid(f"{variable}: cannot read {path}: {why}") from None
+    if len(content) > SECRET_BYTES_MAX:
+        raise SettingInvalid(f"{variable}: {path} has more than 64 KiB: is it the right file?")
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise SettingInvalid(f"{variable}: {path} is empty: write the secret into it")
+    if "\n" in text or "\0" in text:
+        raise SettingInvalid(f"{variable}: {path} has more than one line: is it the right file?")
+    return text
+
+
 def unsafe_leases(environment: Mapping[str, str]) -> bool:
     """Say whether leases of seconds are permitted."""
     return environment.get(UNSAFE_LEASES_VARIABLE) == "1"
@@ -190,7 +241,7 @@ def _from_environment(environment: Mapping[str, str]) -> Layer:
             continue
         key = variable.removeprefix(PREFIX).lower()
         if key not in FIELDS or variable != variable.upper():
-            known = [*FIELDS, "config", "admin_password"]
+            known = [*FIELDS, "config", "admin_password", "database_file", "admin_password_file"]
             raise _unknown(variable, [f"{PREFIX}{name.upper()}" for name in known], "environment")
         parts = [part.strip() for part in text.split(",") if part.strip()]
         value = parts if _is_list(key) else text
@@ -310,6 +361,27 @@ def _check_listen_proxy(settings: Settings) -> None:
                 )
 
 
+def _check_metrics_listen(settings: Settings) -> None:
+    if settings.metrics_listen:
+        parse_listen(settings.metrics_listen)
+
+
+def _check_redirect_listen(settings: Settings) -> None:
+    for text in settings.redirect_listen:
+        parse_listen(text)
+    has_tls = settings.tls_cert or settings.tls_self_signed
+    if settings.redirect_listen and not (has_tls or settings.public_url.startswith("https://")):
+        raise ValueError(
+            "there is no HTTPS to send clients to: say --tls-cert and --tls-key, or, where a proxy "
+            "has it, --public-url https://HOST"
+        )
+
+
+def _check_acme_webroot(settings: Settings) -> None:
+    if settings.acme_webroot and not settings.redirect_listen:
+        raise ValueError("it is served on port 80: say --redirect-listen 0.0.0.0:80 as well")
+
+
 def _check_public_url(settings: Settings) -> None:
     scheme, _, host = settings.public_url.partition("://")
     if settings.public_url and (scheme not in ("http", "https") or parse_host(host) is None):
@@ -366,6 +438,9 @@ _CHECKS: Final[Mapping[str, Callable[[Settings], None]]] = {
     "upload_idle_seconds_max": _check_idle,
     "listen": _check_listen,
     "listen_proxy": _check_listen_proxy,
+    "metrics_listen": _check_metrics_listen,
+    "redirect_listen": _check_redirect_listen,
+    "acme_webroot": _check_acme_webroot,
     "advertise": _check_advertise,
     "public_url": _check_public_url,
     "trusted_proxies": _check_proxies,

@@ -27,6 +27,7 @@ TreeScaleError
 │   ├── Unauthorized         rights are missing; carries what was needed
 │   ├── TooMany              over a limit on requests; carries when to try again
 │   ├── Unsupported          an operation this registry does not offer
+│   ├── BackupInvalid        a backup that is cut short, altered, of a newer version, or no backup
 │   └── SettingInvalid       a flag, variable or file that cannot be used
 └── Failed                   we, or the world, are wrong
     ├── ChunkUnknown         the store has no such chunk
@@ -197,6 +198,10 @@ class Unsupported(Refused):
     def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.allowed = allowed
+
+
+class BackupInvalid(Refused):
+    """What is to be restored is no whole backup, or this version cannot read it."""
 
 
 class SettingInvalid(Refused):

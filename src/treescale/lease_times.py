@@ -234,6 +234,11 @@ def unreadable(found: Mapping[str, str]) -> list[Unreadable]:
     return told
 
 
+def unreadable_collection(text: str | None) -> list[Unreadable]:
+    """Return the setting `collection` if it cannot be read; None: it is not set."""
+    return [] if text is None else unreadable({COLLECTION_SETTING: text})
+
+
 def _why_unreadable(name: str, text: str) -> str:
     try:
         if name == LEASE_SETTING:

@@ -52,6 +52,8 @@ class Lines:
         """Whether the last line is there in part."""
         self.dropped = 0
         """Lines that were not written, and of which that was not told yet."""
+        self.heard: Callable[[int], None] = lambda _: None
+        """Hears how many lines were not written, each time; of one thread at a time."""
 
     def in_background(self) -> None:
         """Write in a thread from now on. For a process that is not forked any more."""
@@ -69,7 +71,7 @@ class Lines:
             return
         with self._mutex:
             if self._queued_bytes + len(line) > QUEUE_BYTES_MAX:
-                self.dropped += 1
+                self._drop(1)
                 return
             self._queued_bytes += len(line)
             self._queue.append(line)
@@ -133,11 +135,18 @@ class Lines:
         with self._mutex:
             if written >= taken:
                 self.dropped -= told
+            lost = 0
             for line in batch:
                 taken += len(line)
-                self.dropped += written < taken
+                lost += written < taken
+            self._drop(lost)
         if written:
             self._torn = written < taken
+
+    def _drop(self, lines: int) -> None:
+        """Count lines that were not written. Under the mutex."""
+        self.dropped += lines
+        self.heard(lines)
 
     def _write(self, data: bytes) -> int:
         """Return how much of the data could be written."""

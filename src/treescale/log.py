@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final
 
@@ -67,6 +67,12 @@ def log_in_background() -> None:
     """Have a thread of its own write the lines of this process, which is forked no more."""
     if _lines is not None:
         _lines.in_background()
+
+
+def hear_dropped_lines(heard: Callable[[int], None]) -> None:
+    """Have it heard how many lines of this process are dropped, each time."""
+    if _lines is not None:
+        _lines.heard = heard
 
 
 def close_log() -> None:

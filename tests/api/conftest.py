@@ -19,7 +19,7 @@ from aiohttp import web
 from tests.api.client import Client, MakePublic
 from tests.api.running import PASSWORD, Parts, Running, make_database, make_parts
 from tests.contracts.metadata_values import ACTOR
-from tests.fakes_readiness import stop_desk
+from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
 from treescale.http.authentication import Authenticator
 from treescale.http.clients import Clients
@@ -89,7 +89,8 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        guard = Authenticator(parts.login, parts.tokens, Clients(Proxies(trusted_proxies)), cors)
+        clients, meters = Clients(Proxies(trusted_proxies)), parts.meters
+        guard = Authenticator(parts.login, parts.tokens, clients, cors, meters)
         rooms = compose(
             parts.database,
             parts.store,
@@ -99,8 +100,11 @@ async def running(
             parts.traffic,
             parts.losses,
         )
-        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
-        runner = web.ServerRunner(new_connections(api.handle, tls=False, limits=limits))
+        desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
+        api = Dispatcher(rooms, route_table(parts.ready, *desks), meters=meters)
+        runner = web.ServerRunner(
+            new_connections(api.handle, tls=False, limits=limits, meters=meters)
+        )
         await runner.setup()
         await web.SockSite(runner, listener).start()
         yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms)

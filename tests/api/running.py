@@ -16,6 +16,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.http.call import Service
 from treescale.metadata.database import Database, open_database
+from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.accounts import Accounts
 from treescale.registry.credential_cache import CredentialCache, key_for_all
@@ -62,6 +63,7 @@ class Parts:
     losses: LossRecorder
     traffic: TrafficCounters = field(default_factory=TrafficCounters)
     ready: Fit = field(default_factory=Fit)
+    meters: Meters = field(default_factory=Meters)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class TestPushes:
         assert await now(repository) == FIRST
         (await repository.get(f"manifests/{SECOND[1:-1]}")).expect(404)
 
-    @pytest.mark.parametrize(
+    @each_row(
         "headers",
         [
             {"If-Match": "*"},
@@ -99,6 +99,7 @@ class TestPushes:
     async def test_one_that_is(self, repository: Repository, headers: dict[str, str]) -> None:
         (await put(repository, "t", "second", **headers)).expect(201)
         assert await now(repository) == SECOND
+        (await put(repository, "t", "first")).expect(201)
 
     async def test_an_absent_tag(self, repository: Repository) -> None:
         for wrong in ("*", FIRST):

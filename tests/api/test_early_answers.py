@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.client import Client
+from tests.tables import each_row
 from treescale.http.limits import LIMITS
 
 SECONDS: Final = 20
@@ -58,8 +59,8 @@ async def bearer(client: Client, actions: str = "pull,push") -> str:
 
 
 class TestEarlyAnswers:
-    @pytest.mark.parametrize(
-        ("lines", "status"),
+    @each_row(
+        "lines, status",
         [
             (["Content-Length: 5000000"], b"401"),
             (["Transfer-Encoding: chunked"], b"401"),

@@ -130,16 +130,10 @@ async def expect_manifest(
         assert answer.headers["Docker-Content-Digest"] == (name or digest(payload))
 
 
-@pytest.mark.parametrize("document", KINDS.values(), ids=KINDS.keys())
-async def test_push_pull_delete(
-    repository: Repository, document: Document, subtests: pytest.Subtests
-) -> None:
-    for reference in ("v1.0", digest(encoded(document))):
-        with subtests.test(reference=reference):
-            await pushed_pulled_deleted(repository, document, reference)
-
-
-async def pushed_pulled_deleted(repository: Repository, document: Document, reference: str) -> None:
+@each_row("kind, tag", [(kind, tag) for kind in KINDS for tag in ("v1.0", "")])
+async def test_push_pull_delete(repository: Repository, kind: str, tag: str) -> None:
+    document = KINDS[kind]
+    reference = tag or digest(encoded(document))
     payload, media_type = encoded(document), document["mediaType"]
     answer = (await repository.put_manifest(payload, reference)).expect(201)
     assert answer.headers["Docker-Content-Digest"] == digest(payload)

@@ -1,21 +1,21 @@
 """A setting of the cluster that cannot be read keeps nobody from pushing and pulling."""
 
-import pytest
 from sqlalchemy import text
 
 from tests.api.client import Client
 from tests.api.running import Running
 from tests.oci.documents import digest, encoded, image
+from tests.tables import each_row
 from tests.unreadable import EACH
 
 IMAGE = encoded(image())
 
 
-@pytest.mark.parametrize(("name", "value"), EACH)
+@each_row("name, value", EACH)
 async def test_push_and_pull(registry: Running, alice: Client, name: str, value: str) -> None:
     database = registry.parts.database
     await database.settings.put(name, value)
-    app = alice.repository("alice/app")
+    app = alice.repository(f"alice/app{EACH.index((name, value))}")
     layer = await app.push_blob(b"a layer " * 20_000)
     await app.push_blob(b"{}")
     (await app.head(f"blobs/{layer}")).expect(200)
@@ -27,3 +27,4 @@ async def test_push_and_pull(registry: Running, alice: Client, name: str, value:
     )
     (await app.get(place)).expect(200)
     (await app.delete(place)).expect(202)
+    await database.settings.remove(name)

@@ -3,15 +3,19 @@
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.log_state import log_restored
 from tests.templates import empty_database
+from treescale.auth.passwords import Passwords
+from treescale.cli import user
 from treescale.cli.main import cli
 from treescale.metadata.database import Database, open_database
 
@@ -67,6 +71,19 @@ class Command:
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("TREESCALE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Let no command's log, of errors alone, be the one of the next test."""
+    with log_restored():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash with next to no memory, as far as commands do: `auth/test_passwords` has the rest."""
+    monkeypatch.setattr(user, "Passwords", partial(Passwords, memory=64))
 
 
 @pytest.fixture

@@ -199,10 +199,27 @@ async def frozen(database: Database) -> None:
     await database.settings.put(COLLECTION_SETTING, Mode.FROZEN)
 
 
+async def unreadable(database: Database) -> None:
+    await database.settings.put(COLLECTION_SETTING, "On")
+
+
 def test_not_in_a_database_that_was_restored(deleted: Command) -> None:
     deleted.database(frozen)
     assert "--after-restore" in deleted.refused("collect", "--purge", APP, "--yes")
     assert len(left(deleted)) == 2 * len(DATA) + 2
+
+
+def test_while_the_setting_cannot_be_read_it_says_so_and_what_mends_it(deleted: Command) -> None:
+    deleted.database(unreadable)
+    told = deleted.refused("collect", "--purge", APP, "--yes")
+    assert "the setting collection cannot be read: 'On' is neither on nor off" in told
+    assert "`treescale cluster set collection=on" in told
+    assert "--after-restore" not in told
+    assert len(left(deleted)) == 2 * len(DATA) + 2
+    told = deleted.refused("collect", "--after-restore")
+    assert "`treescale cluster set collection=on" in told
+    deleted.here("cluster", "set", "collection=on")
+    assert answer(deleted, "collect", "--purge", APP, "--yes")[0] == 0
 
 
 @pytest.fixture
@@ -232,6 +249,10 @@ def test_status_shows_an_open_purge_and_who_has_not_confirmed(open_purge: Comman
     open_purge.database(frozen)
     (shown,) = open_purge.json("cluster", "status")["purges"]
     assert "--after-restore" in shown["what_to_do"], "until then no store looks"
+    open_purge.database(unreadable)
+    (shown,) = open_purge.json("cluster", "status")["purges"]
+    assert "the setting collection cannot be read" in shown["what_to_do"]
+    assert "`treescale cluster set collection=on" in shown["what_to_do"]
     open_purge.database(lambda database: database.settings.remove(COLLECTION_SETTING))
     assert answer(open_purge, "collect", "--purge", f"{APP}:v1", "--yes")[0] == 0
     assert open_purge.json("cluster", "status")["purges"] == []

@@ -237,6 +237,28 @@ def test_every_server_s_clock_is_seen_from_anywhere(error: float | None, said: s
     assert told(silent, "clock") == "", "what it said then is no news"
 
 
+@each_row(
+    ("days", "said"),
+    [
+        (14.1, ""),
+        (13.9, "ends in 14 days"),
+        (0.5, "ends in 12 h"),
+        (-3.0, "has expired 3 days ago"),
+        (None, ""),
+    ],
+)
+def test_a_certificate_that_ends_soon_is_named(days: float | None, said: str) -> None:
+    first, *others = HEALTHY.servers
+    ends = None if days is None else HEALTHY.now + days * 86_400
+    rows = replace(HEALTHY, servers=(replace(first, certificate_expires=ends), *others))
+    text = told(rows, "certificate")
+    assert said in text
+    assert bool(text) == bool(said)
+    assert not said or (first.name in text and "Renew it" in text)
+    silent = replace(rows, servers=(replace(rows.servers[0], seen=BEGIN - 3600), *others))
+    assert told(silent, "certificate") == "", "what it said then is no news"
+
+
 def test_a_server_that_others_do_not_reach_is_named_with_their_reason() -> None:
     first, second, *others = HEALTHY.servers
     why = "no connection to http://ts-1..x:5000: no such name"

@@ -303,6 +303,17 @@ class ServersContract:
         await database.servers.heartbeat("a")
         assert await said() == [None]
 
+    async def test_a_beat_tells_when_its_certificate_ends(self, database: Database) -> None:
+        async def said() -> list[float | None]:
+            return [each.certificate_expires for each in await database.servers.list()]
+
+        await database.servers.register(server("a"), live_seconds=LIVE, actor=ACTOR)
+        assert await said() == [None]
+        await database.servers.heartbeat("a", certificate_expires=1_800_000_000.5)
+        assert await said() == [1_800_000_000.5]
+        await database.servers.heartbeat("a")
+        assert await said() == [None], "started again without TLS"
+
     async def test_a_beat_tells_whom_it_does_not_reach(self, database: Database) -> None:
         async def said() -> list[tuple[Unreached, ...]]:
             return [each.unreached for each in await database.servers.list()]

@@ -9,11 +9,12 @@ import pytest
 from tests.crash.nursery import Home, Nursery
 from tests.crash.places import MIB, Mounts, make_ext4
 from tests.crash.rig import RESERVE, Rig
-from tests.functional.programs import Program, workers_of
+from tests.figures import add_logs, mark_functional, write_lines
+from tests.functional.programs import workers_of
 from tests.functional.server import Options, Server
 from tests.functional.wire import Wire
 
-HERE = str(Path(__file__).parent) + "/"
+HERE = Path(__file__).parent
 COUNTED = "counted"
 Counted = Callable[[str], None]
 
@@ -26,9 +27,7 @@ class Start(Protocol):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this directory `functional`: it mounts, and needs root."""
-    for item in items:
-        if str(item.path).startswith(HERE):
-            item.add_marker("functional")
+    mark_functional(items, HERE)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,9 +36,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of every running program's log with a failed test."""
     report = yield
-    if report.failed and str(item.path).startswith(HERE):
-        for program in Program.running:
-            report.sections.append((f"log of {program.argv[0]}", program.log_end()))
+    add_logs(report, item, HERE)
     return report
 
 
@@ -51,16 +48,7 @@ def counted(record_property: Callable[[str, object], None]) -> Counted:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the counts; they come from every process of the run."""
-    lines = [
-        str(line)
-        for report in terminalreporter.getreports("passed")
-        for key, line in report.user_properties
-        if key == COUNTED
-    ]
-    if lines:
-        terminalreporter.section("crash counts")
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
+    write_lines(terminalreporter, COUNTED, "crash counts")
 
 
 @pytest.fixture

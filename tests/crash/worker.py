@@ -38,6 +38,7 @@ from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.server.data import directories, local_stores
 from treescale.server.network.address import Listeners
+from treescale.server.processes.service_manager import Pulse
 from treescale.server.run import set_up_logging
 from treescale.server.shared import share
 from treescale.server.start import prepare
@@ -127,7 +128,7 @@ def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None])
         clock, listeners = SystemClock(), Listeners([listener])
         prepared = prepare(settings, listeners, lock, PASSWORD, clock, lambda _: None)
         joined = asyncio.run(prepared)
-        shared = share(settings, listeners, None, joined, lock.let_go)
+        shared = share(settings, listeners, None, joined, lock.let_go, Pulse())
         be_worker(shared, ready)
 
 

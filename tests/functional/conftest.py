@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import images
+from tests.figures import add_logs, mark_functional, write_lines
 from tests.functional.cluster.record import COLUMNS
 from tests.functional.docker import Daemon, Docker
 from tests.functional.podman import Podman
-from tests.functional.programs import Program, unmount_below
+from tests.functional.programs import unmount_below
 from tests.functional.server import Account, Options, Server
 from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
@@ -23,16 +24,14 @@ __all__ = ["postgres", "postgres_url"]  # fixtures
 
 Serve = Callable[[Options], Server]
 Measured = Callable[[str], None]
-HERE = str(Path(__file__).parent) + "/"
+HERE = Path(__file__).parent
 MEASURED = "measured"
 _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything in this directory `functional`."""
-    for item in items:
-        if str(item.path).startswith(HERE):
-            item.add_marker("functional")
+    mark_functional(items, HERE)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,9 +40,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the end of every running program's log with a failed test."""
     report = yield
-    if report.failed and str(item.path).startswith(HERE):
-        for program in Program.running:
-            report.sections.append((f"log of {program.argv[0]}", program.log_end()))
+    add_logs(report, item, HERE)
     return report
 
 
@@ -55,17 +52,7 @@ def measured(record_property: Callable[[str, object], None]) -> Measured:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures; they come from every process of the run."""
-    lines = [
-        str(line)
-        for report in terminalreporter.getreports("passed")
-        for key, line in report.user_properties
-        if key == MEASURED
-    ]
-    if lines:
-        terminalreporter.section("faults of servers, measured")
-        terminalreporter.write_line(COLUMNS)
-        for line in sorted(lines):
-            terminalreporter.write_line(line)
+    write_lines(terminalreporter, MEASURED, "faults of servers, measured", COLUMNS)
 
 
 @pytest.fixture(scope="session")

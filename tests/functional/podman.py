@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.functional.programs import refused, run
+from tests.functional.programs import outcome, refused, run
 from tests.functional.server import Account, Server
 from tests.images import Image, Layout
 
@@ -37,6 +37,10 @@ class Podman:
     def refused(self, *words: str) -> str:
         """Run a podman command that must fail, and return what it printed."""
         return refused("podman", *self._where, *words, env=self._environment, seconds=120)
+
+    def outcome(self, *words: str) -> tuple[int, str]:
+        """Run a podman command; return its exit code and what it printed."""
+        return outcome("podman", *self._where, *words, env=self._environment, seconds=120)
 
     def login(self, server: Server, account: Account) -> str:
         """Log in."""

@@ -54,6 +54,8 @@ class Options:
     """Whether it holds chunks; else it only serves the API."""
     database: str = ""
     tls: bool = False
+    certificate: tuple[Path, Path] | None = None
+    """Files with a certificate and its key, in place of one that the server makes."""
     advertise: str = ""
     no_store: bool = False
     weight: float | None = None
@@ -92,6 +94,9 @@ class Server:
             words += ["--weight", str(self.options.weight)]
         if self.options.no_store:
             words.append("--no-store")
+        if self.options.certificate is not None:
+            certificate, key = self.options.certificate
+            return [*words, "--tls-cert", str(certificate), "--tls-key", str(key)]
         return [*words, "--tls-self-signed"] if self.options.tls else words
 
     def _where(self) -> list[str]:

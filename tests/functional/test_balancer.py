@@ -1,4 +1,4 @@
-"""Three servers behind haproxy, configured as docs/operations.md says; one is killed."""
+"""Three servers behind haproxy, configured by deploy/haproxy/tcp.cfg; one is killed."""
 
 import http.client
 import re
@@ -16,15 +16,13 @@ from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
 from tests.images import Image, Layout, sha256_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+FILE = Path(__file__).parents[2] / "deploy" / "haproxy" / "tcp.cfg"
 MIB = 1024 * 1024
 
 
-def documented(port: int, servers: list[Server]) -> str:
-    """Return the page's configuration with this test's addresses in place of the page's."""
-    found = re.search(r"```haproxy\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert found, "docs/operations.md has lost its configuration of haproxy"
-    text, binds = re.subn(r"bind :443", f"bind 127.0.0.1:{port}", found[1])
+def deployed(port: int, servers: list[Server]) -> str:
+    """Return the configuration with this test's addresses in place of its own."""
+    text, binds = re.subn(r"bind :443", f"bind 127.0.0.1:{port}", FILE.read_text())
     for number, server in enumerate(servers, 1):
         text, lines = re.subn(rf"server s{number} \S+", f"server s{number} {server.address}", text)
         assert lines == 2, "in both backends"
@@ -93,7 +91,7 @@ def balancer(servers: list[Server], tmp_path: Path, log: Path) -> Iterator[Balan
     """Return haproxy in front of them."""
     balancer = Balancer(free_port())
     file = tmp_path / "haproxy.cfg"
-    file.write_text(documented(balancer.port, servers))
+    file.write_text(deployed(balancer.port, servers))
     run("/usr/sbin/haproxy", "-c", "-f", file)
     program = Program("/usr/sbin/haproxy", "-db", "-f", file, log=log)
     program.start_until("haproxy has a server", balancer.is_ready, seconds=20)

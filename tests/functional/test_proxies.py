@@ -1,4 +1,4 @@
-"""Real proxies in front of a server, configured as docs/operations.md says."""
+"""Real proxies in front of a server, configured by the files of deploy/; two more are away."""
 
 import http.client
 import json
@@ -17,7 +17,13 @@ from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
 from tests.images import Image, Layout, sha256_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FILES = {
+    "nginx": "nginx/treescale.conf",
+    "haproxy-http": "haproxy/https.cfg",
+    "haproxy-tcp": "haproxy/proxy-protocol.cfg",
+    "caddy": "caddy/Caddyfile",
+}
 MIB = 1024 * 1024
 CLIENT = "127.0.0.77"
 """Where our requests come from, so that they are told from the proxy's."""
@@ -76,14 +82,16 @@ class Front:
         return found
 
 
-def documented(kind: str, *changes: tuple[str, str]) -> str:
-    """Return a configuration of the page, with this test's addresses in place of the page's."""
-    found = re.search(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert found, f"docs/operations.md has lost its configuration of {kind}"
-    text = found[1]
-    for pattern, instead in changes:
+def deployed(kind: str, *changes: tuple[str, str]) -> str:
+    """Return a configuration of deploy/, with this test's addresses in place of its own.
+
+    Where the other two servers should be nobody listens.
+    """
+    text = (DEPLOY / FILES[kind]).read_text()
+    away = (r"10\.0\.0\.1[23]:\d+", f"127.0.0.2:{free_port()}")
+    for pattern, instead in (*changes, away):
         text, number = re.subn(pattern, instead, text)
-        assert number, f"{kind}: the page has no {pattern}"
+        assert number, f"{FILES[kind]} has no {pattern}"
     return text
 
 
@@ -135,6 +143,9 @@ def fronts(tmp_path: Path, certificate: Path) -> Iterator[Fronts]:
         programs.append(program)
         front = Front(port, server)
         program.start_until(f"{kind} passes on", front.is_ready, seconds=30)
+        if kind.startswith("haproxy"):
+            for away in ("ready/s2 is DOWN", "ready/s3 is DOWN"):
+                wait_until("it has noticed", lambda: away in program.log.read_text())  # noqa: B023
         return front
 
     yield start
@@ -150,8 +161,8 @@ def arguments(
     """Return the command that runs a proxy, once its configuration is written."""
     file = home / "proxy.conf"
     if kind.startswith("nginx"):
-        target = server.address if kind == "nginx" else f"unix:{home}/treescale.sock:"
-        text = documented(
+        target = server.address if kind == "nginx" else f"unix:{home}/treescale.sock"
+        text = deployed(
             "nginx",
             ("listen 443", f"listen 127.0.0.1:{port}"),
             (r"/etc/ssl/registry\.\w+", str(certificate)),
@@ -167,7 +178,7 @@ def arguments(
         )
         return ["/usr/sbin/nginx", "-c", file, "-g", "daemon off;"]
     if kind == "caddy":
-        text = documented(
+        text = deployed(
             "caddy",
             ("registry.example:443", f"https://127.0.0.1:{port}"),
             (r"/etc/ssl/registry\.\w+", str(certificate)),
@@ -186,7 +197,7 @@ def arguments(
             (r"10\.0\.0\.11:5443", f"127.0.0.1:{behind}"),
             ("check port 443", f"check port {server.port}"),
         ]
-    file.write_text(documented(kind, *changes))
+    file.write_text(deployed(kind, *changes))
     return ["/usr/sbin/haproxy", "-db", "-f", file]
 
 

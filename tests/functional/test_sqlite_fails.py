@@ -25,7 +25,7 @@ from tests.functional.cluster.load import EMPTY, REPOSITORY, Load, manifest_of
 from tests.functional.cluster.record import CLOCK, PUSHES
 from tests.functional.conftest import Measured, Serve
 from tests.functional.programs import children_of, wait_until
-from tests.functional.server import Account, Options, Server
+from tests.functional.server import TREESCALE, Account, Options, Server
 from tests.functional.wire import Unavailable, Wire
 from tests.images import noise, sha256_of
 
@@ -288,31 +288,33 @@ def test_without_a_look_at_the_file_pushes_are_acknowledged_and_gone(serve: Serv
     assert answer.status == HTTPStatus.NOT_FOUND
 
 
-def commands() -> tuple[str, str]:
-    """Return what docs/operations.md has typed for a backup of SQLite, and for a restore."""
+def commands() -> list[str]:
+    """Return what docs/operations.md has typed: a backup, a restore, a look; then SQLite's own."""
     page = OPERATIONS.read_text(encoding="utf-8")
     text = page.partition("\n## Backup and restore\n")[2].partition("\n## ")[0]
-    backup, restore = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return backup, restore
+    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
 
 
 def run_as_documented(commands: str, server: Server, backup: Path) -> None:
     """Type them."""
-    words = commands.replace("DIR", str(server.disks[0])).replace("BACKUP.db", str(backup))
+    words = commands.replace("DIR", str(server.disks[0])).replace("BACKUP", str(backup))
+    words = words.replace("treescale ", f"{TREESCALE} ")
     subprocess.run(["sh", "-e", "-u", "-c", words], check=True, timeout=60)
 
 
 def test_a_backup_is_made_and_restored_as_documented(serve: Serve, tmp_path: Path) -> None:
-    """Under traffic, and restored after a kill beside a log of later pushes."""
-    backup, restore = commands()
-    server, saved = serve(Options(workers=2)), tmp_path / "saved.db"
+    """Under traffic, and restored after a kill; the old data directory has its chunks."""
+    backup, restore, look, *_ = commands()
+    server, saved = serve(Options(workers=2)), tmp_path / "saved"
     user = server.add_user("alice")
+    robot = server.add_token(user, "--allow", "pull,push")
     with Logins(server, server.admin_account) as load:
         load.lasts(1)
         blobs, tags = [*load.acknowledged.blobs], {**load.acknowledged.tags}
         run_as_documented(backup, server, saved)
         load.lasts(1)
     assert load.failures == []
+    store, before = server.status()["stores"][0]["store"], bearer(server)
     server.crash()
     assert file_of(server).with_name("treescale.db-wal").stat().st_size
     run_as_documented(restore, server, saved)
@@ -321,17 +323,40 @@ def test_a_backup_is_made_and_restored_as_documented(serve: Serve, tmp_path: Pat
     load.acknowledged.tags.clear()
     load.acknowledged.tags.update(tags)
     assert load.unreadable([server]) == []
-    Wire(server, user).push_blob("alice/app", noise(100_003))
+    assert [each["store"] for each in server.status()["stores"]] == [store]
+    assert is_accepted(server, bearer(server))
+    assert not is_accepted(server, before), "a token of the other database is good here"
+    Wire(server, robot).push_blob("alice/app", noise(100_003))
+    code, said = server.outcome("cluster", "set", "collection=on")
+    assert code == 1
+    assert "collect --after-restore" in said
+    run_as_documented(look, server, saved)
+    assert "frozen" not in server.admin("cluster", "set", "collection=on")
     with closing(sqlite3.connect(file_of(server))) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert complaints(server) == []
 
 
+def bearer(server: Server) -> str:
+    """Return a token for what was pushed."""
+    path = f"/token?service=treescale&scope=repository:{REPOSITORY}:pull"
+    answer = Wire(server, server.admin_account).with_basic("GET", path).expect(200)
+    return str(answer.json()["token"])
+
+
+def is_accepted(server: Server, token: str) -> bool:
+    """Say whether the token opens what it is for."""
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = Wire(server).request("GET", f"/v2/{REPOSITORY}/tags/list", None, headers)
+    assert answer.status in (HTTPStatus.OK, HTTPStatus.UNAUTHORIZED)
+    return answer.status == HTTPStatus.OK
+
+
 def test_a_log_that_was_left_beside_a_restored_file_is_refused(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """As documented, but for the line that was forgotten; what is advised then works."""
-    backup, restore = commands()
+    """By SQLite's own means, but for the line that was forgotten; what is advised then works."""
+    backup, restore = (each.replace("BACKUP.db", "BACKUP") for each in commands()[3:])
     remove, copy = restore.strip().splitlines()
     server, saved = serve(Options(workers=2)), tmp_path / "saved.db"
     file, log = file_of(server), file_of(server).with_name("treescale.db-wal")

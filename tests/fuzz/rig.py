@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from tests.api.running import ARGON2_KIB, PASSWORD
 from tests.contracts.metadata_values import ACTOR
-from tests.fakes_readiness import Fit, stop_desk
+from tests.fakes_readiness import Fit, metrics_desk, stop_desk
 from tests.templates import empty_database
 from treescale.api.routes import route_table
 from treescale.auth.passwords import Passwords
@@ -100,7 +100,7 @@ class Worker:
         rooms = compose(
             database, store, threads, Authenticator(login, tokens), clock, TrafficCounters()
         )
-        api = Dispatcher(rooms, route_table(Fit(), stop_desk(database)))
+        api = Dispatcher(rooms, route_table(Fit(), stop_desk(database), metrics_desk(database)))
         connections = new_connections(api.handle, tls=False)
         server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]

@@ -11,6 +11,7 @@ from tests.contracts.metadata_events import EventsContract
 from tests.contracts.metadata_leases import LeasesContract
 from tests.contracts.metadata_lost import LostChunksContract
 from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
+from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
 from tests.contracts.metadata_purging import PurgingContract
 from tests.contracts.metadata_races import RacesContract
@@ -89,6 +90,9 @@ class TestGenerations(accounts.GenerationsContract): ...
 
 
 class TestSettings(cluster.SettingsContract): ...
+
+
+class TestNotedNumbers(NotedNumbersContract): ...
 
 
 class TestPeerKeys(cluster.PeerKeysContract): ...

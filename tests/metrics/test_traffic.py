@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from treescale.metrics.traffic import HUNG_WORKERS_MAX, Flow, TrafficCounters
+from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
+from treescale.metrics.traffic import Flow, TrafficCounters
 
 
 def child(traffic: TrafficCounters, size: int, *, dies: bool = False) -> int:

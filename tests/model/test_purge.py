@@ -29,6 +29,7 @@ def searched(scenario: str, rules: Mapping[str, object]) -> tuple[int, list[str]
     return len(came), trace
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", SMALL)
 def test_a_purge_takes_nothing_that_a_row_names(scenario: str) -> None:
     states, trace = searched(scenario, {})

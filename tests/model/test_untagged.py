@@ -21,6 +21,7 @@ def searched(scenario: str, rules: Mapping[str, object]) -> tuple[int, list[str]
     return len(came), trace
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", SMALL)
 def test_who_was_told_of_an_image_finds_it(scenario: str) -> None:
     states, trace = searched(scenario, {})

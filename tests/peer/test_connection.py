@@ -14,9 +14,11 @@ from unittest.mock import patch
 
 import pytest
 
+from tests.certificates import DAY, Authority
 from tests.fakes_network import silent_server, unused_port
 from tests.peer.raw import Serve, listening
 from tests.tables import each_row
+from treescale.clock import SystemClock
 from treescale.errors import Unreachable
 from treescale.peer.connection import (
     HEAD_BYTES_MAX,
@@ -29,6 +31,7 @@ from treescale.peer.connection import (
 )
 from treescale.peer.protocol import Received
 from treescale.server.network.certificates import self_signed, server_context
+from treescale.server.network.key_pair import context_of
 
 BODY = bytes(range(256)) * 400
 SIGNATURE = "ab" * 32
@@ -405,6 +408,42 @@ async def test_a_name_that_is_looked_up_for_ever_is_given_up() -> None:
         pytest.raises(TimeoutError),
     ):
         await connect("http://nobody.example:1", None, SECONDS)
+
+
+AUTHORITY = Authority()
+TODAY = SystemClock().now()
+
+
+@pytest.mark.parametrize(
+    ("signed_by", "names", "days", "why"),
+    [
+        (AUTHORITY, ("127.0.0.1",), 1, ""),
+        (AUTHORITY, ("127.0.0.1",), -1, ""),  # expired: a warning at its server, and no split
+        (AUTHORITY, ("s1.example",), 1, "IP address mismatch"),
+        (Authority("another"), ("127.0.0.1",), 1, "unable to get local issuer certificate"),
+    ],
+)
+async def test_with_authorities_the_certificate_must_be_that_of_the_server_at_any_time(
+    signed_by: Authority, names: tuple[str, ...], days: float, why: str
+) -> None:
+    pair = signed_by.pair(TODAY - 3 * DAY, TODAY + days * DAY, *names)
+    async with listening(once(ANSWER), tls=context_of(pair)) as port:
+        url = f"https://127.0.0.1:{port}"
+        if not why:
+            (await connect(url, encrypting(AUTHORITY.pem.decode()), 1)).close()
+            return
+        with pytest.raises(Refusal, match=f"{why}.*signed by an authority in peer_ca, and cover"):
+            await connect(url, encrypting(AUTHORITY.pem.decode()), 1)
+        (await connect(url, encrypting(), 1)).close()  # without, it is nobody's matter
+
+
+async def test_a_certificate_that_is_its_own_authority_may_be_named_among_them(
+    tmp_path: Path,
+) -> None:
+    files = self_signed(tmp_path, ["127.0.0.1"], TODAY)
+    bundle = AUTHORITY.pem.decode() + files.certificate.read_text()
+    async with listening(once(ANSWER), tls=server_context(files)) as port:
+        (await connect(f"https://127.0.0.1:{port}", encrypting(bundle), 1)).close()
 
 
 def test_what_encrypts_between_servers_verifies_nobody_and_reads_no_authorities() -> None:

@@ -19,6 +19,7 @@ from treescale.clock import SystemClock
 from treescale.errors import Unreachable
 from treescale.peer.breaker import State
 from treescale.peer.client import PeerClient
+from treescale.peer.connection import encrypting
 from treescale.peer.health import (
     PING_TIMEOUTS,
     PeerHealth,
@@ -254,15 +255,17 @@ async def test_a_server_that_has_started_looks_for_itself_where_others_will(
     server: Server, clock: JumpingClock
 ) -> None:
     here = f"http://localhost:{server.port}"
-    assert await why_unreachable("b", here, KEYS, clock) is None
-    somebody = await why_unreachable("c", here, KEYS, clock)
+    assert await why_unreachable("b", here, KEYS, clock, encrypting()) is None
+    somebody = await why_unreachable("c", here, KEYS, clock, encrypting())
     assert somebody is not None
     assert "b" in somebody
     nowhere = f"http://localhost:{unused_port()}"
-    nobody = await why_unreachable("b", nowhere, KEYS, clock)
+    nobody = await why_unreachable("b", nowhere, KEYS, clock, encrypting())
     assert nobody is not None
     assert nobody.startswith(f"no connection to {nowhere}")
-    encrypted = await why_unreachable("b", f"https://localhost:{server.port}", KEYS, clock)
+    encrypted = await why_unreachable(
+        "b", f"https://localhost:{server.port}", KEYS, clock, encrypting()
+    )
     assert encrypted is not None
 
 
@@ -375,7 +378,7 @@ async def test_a_certificate_nobody_trusts_is_not_accepted(
     it = Pinged(port, clock, FAST, scheme="https")
     with (
         closing(PeerClient(it.signer, it.url, it.health)) as client,
-        pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"),
+        pytest.raises(Unreachable, match="self-signed certificate"),
     ):
         await PeerStore("disk", client, threads).have([ABSENT])
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from tests.api.client import Client
 from tests.api.running import PASSWORD, Running, make_parts_on
 from tests.contracts.metadata_values import ACTOR
-from tests.fakes_readiness import stop_desk
+from tests.fakes_readiness import metrics_desk, stop_desk
 from tests.oci.documents import OCI_CONFIG, descriptor, digest, image
 from tests.tables import each_row
 from treescale.api.routes import route_table
@@ -36,7 +36,9 @@ async def both(url: str) -> AsyncIterator[Running]:
             await parts.accounts.add_user(name, PASSWORD, actor=ACTOR)
         guard = Authenticator(parts.login, parts.tokens)
         rooms = compose(parts.database, parts.store, threads, guard, parts.clock, parts.traffic)
-        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
+        api = Dispatcher(
+            rooms, route_table(parts.ready, stop_desk(parts.database), metrics_desk(parts.database))
+        )
         runner = web.ServerRunner(new_connections(api.handle, tls=False))
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 from tests.api.client import Answer, Client
 from tests.api.running import Running
 from tests.oci.documents import descriptor, digest, encoded, image
+from tests.tables import each_row
 
 FOREIGN, ABSENT = b"pushed by alice" * 9000, b"pushed by nobody" * 9000
 BOTH = ("repository:bob/app:pull,push,delete", "repository:alice/app:pull")
@@ -69,7 +70,7 @@ async def cost(bob: Client, work: Work, method: str, path: str) -> tuple[int, Wo
 
 
 @pytest.mark.usefixtures("pushed")
-@pytest.mark.parametrize(
+@each_row(
     ("method", "path"),
     [
         ("POST", "/v2/bob/app/blobs/uploads/?mount={}&from=alice/app"),

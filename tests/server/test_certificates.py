@@ -14,6 +14,7 @@ from treescale.errors import SettingInvalid
 from treescale.server.network.certificates import (
     CertificateFiles,
     names_to_cover,
+    peer_authorities,
     self_signed,
     server_context,
 )
@@ -62,6 +63,32 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(
         )
     )
     assert "without a passphrase" in refused(files.certificate, files.key)
+
+
+class TestPeerAuthorities:
+    def test_they_are_read_from_the_file(self, files: CertificateFiles) -> None:
+        settings = load({"peer_ca": str(files.certificate)}, {}).settings
+        assert peer_authorities(settings) == files.certificate.read_text()
+        assert peer_authorities(load({}, {}).settings) == ""
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [
+            (None, "No such file"),
+            (b"", "it is empty"),
+            (b" \n", "it is empty"),
+            (b"rubbish", "no certificate"),
+            (b"\xff", "it is empty"),
+        ],
+    )
+    def test_a_file_without_any_is_refused(
+        self, tmp_path: Path, content: bytes | None, why: str
+    ) -> None:
+        path = tmp_path / "ca.crt"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(SettingInvalid, match=f"cannot use {path} as peer_ca: .*{why}"):
+            peer_authorities(load({"peer_ca": str(path)}, {}).settings)
 
 
 NOW = 1_800_000_000.0

@@ -11,6 +11,8 @@ from sqlalchemy import text
 
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest, server, small
 from tests.database_clock import MovedClock, database_clock
+from tests.tables import each_row
+from tests.templates import empty_database
 from tests.unreadable import EACH
 from treescale.clock import SystemClock
 from treescale.errors import BlobUnknown
@@ -21,7 +23,6 @@ from treescale.maintenance.collection.row_turns import ROWS_SETTING, SLOW_SETTIN
 from treescale.maintenance.collection.state import Mode
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database, open_database
-from treescale.metadata.migrations import migrate
 from treescale.metadata.servers import OLDER_SETTING
 from treescale.server.background import Job, Scope
 from treescale.server.jobs import ROWS_SECONDS, collection_jobs
@@ -31,14 +32,16 @@ __all__ = ["database_clock"]
 IDLE_SECONDS = 86_400
 
 
+async def leave_rubbish(database: Database) -> None:
+    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
+    await database.connections.change(text("UPDATE repository_blobs SET lease_until = 1"))
+
+
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """A blob that nothing refers to, and whose lease is over."""
-    url = f"sqlite:///{tmp_path / 'treescale.db'}"
-    await migrate(url)
-    database = open_database(url)
-    await database.blobs.commit(APP, small(1), upload_id=None, now=NOW, actor=ACTOR)
-    await database.connections.change(text("UPDATE repository_blobs SET lease_until = 1"))
+    database = open_database(empty_database(tmp_path / "treescale.db"))
+    await leave_rubbish(database)
     await database.settings.put(COLLECTION_SETTING, Mode.ON)
     yield database
     await database.close()
@@ -307,11 +310,12 @@ async def test_a_turn_that_finds_nothing_writes_once_an_hour(
 # Settings that somebody wrote by hand
 
 
-@pytest.mark.parametrize(("name", "text"), EACH)
+@each_row("name, text", EACH)
 async def test_with_a_setting_that_cannot_be_read_all_jobs_go_on_and_take_nothing(
     database: Database, name: str, text: str
 ) -> None:
     """Copies decide nothing of collection."""
+    await leave_rubbish(database)
     await database.settings.put(name, text)
     for each in await collection_jobs(database, IDLE_SECONDS):
         await each.work()

@@ -30,6 +30,7 @@ from treescale.metadata.database import Database, opened
 from treescale.server import start
 from treescale.server.data.local_stores import open_stores
 from treescale.server.network.address import Listeners
+from treescale.server.processes.service_manager import Pulse
 from treescale.server.shared import Shared, share
 from treescale.server.start import Joined
 
@@ -76,7 +77,7 @@ async def started(
     chosen: Settings, listener: Listeners, joined: Joined
 ) -> AsyncIterator[tuple[Shared, list[DiskStore]]]:
     """Have the stores within as a worker has them."""
-    shared = share(chosen, listener, None, joined, lambda: None)
+    shared = share(chosen, listener, None, joined, lambda: None, Pulse())
     stores = await open_stores(shared.places, SystemClock(), shared.disks)
     try:
         yield shared, list(stores.values())

@@ -22,7 +22,7 @@ from unittest.mock import patch
 import pytest
 
 from treescale.clock import SystemClock
-from treescale.log import configure_logging
+from treescale.log import configure_logging, get_logger
 from treescale.server.processes.backoff import RESPAWN_SECONDS_MAX
 from treescale.server.processes.process import Stopped, ready_process, stop_at_once
 from treescale.server.processes.supervisor import Kind, ProcessFailed, Supervisor, Work
@@ -172,9 +172,15 @@ def supervise(work: Work, others: Sequence[Kind], log: Path, limit: Path) -> Non
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     configure_logging(json=True, fd=fd)
     stop_at_once()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `ready_process` does
     listener = socket.create_server(("127.0.0.1", 0))
     with patch("treescale.server.processes.supervisor.os.fork", limited):
-        supervisor = Supervisor([workers(work), *others], listener, clock=SystemClock())
+        supervisor = Supervisor(
+            [workers(work), *others],
+            listener,
+            clock=SystemClock(),
+            hung_up=lambda: get_logger().info("hung.up"),
+        )
         supervisor.start()
         log.with_suffix(".started").touch()
         supervisor.run()
@@ -223,6 +229,19 @@ def test_it_ends_at_any_time(begin: Begin, work: Work, number: signal.Signals) -
     assert status == 0
     assert seconds < 3
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+
+
+def test_hanging_up_is_heard_and_ends_nothing(begin: Begin) -> None:
+    running = begin(serve)
+    until(running.serves)
+    workers = running.workers()
+    for count in (1, 2):
+        for pid in (running.pid, *workers):
+            os.kill(pid, signal.SIGHUP)
+        until(lambda: len(running.events("hung.up")) == count)  # noqa: B023
+    assert running.workers() == workers
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.wait()[0] == 0
 
 
 def test_a_dead_worker_is_replaced_at_once(begin: Begin) -> None:

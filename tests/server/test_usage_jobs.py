@@ -9,13 +9,14 @@ from sqlalchemy import select, update
 from tests.contracts.metadata_values import ACTOR, APP, NOW, manifest, small
 from tests.fakes_disk import JumpingClock
 from tests.templates import empty_database
+from tests.unreadable import NO_NUMBER
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.schema import namespaces, repository_usage
 from treescale.metadata.usage.figures import Usage
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.registry.pulled import PullCounter
 from treescale.server.background import Job, Scope
-from treescale.server.jobs import usage_jobs
+from treescale.server.jobs import RECOUNTED_SETTING, usage_jobs
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     await found["usage.recount"].work()
     (app,) = await Usage(database.connections).repositories("", 9)
     assert app.bytes == 77, "once a day, whichever process it is"
+    for text in NO_NUMBER:  # nobody can tell when that was
+        await database.settings.put(RECOUNTED_SETTING, text)
+        await database.connections.change(update(repository_usage).values(bytes=77))
+        await found["usage.recount"].work()
+        (app,) = await Usage(database.connections).repositories("", 9)
+        assert app.bytes == 2, text
     counter.note(APP, ["v1"])
     await found["pulls.write"].work()
     (tag,) = await Usage(database.connections).tags(APP, "", 9)

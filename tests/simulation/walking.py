@@ -64,6 +64,7 @@ def few_partitions() -> Iterator[None]:
     """Walk fewer partitions, and read back sooner."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(planner, "PARTITIONS", PARTITIONS)
+        patch.setattr(planner, "BATCH_FIRST", PARTITIONS)
         patch.setattr(collector, "PARTITIONS", PARTITIONS)
         patch.setattr(progress, "PARTITIONS", PARTITIONS)
         patch.setattr(progress, "LOOK_SECONDS", 300.0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.figures import write_lines
 from tests.postgres import postgres
 
 __all__ = ["postgres"]  # a fixture
@@ -25,16 +26,4 @@ def figures(record_property: Callable[[str, object], None]) -> Figures:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the lines; they come from every process of the run."""
-    lines = [
-        str(line)
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.getreports(outcome)
-        if report.when == "call"
-        for key, line in report.user_properties
-        if key == SOAK
-    ]
-    if lines:
-        terminalreporter.section("soaks, measured")
-        terminalreporter.write_line(COLUMNS)
-        for line in lines:
-            terminalreporter.write_line(line)
+    write_lines(terminalreporter, SOAK, "soaks, measured", COLUMNS)

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from treescale.api import blobs, health, lists, manifests, uploads
+from treescale.api.metrics import PATH, MetricsDesk
 from treescale.api.stopping import StopDesk
 from treescale.api.token import issue_token
 from treescale.auth.scopes import Action
@@ -42,7 +43,7 @@ ROUTES: Final[Mapping[tuple[ResourceKind, str], Route]] = {
 """The registry API, whole. HEAD lives where OCI has it."""
 
 
-def route_table(ready: health.Readiness, stop: StopDesk) -> RouteTable:
+def route_table(ready: health.Readiness, stop: StopDesk, metrics: MetricsDesk) -> RouteTable:
     """Return all that a server answers to clients; `ready` says how it is, whenever one asks."""
     return RouteTable(
         ROUTES,
@@ -51,6 +52,7 @@ def route_table(ready: health.Readiness, stop: StopDesk) -> RouteTable:
             "/healthz": health.alive,
             "/readyz": partial(health.readiness, ready),
             "/stopz": stop.answer,
+            PATH: metrics.answer,
         },
         scopes={ResourceKind.UPLOADS: uploads.upload_scope},
         refusals={ResourceKind.UPLOAD: uploads.session_after},

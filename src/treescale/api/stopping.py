@@ -11,19 +11,11 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from treescale.auth.scopes import ALL_ACTIONS
-from treescale.errors import (
-    CredentialsInvalid,
-    NameUnknown,
-    ServerUnknown,
-    Unsupported,
-    UserUnknown,
-)
+from treescale.errors import NameUnknown, ServerUnknown, Unsupported
+from treescale.http.administrators import Administrators
 from treescale.http.call import Call
-from treescale.http.request_record import note_user
 from treescale.log import get_logger
 from treescale.maintenance.stopping import AGAIN_SECONDS, Permission, Stopping
-from treescale.metadata.accounts import Users
 
 METHODS: Final = ("POST", "DELETE")
 
@@ -33,7 +25,7 @@ class StopDesk:
     """What answers `/stopz` on one server."""
 
     stopping: Stopping
-    users: Users
+    administrators: Administrators
     server_id: str
     """Of the server that is asked."""
 
@@ -41,7 +33,7 @@ class StopDesk:
         """Answer one request; raises Unsupported, CredentialsInvalid, NameUnknown."""
         if call.request.method not in METHODS:
             raise Unsupported("ask with POST, give back with DELETE", allowed=METHODS)
-        await self._check_administrator(call)
+        await self.administrators.check(call)
         word = call.parameter("server")
         try:
             server_id = await self.stopping.find(word) if word else self.server_id
@@ -56,24 +48,6 @@ class StopDesk:
         )
         status = HTTPStatus.OK if permission.granted else HTTPStatus.SERVICE_UNAVAILABLE
         return _answered(permission, status)
-
-    async def _check_administrator(self, call: Call) -> None:
-        """Raise CredentialsInvalid for everybody else, and for an access token with limits."""
-        principal = await call.rooms.authenticator.basic(call.request)
-        if principal is not None:
-            note_user(call.request, principal.user)
-            free = principal.allow == ALL_ACTIONS and principal.repository_glob == "*"
-            if free and await self._is_administrator(principal.user):
-                return
-        raise CredentialsInvalid(
-            "an administrator may ask this, with a password or an access token that may do all"
-        )
-
-    async def _is_administrator(self, name: str) -> bool:
-        try:
-            return (await self.users.get(name)).admin
-        except UserUnknown:
-            return False
 
 
 def _answered(permission: Permission, status: HTTPStatus) -> web.Response:

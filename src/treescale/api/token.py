@@ -53,13 +53,11 @@ async def _issue_for_form(call: Call) -> web.StreamResponse:
     guard = call.rooms.authenticator
     await guard.basic(call.request)  # whoever presents them means something by it
     if grant == "password":
-        principal = await guard.login.authenticate(
-            _first(fields, "username"),
-            _first(fields, "password"),
-            source=guard.client_address(call.request),
+        principal = await guard.log_in(
+            call.request, _first(fields, "username"), _first(fields, "password")
         )
     elif grant == "refresh_token":
-        principal = await guard.tokens.redeem(_first(fields, "refresh_token"))
+        principal = await guard.redeem(_first(fields, "refresh_token"))
     else:
         raise RequestInvalid("grant_type must be password or refresh_token")
     client = _first(fields, "client_id").lower()

@@ -113,7 +113,7 @@ def status(desk: CommandContext) -> None:
     if for_people():
         pairs = zip(servers, seen.status.servers, strict=True)
         glances = [server_at_a_glance(row, one.throughput) for row, one in pairs]
-        desk.out.rows(columns_at_a_glance(servers), glances)
+        desk.out.rows(columns_at_a_glance(servers, seen.status), glances)
         desk.out.rows(STORES_AT_A_GLANCE, [at_a_glance(row) for row in stores])
     else:
         desk.out.rows(SERVERS, servers, "server")

@@ -19,8 +19,7 @@ from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.cli.terminal.output import Column, Kind, Row
 from treescale.errors import SettingInvalid
-from treescale.lease_times import COLLECTION_SETTING
-from treescale.maintenance.collection.state import Mode, mode_of
+from treescale.lease_times import COLLECTION_SETTING, FROZEN, unreadable_collection
 from treescale.maintenance.planning import findings
 from treescale.maintenance.planning.findings import Findings, Going, unpacked
 from treescale.metadata.database import Database
@@ -103,10 +102,13 @@ def collect(
 def _lift(desk: CommandContext, *, yes: bool) -> None:
     """Say what would go, and lift the freeze; raises SettingInvalid when there is none."""
 
-    async def look(database: Database) -> Mode:
-        return mode_of(await database.settings.get(COLLECTION_SETTING))
+    async def look(database: Database) -> str | None:
+        return await database.settings.get(COLLECTION_SETTING)
 
-    if desk.run(look) is not Mode.FROZEN:
+    said = desk.run(look)
+    for setting in unreadable_collection(said):
+        raise SettingInvalid(f"{setting.why}; {setting.mended_by} sets it")
+    if said != FROZEN:
         raise SettingInvalid("collection is not frozen: there is nothing to lift")
     rows = desk.run(read_due)
     ended = carry_out(desk, findings.Kind.COLLECT_CHECK)

@@ -29,6 +29,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "verify": ("repair:verify", "Read back every copy now; replace what is bad."),
     "collect": ("collect:collect", "Free what no row names now; see what that is."),
     "fsck": ("fsck:fsck", "Whether everything is there, with the right bytes."),
+    "doctor": ("doctor:doctor", "What usually goes wrong, and what to do about it."),
+    "backup": ("backup.backup:backup", "All metadata into one file, while servers go on."),
+    "restore": ("backup.restore:restore", "A backup into an empty database, of either kind."),
     "config": ("config:config", "What is in force, and where it came from."),
 }
 """By name: module and attribute within this package, and the line in the list of commands."""

@@ -16,7 +16,7 @@ from treescale.cli.reports.purge_report import silence
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
 from treescale.cli.terminal.output import Column, Kind, Row, size
-from treescale.cli.terminal.progress import JobProgress
+from treescale.cli.terminal.progress import WorkProgress
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.queries import read_status
 from treescale.cluster.status import ClusterStatus, Condition, StoreView
@@ -27,7 +27,13 @@ from treescale.errors import (
     NameUnknown,
     PreconditionFailed,
 )
-from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, VERSIONS_BEFORE, lease_of
+from treescale.lease_times import (
+    COLLECTION_SETTING,
+    LEASE_SETTING,
+    VERSIONS_BEFORE,
+    lease_of,
+    unreadable_collection,
+)
 from treescale.maintenance.collection.state import Mode, mode_of
 from treescale.metadata.collection.open_purges import (
     ROUNDS,
@@ -101,7 +107,7 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
 
     async def work(database: Database) -> _Followed:
         async with walking_here(desk.loaded.settings, database, mends=False) as here:
-            with JobProgress("Purging", clock, quiet=desk.out.as_json) as progress:
+            with WorkProgress("Purging", clock, quiet=desk.out.as_json) as progress:
                 for path, why in here.refused.items():
                     progress.say(f"No server has {path}, and this command cannot use it: {why}.")
                 taken = await _take(database, wanted, plan, begun, clock)
@@ -133,7 +139,13 @@ async def _plan(database: Database, wanted: Reference, begun: Sequence[OpenPurge
 async def _check_allowed(database: Database) -> None:
     """Raise PreconditionFailed while a server may name chunks that knows nothing of the fence."""
     settings, servers = database.settings, database.servers
-    if mode_of(await settings.get(COLLECTION_SETTING)) is Mode.FROZEN:
+    collection = await settings.get(COLLECTION_SETTING)
+    for unreadable in unreadable_collection(collection):
+        raise PreconditionFailed(
+            f"{unreadable.why}, so it may be the database of a restored backup: see that it is "
+            f"the right one, and say {unreadable.mended_by} first"
+        )
+    if mode_of(collection) is Mode.FROZEN:
         raise PreconditionFailed(
             "the database was restored and collection is frozen: see that it is the right one, and "
             "lift that with `treescale collect --after-restore` first"
@@ -240,7 +252,7 @@ class _Following:
         self,
         database: Database,
         purge_ids: Collection[str],
-        progress: JobProgress,
+        progress: WorkProgress,
         clock: Clock,
         here: Mapping[str, str],
     ) -> None:

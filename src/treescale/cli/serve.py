@@ -34,6 +34,11 @@ from treescale.server.run import serve as run_server
     metavar="HOST:PORT",
     help="Where trusted proxies connect that speak the PROXY protocol; repeat for more.",
 )
+@click.option(
+    "--metrics-listen",
+    metavar="HOST:PORT",
+    help="Where Prometheus finds /metrics without a login; nowhere by default.",
+)
 @click.option("--database", metavar="URL", help="SQLite in the first --data, or postgresql://…")
 @click.option(
     "--advertise", metavar="URL", help="How other servers reach this one: https://HOST:PORT."
@@ -53,6 +58,16 @@ from treescale.server.run import serve as run_server
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
 @click.option("--tls-key", metavar="FILE", help="Its key, PEM.")
 @click.option("--tls-self-signed", is_flag=True, help="Make a certificate; say how to trust it.")
+@click.option(
+    "--peer-ca", metavar="FILE", help="Who must have signed other servers' certificates, PEM."
+)
+@click.option(
+    "--redirect-listen",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where plain HTTP is sent to HTTPS (0.0.0.0:80); repeat for more.",
+)
+@click.option("--acme-webroot", metavar="DIR", help="Where certbot --webroot writes, served there.")
 @click.option("--config", metavar="FILE", help="A TOML file with settings (TREESCALE_CONFIG).")
 @click.option(
     "--forget-chunks", is_flag=True, help="Start anew on disks full of chunks: they are forgotten."

@@ -17,6 +17,8 @@ from treescale.metadata.records import LostBlob, LostData, is_read_only
 
 CLOCK_SECONDS_MAX: Final = 5.0
 """A clock that is further off the database's is worth a word."""
+CERTIFICATE_SECONDS: Final = 14 * 86_400.0
+"""A certificate that ends sooner is worth a word."""
 FILL_MAX: Final = 0.9
 OWED_SECONDS_MAX: Final = 3600.0
 IMAGES_TOLD_MAX: Final = 20
@@ -28,7 +30,7 @@ class Advice:
     """Something to know. `about` is for scripts and does not change, `text` is for people."""
 
     about: str
-    """pushes, lost, server, store, room, copies, layout, owed, clock or setting."""
+    """pushes, lost, server, store, room, copies, layout, owed, clock, certificate or setting."""
     text: str
 
 
@@ -55,6 +57,7 @@ def advice(
         *_owed(seen),
         *_uncounted(uncounted),
         *_clocks(seen, clock_error),
+        *_certificates(seen),
         *(Advice("setting", f"{one.why}. Set it: {one.mended_by}") for one in settings),
     ]
     return tuple(found)
@@ -301,6 +304,28 @@ def _clocks(seen: ClusterStatus, clock_error: float) -> Iterator[Advice]:
                 f"{_called(seen, server)} says that it was started {in_words(ahead)} from now: "
                 "its clock is ahead of the database's. Let NTP set both",
             )
+
+
+def _certificates(seen: ClusterStatus) -> Iterator[Advice]:
+    """Name the servers whose certificate ends soon, or has ended."""
+    for server in seen.servers:
+        if not certificate_is_near(server, seen.now):
+            continue
+        assert server.certificate_expires is not None, "it ends"
+        left = server.certificate_expires - seen.now
+        when = f"ends in {in_words(left)}" if left > 0 else f"has expired {in_words(-left)} ago"
+        yield Advice(
+            "certificate",
+            f"the certificate of {_called(seen, server)} {when}: clients refuse one that has "
+            "expired. Renew it: new files are taken into use by themselves; one that the server "
+            "made itself (--tls-self-signed) is made anew when it is started again",
+        )
+
+
+def certificate_is_near(server: ServerView, now: float) -> bool:
+    """Say whether the end of a server's certificate is worth a word."""
+    ends = server.certificate_expires
+    return ends is not None and ends - now < CERTIFICATE_SECONDS
 
 
 def _apart(clock_error: float) -> str:

@@ -127,6 +127,7 @@ class Membership:
         reports: Sequence[StoreReport],
         throughput: Throughput | None = None,
         unreached: Sequence[Unreached] = (),
+        certificate_expires: float | None = None,
     ) -> HeartbeatResult:
         """Say that this server lives, look at the others, and propose the layout that is due.
 
@@ -139,7 +140,12 @@ class Membership:
             self._clock_error = clock_error(before, await database.servers.now(), self._clock.now())
         before = self._clock.now()
         now = await database.servers.heartbeat(
-            self._server_id, reports, throughput, self._clock_error, unreached
+            self._server_id,
+            reports,
+            throughput,
+            self._clock_error,
+            unreached,
+            certificate_expires,
         )
         error = self._clock_error = clock_error(before, now, self._clock.now())
         latest = await database.layouts.latest()

@@ -72,6 +72,8 @@ class ServerView:
     clock_error: float | None = None
     """How many seconds its clock is ahead of the database's; None when it has not said, or is not
     up."""
+    certificate_expires: float | None = None
+    """None without TLS, when it has not said, or is not up."""
     unreached_by: tuple[Unreached, ...] = ()
     """The servers that are up and do not reach it, with the reason of each."""
 
@@ -181,6 +183,7 @@ def _servers(snapshot: Snapshot) -> tuple[ServerView, ...]:
             throughput=server.throughput if server.server_id in up else None,
             version=server.version,
             clock_error=server.clock_error if server.server_id in up else None,
+            certificate_expires=server.certificate_expires if server.server_id in up else None,
             unreached_by=_unreached_by(server, snapshot, up),
         )
         for server in sorted(snapshot.servers, key=lambda server: (server.name, server.address))

@@ -7,7 +7,8 @@ anonymous token, as every client expects. Missing rights and missing repositorie
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,10 +16,14 @@ from aiohttp import web
 
 from treescale.auth.policy import Principal, permitted
 from treescale.auth.scopes import ALL_ACTIONS, CATALOG, Access, Action, scope_text
-from treescale.errors import CredentialsInvalid, Unauthorized
+from treescale.errors import CredentialsInvalid, NameInvalid, TooMany, Unauthorized
 from treescale.http.clients import Clients
 from treescale.http.cors import NO_CORS, Cors
+from treescale.http.request_record import request_id
+from treescale.log import get_logger
 from treescale.metadata.events import actor_of
+from treescale.metrics.meters import Meters, Refusal
+from treescale.oci.names import check_namespace
 from treescale.registry.login import Login
 from treescale.registry.token_service import TokenService
 
@@ -92,12 +97,13 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Turns requests into callers."""
+    """Turns requests into callers; what it refuses is counted, and wrong logins are logged."""
 
     login: Login
     tokens: TokenService
     clients: Clients = field(default_factory=Clients)
     cors: Cors = NO_CORS
+    meters: Meters | None = None
 
     async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
         """Return the caller; None without credentials. Raises Unauthorized for bad ones.
@@ -119,6 +125,7 @@ class Authenticator:
         try:
             bearer = await self.tokens.verify(text, grace=grace)
         except CredentialsInvalid as refused:
+            self._count(Refusal.TOKEN)
             raise Unauthorized(str(refused), error="invalid_token") from None
         return Caller(
             bearer.principal,
@@ -140,9 +147,49 @@ class Authenticator:
             raise CredentialsInvalid("use Basic credentials here, or none for an anonymous token")
         return await self._proven(request, value)
 
+    async def log_in(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
+        """Return whom a name and a secret prove, wherever they stood; see `Login.authenticate`."""
+        with self._refusals(request, name):
+            return await self.login.authenticate(name, secret, source=self.client_address(request))
+
+    async def redeem(self, refresh_token: str) -> Principal:
+        """Return whom a refresh token is of; see `TokenService.redeem`."""
+        try:
+            return await self.tokens.redeem(refresh_token)
+        except CredentialsInvalid:
+            self._count(Refusal.TOKEN)
+            raise
+
     async def _proven(self, request: web.BaseRequest, value: str) -> Principal:
-        name, secret = decode_basic(value)
-        return await self.login.authenticate(name, secret, source=self.client_address(request))
+        with self._refusals(request, ""):
+            name, secret = decode_basic(value)
+        return await self.log_in(request, name, secret)
+
+    @contextmanager
+    def _refusals(self, request: web.BaseRequest, name: str) -> Iterator[None]:
+        """Count and log what is refused within."""
+        try:
+            yield
+        except CredentialsInvalid:
+            self._refused(request, name, Refusal.CREDENTIALS)
+            raise
+        except TooMany:
+            self._refused(request, name, Refusal.THROTTLED)
+            raise
+
+    def _refused(self, request: web.BaseRequest, name: str, why: Refusal) -> None:
+        self._count(why)
+        get_logger().info(
+            "login.refused",
+            user=_loggable(name),
+            reason=why.name.lower(),
+            client=self.client_address(request),
+            request_id=request_id(request),
+        )
+
+    def _count(self, why: Refusal) -> None:
+        if self.meters is not None:
+            self.meters.refused(why)
 
     def client_address(self, request: web.BaseRequest) -> str:
         """Return the address the request came from; what a trusted proxy says it was."""
@@ -160,6 +207,14 @@ class Authenticator:
             if _QUOTABLE.fullmatch(str(refused)):
                 parts.append(f'error_description="{refused}"')  # docker shows it (RFC 6750, 3)
         return "Bearer " + ",".join(parts)
+
+
+def _loggable(name: str) -> str:
+    """Return a name that somebody can have; "" for anything else: it may be a password."""
+    try:
+        return check_namespace(name)
+    except NameInvalid:
+        return ""
 
 
 def _presented(request: web.BaseRequest) -> tuple[str, str] | None:

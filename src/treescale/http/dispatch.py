@@ -31,11 +31,13 @@ from treescale.http.guard import Guard
 from treescale.http.request_record import record_of, request_id
 from treescale.http.routes import Handler, RouteTable
 from treescale.log import get_logger
+from treescale.metrics.meters import CUT, LEFT, Meters, Route
 from treescale.oci.digest import parse_digest
 from treescale.oci.names import check_tag
 from treescale.oci.paths import Resource, ResourceKind, parse_path
 
 _ROOT: Final = Resource(ResourceKind.ROOT)
+_ROUTES: Final = {kind: Route[kind.name] for kind in ResourceKind}
 _BARE: Final = (Unauthorized, CredentialsInvalid, UploadUnknown, DatabaseUnavailable, TooMany)
 """Refusals that carry nothing beside their error: they cannot, or must not, look it up."""
 
@@ -43,13 +45,20 @@ _BARE: Final = (Unauthorized, CredentialsInvalid, UploadUnknown, DatabaseUnavail
 class Dispatcher:
     """Answers every request of a server by a table of routes.
 
-    `check` raises what all of the registry's API is refused with.
+    `check` raises what all of the registry's API is refused with. `meters` count what is under way.
     """
 
     def __init__(
-        self, rooms: Service, table: RouteTable, *, check: Callable[[], None] = lambda: None
+        self,
+        rooms: Service,
+        table: RouteTable,
+        *,
+        check: Callable[[], None] = lambda: None,
+        meters: Meters | None = None,
     ) -> None:
         self._check = check
+        self._meters = meters
+        self._pages = {path: Route[path[1:].upper()] for path in table.pages}
         self._rooms = rooms
         self._table = table
         self._guard = Guard(table)
@@ -64,12 +73,27 @@ class Dispatcher:
             response: web.StreamResponse | None = self._rooms.authenticator.cors.preflight(request)
             if response is None:
                 handler = await self._handler(call)
-                response = await handler(call)
+                route = self._enter(request)
+                try:
+                    response = await handler(call)
+                finally:
+                    self._leave(route)
         except Exception as error:  # noqa: BLE001  this is the one door
             return await self._refuse(call, as_failed(error), request_id(request))
         if not response.prepared:
             call.add_common_headers(response)
         return response
+
+    def _enter(self, request: web.BaseRequest) -> Route:
+        """Count the request as under way, until `_leave`; return what it asks for."""
+        route = record_of(request).route
+        if self._meters is not None:
+            self._meters.enter(route)
+        return route
+
+    def _leave(self, route: Route) -> None:
+        if self._meters is not None:
+            self._meters.leave(route)
 
     async def _handler(self, call: Call) -> Handler:
         """Return what answers the call, once its caller is known to have the right to that."""
@@ -78,6 +102,7 @@ class Dispatcher:
             page = self._table.pages.get(path)
             if page is None:
                 raise NameUnknown("nothing here; the registry is at /v2/")
+            record_of(call.request).route = self._pages[path]
             return page
         self._check()
         try:
@@ -89,6 +114,7 @@ class Dispatcher:
             await self._guard.authenticate(call)
             raise NameUnknown(f"no such page of the registry API: {path[:200]}")
         call.resource = resource
+        record_of(call.request).route = _ROUTES[resource.kind]
         await self._guard.admit(call)
         method = call.request.method
         route = self._table.find(resource.kind, method)
@@ -104,6 +130,7 @@ class Dispatcher:
         if call.started is not None:
             # A client that leaves is its own affair (containerd does, on every large layer).
             left = isinstance(error, ConnectionError)
+            record_of(call.request).ended = LEFT if left else CUT
             say = self._log.info if left else self._log.warning
             say("answer.cut", error=repr(error), request_id=request_id)
             if call.request.transport is not None:

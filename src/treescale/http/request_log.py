@@ -1,5 +1,6 @@
-"""One log line per request, written when its answer has left: nobody waits for the log."""
+"""One log line per request, written when its answer has left, and counted: nobody waits for it."""
 
+import logging
 from typing import Final
 
 from aiohttp import web
@@ -8,6 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 from treescale.http.clients import peer_text
 from treescale.http.request_record import record_of, request_id
 from treescale.log import get_logger
+from treescale.metrics.meters import Meters, Route
 
 _PEER: Final = "/peer/"
 _PER_SECOND: Final = 10_000
@@ -19,6 +21,11 @@ class RequestLog(AbstractAccessLogger):
 
     _log = get_logger()
 
+    def __init__(self, meters: Meters | None, logger: logging.Logger, log_format: str) -> None:
+        """Count by `meters`; the rest is aiohttp's."""
+        super().__init__(logger, log_format)
+        self._meters = meters
+
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line; `time` is seconds from the request's head to the answer's end.
 
@@ -27,7 +34,11 @@ class RequestLog(AbstractAccessLogger):
         """
         path = request.rel_url.raw_path
         record = record_of(request)
-        write = self._log.debug if path.startswith(_PEER) else self._log.info
+        peer = path.startswith(_PEER)
+        if self._meters is not None:
+            route = Route.PEER if peer else record.route
+            self._meters.request(route, request.method, record.ended or response.status, time)
+        write = self._log.debug if peer else self._log.info
         write(
             "request",
             method=request.method,

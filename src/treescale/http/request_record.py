@@ -9,6 +9,7 @@ from aiohttp import web
 
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Forwarding
+from treescale.metrics.meters import Route
 
 REQUEST_ID_CHARACTERS_MAX: Final = 64
 _IDS_AT_ONCE: Final = 256
@@ -39,6 +40,10 @@ class RequestRecord:
     sent: int = 0
     """Bytes of bodies that were read, and that were written piece by piece."""
     request_id: str = ""
+    route: Route = Route.OTHER
+    """What it asks for, once it is known."""
+    ended: int = 0
+    """How it ended, where the status does not say so: LEFT or CUT."""
 
 
 _RECORD: Final = web.RequestKey("record", RequestRecord)

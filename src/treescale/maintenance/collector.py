@@ -41,6 +41,7 @@ from treescale.maintenance.trash import Trash
 from treescale.maintenance.walked import CollectedStore
 from treescale.metadata.collection.explained import COLLECTED_SETTING
 from treescale.metadata.database import Database
+from treescale.metadata.layouts import noted_number
 
 AGED_AT_ONCE: Final = 1000
 REMOVED_AT_ONCE: Final = 500
@@ -271,7 +272,8 @@ class Collector:
         return max(0, orphans.explained_here(chunks, share) - noted.older_taken)
 
     async def _collected(self) -> int:
-        return int(await self._database.settings.get(COLLECTED_SETTING) or 0)
+        text = await self._database.settings.get(COLLECTED_SETTING)
+        return int(noted_number(COLLECTED_SETTING, text) or 0)
 
     # Taking away
 

@@ -419,7 +419,7 @@ class References:
         while rows := await self._connections.rows(
             NAMED, {"after": after, "end": end, "limit": NAMED_AT_ONCE}
         ):
-            found |= {bytes(row[0]): row[1] for row in rows}
+            found |= {bytes(chunk): length for chunk, length in map(tuple, rows)}
             after = bytes(rows[-1].chunk)
             if len(rows) < NAMED_AT_ONCE:
                 break

@@ -29,6 +29,7 @@ from treescale.metadata.schema import SCHEMA_VERSION, SCHEMA_VERSION_TABLE, meta
 from treescale.metadata.servers import Servers, Stores
 from treescale.metadata.uploads import Uploads
 from treescale.metadata.work import Collections, Jobs, Leases, Walks
+from treescale.metrics.meters import Meters
 
 Value = TypeVar("Value")
 
@@ -164,23 +165,30 @@ def open_database(
     clock: Clock = _CLOCK,
     exchange: AnswerExchange | None = None,
     file: DatabaseFile | None = None,
+    meters: Meters | None = None,
 ) -> Database:
     """Return the database at `url`; raises SettingInvalid when that is not a database's URL.
 
     Nothing is asked of it yet: `migrate` first makes its tables. `wait_seconds` is how long to wait
     for another process's lock before DatabaseUnavailable. What this process knows it tells others,
     and hears of them, by `exchange`. `file` is SQLite's, when other processes watch it as well.
+    Calls are counted by `meters`.
     """
-    connections = connect(parse_address(url), wait_seconds=wait_seconds, clock=clock, file=file)
+    address = parse_address(url)
+    connections = connect(address, wait_seconds=wait_seconds, clock=clock, file=file, meters=meters)
     return Database(connections, clock, exchange)
 
 
 @asynccontextmanager
 async def opened(
-    url: str, *, exchange: AnswerExchange | None = None, file: DatabaseFile | None = None
+    url: str,
+    *,
+    exchange: AnswerExchange | None = None,
+    file: DatabaseFile | None = None,
+    meters: Meters | None = None,
 ) -> AsyncIterator[Database]:
     """Have the database at `url` open within; see `open_database`."""
-    database = open_database(url, exchange=exchange, file=file)
+    database = open_database(url, exchange=exchange, file=file, meters=meters)
     try:
         yield database
     finally:

@@ -1,6 +1,8 @@
 """What all servers go by: the layouts, whose number is the lock, and settings by name."""
 
+import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +36,9 @@ from treescale.lease_times import (
     UNITS,
     UNSAFE_SECONDS_MIN,
     UNTAGGED_SETTING,
+    shown,
 )
+from treescale.log import get_logger
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import (
     insert_or_ignore,
@@ -50,12 +54,48 @@ LATEST: Final = select(layouts.c.number).order_by(layouts.c.number.desc()).limit
 _PROPOSE: Final = insert_or_ignore(layouts, returning=layouts.c.number)
 _STORES: Final = msgspec.json.Decoder(tuple[LayoutStore, ...])
 
+DIGITS: Final = "0123456789"
+NOTED_DIGITS_MAX: Final = 11
+"""Of a number that servers note among the settings: every time in seconds is a date."""
+_NUMBER: Final = re.compile(rf"0*[0-9]{{1,{NOTED_DIGITS_MAX}}}(\.[0-9]{{1,6}})?")
+_TOLD_MAX: Final = 32
+
+
+def noted_number(name: str, text: str | None) -> float | None:
+    """Return the number that servers have noted under the name of a setting; None for none.
+
+    Any other text, written by hand, is none either, and is logged once: whoever reads it takes
+    what is safe when nobody knows.
+    """
+    if text is None:
+        return None
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    _tell_of(name, text)
+    return None
+
+
+@lru_cache(_TOLD_MAX)
+def _tell_of(name: str, text: str) -> None:
+    get_logger().warning("setting.unreadable", name=name, value=shown(text), taken_for="not known")
+
+
+def has_digits(length: int) -> ColumnElement[bool]:
+    """Return whether a setting has the form in which a number is sorted as text: so long."""
+    digits = func.replace(settings.c.value, ".", "")
+    return and_(func.length(settings.c.value) == length, func.ltrim(digits, DIGITS) == "")
+
+
 # The first to note it sees whether others, who do not, were there before: then 0, "not known".
 _NOTE: Final = insert_or_update_if(
     settings, ["value"], {}, lambda new: settings.c.value > new.value
 )
+_LAYOUT_DIGITS: Final = 10
 _SETTLE: Final = insert_or_update_if(
-    settings, ["value"], {}, lambda new: settings.c.value < new.value
+    settings,
+    ["value"],
+    {},
+    lambda new: or_(settings.c.value < new.value, not_(has_digits(_LAYOUT_DIGITS))),
 )
 OLDEST_SETTING: Final = "oldest_layout"
 _NOTED: Final = select(settings.c.value).where(settings.c.name == OLDEST_SETTING).scalar_subquery()
@@ -93,7 +133,7 @@ def seconds_setting(
     decides in a transaction whether something is kept reads it in that transaction.
     """
     value = func.trim(settings.c.value)
-    unit = func.ltrim(value, "0123456789")
+    unit = func.ltrim(value, DIGITS)
     digits = func.rtrim(value, "".join(UNITS))
     seconds_of = case(UNITS, value=unit)
     is_time = and_(seconds_of.is_not(None), func.length(digits).between(1, DIGITS_MAX))
@@ -139,10 +179,10 @@ class OldestLayout:
         if number is None or (self._noted is not None and self._noted <= number):
             return
         found = connection.execute(_USED).one()
-        if found.noted is not None and int(found.noted) <= number:
+        if found.noted is not None and _layout_noted(found.noted) <= number:
             return
         unknown = found.noted is None and found.anything
-        row = {"name": OLDEST_SETTING, "value": f"{0 if unknown else number:010d}"}
+        row = {"name": OLDEST_SETTING, "value": _layout_text(0 if unknown else number)}
         connection.execute(_NOTE.on(connection), row)
 
     def done(self, number: int | None) -> None:
@@ -176,13 +216,13 @@ class Layouts:
         assert row is not None
         if row.noted is None:
             return None if row.anything else 0
-        return int(row.noted) or None
+        return _layout_noted(row.noted) or None
 
     async def settle(self, number: int) -> None:
         """Note that whatever was placed by older layouts lies by this one now."""
 
         def work(connection: Connection) -> None:
-            row = {"name": OLDEST_SETTING, "value": f"{number:010d}"}
+            row = {"name": OLDEST_SETTING, "value": _layout_text(number)}
             connection.execute(_SETTLE.on(connection), row)
 
         await self._connections.write(work)
@@ -245,6 +285,15 @@ class Settings:
     async def remove(self, name: str) -> None:
         """Leave it to the default; twice is once."""
         await self._connections.change(REMOVE_SETTING, {"this": name})
+
+
+def _layout_text(number: int) -> str:
+    """Return it as text that sorts as numbers do."""
+    return f"{number:0{_LAYOUT_DIGITS}d}"
+
+
+def _layout_noted(text: str) -> int:
+    return int(noted_number(OLDEST_SETTING, text) or 0)
 
 
 def _layout(row: Row[Any]) -> LayoutRecord:

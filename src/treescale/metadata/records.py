@@ -376,6 +376,9 @@ class ServerRecord:
     """How many seconds its clock is ahead of the database's, as it said with its last heartbeat."""
     unreached: tuple[Unreached, ...] = ()
     """As it said with its last heartbeat."""
+    certificate_expires: float | None = None
+    """When the certificate it serves with ends, by no clock of its own; None without TLS, and as
+    long as it has not said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     Text,
+    and_,
     bindparam,
     cast,
     exists,
@@ -34,6 +35,7 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update_if
 from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.layouts import has_digits, noted_number
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
 from treescale.metadata.schema import (
     blob_chunks,
@@ -114,15 +116,20 @@ DELETE: Final = (
     .returning(repositories.c.created)
 )
 _LIVE: Final = select(repositories.c.repository_id).where(repositories.c.deleted.is_(None))
-_OLDEST_DELETED: Final = "oldest_deleted"
+OLDEST_DELETED: Final = "oldest_deleted"
 """The setting that says when the oldest repository came into being that is deleted by now."""
+_TIME_LENGTH: Final = 20
+# What cannot be read stays so: which one was the oldest is not known any more.
 _NOTE_DELETED: Final = insert_or_update_if(
-    settings, ["value"], {}, lambda new: settings.c.value > new.value
+    settings,
+    ["value"],
+    {},
+    lambda new: and_(settings.c.value > new.value, has_digits(_TIME_LENGTH)),
 )
 _OLDEST: Final = select(func.min(repositories.c.created).label("created")).where(
     repositories.c.deleted.is_(None)
 )
-_OLDEST_OF_ALL: Final = select(settings.c.value).where(settings.c.name == _OLDEST_DELETED)
+_OLDEST_OF_ALL: Final = select(settings.c.value).where(settings.c.name == OLDEST_DELETED)
 
 # Administration: these read as much as there is.
 _LINKED: Final = (repository_blobs.c.repository_id == id_of()) & repository_blobs.c.hidden.is_(None)
@@ -302,13 +309,15 @@ class Repositories:
     async def first_created(self) -> float | None:
         """Return when the oldest there ever was came into being, deleted ones included.
 
-        None when there are none now. For administration.
+        None when there are none now; 0 when it is not known. For administration.
         """
         row = await self._connections.row(_OLDEST)
         if row is None or row.created is None:
             return None
         deleted = await self._connections.row(_OLDEST_OF_ALL)
-        return float(row.created if deleted is None else min(row.created, float(deleted.value)))
+        if deleted is None:
+            return float(row.created)
+        return min(float(row.created), noted_number(OLDEST_DELETED, deleted.value) or 0.0)
 
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
         """Return a page of the public ones and those of `namespace` (exactly that first part)."""
@@ -340,7 +349,7 @@ class Repositories:
             created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
             if created is None:
                 raise _unknown(name)
-            row = {"name": _OLDEST_DELETED, "value": _sortable(created)}
+            row = {"name": OLDEST_DELETED, "value": _sortable(created)}
             connection.execute(_NOTE_DELETED.on(connection), row)
             record(connection, Event(Kind.REPOSITORY_DELETED, actor, name))
 
@@ -435,7 +444,7 @@ def _repositories(rows: Sequence[Row[Any]]) -> list[Repository]:
 
 def _sortable(seconds: float) -> str:
     """Return a time, after 1970, as text that sorts as times do."""
-    return f"{max(0.0, seconds):020.6f}"
+    return f"{max(0.0, seconds):0{_TIME_LENGTH}.6f}"
 
 
 def _unknown(name: str) -> NameUnknown:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION: Final = "0012"
+SCHEMA_VERSION: Final = "0013"
 SCHEMA_VERSION_TABLE: Final = "schema_version"
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -159,6 +159,7 @@ servers: Final = Table(
     Column("version", Text),
     Column("clock_error", Double),
     Column("unreached", Text),  # JSON: the ids of other servers, and why each is not reached
+    Column("certificate_expires", Double),
 )
 
 # No foreign key to servers: rows from before there were any have no server.

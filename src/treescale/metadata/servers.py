@@ -31,7 +31,7 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update, insert_or_update_if
 from treescale.metadata.events import Event, Kind, record
-from treescale.metadata.layouts import GET_SETTING
+from treescale.metadata.layouts import GET_SETTING, noted_number
 from treescale.metadata.records import (
     ServerRecord,
     StoreRecord,
@@ -66,6 +66,7 @@ BEAT: Final = (
         seen=DatabaseNow(),
         clock_error=bindparam("now_clock_error", type_=Double()),
         unreached=bindparam("now_unreached", type_=Text()),
+        certificate_expires=bindparam("now_certificate_expires", type_=Double()),
         **{name: bindparam(f"now_{name}", type_=BigInteger()) for name in _RATES},
     )
     .returning(servers.c.seen)
@@ -113,7 +114,8 @@ class Older:
     heard_of: float
     """When the last of them was; 0: none is there, or all have said that they stop."""
     noted: float
-    """Until when one may have been at work, as far as that was noted."""
+    """Until when one may have been at work, as far as that was noted; now, if nobody can tell."""
+    is_known: bool = True
 
     @property
     def until(self) -> float:
@@ -177,6 +179,7 @@ class Servers:
         throughput: Throughput | None = None,
         clock_error: float | None = None,
         unreached: Sequence[Unreached] = (),
+        certificate_expires: float | None = None,
     ) -> float:
         """Note that it lives and what it says of itself; return the database's time.
 
@@ -189,6 +192,7 @@ class Servers:
             "this": server_id,
             "now_clock_error": clock_error,
             "now_unreached": msgspec.json.encode(unreached).decode() if unreached else None,
+            "now_certificate_expires": certificate_expires,
             **{f"now_{name}": getattr(throughput, name, None) for name in _RATES},
         }
         ordered = sorted(reports, key=lambda report: report.store_id)
@@ -213,8 +217,10 @@ class Servers:
         found = [each for each in await self.list() if _is_older(each.version) and each.seen]
         row = await self._connections.row(GET_SETTING, {"this": OLDER_SETTING})
         heard_of = max((each.seen for each in found), default=0.0)
-        noted = 0.0 if row is None else float(row.value)
-        return Older(tuple(each.name for each in found), heard_of, noted)
+        noted = 0.0 if row is None else noted_number(OLDER_SETTING, row.value)
+        is_known = noted is not None
+        noted = await self.now() if noted is None else noted
+        return Older(tuple(each.name for each in found), heard_of, noted, is_known)
 
     async def note_older(self, seconds: float) -> Older:
         """Note that they may be at work for so long from now, if they are; return what is noted.
@@ -226,7 +232,7 @@ class Servers:
         until = older.heard_of + seconds
         if older.heard_of > now - seconds and older.noted < until - seconds / 2:
             await self._connections.write(partial(_note_older, until=until))
-        elif older.noted > now + 2 * seconds:  # the database's clock was set back since
+        elif not older.is_known or older.noted > now + 2 * seconds:  # or the clock was set back
             await self._connections.write(partial(_note_older, until=now))
         return await self.older()
 
@@ -304,6 +310,7 @@ def _server(row: Row[Any]) -> ServerRecord:
         version=row.version or "",
         clock_error=row.clock_error,
         unreached=_unreached(row.unreached),
+        certificate_expires=row.certificate_expires,
     )
 
 

@@ -1,1 +1,1 @@
-"""What is counted. It lies on the ground and imports no other room."""
+"""What is counted, and the page for Prometheus. It lies on the ground and imports no other room."""

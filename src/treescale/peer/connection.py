@@ -21,6 +21,8 @@ from treescale.peer.protocol import AnswerHead, Received, read_head
 HEAD_BYTES_MAX: Final = 16 * 1024
 SENT_AT_ONCE_BYTES: Final = 256 * 1024
 """Of a body, which waits in pieces for the socket to take more: TLS would copy all of it."""
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
 _NOTHING: Final = memoryview(b"")
 
 
@@ -216,15 +218,24 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._head = head
 
 
-def encrypting() -> ssl.SSLContext:
+def encrypting(authorities: str = "") -> ssl.SSLContext:
     """Return what encrypts between servers. Who is there the signatures tell, not certificates.
+
+    With `authorities`, certificates in PEM, a server's own must be signed by one of them and cover
+    the name in its address, so that nobody in between can read along. Its time is nobody's reason:
+    a certificate that somebody forgot to renew must not split the cluster, and is told of by its
+    own server. Raises ssl.SSLError when there is no certificate in `authorities`.
 
     A default context would read all authorities of this machine, for tens of milliseconds in which
     nobody is served.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    if authorities:
+        context.load_verify_locations(cadata=authorities)
+        context.verify_flags |= _NO_CHECK_TIME
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -250,6 +261,11 @@ async def connect(
             return (await loop.create_connection(PeerConnection, host, port, ssl=context))[1]
     except TimeoutError:
         raise
+    except ssl.SSLCertVerificationError as error:
+        raise Refusal(
+            f"no connection to {url}: {error.verify_message}. Its certificate must be signed by an "
+            f"authority in peer_ca, and cover {address.host}"
+        ) from error
     except (OSError, ValueError) as error:  # ValueError: a name that cannot be looked up
         raise Refusal(f"no connection to {url}: {error}") from error
 

@@ -21,7 +21,7 @@ from treescale.errors import Unreachable
 from treescale.log import get_logger
 from treescale.peer.address import reachable
 from treescale.peer.breaker import Breaker, State
-from treescale.peer.connection import PeerConnection, Refusal, connect, encrypting
+from treescale.peer.connection import PeerConnection, Refusal, connect
 from treescale.peer.keyring import new_signer
 from treescale.peer.protocol import (
     SMALL_BYTES_MAX,
@@ -232,11 +232,13 @@ async def ping_once(
         pings.drop()
 
 
-async def why_unreachable(server_id: str, url: str, keys: PeerKeys, clock: Clock) -> str | None:
+async def why_unreachable(
+    server_id: str, url: str, keys: PeerKeys, clock: Clock, tls: ssl.SSLContext
+) -> str | None:
     """Return why a server that serves does not find itself at its address; None when it does."""
     signer = new_signer(server_id, server_id, lambda: keys, clock)
     try:
-        await ping_once(signer, url, tls=encrypting())
+        await ping_once(signer, url, tls=tls)
     except Unreachable as error:
         return str(error)
     return None

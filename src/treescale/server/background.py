@@ -161,7 +161,8 @@ class Background:
     """Runs what is registered; an async context manager, whose end ends it all.
 
     `leads` says whether this worker has its server's lead; `holder` is who this worker is in
-    `leases`, a text that no other process has; `chance` gives 0 up to 1 from a seeded source.
+    `leases`, a text that no other process has; `chance` gives 0 up to 1 from a seeded source;
+    `failed` hears the name of a job whose run failed.
     """
 
     def __init__(
@@ -172,8 +173,10 @@ class Background:
         leads: Callable[[], bool],
         clock: Clock,
         chance: Callable[[], float],
+        failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._leases = leases
+        self._told_failed = failed
         self._holder = holder
         self._leads = leads
         self._clock = clock
@@ -386,6 +389,7 @@ class Background:
         """Count a failure and tell of it; return after how many seconds to try again."""
         job, counts = known.job, known.counts
         counts.failures += 1
+        self._told_failed(job.name)
         counts.failures_in_a_row += 1
         counts.reason = _text(error)
         longest = job.pause_seconds_max

@@ -7,7 +7,8 @@ without the database a worker goes on with what it knows.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -22,6 +23,7 @@ from treescale.errors import NotEnoughStores, ServerForgotten
 from treescale.log import get_logger
 from treescale.metadata.database import Database
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
+from treescale.peer.connection import encrypting
 from treescale.peer.keyring import shared_keys
 from treescale.peer.signing import PeerKeys
 from treescale.server.background import Background, Job
@@ -59,10 +61,16 @@ class ClusterView:
         threads: Executor,
         clock: Clock,
         tables: Tables | None = None,
+        peer_tls: Callable[[], ssl.SSLContext] = encrypting,
     ) -> None:
         self.store: ReplicatedStore
         self.peers = Peers(
-            here.server_id, background, lambda: self._keys, threads=threads, clock=clock
+            here.server_id,
+            background,
+            lambda: self._keys,
+            threads=threads,
+            clock=clock,
+            peer_tls=peer_tls,
         )
         self._here = here
         self._database = database
@@ -248,6 +256,7 @@ def _lasting(server: ServerRecord) -> ServerRecord:
         version="",
         clock_error=None,
         unreached=(),
+        certificate_expires=None,
     )
 
 

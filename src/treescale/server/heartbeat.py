@@ -4,6 +4,7 @@ With it the leader looks at the others and proposes the layout that is due (`clu
 What cannot be said changes nothing: without the database the server goes on as it is.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from treescale.clock import Clock
@@ -29,12 +30,14 @@ class Heartbeat:
         view: ClusterView,
         traffic: TrafficCounters,
         clock: Clock,
+        certificate_expires: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._here = here
         self._membership = membership
         self._view = view
         self._traffic = traffic
         self._clock = clock
+        self._certificate_expires = certificate_expires
         self._meter = RateMeter()
         self._throughput: Throughput | None = None
         self._said: tuple[object, ...] = ()
@@ -53,7 +56,9 @@ class Heartbeat:
         """
         reports = await self._here.reports()
         unreached = self._view.peers.unreached()
-        found = await self._membership.heartbeat(reports, self._throughput, unreached)
+        found = await self._membership.heartbeat(
+            reports, self._throughput, unreached, self._certificate_expires()
+        )
         self._say(found)
         if found.changed:
             await self._view.follow()

@@ -10,11 +10,13 @@ from typing import Final
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.liveness import HEARTBEAT_SECONDS
 from treescale.http.connections.connection import ConnectionServer
+from treescale.http.connections.listener import Listener
 from treescale.lease_times import LEASE_SETTING, lease_of
 from treescale.log import get_logger
 from treescale.maintenance.collection.row_turns import RowTurns
 from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database
+from treescale.metadata.layouts import noted_number
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.registry.pulled import PullCounter
@@ -22,7 +24,11 @@ from treescale.registry.token_service import GENERATION_SECONDS, TokenService
 from treescale.server.background import Job, Scope
 from treescale.server.cluster_view import ClusterView
 from treescale.server.network.address import advertised
+from treescale.server.network.certificate_watch import CertificateWatch
+from treescale.server.network.key_pair import context_of
 from treescale.server.network.own_address import look_for_itself
+from treescale.server.network.served_certificate import ServedCertificate
+from treescale.server.processes.service_manager import PULSE_SECONDS, Pulse
 from treescale.server.shared import Flag, Shared
 
 _CLOCK: Final = SystemClock()
@@ -56,6 +62,8 @@ RECOUNTED_SETTING: Final = "usage_recounted"
 WALK_LOOK_SECONDS: Final = 2.0
 WALK_ALONE_SECONDS: Final = 600.0
 """So long after its start a store that is alone is walked."""
+CERTIFICATE_SECONDS: Final = 1.0
+"""How often it is looked whether another certificate is to be used, or was asked for."""
 ADDRESS_LOOK_SECONDS: Final = 24 * 3600.0
 ADDRESS_LOOK_SECONDS_MAX: Final = 60.0
 """A name that nobody answers for takes half a minute to look up."""
@@ -147,7 +155,7 @@ def address_job(shared: Shared, view: ClusterView, clock: Clock) -> Job:
 
     async def look() -> None:
         address = advertised(shared.settings, shared.listeners)
-        await look_for_itself(shared.server_id, address, view.keys, clock)
+        await look_for_itself(shared.server_id, address, view.keys, clock, shared.peer_tls())
 
     return Job(
         "address.look",
@@ -160,14 +168,59 @@ def address_job(shared: Shared, view: ClusterView, clock: Clock) -> Job:
     )
 
 
-def connections_job(connections: ConnectionServer) -> Job:
-    """Return what cuts connections that are stuck."""
+def connections_job(connections: ConnectionServer, which: str = "") -> Job:
+    """Return what cuts connections that are stuck; `which` they are, if there are others."""
     return Job(
-        "connections.look",
+        f"connections.look{which}",
         connections.look,
         "connections that are stuck are not cut",
         period_seconds=connections.look_seconds,
         limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def certificate_jobs(served: ServedCertificate, listener: Listener, clock: Clock) -> Iterator[Job]:
+    """Yield what takes a renewed certificate into use; one worker looks, and all follow."""
+    in_use = 0
+
+    async def follow() -> None:
+        nonlocal in_use
+        version = served.version
+        if version != in_use:
+            listener.encrypt_with(context_of(served.pair()))
+            in_use = version
+
+    yield Job(
+        "certificate.look",
+        CertificateWatch(served, clock).look,
+        "a renewed certificate is not taken into use",
+        period_seconds=CERTIFICATE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.SERVER,
+        at_once=True,
+    )
+    yield Job(
+        "certificate.follow",
+        follow,
+        "a worker goes on with the certificate before",
+        period_seconds=CERTIFICATE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def pulse_job(pulse: Pulse, clock: Clock) -> Job:
+    """Return what says that this worker's event loop comes round."""
+
+    async def beat() -> None:
+        pulse.beat(clock.monotonic())
+
+    return Job(
+        "worker.pulse",
+        beat,
+        "systemd may take this server to be dead, and restart it",
+        period_seconds=PULSE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        at_once=True,
     )
 
 
@@ -280,7 +333,8 @@ def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
 
     async def recount() -> None:
         now = await database.servers.now()
-        last = float(await database.settings.get(RECOUNTED_SETTING) or 0)
+        text = await database.settings.get(RECOUNTED_SETTING)
+        last = noted_number(RECOUNTED_SETTING, text) or 0.0
         if 0 <= now - last < RECOUNT_SECONDS:
             return
         await counts.prune()

@@ -6,6 +6,7 @@ is new gets a client and is pinged; one that is gone, or elsewhere, loses them.
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -50,7 +51,8 @@ class Peers:
     """The other servers, as one process of this server reaches them.
 
     `keys` gives those by which servers know each other, in force then; `clock` tells the time they
-    share. Pings are registered with `background`, which ends them with the process.
+    share. Pings are registered with `background`, which ends them with the process. `peer_tls`
+    makes what encrypts on the way to one.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Peers:
         *,
         threads: Executor,
         clock: Clock,
+        peer_tls: Callable[[], ssl.SSLContext] = encrypting,
     ) -> None:
         self._server_id = server_id
         self._background = background
         self._keys = keys
         self._threads = threads
         self._clock = clock
+        self._peer_tls = peer_tls
         self._peers: dict[str, _Peer] = {}
         self._log = get_logger()
 
@@ -123,6 +127,10 @@ class Peers:
         ]
         return told[:UNREACHED_TOLD_MAX]
 
+    def states(self) -> dict[str, bool]:
+        """Return of each other server whether requests go to it."""
+        return {name: one.health.is_up for name, one in self._peers.items()}
+
     def counts(self, *, clock_is_right: bool) -> PeerCounts:
         """Return how many other servers answer pings, and how many of those refuse this one.
 
@@ -148,7 +156,7 @@ class Peers:
 
     def _meet(self, server: ServerRecord) -> _Peer:
         signer = new_signer(self._server_id, server.server_id, self._keys, self._clock)
-        tls = encrypting()
+        tls = self._peer_tls()
         chance = secrets.SystemRandom().random
         health = PeerHealth(signer, server.address, clock=self._clock, chance=chance, tls=tls)
         client = PeerClient(signer, server.address, health, tls=tls)

@@ -125,8 +125,12 @@ class Readiness:
 
     def __call__(self, purpose: Purpose) -> Sequence[Finding]:
         """Return how the server is for a purpose; at once."""
+        self._board.polled(self._clock.monotonic(), ending=self._ending)
+        return self.look(purpose)
+
+    def look(self, purpose: Purpose) -> Sequence[Finding]:
+        """Return the same to somebody who does not decide by it where connections go."""
         now = self._clock.monotonic()
-        self._board.polled(now, ending=self._ending)
         seen = self._board.seen()
         clock = seen[Check.CLOCK]
         right = clock.at is not None and clock.reason is Reason.WELL

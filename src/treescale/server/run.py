@@ -5,6 +5,7 @@ others alive (`processes/supervisor`); it never touches a request.
 """
 
 import asyncio
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -27,9 +28,10 @@ from treescale.server.network.address import Listeners, client_address, is_loopb
 from treescale.server.network.certificates import (
     CertificateFiles,
     certificate_files,
+    checked,
     fingerprint,
-    server_context,
 )
+from treescale.server.network.served_certificate import ServedCertificate
 from treescale.server.processes.ending import apart, leave
 from treescale.server.processes.process import (
     FILES_WANTED,
@@ -38,6 +40,7 @@ from treescale.server.processes.process import (
     stop_at_once,
     teller,
 )
+from treescale.server.processes.service_manager import ServiceManager
 from treescale.server.processes.supervisor import DRAIN_SECONDS, END_SECONDS, Kind, Supervisor
 from treescale.server.shared import Shared, share
 from treescale.server.start import Joined, leave_cluster, prepare
@@ -73,12 +76,13 @@ def serve(
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
+    manager = ServiceManager.of(os.environ, os.getpid(), clock=clock)
     listeners = listen(settings)
     with closing(listeners), DirectoryLock() as lock:
         joined = asyncio.run(
             prepare(settings, listeners, lock, admin_password, clock, say, consent)
         )
-        _run(settings, listeners, joined, lock, clock, say)
+        _run(settings, listeners, joined, lock, manager, clock, say)
 
 
 def _run(
@@ -86,16 +90,21 @@ def _run(
     listeners: Listeners,
     joined: Joined,
     lock: DirectoryLock,
+    manager: ServiceManager,
     clock: Clock,
     say: Callable[[str], None],
 ) -> None:
     """Run the processes of a server that is in its cluster, until a signal says stop."""
     tls = certificate_files(settings, clock, [place.path for place in joined.places])
-    if tls is not None:
-        server_context(tls)
-    shared = share(settings, listeners, tls, joined, lock.let_go)
+    served = None if tls is None else ServedCertificate(tls, checked(tls)[0])
+    if served is not None and served.expires <= clock.now():
+        say(f"Warning: the certificate in {served.files.certificate} has expired: renew it")
+    shared = share(settings, listeners, served, joined, lock.let_go, manager.pulse)
     shared.board.note_start(joined.clock_error, clock.monotonic())
-    supervisor = Supervisor(kinds(shared), listeners, clock=clock)
+    look_again = (lambda: None) if served is None else served.ask
+    supervisor = Supervisor(
+        kinds(shared), listeners, clock=clock, manager=manager, hung_up=look_again
+    )
     tell_missing(joined, say)
     supervisor.start()
     announce(settings, listeners, joined, tls, say)
@@ -151,6 +160,10 @@ def announce(
     """Tell people where the server is and what to type next."""
     scheme = "http" if tls is None else "https"
     address = client_address(settings, listeners)
+    if listeners.metrics:
+        host, port, *_ = listeners.metrics[0].getsockname()
+        told = f"[{host}]" if ":" in host else host
+        say(f"Metrics: http://{told}:{port}/metrics, for whoever reaches it")
     data = "none here (--no-store)" if settings.no_store else ", ".join(settings.data)
     say(f"TreeScale {__version__} serves {scheme}://{address} (workers: {settings.workers})")
     say(f"Data: {data}")

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -26,6 +27,7 @@ from treescale.http.proxy.origin import Proxies
 from treescale.http.request_log import RequestLog
 from treescale.metadata.database import Database
 from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.login import Login
@@ -63,7 +65,8 @@ async def authenticator(
         revoked=tokens.revoked,
     )
     clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
-    return Authenticator(login, tokens, clients, Cors(frozenset(settings.cors_origins)))
+    cors = Cors(frozenset(settings.cors_origins))
+    return Authenticator(login, tokens, clients, cors, shared.meters)
 
 
 def compose(
@@ -108,18 +111,21 @@ def new_connections(
     limits: Limits = LIMITS,
     below: Mapping[str, Handler] = MappingProxyType({}),
     is_proxy: Callable[[str], bool] = lambda _: False,
+    meters: Meters | None = None,
+    connections_max: int | None = None,
 ) -> ConnectionServer:
-    """Return what makes a protocol of each accepted connection."""
+    """Return what makes a protocol of each accepted connection; `meters` count its requests."""
     return ConnectionServer(
         handle,
         tls=tls,
         limits=limits,
         below=below,
         is_proxy=is_proxy,
+        connections_max=connections_max,
         auto_decompress=False,
         read_bufsize=READ_BUFFER_BYTES,
         max_field_size=HEADER_BYTES_MAX,
         max_line_size=HEADER_BYTES_MAX,
         access_log=logging.getLogger("treescale"),  # only says that there is one
-        access_log_class=RequestLog,
+        access_log_class=partial(RequestLog, meters),
     )

@@ -3,9 +3,13 @@
 import mmap
 import os
 import secrets
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import isinf
 from pathlib import Path
+from typing import Final
 
 from treescale.auth.counts import Counts
 from treescale.auth.slots import Slots, slots_here
@@ -15,13 +19,21 @@ from treescale.chunks.format.placement import Table
 from treescale.config import Settings, unsafe_leases
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metrics.meters import Meters
+from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 from treescale.metrics.traffic import TrafficCounters
+from treescale.peer.connection import encrypting
 from treescale.server.data.directories import Place
 from treescale.server.leader_lock import LeaderLock
 from treescale.server.network.address import Listeners
-from treescale.server.network.certificates import CertificateFiles
+from treescale.server.network.certificates import peer_authorities
+from treescale.server.network.served_certificate import ServedCertificate
+from treescale.server.processes.service_manager import Pulse
 from treescale.server.readiness import Board
 from treescale.server.start import Joined
+
+WALKERS: Final = 1
+"""Processes of a server that count beside its workers; as many dead ones may hang as of those."""
 
 
 class Once:
@@ -61,7 +73,7 @@ class Shared:
 
     settings: Settings
     listeners: Listeners
-    tls: CertificateFiles | None
+    tls: ServedCertificate | None
     server_id: str
     boot: str
     leader_lock: LeaderLock
@@ -72,8 +84,12 @@ class Shared:
     """Those of the layouts in use at the start, by number."""
     let_go: Callable[[], None]
     """Lets go of what a process that hangs must not keep from the next server."""
+    pulse: Pulse
     database_file: DatabaseFile | None
     """SQLite's, pinned to what it was when the server started."""
+    meters: Meters
+    peer_authorities: str = ""
+    """Certificates that sign those of other servers, in PEM; "": nobody looks at them."""
     board: Board = field(default_factory=Board)
     walk_wanted: Flag = field(default_factory=Flag)
     """Whether this server's stores are to be walked."""
@@ -81,19 +97,41 @@ class Shared:
     failures: Counts = field(default_factory=Counts)
     password_slots: Slots = field(default_factory=lambda: Slots(slots_here()))
 
+    def peer_tls(self) -> ssl.SSLContext:
+        """Return what encrypts on the way to another server."""
+        return encrypting(self.peer_authorities)
+
+    def certificate_expires(self) -> float | None:
+        """Return when the certificate in use ends, in seconds since 1970.
+
+        None without TLS, and for one that says nothing we can read.
+        """
+        return None if self.tls is None or isinf(self.tls.expires) else self.tls.expires
+
 
 def share(
     settings: Settings,
     listeners: Listeners,
-    tls: CertificateFiles | None,
+    tls: ServedCertificate | None,
     joined: Joined,
     let_go: Callable[[], None],
+    pulse: Pulse,
 ) -> Shared:
-    """Make what workers share; raises DatabaseUnavailable when SQLite's file is gone."""
+    """Make what workers share; raises DatabaseUnavailable when SQLite's file is gone.
+
+    And SettingInvalid when there are no certificates in `peer_ca`.
+    """
     places = joined.places
     # With leases of seconds each put of what is there renews its time.
     renew_seconds = 0.0 if unsafe_leases(os.environ) else RENEW_SECONDS
-    disks = {place.path: SharedDisk(renew_seconds=renew_seconds) for place in places}
+    processes = settings.workers + WALKERS + HUNG_WORKERS_MAX
+    meters = Meters(processes, [place.store_id for place in places])
+    disks = {
+        place.path: SharedDisk(
+            renew_seconds=renew_seconds, timed=partial(meters.store_call, number)
+        )
+        for number, place in enumerate(places)
+    }
     walk_wanted = Flag()
     for place in places:
         if place.store_id in joined.withheld:  # until the process that walks has purged it
@@ -111,7 +149,10 @@ def share(
         disks,
         joined.tables,
         let_go,
+        pulse,
         pinned(settings),
+        meters,
+        peer_authorities(settings),
         walk_wanted=walk_wanted,
     )
 

@@ -15,14 +15,18 @@ from treescale.maintenance.jobs import KEPT_SECONDS
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.settle import settle
 from treescale.maintenance.stores import WalkedCluster, works
-from treescale.metadata.database import Database, opened
+from treescale.metadata.database import Database
 from treescale.server.background import Background, Job, Scope
-from treescale.server.cluster_view import ClusterView
 from treescale.server.jobs import PRUNE_SECONDS, cluster_jobs, database_jobs
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
 from treescale.server.shared import Shared
-from treescale.server.tables import Tables
-from treescale.server.worker import local_stores, loss_recorder
+from treescale.server.worker import (
+    begin_to_count,
+    cluster_of,
+    database_of,
+    local_stores,
+    loss_recorder,
+)
 from treescale.threads import Threads
 
 HASH_THREADS: Final = 2
@@ -37,10 +41,9 @@ def be_walker(shared: Shared, ready: Callable[[], None]) -> None:
 
 async def _work(shared: Shared, ready: Callable[[], None]) -> None:
     clock = SystemClock()
+    begin_to_count(shared)
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(
-            opened(shared.settings.database, file=shared.database_file)
-        )
+        database = await parts.enter_async_context(database_of(shared))
         time = DatabaseClock(clock)
         await time.read(database.servers.now)
         hashing = parts.enter_context(Threads(HASH_THREADS, thread_name_prefix="hash"))
@@ -53,17 +56,11 @@ async def _work(shared: Shared, ready: Callable[[], None]) -> None:
                 leads=lambda: True,  # it is the only one of its kind
                 clock=clock,
                 chance=secrets.SystemRandom().random,
+                failed=shared.meters.background_failed,
             )
         )
         view = await parts.enter_async_context(
-            ClusterView(
-                here,
-                database,
-                background,
-                threads=hashing,
-                clock=time,
-                tables=Tables(shared.tables),
-            )
+            cluster_of(shared, here, database, background, hashing, time)
         )
         losses = loss_recorder(database, view, background, time)
         cluster = WalkedCluster(view, database.lost, losses)

@@ -7,23 +7,30 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from treescale.api.metrics import MetricsDesk, Page, answer_anybody
 from treescale.api.routes import route_table
 from treescale.api.stopping import StopDesk
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
+from treescale.cluster.readiness import Purpose
+from treescale.http.administrators import Administrators
 from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
+from treescale.http.connections.entrance import Door
 from treescale.http.connections.listener import Listener
 from treescale.http.connections.sending import sender_for
 from treescale.http.dispatch import Dispatcher
 from treescale.http.proxy.origin import Proxies
+from treescale.http.redirect import Redirect
+from treescale.log import hear_dropped_lines
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.stopping import Stopping
 from treescale.metadata.database import Database, opened
@@ -37,16 +44,18 @@ from treescale.server.data.local_stores import LocalStores, open_stores
 from treescale.server.heartbeat import Heartbeat
 from treescale.server.jobs import (
     address_job,
+    certificate_jobs,
     cluster_jobs,
     collection_jobs,
     connections_job,
     database_jobs,
+    pulse_job,
     rights_jobs,
     usage_jobs,
     walk_job,
 )
 from treescale.server.network.address import BACKLOG
-from treescale.server.network.certificates import server_context
+from treescale.server.network.key_pair import context_of
 from treescale.server.processes.fellow_workers import FellowWorkers
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
 from treescale.server.processes.supervisor import DRAIN_SECONDS
@@ -54,8 +63,14 @@ from treescale.server.readiness import Looks, Readiness, be_seen_ending
 from treescale.server.serving import authenticator, compose, new_connections
 from treescale.server.shared import Shared
 from treescale.server.tables import Tables
+from treescale.server.watch.gathering import MetricsPage, Rows, Sights
 from treescale.threads import Threads
 
+WATCHING_DRAIN_SECONDS: Final = 1.0
+"""For a page that is on its way when all else has been answered."""
+REDIRECT_DRAIN_SECONDS: Final = 1.0
+REDIRECTS_MAX: Final = 256
+"""Connections of plain HTTP in a worker: they must take no room from those of the registry."""
 HASH_THREADS: Final = 4
 """Threads per worker; each disk has its own, so that waiting for one keeps nobody else."""
 
@@ -72,6 +87,7 @@ class _Worker:
     background: Background
     jobs: tuple[Job, ...]
     """What it does in the background from when it serves."""
+    metrics: Page
 
 
 def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
@@ -81,7 +97,8 @@ def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
 
 async def _work(shared: Shared, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM; then finish what is in flight and return."""
-    context = None if shared.tls is None else server_context(shared.tls)
+    begin_to_count(shared)
+    context = None if shared.tls is None else context_of(shared.tls.pair())
     async with _worker(shared, SystemClock()) as worker:
         with parts_end_within(shared.let_go):
             await _serve(worker, shared, context, ready)
@@ -92,21 +109,51 @@ async def _serve(
 ) -> None:
     """Serve until a signal says stop; then finish what is in flight."""
     connections = new_connections(
-        worker.handle, tls=False, below=worker.below, is_proxy=worker.is_proxy
+        worker.handle,
+        tls=False,
+        below=worker.below,
+        is_proxy=worker.is_proxy,
+        meters=shared.meters,
     )
-    for job in (*worker.jobs, connections_job(connections)):
+    watched = new_connections(
+        partial(answer_anybody, worker.metrics), tls=False, meters=shared.meters
+    )
+    looks = connections_job(connections), connections_job(watched, "/metrics")
+    for job in (*worker.jobs, *looks, pulse_job(shared.pulse, SystemClock())):
         worker.background.register(job)
     stop = stop_signals()
+    watching = await Listener.begin(
+        watched, [Door(each, None) for each in shared.listeners.metrics], backlog=BACKLOG
+    )
     server = await Listener.begin(
         connections,
         shared.listeners.doors(context),
         backlog=BACKLOG,
         proxies=Proxies(shared.settings.proxies),
     )
+    if shared.tls is not None:
+        for job in certificate_jobs(shared.tls, server, SystemClock()):
+            worker.background.register(job)
+    redirect = await _redirecting(worker, shared)
     ready()
     await stop.wait()
     await be_seen_ending(worker.readiness)
+    if redirect is not None:
+        await redirect.stop(REDIRECT_DRAIN_SECONDS)
     await server.stop(DRAIN_SECONDS)
+    await watching.stop(WATCHING_DRAIN_SECONDS)
+
+
+async def _redirecting(worker: _Worker, shared: Shared) -> Listener | None:
+    """Return what tells requests without TLS where it is; None when nobody asked for it."""
+    settings, listeners = shared.settings, shared.listeners
+    if not listeners.redirecting:
+        return None
+    redirect = Redirect(settings.public_url, listeners.port, settings.acme_webroot)
+    connections = new_connections(redirect.handle, tls=False, connections_max=REDIRECTS_MAX)
+    worker.background.register(connections_job(connections, "/redirects"))
+    doors = [Door(each) for each in listeners.redirecting]
+    return await Listener.begin(connections, doors, backlog=BACKLOG)
 
 
 @asynccontextmanager
@@ -118,9 +165,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
     """
     settings, traffic, exchange = shared.settings, shared.traffic, AnswerExchange()
     async with AsyncExitStack() as parts:
-        database = await parts.enter_async_context(
-            opened(settings.database, exchange=exchange, file=shared.database_file)
-        )
+        database = await parts.enter_async_context(database_of(shared, exchange))
         time = DatabaseClock(clock)
         await time.read(database.servers.now)
         hashing = parts.enter_context(Threads(HASH_THREADS, thread_name_prefix="hash"))
@@ -131,20 +176,15 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
         callers = await authenticator(shared, database, time, exchange, first_key.secret)
         background = await parts.enter_async_context(_background(shared, database, clock))
         view = await parts.enter_async_context(
-            ClusterView(
-                here,
-                database,
-                background,
-                threads=hashing,
-                clock=time,
-                tables=Tables(shared.tables),
-            )
+            cluster_of(shared, here, database, background, hashing, time)
         )
-        heartbeat = Heartbeat(here, membership, view, traffic, time)
+        heartbeat = Heartbeat(here, membership, view, traffic, time, shared.certificate_expires)
         losses = loss_recorder(database, view, background, time)
         readiness = Readiness(shared.board, view, clock)
         rooms = compose(database, view.store, hashing, callers, time, traffic, losses)
-        registry = _registry(shared, view, database, rooms, readiness)
+        metrics = MetricsPage(_sights(shared, here, view, readiness), Rows(database, time), clock)
+        desk = MetricsDesk(metrics, Administrators(database.users, clock))
+        registry = _registry(shared, view, database, rooms, readiness, desk)
         keys = _keys_of(view)
         peers = PeerServer(_host(shared, here, exchange, time), keys, time, sender_for)
         fellow_workers = await parts.enter_async_context(
@@ -169,7 +209,40 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             readiness,
             background,
             tuple(jobs),
+            metrics,
         )
+
+
+def database_of(
+    shared: Shared, exchange: AnswerExchange | None = None
+) -> AbstractAsyncContextManager[Database]:
+    """Return the database, whose calls are counted, for the time of a block."""
+    return opened(
+        shared.settings.database,
+        exchange=exchange,
+        file=shared.database_file,
+        meters=shared.meters,
+    )
+
+
+def cluster_of(
+    shared: Shared,
+    here: LocalStores,
+    database: Database,
+    background: Background,
+    threads: Executor,
+    time: Clock,
+) -> ClusterView:
+    """Return the cluster as a process of this server sees it."""
+    return ClusterView(
+        here,
+        database,
+        background,
+        threads=threads,
+        clock=time,
+        tables=Tables(shared.tables),
+        peer_tls=shared.peer_tls,
+    )
 
 
 async def local_stores(shared: Shared, clock: Clock) -> LocalStores:
@@ -179,13 +252,39 @@ async def local_stores(shared: Shared, clock: Clock) -> LocalStores:
     return here
 
 
+def begin_to_count(shared: Shared) -> None:
+    """Count this process, and what it drops of its log. To be called once it is forked no more."""
+    shared.meters.begin()
+    hear_dropped_lines(shared.meters.lines_dropped)
+
+
 def _registry(
-    shared: Shared, view: ClusterView, database: Database, rooms: Service, readiness: Readiness
+    shared: Shared,
+    view: ClusterView,
+    database: Database,
+    rooms: Service,
+    readiness: Readiness,
+    metrics: MetricsDesk,
 ) -> Dispatcher:
     """Return what answers clients."""
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
-    stop = StopDesk(stopping, database.users, shared.server_id)
-    return Dispatcher(rooms, route_table(readiness, stop), check=view.check_member)
+    stop = StopDesk(stopping, metrics.administrators, shared.server_id)
+    table = route_table(readiness, stop, metrics)
+    return Dispatcher(rooms, table, check=view.check_member, meters=shared.meters)
+
+
+def _sights(shared: Shared, here: LocalStores, view: ClusterView, readiness: Readiness) -> Sights:
+    """Return what the page for Prometheus says of this server."""
+    return Sights(
+        shared.server_id,
+        shared.meters,
+        shared.traffic,
+        checks=lambda: readiness.look(Purpose.EVERYTHING),
+        peers=view.peers.states,
+        stores=here.reports,
+        writable=here.is_writable,
+        certificate_ends=shared.certificate_expires,
+    )
 
 
 def _host(shared: Shared, here: LocalStores, exchange: AnswerExchange, clock: Clock) -> Host:
@@ -203,6 +302,7 @@ def _background(shared: Shared, database: Database, clock: Clock) -> Background:
         leads=shared.leader_lock.acquire,
         clock=clock,
         chance=secrets.SystemRandom().random,
+        failed=shared.meters.background_failed,
     )
 
 

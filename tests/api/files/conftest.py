@@ -15,7 +15,7 @@ import pytest
 from tests.api.client import Client, Repository
 from tests.api.files.serving import Asking, CountingDisk, Served
 from tests.api.running import PASSWORD, make_parts
-from tests.fakes_readiness import stop_desk
+from tests.fakes_readiness import metrics_desk, stop_desk
 from tests.loops import new_uvloop
 from treescale.api.routes import route_table
 from treescale.chunks.disk.store import DiskStore
@@ -69,7 +69,9 @@ async def served(
         )
         guard = Authenticator(parts.login, parts.tokens)
         rooms = compose(parts.database, store, threads, guard, parts.clock, parts.traffic)
-        api = Dispatcher(rooms, route_table(parts.ready, stop_desk(parts.database)))
+        api = Dispatcher(
+            rooms, route_table(parts.ready, stop_desk(parts.database), metrics_desk(parts.database))
+        )
         connections = new_connections(api.handle, tls=context is not None)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(connections, sock=listener, ssl=context)

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from tests.tables import each_row
 from treescale.http.connections.connection import ConnectionServer, Handler
+from treescale.http.connections.crowd import Bounds
 
 
 def saying(what: str) -> Handler:
@@ -45,3 +46,14 @@ async def test_what_is_below_a_prefix_is_answered_by_somebody_else(
         writer.close()
         server.close()
         await connections.drain(1)
+
+
+async def test_a_door_that_must_leave_room_has_fewer_connections() -> None:
+    async def handle(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    all_that_fit = ConnectionServer(handle, tls=False)._crowd.bounds
+    few = ConnectionServer(handle, tls=False, connections_max=5)
+    few.make_room()  # measures anew
+    assert all_that_fit.connections > 5
+    assert few._crowd.bounds == Bounds(5, 5, 5)

@@ -10,7 +10,8 @@ import pytest
 
 from tests.contracts.metadata_values import ACTOR, server
 from tests.maintenance.collection.collecting import LEASE, STORE, Cluster, Rig, before
-from tests.unreadable import MENDED_BY, OF_COLLECTION
+from tests.tables import each_row
+from tests.unreadable import MENDED_BY, NO_NUMBER, OF_COLLECTION
 from treescale.errors import DatabaseUnavailable, Failed, StoreUnusable
 from treescale.lease_times import (
     COLLECTION_SETTING,
@@ -23,7 +24,7 @@ from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.state import Explained, Mode
 from treescale.maintenance.collector import Cycle
 from treescale.metadata import servers
-from treescale.metadata.collection.explained import note_collected
+from treescale.metadata.collection.explained import COLLECTED_SETTING, note_collected
 from treescale.metadata.servers import OLDER_SETTING
 
 # Errors, guards, freeze
@@ -154,6 +155,21 @@ async def test_of_a_deletion_a_store_is_explained_its_share(
     assert all(await rig.here(*names))
 
 
+async def test_a_count_that_cannot_be_read_explains_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control is the test before: with the count twelve are explained."""
+    monkeypatch.setattr(orphans, "GUARD_CHUNKS_MIN", 0)
+    names = await store_of_four(rig)
+    await rig.unname(*names[:12])
+    for text in NO_NUMBER:
+        await rig.database.settings.put(COLLECTED_SETTING, text)
+        cycle = await rig.cycle()
+        assert (cycle.collected, cycle.explained) == (0, 0), text
+        assert cycle.pause is not None
+        assert all(await rig.here(*names))
+
+
 async def test_control_with_all_of_a_deletion_for_each_store_a_quarter_of_one_goes(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +270,7 @@ async def test_what_a_later_version_says_of_collection_has_it_stand_still(
     assert await rig.here(orphan) == [True]
 
 
-@pytest.mark.parametrize(("name", "text"), OF_COLLECTION)
+@each_row("name, text", OF_COLLECTION)
 async def test_while_a_setting_cannot_be_read_nothing_goes(
     rig: Rig, orphan: bytes, name: str, text: str
 ) -> None:
@@ -266,6 +282,7 @@ async def test_while_a_setting_cannot_be_read_nothing_goes(
     assert len(cycle.pause.told) < 300
     assert await rig.here(orphan) == [True]
     assert await rig.collector._turn() > 0
+    await rig.database.settings.remove(name)
 
 
 @pytest.mark.parametrize("name", [LEASE_SETTING, UNDELETE_SETTING])

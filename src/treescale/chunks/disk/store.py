@@ -53,6 +53,8 @@ class _Call:
     work: Callable[[], Any] | None
     """None once nobody waits for it: what it would have written is not kept for that."""
     begun: float | None = None
+    took: float | None = None
+    """Seconds, once it was done."""
 
     def forget_work(self, _: object) -> None:
         """Let go of what is to be done: it is done, or nobody waits for it any more."""
@@ -104,6 +106,10 @@ class _Opening:
         return label.store_id, directory
 
 
+def _not_timed(_kind: Kind, _seconds: float) -> None:
+    """Hear nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SharedDisk:
     """What the workers of a server share of a disk: to be made before they are forked."""
@@ -112,6 +118,8 @@ class SharedDisk:
     state: DiskState = field(default_factory=DiskState)
     renew_seconds: float = RENEW_SECONDS
     """A put renews the time of a copy that is older."""
+    timed: Callable[[Kind, float], None] = _not_timed
+    """Hears of each call that the disk has answered, and how many seconds that took."""
 
 
 class DiskStore:
@@ -140,6 +148,7 @@ class DiskStore:
         self._sweeping = False
         self._swept = 0.0
         self._busy = False
+        self._timed: Callable[[Kind, float], None] = _not_timed
 
     @classmethod
     def create_or_open(
@@ -185,6 +194,7 @@ class DiskStore:
             path, clock, disk, None, shared.trust, shared.state, shared.renew_seconds
         )
         store = cls(store_id, opening, lanes_of(threads), None)
+        store._timed = shared.timed
         store._away = why or store._away
         return store
 
@@ -461,14 +471,18 @@ class DiskStore:
         work = call.work
         if work is None:
             return None
-        call.begun = self._clock.monotonic()
+        call.begun = begun = self._clock.monotonic()
         try:
             return work()
         finally:
-            self.state.answered(call.kind, self._clock.monotonic())
+            now = self._clock.monotonic()
+            call.took = now - begun
+            self.state.answered(call.kind, now)
 
     def _end(self, call: _Call, done: Future[Any]) -> None:
         self._calls.discard(call)
+        if call.took is not None:
+            self._timed(call.kind, call.took)
         call.answer(done)
 
     def _sweep(self) -> None:

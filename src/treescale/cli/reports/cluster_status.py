@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from treescale.cli.terminal.output import Column, Kind, Row, time
-from treescale.cluster.advice import CLOCK_SECONDS_MAX, Advice
+from treescale.cluster.advice import CLOCK_SECONDS_MAX, Advice, certificate_is_near
 from treescale.cluster.placement_report import NOTHING_UNCOUNTED, Uncounted
 from treescale.cluster.status import ClusterStatus, Condition, ServerView, StoreView, redundancy
 from treescale.maintenance.collection.state import State, unpacked
@@ -63,6 +63,7 @@ SERVERS: Final = (
     Column("server_id", Kind.ID),
     Column("version", empty="unknown"),
     Column("clock_error_seconds", empty="unknown"),
+    Column("certificate_expires", Kind.TIME, empty="-"),
 )
 SERVERS_AT_A_GLANCE: Final = (
     Column("server"),
@@ -79,6 +80,8 @@ VERSION: Final = Column("version", empty="unknown")
 """For a terminal, when not all servers have the same."""
 CLOCK: Final = Column("clock_error_seconds", empty="unknown")
 """For a terminal, when a clock is off."""
+CERTIFICATE: Final = Column("certificate_expires", Kind.TIME, empty="-")
+"""For a terminal, when one ends soon."""
 STORES: Final = (
     Column("store", Kind.ID),
     Column("server"),
@@ -200,6 +203,7 @@ def server_row(server: ServerView) -> Row:
         "stores": server.stores,
         "version": server.version or None,
         "clock_error_seconds": None if server.clock_error is None else round(server.clock_error, 1),
+        "certificate_expires": time(server.certificate_expires),
         "unreached_by": [one._asdict() for one in server.unreached_by] or None,
         **throughput_row(server.throughput),
         "server_id": server.server_id or None,
@@ -212,12 +216,13 @@ def throughput_row(seen: Throughput | None) -> Row:
     return {f"{name}_bytes_per_second": getattr(seen, name, None) for name in names}
 
 
-def columns_at_a_glance(servers: Sequence[Row]) -> tuple[Column, ...]:
-    """Return what a terminal shows of servers: versions when they differ, clocks that are off."""
+def columns_at_a_glance(servers: Sequence[Row], seen: ClusterStatus) -> tuple[Column, ...]:
+    """Return what a terminal shows of servers: also what differs, is off, or ends soon."""
     differ = len({server["version"] for server in servers}) > 1
     errors = [server["clock_error_seconds"] for server in servers]
     off = any(isinstance(one, float) and abs(one) >= CLOCK_SECONDS_MAX for one in errors)
-    return (*SERVERS_AT_A_GLANCE, *[VERSION] * differ, *[CLOCK] * off)
+    near = any(certificate_is_near(one, seen.now) for one in seen.servers)
+    return (*SERVERS_AT_A_GLANCE, *[VERSION] * differ, *[CLOCK] * off, *[CERTIFICATE] * near)
 
 
 def server_at_a_glance(row: Row, seen: Throughput | None) -> Row:

@@ -12,7 +12,7 @@ from treescale.cli.reports.cluster_status import LOST, LOST_BLOBS_LISTED_MAX, lo
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
 from treescale.cli.terminal.output import Column, Kind, Row
-from treescale.cli.terminal.progress import JobProgress
+from treescale.cli.terminal.progress import WorkProgress
 from treescale.clock import SystemClock
 from treescale.maintenance.following import Following, Outcome
 from treescale.maintenance.planning import findings
@@ -95,7 +95,7 @@ def carry_out(desk: CommandContext, kind: findings.Kind) -> Ended:
 
     async def work(database: Database) -> Ended:
         async with walking_here(desk.loaded.settings, database, mends=kind in MENDING) as here:
-            with JobProgress(TITLES[kind], clock, quiet=desk.out.as_json) as progress:
+            with WorkProgress(TITLES[kind], clock, quiet=desk.out.as_json) as progress:
                 for path in here.paths.values():
                     progress.say(f"No server has {path}: this command walks it.")
                 for path, why in here.refused.items():

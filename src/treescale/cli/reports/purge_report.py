@@ -8,6 +8,7 @@ from typing import Final
 
 from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cluster.status import ClusterStatus, Condition, StoreView
+from treescale.lease_times import unreadable_collection
 from treescale.metadata.collection.open_purges import ROUNDS, OpenPurge, unconfirmed
 
 PURGES: Final = (
@@ -85,6 +86,8 @@ def _waited_for(purge: OpenPurge, views: Mapping[str, StoreView]) -> Iterator[St
 
 def _what_to_do(purge: OpenPurge, waited: Sequence[StoreView]) -> str:
     """Return what has it come to its end."""
+    for setting in unreadable_collection(purge.collection):
+        return f"nothing is unlinked, since {setting.why}: {setting.mended_by}"
     if not purge.is_trusted:
         return (
             "nothing is unlinked, since the database was restored: "

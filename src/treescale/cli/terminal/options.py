@@ -48,20 +48,31 @@ class CommandContext:
         """Open the cluster's database, do the work, close it; raises SettingInvalid without one."""
         url = self.loaded.settings.database
         require_database(url)
-        return asyncio.run(_with_database(url, work))
+        return asyncio.run(_explained(url, _with_database(url, work)))
+
+    def run_at(self, work: Callable[[str], Awaitable[Result]]) -> Result:
+        """Do work that opens the cluster's database by itself; it may have to be made."""
+        url = self.loaded.settings.database
+        return asyncio.run(_explained(url, work(url)))
 
 
 async def _with_database(url: str, work: Callable[[Database], Awaitable[Result]]) -> Result:
     database = open_database(url)
     try:
         return await work(database)
+    finally:
+        await database.close()
+
+
+async def _explained(url: str, work: Awaitable[Result]) -> Result:
+    """Await the work; raises what its errors mean to whoever typed a command."""
+    try:
+        return await work
     except (ProgrammingError, OperationalError) as error:
         # What PostgreSQL and SQLite call a missing table; all else has a meaning of its own.
         raise SettingInvalid(_NOT_OURS) from error
     except DatabaseUnavailable as away:
         raise located(away, away.__cause__, parse_address(url)) from away
-    finally:
-        await database.close()
 
 
 def require_database(url: str) -> None:

@@ -103,13 +103,16 @@ class Output:
         if not self.as_json:
             click.echo(self._typed.put(sentence), err=True)
 
-    def done(self, sentence: str, row: Row) -> None:
-        """Say that something was done; in JSON, what it was done to."""
+    def done(self, sentence: str, row: Row, *, beside: bool = False) -> None:
+        """Say that something was done; in JSON, what it was done to.
+
+        `beside`: on standard error, as standard output is the work itself.
+        """
         sentence, row = self._typed.put(sentence), self._typed.put_row(row)
         if self.as_json:
-            _emit_json(_exact_row(row))
+            _emit_json(_exact_row(row), beside=beside)
         else:
-            click.echo(sentence)
+            click.echo(sentence, err=beside)
 
 
 def for_people() -> bool:
@@ -244,5 +247,5 @@ def _exact_row(row: Row) -> dict[str, object]:
     }
 
 
-def _emit_json(value: object) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+def _emit_json(value: object, *, beside: bool = False) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), err=beside)

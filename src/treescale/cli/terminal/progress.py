@@ -31,8 +31,11 @@ RATE_SECONDS: Final = 5.0
 """Over which the rate is a mean."""
 
 
-class JobProgress:
-    """The progress of a job of many stores; `quiet` shows only what is out of the ordinary."""
+class WorkProgress:
+    """The progress of a job of many stores, or of a backup.
+
+    `quiet` shows only what is out of the ordinary.
+    """
 
     def __init__(self, title: str, clock: Clock, *, quiet: bool) -> None:
         self._title = title
@@ -75,12 +78,19 @@ class JobProgress:
         total = sum(part.total or PARTITIONS for part in parts)
         moved = sum(part.moved for part in parts)
         speed = self._rate(moved)
-        told = f"{size(moved)}, {rate(speed)}" if moved else ""
+        self._tell(done, total, f"{size(moved)}, {rate(speed)}" if moved else "")
+
+    def rows(self, rows: int, moved: int, total: int | None) -> None:
+        """Show how many rows and bytes are behind, of so many bytes in all; None: nobody knows."""
+        told = f"{rows:,} rows, {size(moved)}, {rate(self._rate(moved))}"
+        self._tell(moved, total, told)
+
+    def _tell(self, done: int, total: int | None, told: str) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, moved=told)
         elif self._clock.monotonic() >= self._line_at and not self._quiet:
             self._line_at = self._clock.monotonic() + LINE_SECONDS
-            percent = f"{100 * done // total if total else 100} %"
+            percent = "" if total is None else f"{100 * done // total if total else 100} %"
             click.echo(f"{self._title}: {', '.join(filter(None, (percent, told)))}", err=True)
 
     def say(self, sentence: str) -> None:

@@ -16,6 +16,7 @@ import os
 import resource
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import astuple
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
@@ -233,9 +234,12 @@ class ConnectionServer(web.Server):
         limits: Limits = LIMITS,
         below: Mapping[str, Handler] = MappingProxyType({}),
         is_proxy: Callable[[str], bool] = lambda _: False,
+        connections_max: int | None = None,
         **options: Any,
     ) -> None:
         """Pass `options` on to every connection.
+
+        `connections_max` is for a door that must leave room for others; None is what fits.
 
         `below` has what answers in the place of `handler` where a path begins so. `is_proxy` says
         of a peer's address whether others stand behind it.
@@ -252,7 +256,8 @@ class ConnectionServer(web.Server):
         self._handler = handler
         self._below = tuple(below.items())
         self._ending = False
-        self._crowd = Crowd(measured(0))
+        self._connections_max = connections_max
+        self._crowd = Crowd(self._measured(0))
         self._crowded = False
 
     def __call__(self) -> RequestHandler:
@@ -296,9 +301,15 @@ class ConnectionServer(web.Server):
         """Count it no more."""
         self._crowd.leave(guest)
 
+    def _measured(self, connections: int) -> Bounds:
+        found, most = measured(connections), self._connections_max
+        if most is None:
+            return found
+        return Bounds(*(min(most, each) for each in astuple(found)))
+
     def make_room(self) -> None:
         """End some connections, as the system has no more to give."""
-        self._crowd.bounds = measured(len(self._crowd))
+        self._crowd.bounds = self._measured(len(self._crowd))
         self._crowd.make_room(self._loop.time())
         self._tell_crowded()
 
@@ -317,7 +328,7 @@ class ConnectionServer(web.Server):
         """Look after the connections: background work of whoever serves."""
         self.cut_stuck(self._loop.time())
         if len(self._crowd) * 4 > self._crowd.bounds.connections or self._crowded:
-            self._crowd.bounds = measured(len(self._crowd))
+            self._crowd.bounds = self._measured(len(self._crowd))
         self._tell_crowded()
 
     def _tell_crowded(self) -> None:

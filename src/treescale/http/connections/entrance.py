@@ -81,6 +81,7 @@ class Entrance:
     ) -> None:
         self._connections = connections
         self._door = door
+        self._context = door.context
         self._proxies = proxies
         self._group = group
         self._loop = asyncio.get_running_loop()
@@ -89,6 +90,11 @@ class Entrance:
         self._again: asyncio.TimerHandle | None = None
         self._refusals = 0
         self._told = -TOLD_SECONDS
+
+    def encrypt_with(self, context: ssl.SSLContext) -> None:
+        """Have TLS be spoken so on connections that come from now on; nothing without TLS."""
+        if self._door.context is not None:
+            self._context = context
 
     def open(self) -> None:
         """Accept from now on."""
@@ -249,7 +255,7 @@ class Entrance:
         await self._loop.connect_accepted_socket(
             lambda: self._connections.protocol(source, tls=tls, proxied=proxied),
             guest.wire,
-            ssl=self._door.context,
+            ssl=self._context,
             ssl_handshake_timeout=patience if tls else None,
             ssl_shutdown_timeout=self._limits.handshake_seconds_max if tls else None,
         )

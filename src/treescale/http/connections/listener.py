@@ -7,6 +7,7 @@ fails no request: faults.md section 6.)
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from typing import Final, Self
 
@@ -54,6 +55,11 @@ class Listener:
                 entrance.open()
                 self._entrances.append((door.listener, entrance))
         return self
+
+    def encrypt_with(self, context: ssl.SSLContext) -> None:
+        """Have TLS be spoken so on new connections; those that are there go on as they are."""
+        for _, entrance in self._entrances:
+            entrance.encrypt_with(context)
 
     async def stop(self, seconds: float) -> None:
         """Accept nothing new, finish what has been connected, for a bounded time."""

@@ -5,7 +5,7 @@ While a setting that says so cannot be read nothing is taken, rows or files.
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -116,6 +116,10 @@ class Explained(msgspec.Struct, frozen=True, omit_defaults=True):
         return Explained(self.newer, collected, now, older_taken=self.newer_taken)
 
 
+Moment = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
+"""In seconds; of a row that was written by hand with another nothing is known."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the collection of a store stands, as `cluster status` shows it. Times are UTC."""
 
@@ -123,11 +127,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waiting: int = 0
     """Copies that no blob names, and whose lease runs: of a push under way, or left behind."""
     waiting_bytes: int = 0
-    waiting_until: float = 0.0
+    waiting_until: Moment = 0.0
     """When the last of them may have gone for good, if nobody names it."""
     trash: int = 0
     trash_bytes: int = 0
-    trash_until: float = 0.0
+    trash_until: Moment = 0.0
     """When the last of what lies in the trash will have gone."""
     removed: int = 0
     """Copies that were moved to the trash, since the database knows of the store."""

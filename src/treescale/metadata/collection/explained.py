@@ -7,19 +7,25 @@ that is rather a wrong database.
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast
+from sqlalchemy import BigInteger, Text, and_, bindparam, case, cast, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.upserts import Upsert
+from treescale.metadata.layouts import DIGITS, NOTED_DIGITS_MAX
 from treescale.metadata.schema import settings
 
 COLLECTED_SETTING: Final = "collected_chunks"
 
 
 def _add() -> Upsert:
-    row = {"name": COLLECTED_SETTING, "value": cast(bindparam("more", type_=BigInteger()), Text())}
-    sum_ = cast(settings.c.value, BigInteger()) + bindparam("more", type_=BigInteger())
+    more, before = bindparam("more", type_=BigInteger()), settings.c.value
+    row = {"name": COLLECTED_SETTING, "value": cast(more, Text())}
+    is_number = and_(
+        func.length(before).between(1, NOTED_DIGITS_MAX), func.ltrim(before, DIGITS) == ""
+    )
+    # What cannot be read explains nothing: from 0 on, which stores take for a new beginning.
+    sum_ = case((is_number, cast(before, BigInteger())), else_=0) + more
     lite, post = sqlite.insert(settings).values(row), postgresql.insert(settings).values(row)
     written = {"value": cast(sum_, Text())}
     return Upsert(

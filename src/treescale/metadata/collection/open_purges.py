@@ -44,7 +44,10 @@ OPEN: Final = (
         purges.c.actor,
         purges.c.begun,
         purges.c.ready,
-        TRUSTED.label("trusted"),
+        select(settings.c.value)
+        .where(settings.c.name == COLLECTION_SETTING)
+        .scalar_subquery()
+        .label("collection"),
     )
     .where(purges.c.gone.is_(None))
     .order_by(purges.c.begun, purges.c.purge_id)
@@ -115,12 +118,17 @@ class OpenPurge:
     begun: float
     is_ready: bool
     """Whether its rows are gone, so that the stores look."""
-    is_trusted: bool
-    """False while collection is frozen: then no store looks."""
+    collection: str | None
+    """What the cluster's setting says; on or off, or no store looks."""
     chunks: int
     size: int
     stands: Mapping[str, Stand]
     """By store."""
+
+    @property
+    def is_trusted(self) -> bool:
+        """Say whether the stores look: whether the database is known to be the right one."""
+        return self.collection in (None, ON, OFF)
 
 
 class OpenPurges:
@@ -144,7 +152,7 @@ class OpenPurges:
                 row.actor,
                 row.begun,
                 row.ready is not None,
-                bool(row.trusted),
+                row.collection,
                 sizes[row.purge_id].chunks if row.purge_id in sizes else 0,
                 int(sizes[row.purge_id].size) if row.purge_id in sizes else 0,
                 stands[row.purge_id],

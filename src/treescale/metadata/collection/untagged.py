@@ -26,10 +26,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    cast,
     exists,
-    func,
-    literal,
     literal_column,
     not_,
     null,
@@ -48,6 +45,7 @@ from treescale.metadata.events import Event, Kind, record
 from treescale.metadata.layouts import (
     GET_SETTING,
     lease_seconds,
+    noted_number,
     untagged_seconds,
 )
 from treescale.metadata.manifest_push import delete_with_all_said_of_it
@@ -180,15 +178,13 @@ _MARK: Final = (
 _CLEAR: Final = (
     update(manifests).where(_HERE, _DIGESTS, _IS_MARKED, HELD).values(untagged_since=null())
 )
-_LOOKED_AT: Final = func.coalesce(
-    select(cast(settings.c.value, Double))
-    .where(settings.c.name == LOOKED_SETTING)
-    .scalar_subquery(),
-    literal(0.0, Double()),
-)
 _LOOKED: Final = select(
-    (DatabaseNow() - lease_seconds() > _LOOKED_AT).label("is_due"),
+    lease_seconds().label("lease"),
     DatabaseNow().label("now"),
+    select(settings.c.value)
+    .where(settings.c.name == LOOKED_SETTING)
+    .scalar_subquery()
+    .label("looked"),
 )
 _NOTE: Final = insert_or_update(settings, ["value"])
 _LOOK: Final = select(_IS_FRESH.label("is_fresh"))
@@ -255,7 +251,10 @@ class UntaggedCollector:
         """Look at all manifests if that was not done for a lease; return how many have changed."""
         row = await self._connections.row(_LOOKED)
         assert row is not None, "it has no table"
-        return await self.look(float(row.now)) if row.is_due else 0
+        looked = noted_number(LOOKED_SETTING, row.looked) or 0.0
+        if 0 <= row.now - looked <= row.lease:
+            return 0
+        return await self.look(float(row.now))
 
     async def look(self, now: float) -> int:
         """Mark what nothing holds, and take back marks; `now` is the database's time.

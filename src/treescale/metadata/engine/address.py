@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy.engine import URL, make_url
@@ -22,6 +23,11 @@ class Address:
     url: URL
     path: str | None
     """SQLite's file; None on PostgreSQL."""
+
+    @property
+    def file(self) -> Path | None:
+        """Return SQLite's file by its absolute path; None on PostgreSQL."""
+        return None if self.path is None else Path(self.path).absolute()
 
 
 def parse_address(text: str) -> Address:

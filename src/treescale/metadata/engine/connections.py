@@ -6,7 +6,7 @@ outside of it. How that happens differs: `sqlite` gathers writes into one commit
 `postgresql` runs each on a connection of its own. Drivers' errors are mapped here, once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Executable, Row
@@ -14,9 +14,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from treescale.clock import Clock, SystemClock
 from treescale.errors import Failed
 from treescale.metadata.engine.errors import translate
+from treescale.metrics.meters import Call, Meters
 
+_CLOCK: Final = SystemClock()
 QUEUE_SECONDS_MAX: Final = 30.0
 WAIT_SECONDS_MAX: Final = 10.0
 
@@ -55,19 +58,18 @@ class Driver(Protocol):
 
 
 class Connections:
-    """The connections to one database."""
+    """The connections to one database; `meters` hear how long it takes, and how often it fails."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, meters: Meters | None = None, clock: Clock = _CLOCK) -> None:
         self._driver = driver
+        self._meters = meters
+        self._clock = clock
 
     async def rows(
         self, statement: Executable, parameters: Parameters = NOTHING
     ) -> Sequence[Row[Any]]:
         """Return all rows of a query."""
-        try:
-            return await self._driver.fetch(statement, parameters)
-        except (DBAPIError, PoolTimeout, OSError) as error:
-            raise translate(error) from error
+        return await self._timed(Call.READ, self._driver.fetch(statement, parameters))
 
     async def row(self, statement: Executable, parameters: Parameters = NOTHING) -> Row[Any] | None:
         """Return the first row of a query, None without one."""
@@ -90,10 +92,7 @@ class Connections:
         Without `durable` it survives the end of every process of ours, but perhaps not a power
         cut; the next durable write makes it durable too. A cancelled write is whole or not at all.
         """
-        try:
-            return await self._driver.transact(work, durable=durable)
-        except (DBAPIError, PoolTimeout, OSError) as error:
-            raise translate(error) from error
+        return await self._timed(Call.WRITE, self._driver.transact(work, durable=durable))
 
     def answers_version(self) -> int | None:
         """Return a number that is another after whatever changes a row of `ANSWERS`; at once.
@@ -125,6 +124,26 @@ class Connections:
     async def close(self) -> None:
         """Let go of all connections."""
         await self._driver.close()
+
+    async def _timed(self, call: Call, answer: Awaitable[Result]) -> Result:
+        """Return the answer, and count it; drivers' errors become ours."""
+        begun = self._clock.monotonic()
+        try:
+            result = await answer
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            ours = translate(error)
+            self._count_failure(call, ours)
+            raise ours from error
+        except Failed as error:
+            self._count_failure(call, error)
+            raise
+        if self._meters is not None:
+            self._meters.database_call(call, self._clock.monotonic() - begun)
+        return result
+
+    def _count_failure(self, call: Call, error: Exception) -> None:
+        if self._meters is not None and isinstance(error, Failed):
+            self._meters.database_failed(call)
 
 
 def changed(connection: Connection, statement: Executable, parameters: Parameters = NOTHING) -> int:

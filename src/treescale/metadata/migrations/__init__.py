@@ -51,7 +51,7 @@ _STATISTICS: Final = (
 """Of each table its primary key, under the table's name, and its other indexes: how many rows there
 are, and how many of them share the first column, the first two, and so on (sqlite.org/fileformat2,
 2.6.2)."""
-_LOCK_ON_POSTGRESQL: Final = text("SELECT pg_advisory_xact_lock(1953654117)")  # "tree"
+LOCK_ON_POSTGRESQL: Final = text("SELECT pg_advisory_xact_lock(1953654117)")  # "tree"
 
 
 async def migrate(url: str) -> None:
@@ -88,7 +88,7 @@ def _migrate_sqlite(address: Address, path: Path) -> None:
     try:
         # Its BEGIN IMMEDIATE waits for another migration to end, and finds the work done.
         with writer.begin() as connection:
-            _upgrade(connection)
+            upgrade(connection)
     finally:
         writer.dispose()
 
@@ -119,8 +119,8 @@ async def _migrate_postgresql(address: Address) -> None:
         while not current:
             try:
                 async with engine.begin() as connection:
-                    await connection.execute(_LOCK_ON_POSTGRESQL)
-                    await connection.run_sync(_upgrade)
+                    await connection.execute(LOCK_ON_POSTGRESQL)
+                    await connection.run_sync(upgrade)
                 current = True
             except DBAPIError as error:
                 left -= 2 * LOCK_SECONDS
@@ -131,15 +131,15 @@ async def _migrate_postgresql(address: Address) -> None:
         await engine.dispose()
 
 
-def _upgrade(connection: Connection) -> None:
-    """Run the missing migrations, unless somebody else did meanwhile."""
+def upgrade(connection: Connection) -> None:
+    """Run the missing migrations, in the caller's transaction, unless somebody else did so."""
     if not _is_current(connection):
         _run_alembic(connection)
         if connection.dialect.name == "sqlite":
-            _say_how_many(connection)
+            say_how_many(connection)
 
 
-def _say_how_many(connection: Connection) -> None:
+def say_how_many(connection: Connection) -> None:
     """Tell SQLite how many rows share the first columns of these keys.
 
     It takes them for ten, and so looks through all references, or tags, of a repository for what
@@ -155,9 +155,7 @@ def _say_how_many(connection: Connection) -> None:
 
 def _is_current(connection: Connection) -> bool:
     """Return whether the tables are of this version; raises SettingInvalid when of a newer one."""
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return False
-    version = connection.execute(_VERSION).scalar_one_or_none()
+    version = version_of(connection)
     if version is not None and version not in KNOWN:
         raise SettingInvalid(
             f"the database has schema {version}, this version knows up to {HEAD}: "
@@ -166,7 +164,23 @@ def _is_current(connection: Connection) -> bool:
     return version == HEAD
 
 
-def _run_alembic(connection: Connection) -> None:
+def version_of(connection: Connection) -> str | None:
+    """Return which version the tables are of; None when there are none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.execute(_VERSION).scalar_one_or_none()
+    return version
+
+
+def make_tables(connection: Connection, version: str) -> None:
+    """Make the tables as a version had them, where there are none; in the caller's transaction.
+
+    On SQLite to `say_how_many` rows they have is still to be done.
+    """
+    _run_alembic(connection, version)
+
+
+def _run_alembic(connection: Connection, version: str = "head") -> None:
     # Here, not above: importing Alembic takes longer than the rest of a start.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -174,7 +188,7 @@ def _run_alembic(connection: Connection) -> None:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "treescale.metadata:migrations")
     config.set_main_option("path_separator", "os")
-    command.upgrade(config, "head")
+    command.upgrade(config, version)
 
 
 def _create_file(path: Path) -> None:

@@ -38,6 +38,10 @@ class LocalStores:
         """Say whether a store of this server can be expected to answer; from memory."""
         return self.stores[store_id].is_well
 
+    def is_writable(self, store_id: str) -> bool:
+        """Say whether a store of this server can be expected to take writes; from memory."""
+        return not self.stores[store_id].unwritable
+
     def unwritable(self) -> str:
         """Return why nothing can be written on this server, "" when something can; from memory.
 

@@ -33,6 +33,10 @@ class Listeners:
     plain: Sequence[socket.socket]
     proxied: Sequence[socket.socket] = ()
     """Connections to these begin with a PROXY header."""
+    metrics: Sequence[socket.socket] = ()
+    """Connections to these get the page for Prometheus and nothing else."""
+    redirecting: Sequence[socket.socket] = ()
+    """Requests on these are told where HTTPS is."""
 
     def doors(self, context: ssl.SSLContext | None) -> list[Door]:
         """Return how each is served; a socket file is for proxies of this machine, without TLS."""
@@ -48,7 +52,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close them, and remove the files; again does nothing."""
-        for each in (*self.plain, *self.proxied):
+        for each in (*self.plain, *self.proxied, *self.redirecting, *self.metrics):
             if each.fileno() >= 0 and each.family == socket.AF_UNIX:
                 with contextlib.suppress(FileNotFoundError):
                     Path(each.getsockname()).unlink()
@@ -61,10 +65,15 @@ def listen(settings: Settings) -> Listeners:
     try:
         plain = [_bound("listen", text, settings, made) for text in settings.listen]
         proxied = [_bound("listen-proxy", text, settings, made) for text in settings.listen_proxy]
+        redirecting = [
+            _bound("redirect-listen", text, settings, made) for text in settings.redirect_listen
+        ]
+        told = [settings.metrics_listen] if settings.metrics_listen else []
+        metrics = [_bound("metrics-listen", text, settings, made) for text in told]
     except SettingInvalid:
         Listeners(made).close()
         raise
-    return Listeners(plain, proxied)
+    return Listeners(plain, proxied, metrics, redirecting)
 
 
 def _bound(flag: str, text: str, settings: Settings, made: list[socket.socket]) -> socket.socket:
@@ -101,7 +110,12 @@ def _bind_tcp(text: str, settings: Settings) -> socket.socket:
 
 def _has_ipv4_beside(port: int, settings: Settings) -> bool:
     """Say whether another address asks for IPv4 on this port, which `[::]` would take as well."""
-    others = [*settings.listen, *settings.listen_proxy]
+    others = [
+        *settings.listen,
+        *settings.listen_proxy,
+        *settings.redirect_listen,
+        *filter(None, [settings.metrics_listen]),
+    ]
     tcp = [parse_listen(text) for text in others if unix_path(text) is None]
     return any(":" not in host and other == port for host, other in tcp)
 

@@ -18,8 +18,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from treescale.clock import Clock
 from treescale.config import Settings
 from treescale.errors import SettingInvalid
+from treescale.peer.connection import encrypting
 from treescale.server.network import machine
 from treescale.server.network.address import WILDCARDS
+from treescale.server.network.key_pair import KeyPair, context_of, read_pair
 
 VALID_DAYS: Final = 3650
 RENEW_DAYS: Final = 30
@@ -53,6 +55,23 @@ def certificate_files(
     return None
 
 
+def peer_authorities(settings: Settings) -> str:
+    """Return the certificates in `peer_ca`, in PEM; "" without. Raises SettingInvalid."""
+    if not settings.peer_ca:
+        return ""
+    try:
+        found = Path(settings.peer_ca).read_text("ascii", errors="ignore")  # comments in bundles
+        if found.strip():  # without any, nobody would be verified
+            encrypting(found)
+            return found
+        why = "it is empty"
+    except ssl.SSLError:
+        why = "there is no certificate in PEM in it"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise SettingInvalid(f"cannot use {settings.peer_ca} as peer_ca: {why}")
+
+
 def names_to_cover(settings: Settings) -> list[str]:
     """Return the names and addresses that clients and other servers may use for this server."""
     hosts = [host for host, _ in settings.tcp]
@@ -71,27 +90,18 @@ def fingerprint(certificate: Path) -> str:
 
 def server_context(files: CertificateFiles) -> ssl.SSLContext:
     """Return what a TLS server needs; raises SettingInvalid when the files do not fit."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    # All suites that are left are strong; the client knows which its processor does fast.
-    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    for path in (files.certificate, files.key):
-        try:
-            path.read_bytes()
-        except OSError as error:
-            raise SettingInvalid(f"cannot read {path} for TLS: {error.strerror}") from error
+    return checked(files)[1]
+
+
+def checked(files: CertificateFiles) -> tuple[KeyPair, ssl.SSLContext]:
+    """Return what the files hold, and what a server needs; raises SettingInvalid as above."""
+    pair = read_pair(files.certificate, files.key)
     try:
-        # Without the empty password it would ask for one at the terminal, and wait.
-        context.load_cert_chain(files.certificate, files.key, password="")
-    except ssl.SSLError as wrong:
-        why = "the first must hold a certificate, the second its key without a passphrase, in PEM"
-        if wrong.reason == "KEY_VALUES_MISMATCH":
-            why = "the key is that of another certificate"
+        return pair, context_of(pair)
+    except SettingInvalid as wrong:
         raise SettingInvalid(
-            f"cannot use {files.certificate} with {files.key} for TLS: {why}"
+            f"cannot use {files.certificate} with {files.key} for TLS: {wrong}"
         ) from wrong
-    return context
 
 
 def self_signed(directory: Path, names: Sequence[str], now: float) -> CertificateFiles:

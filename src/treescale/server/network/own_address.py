@@ -4,6 +4,7 @@ One that they do not find is up, and of no use to them. The leader looks, and no
 a name that nobody answers for takes half a minute to look up, and the supervisor hears signals.
 """
 
+import ssl
 from typing import Final
 
 from treescale.clock import Clock
@@ -18,8 +19,10 @@ _ADVICE: Final = (
 )
 
 
-async def look_for_itself(server_id: str, address: str, keys: PeerKeys, clock: Clock) -> None:
+async def look_for_itself(
+    server_id: str, address: str, keys: PeerKeys, clock: Clock, tls: ssl.SSLContext
+) -> None:
     """Say so when other servers will not find this one at its address."""
-    reason = await why_unreachable(server_id, address, keys, clock)
+    reason = await why_unreachable(server_id, address, keys, clock, tls)
     if reason is not None:
         get_logger().warning("advertise.unreached", url=address, reason=reason, advice=_ADVICE)

@@ -13,7 +13,7 @@ from typing import Final, Self
 from aiohttp import web
 
 from treescale.clock import Clock
-from treescale.metrics.traffic import HUNG_WORKERS_MAX
+from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 from treescale.peer.client import PeerClient, ask_all
 from treescale.peer.health import PeerHealth
 from treescale.peer.keyring import new_signer

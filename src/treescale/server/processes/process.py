@@ -43,7 +43,8 @@ def ready_process() -> None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  until the end
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  likewise
-    # There is nothing to open anew: settings are read at the start, logs go to standard error.
+    # Settings are read at the start, logs go to standard error. What is looked at anew when it
+    # comes, certificates, the supervisor has looked at.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 

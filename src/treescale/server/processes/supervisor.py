@@ -25,6 +25,7 @@ from treescale.errors import Failed
 from treescale.log import close_log, get_logger
 from treescale.server.processes.backoff import Backoff
 from treescale.server.processes.process import Stopped, be_called, die_with_parent
+from treescale.server.processes.service_manager import NEVER, ServiceManager
 
 
 class Closes(Protocol):
@@ -58,6 +59,8 @@ START_LOOK_SECONDS: Final = 0.02
 """How often the start looks whether a process serves, and for signals."""
 _STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _WATCHED: Final = _STOPS | {signal.SIGCHLD}
+_HEARD: Final = _WATCHED | {signal.SIGHUP}
+"""While it runs; at its end nobody has anything to look at anew."""
 
 
 class ProcessFailed(Failed):
@@ -125,11 +128,21 @@ class _Crew:
 
 
 class Supervisor:
-    """The processes of a server, on the same listening sockets."""
+    """The processes of a server, on the same listening sockets; `hung_up` hears of SIGHUP."""
 
-    def __init__(self, kinds: Sequence[Kind], listeners: Closes, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        listeners: Closes,
+        *,
+        clock: Clock,
+        manager: ServiceManager | None = None,
+        hung_up: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._hung_up = hung_up
         self._listeners = listeners
         self._clock = clock
+        self._manager = manager
         self._crews = {kind.name: _Crew(kind, Backoff(kind.count)) for kind in kinds}
         assert len(self._crews) == len(kinds), "two kinds of process have one name"
         self._processes: dict[int, _Process] = {}
@@ -140,9 +153,11 @@ class Supervisor:
     def start(self) -> None:
         """Start all processes and return when every one that is needed serves.
 
-        Raises ProcessFailed, and Stopped when a signal says so; then none is left.
+        The service manager is told then. Raises ProcessFailed, and Stopped when a signal says so;
+        then none is left.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        # SIGHUP is ignored in all processes of a server; where it is blocked it is heard.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
         # What exists now is never collected: looking at it would only unshare its memory.
         gc.collect()
         gc.freeze()
@@ -161,6 +176,8 @@ class Supervisor:
         for crew in self._crews.values():
             crew.due = [] if crew.kind.needed else [now] * crew.kind.count
             self._start_due(crew)
+        if self._manager is not None:
+            self._manager.ready()
 
     def _wait_for_all(self) -> None:
         while not self._all_begun():
@@ -187,10 +204,15 @@ class Supervisor:
         while True:
             now = self._clock.monotonic()
             dues = (due for crew in self._crews.values() for due in crew.due if crew.is_wanted)
-            due = min(dues, default=now + HUNG_LOOK_SECONDS) - now
-            received = signal.sigtimedwait(_WATCHED, min(HUNG_LOOK_SECONDS, max(0.0, due)))
+            due = max(0.0, min(dues, default=NEVER) - now)
+            told = NEVER if self._manager is None else self._manager.look()
+            received = signal.sigtimedwait(_HEARD, min(HUNG_LOOK_SECONDS, due, told))
+            if received is not None and received.si_signo == signal.SIGHUP:
+                self._hung_up()
             if received is not None and received.si_signo in _STOPS:
                 self._log.info("server.stopping", signal=signal.Signals(received.si_signo).name)
+                if self._manager is not None:
+                    self._manager.stopping()
                 # The last one to hold them: a new connection is refused then, not left waiting.
                 self._listeners.close()
                 self._end(signal.SIGTERM)
@@ -343,7 +365,7 @@ def _be(kind: Kind, say: int, parent: int) -> None:
     try:
         for number in _WATCHED:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
         die_with_parent(parent)
         be_called(kind.name)
         kind.work(lambda: _say(say))

@@ -1,0 +1,1 @@
+"""`treescale backup` and `treescale restore`, and what both take."""

@@ -1,0 +1,39 @@
+"""What makes a restored database no twin of the one that it is a copy of.
+
+Its keys, servers and uploads were not restored (`tables.WITH_IDENTITY`). Here collection is frozen
+until somebody has looked, as the disks may hold what was pushed after the backup; and every number
+that is given out once goes on far beyond those that the other database may have given out since.
+"""
+
+from typing import Final
+
+from sqlalchemy import update
+from sqlalchemy.engine import Connection
+
+from treescale.lease_times import COLLECTION_SETTING, FROZEN
+from treescale.metadata.accounts import COUNTER as GENERATION
+from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
+from treescale.metadata.portable.tables import ENGINES_COUNTERS
+from treescale.metadata.schema import counters, settings
+
+RAISED_BY: Final = 2**32
+"""More than a cluster gives out in a lifetime, and room for two million restores in 64 bits."""
+_RAISE: Final = (
+    update(counters)
+    .where(counters.c.name.not_in(ENGINES_COUNTERS))
+    .values(value=counters.c.value + RAISED_BY)
+)
+_FREEZE: Final = insert_or_update(settings, ["value"])
+_FIRST: Final = insert_or_ignore(counters)
+
+
+def no_twin(connection: Connection) -> None:
+    """Make the restored rows those of another database, in the caller's transaction."""
+    connection.execute(_FIRST.on(connection), {"name": GENERATION, "value": 0})
+    connection.execute(_RAISE)
+    connection.execute(_FREEZE.on(connection), {"name": COLLECTION_SETTING, "value": FROZEN})
+
+
+def a_move(connection: Connection) -> None:
+    """Leave everything as it was: the database goes on under another address."""
+    del connection

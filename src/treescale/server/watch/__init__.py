@@ -1,0 +1,1 @@
+"""What a server says of itself and its cluster on the page for Prometheus."""
