@@ -36,6 +36,7 @@ from treescale.config import Settings
 from treescale.metadata import database
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metrics.meters import Meters
 from treescale.server.data import directories, local_stores
 from treescale.server.network.address import Listeners
 from treescale.server.processes.service_manager import Pulse
@@ -134,9 +135,13 @@ def _run(settings: Settings, listener: socket.socket, ready: Callable[[], None])
 
 def _counting(steps: Steps) -> Callable[..., Database]:
     def opened(
-        url: str, *, exchange: AnswerExchange | None = None, file: DatabaseFile | None = None
+        url: str,
+        *,
+        exchange: AnswerExchange | None = None,
+        file: DatabaseFile | None = None,
+        meters: Meters | None = None,
     ) -> Database:
-        counted = open_database(url, exchange=exchange, file=file)
+        counted = open_database(url, exchange=exchange, file=file, meters=meters)
         count_nouns(counted, steps)
         return counted
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from hypothesis import Phase
+from hypothesis.errors import FlakyFailure
 
 from tests.fuzz.budget import Tally
 from tests.fuzz.callers import Wallet
@@ -85,8 +86,12 @@ def test_the_state_machine_finds(
     plant(monkeypatch)
     with asyncio.Runner() as runner:
         setting = Setting(home, tmp_path, runner, Tally("planted"))
-        with pytest.raises(AssertionError, match="no model explains it"):
+        # It is sent again, and may go well then: what was planted shows at some moments alone.
+        with pytest.raises((AssertionError, FlakyFailure)) as raised:
             run_machine(setting, 0, runs=RUNS, phases=(Phase.generate,))
+    found = raised.value
+    errors = found.exceptions if isinstance(found, FlakyFailure) else (found,)
+    assert any("no model explains it" in str(error) for error in errors)
 
 
 @pytest.mark.long

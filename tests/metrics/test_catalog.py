@@ -97,6 +97,14 @@ def jobs_of(path: Path) -> Iterator[str]:
             yield str(first.value).partition("/")[0]
 
 
+def test_no_label_is_one_of_prometheus_own() -> None:
+    """A scrape would rename it: `job` and `instance` say where a sample is from."""
+    kinds = r"\| (?:counter|gauge|histogram) \|([^|]*)\|"
+    labels = set(re.findall(r"`(\w+)`", " ".join(re.findall(kinds, DOCUMENT))))
+    assert "work" in labels
+    assert not labels & {"job", "instance"}
+
+
 def test_every_background_job_has_its_label() -> None:
     """One that has none would be counted as `other`."""
     files = (ROOT / "src/treescale").rglob("*.py")

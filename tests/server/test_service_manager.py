@@ -1,5 +1,6 @@
 """What is said to a service manager, and when nothing is."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -121,6 +122,20 @@ def test_who_cannot_be_told_ends_nothing_and_is_said_once(tmp_path: Path) -> Non
         vsock.ready()
         assert vsock.look() == NEVER
     assert [line["event"] for line in logs] == ["notify.unheard", "notify.unsupported"]
+
+
+def test_a_full_table_of_open_files_ends_nothing(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.socket", full)
+    manager = ServiceManager.of(environment(listening.address), PID, clock=JumpingClock())
+    with capture_logs() as logs:
+        manager.ready()
+        manager.stopping()
+    assert [line["event"] for line in logs] == ["notify.unheard"]
 
 
 def test_who_does_not_read_keeps_the_supervisor_for_a_second_at_most(

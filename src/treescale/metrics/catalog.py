@@ -54,7 +54,7 @@ STORE_SECONDS: Final = _seconds(
     "store_call", "Time of calls on a disk of this server.", "store", "call"
 )
 BACKGROUND_FAILURES: Final = _counter(
-    "background_failures", "Runs of background work that failed.", "job"
+    "background_failures", "Runs of background work that failed.", "work"
 )
 LINES_DROPPED: Final = _counter("log_lines_dropped", "Log lines that could not be written.")
 PROCESSES_STARTED: Final = _counter("processes_started", "Processes that began to count.")

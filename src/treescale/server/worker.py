@@ -71,6 +71,8 @@ WATCHING_DRAIN_SECONDS: Final = 1.0
 REDIRECT_DRAIN_SECONDS: Final = 1.0
 REDIRECTS_MAX: Final = 256
 """Connections of plain HTTP in a worker: they must take no room from those of the registry."""
+WATCHERS_MAX: Final = 64
+"""Likewise of the door for Prometheus."""
 HASH_THREADS: Final = 4
 """Threads per worker; each disk has its own, so that waiting for one keeps nobody else."""
 
@@ -116,7 +118,10 @@ async def _serve(
         meters=shared.meters,
     )
     watched = new_connections(
-        partial(answer_anybody, worker.metrics), tls=False, meters=shared.meters
+        partial(answer_anybody, worker.metrics),
+        tls=False,
+        meters=shared.meters,
+        connections_max=WATCHERS_MAX,
     )
     looks = connections_job(connections), connections_job(watched, "/metrics")
     for job in (*worker.jobs, *looks, pulse_job(shared.pulse, SystemClock())):

@@ -99,6 +99,8 @@ def test_without_the_old_file_somebody_must_see_to_it(full: Command, target: Com
     found = target.run("restore", file, "--keep-identity", "--data", str(target.data))
     assert found.exit_code == 0, found.output
     assert "See that no server uses the old database" in found.stderr
+    assert "What was deleted or revoked in those" in found.stderr
+    assert target.database(lambda database: database.settings.get(COLLECTION_SETTING)) == "frozen"
 
 
 def test_a_move_that_would_lose_something_is_refused(full: Command, target: Command) -> None:
@@ -156,7 +158,8 @@ def test_what_is_no_backup_is_told(full: Command, target: Command, tmp_path: Pat
     assert "Is a directory" in refusal(target, "restore", str(tmp_path))
     file.write_text("something else")
     assert "no backup of TreeScale" in refusal(target, "restore", str(file))
-    full.here("backup", str(file), "--overwrite")
+    file.unlink()
+    full.here("backup", str(file))
     file.write_bytes(file.read_bytes()[:-50])
     assert "nothing was restored" in refusal(target, "restore", str(file))
     assert list(target.data.iterdir()) == []
@@ -202,13 +205,13 @@ def test_a_backup_that_is_killed_leaves_none(full: Command, tmp_path: Path) -> N
     """While it derives its keys, which takes a while: the file is there, and not under its name."""
     file, secret = tmp_path / "backup", tmp_path / "secret"
     secret.write_text(PASSPHRASE)
-    file.write_bytes(b"the one before")
+    file.write_bytes(b"TreeScale backup before")
     flags = ["--overwrite", "--passphrase-file", str(secret), "--data", str(full.data)]
     program = subprocess.Popen([*RUN, "backup", str(file), *flags])
     wait_for(tmp_path / "backup.part")
     program.kill()
     program.wait(SECONDS_MAX)
-    assert file.read_bytes() == b"the one before"
+    assert file.read_bytes() == b"TreeScale backup before"
     full.here("backup", str(file), "--overwrite")
     assert not (tmp_path / "backup.part").exists()
     assert file.read_bytes().startswith(b"TreeScale backup")

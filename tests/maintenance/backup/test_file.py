@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from treescale.errors import Failed, SettingInvalid
-from treescale.maintenance.backup.file import new_file
+from treescale.maintenance.backup.file import BEGIN, new_file
+
+BEFORE = BEGIN + b"of before"
 
 
 def test_it_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -23,7 +25,7 @@ def test_it_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "backup"
-    path.write_bytes(b"before")
+    path.write_bytes(BEFORE)
 
     def broken() -> None:
         with new_file(path, overwrite=True) as file:
@@ -32,7 +34,7 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         broken()
-    assert path.read_bytes() == b"before"
+    assert path.read_bytes() == BEFORE
     assert os.listdir(tmp_path) == ["backup"]  # noqa: PTH208  names alone
 
 
@@ -48,14 +50,14 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
 
 def test_what_is_there_is_replaced_only_when_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "backup"
-    path.write_bytes(b"before")
+    path.write_bytes(BEFORE)
     path.chmod(0o644)
     with (
         pytest.raises(SettingInvalid, match="--overwrite"),
         new_file(path, overwrite=False),
     ):
         pass
-    assert path.read_bytes() == b"before"
+    assert path.read_bytes() == BEFORE
     with new_file(path, overwrite=True) as file:
         file.write(b"after")
     assert path.read_bytes() == b"after"
@@ -95,3 +97,23 @@ def test_where_no_file_can_be_is_told(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent" / "backup"):
         with pytest.raises(SettingInvalid), new_file(path, overwrite=True):
             pass
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3", b"TreeScale backu"])
+def test_what_is_no_backup_is_never_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "treescale.db"
+    path.write_bytes(content)
+    with (
+        pytest.raises(SettingInvalid, match="no backup of TreeScale, so it stays"),
+        new_file(path, overwrite=True),
+    ):
+        pass
+    assert path.read_bytes() == content
+
+
+def test_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(SettingInvalid, match="so it stays"), new_file(path, overwrite=True):
+        pass
+    assert path.is_fifo()

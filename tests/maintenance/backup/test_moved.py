@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.metadata.portable.every_row import dump, filled
 from tests.templates import empty_database
@@ -117,3 +118,23 @@ async def test_a_file_that_cannot_be_read_is_told(old: Path) -> None:
     spoil(old)
     with pytest.raises(DatabaseUnavailable, match="cannot be read"):
         await leave(header)
+
+
+async def test_nobody_writes_to_it_while_it_is_restored(old: Path) -> None:
+    """A server may have its database elsewhere than its data, and commands lock no directory."""
+    header = await header_of(old)
+    with DirectoryLock() as lock:
+        async with leaving(header, lock):
+            with (
+                closing(sqlite3.connect(old, timeout=0.1)) as other,
+                pytest.raises(sqlite3.OperationalError, match="locked"),
+            ):
+                other.execute("DELETE FROM users")
+
+
+async def test_of_a_file_that_numbers_nothing_nobody_can_tell(old: Path) -> None:
+    """As of 0.1.0: what was written since the backup would be left behind."""
+    header = replace(await header_of(old), commits=None)
+    with pytest.raises(SettingInvalid, match="start this version on it once"):
+        await leave(header)
+    assert names(old) == {old.name}

@@ -11,6 +11,7 @@ import pytest
 from tests.contracts.metadata_values import ACTOR, APP, NOW, manifest, small
 from tests.metadata.portable.every_row import ROWS, counted, dump, rows_of
 from tests.postgres import CUT, EMPTIED, Postgres
+from tests.templates import empty_database
 from treescale.errors import DatabaseUnavailable, SettingInvalid
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.migrations import HEAD
@@ -124,3 +125,25 @@ async def test_a_connection_that_is_lost_is_an_error_of_ours(full: str) -> None:
 
     with pytest.raises(DatabaseUnavailable, match="does not answer"):
         await lost()
+
+
+def left_log(place: Path) -> tuple[Path, Path]:
+    """Return a database file, and the log that lies beside it, as a kill leaves them."""
+    path = place / "treescale.db"
+    empty_database(path)
+    copy, log = place / "copy.db", place / "copy.db-wal"
+    with closing(sqlite3.connect(path)) as one:
+        one.execute("CREATE TABLE more (n)")
+        log.write_bytes(path.with_name("treescale.db-wal").read_bytes())
+        copy.write_bytes(path.read_bytes())
+    return copy, log
+
+
+async def test_a_log_that_another_file_left_stays_a_log(tmp_path: Path) -> None:
+    """SQLite would write it into the file, which the start of a server refuses to do."""
+    there = left_log(tmp_path)
+    before = [path.read_bytes() for path in there]
+    assert all(before)
+    async with snapshot(f"sqlite:///{there[0]}"):
+        pass
+    assert [path.read_bytes() for path in there] == before

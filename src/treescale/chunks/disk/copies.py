@@ -99,8 +99,8 @@ class Copies:
 
         `may` is asked once more before each, under the lock (collection.md R4, R8): False ends it.
         A file beside which somebody writes now stays. The trash is synced once: after a power cut
-        each of them is there, or where it was. Where it was is not: one that comes back is found
-        and moved again, and a sync of each directory holds up the pushes that sync beside it.
+        each of them is there, or where it was. The directories they were in are not synced: one
+        that comes back is found and moved again, and each sync holds up the pushes beside it.
         """
         directory, gone = self._directory, list[bytes]()
         directory.check_healthy()

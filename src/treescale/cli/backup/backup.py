@@ -41,6 +41,8 @@ def backup(
     passphrase = read_passphrase(passphrase_file)
     require_database(desk.loaded.settings.database)
     if file == STANDARD:
+        if sys.stdout is None:
+            raise click.UsageError("standard output is closed: write it to a pipe or a file")
         if os.isatty(1):
             raise click.UsageError("a backup is no text: write it to a pipe or a file")
         made = _written(desk, sys.stdout.buffer, passphrase)

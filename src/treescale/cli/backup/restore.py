@@ -24,7 +24,8 @@ from treescale.maintenance.backup.restore import restore as restore_into
 
 _TWIN: Final = (
     "This is another database than the one that was backed up, with keys of its own: clients log "
-    "in again, and unfinished uploads begin anew. Servers are in it as soon as they start."
+    "in again, and unfinished uploads begin anew. Servers are in it as soon as they start, each on "
+    "its data directories, with the `store.json` that is in them."
 )
 _SINCE: Final = (
     "What was deleted or revoked in those {age} is there again, access tokens and old passwords "
@@ -75,7 +76,11 @@ def restore(
             if not keep_identity:
                 return await restore_into(url, source, tell, lock, keep_identity=False), None
             async with leaving(source.header, lock) as moved:
-                return await restore_into(url, source, tell, lock, keep_identity=True), moved
+                is_last = moved is not None
+                restored = await restore_into(
+                    url, source, tell, lock, keep_identity=True, is_last=is_last
+                )
+                return restored, moved
 
         restored, moved = desk.run_at(work)
     row = {
@@ -83,7 +88,7 @@ def restore(
         **row_of(restored),
         "age_seconds": int(age),
         "keep_identity": keep_identity,
-        "collection": None if keep_identity else FROZEN,
+        "collection": None if moved is not None else FROZEN,
         "moved": None if moved is None else str(moved),
     }
     desk.out.done(f"Restored {sum(restored.rows.values()):,} rows.", row)
@@ -105,7 +110,7 @@ def _meaning(age: float, moved: Path | None, *, keep_identity: bool) -> Iterator
     elif moved is not None:
         yield _MOVED.format(moved=moved)
     else:
-        yield _ELSEWHERE
+        yield from (_ELSEWHERE, _SINCE.format(age=age_text(age)), _FROZEN)
 
 
 def _reading(opened: BinaryIO) -> Callable[[int], bytes]:
@@ -125,6 +130,8 @@ def _progress(desk: CommandContext) -> WorkProgress:
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
     if file == STANDARD:
+        if sys.stdin is None:
+            raise SettingInvalid("standard input is closed: say a file, or have a pipe there")
         yield sys.stdin.buffer
         return
     with ExitStack() as stack:

@@ -21,6 +21,7 @@ from treescale.metadata.database import Database, opened
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.errors import located
 from treescale.metadata.engine.postgresql import CONNECTIONS_MAX
+from treescale.metadata.engine.sqlite_file import DatabaseFile, as_it_is
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE
 
 LATENCY_SECONDS_MAX: Final = 0.01
@@ -72,11 +73,17 @@ def sqlite_place(path: str, kind: str) -> Finding:
     return fine("database file", f"{path} ({kind or 'unknown file system'})")
 
 
+def only_read(url: str) -> DatabaseFile | None:
+    """Return SQLite's file, which is not written to, not even by its log; None on PostgreSQL."""
+    file = parse_address(url).file
+    return None if file is None else as_it_is(file)
+
+
 async def _read(settings: Settings) -> DatabaseFacts:
     """Return what is to be known; raises DatabaseUnavailable."""
     address = parse_address(settings.database)
     require_database(settings.database)
-    async with opened(settings.database) as found:
+    async with opened(settings.database, file=only_read(settings.database)) as found:
         try:
             return await _asked(found, settings, postgresql=address.path is None)
         except DatabaseUnavailable as away:

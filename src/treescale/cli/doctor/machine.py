@@ -22,6 +22,7 @@ def addresses(settings: Settings) -> Iterator[tuple[str, str]]:
         ("--listen", settings.listen),
         ("--listen-proxy", settings.listen_proxy),
         ("--redirect-listen", settings.redirect_listen),
+        ("--metrics-listen", (settings.metrics_listen,) if settings.metrics_listen else ()),
     ):
         yield from ((flag, text) for text in texts)
 
@@ -76,12 +77,15 @@ def _holder(number: int) -> str:
         with suppress(OSError):
             inodes |= listening(Path(f"/proc/net/{table}").read_text("ascii"), number)
     names = {f"socket:[{inode}]" for inode in inodes}
+    found = ""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            for descriptor in (process / "fd").iterdir():
-                if str(descriptor.readlink()) in names:
-                    return (process / "comm").read_text().strip()
-    return ""
+            if any(str(each.readlink()) in names for each in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                if name.startswith(_OURS):  # a worker; who began it may be called `python`
+                    return name
+                found = found or name
+    return found
 
 
 def listening(table: str, number: int) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
+from treescale.cli.doctor.database import only_read
 from treescale.cli.doctor.finding import Finding, failure, fine, warning
 from treescale.cli.terminal.options import require_database
 from treescale.clock import DatabaseClock, SystemClock
@@ -52,14 +53,18 @@ def peers(settings: Settings) -> Iterator[Finding]:
     except DatabaseUnavailable:
         yield warning("servers", "not looked at", "the database says who they are; see there")
         return
+    if facts is None:
+        yield warning("servers", "not looked at", "the tables are not there, or older: see schema")
+        return
     for each in facts:
         yield peer(each)
     if found := versions([each.server for each in facts if each.is_live]):
         yield found
 
 
-async def _read(settings: Settings) -> list[PeerFacts]:
-    async with opened(settings.database) as database:
+async def _read(settings: Settings) -> list[PeerFacts] | None:
+    """Return what is to be known; None when the tables are none, or of an older version."""
+    async with opened(settings.database, file=only_read(settings.database)) as database:
         time = DatabaseClock(_CLOCK)
         await time.read(database.servers.now)
         now = time.now()
@@ -67,7 +72,7 @@ async def _read(settings: Settings) -> list[PeerFacts]:
             servers = await database.servers.list()
             keys = await database.peer_keys.list()
         except DBAPIError:
-            return []  # no such table: no server has ever been there
+            return None
     if not keys:
         return []
     known = PeerKeys(signing_key(keys, now).secret, tuple(key.secret for key in keys))

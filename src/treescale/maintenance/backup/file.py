@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 from treescale.errors import Failed, SettingInvalid
 
 PART: Final = ".part"
+BEGIN: Final = b"TreeScale backup "
 _MODE: Final = 0o600  # keys and hashes are in it
 
 
@@ -25,6 +26,17 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise SettingInvalid(f"{path} is a directory: name a file")
     if path.exists() and not overwrite:
         raise SettingInvalid(f"{path} is there already: name another file, or say --overwrite")
+    if path.exists() and not _may_go(path):
+        raise SettingInvalid(f"{path} is no backup of TreeScale, so it stays: name another")
+
+
+def _may_go(path: Path) -> bool:
+    """Say whether it is a backup, or an empty file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begin = file.read(len(BEGIN))
+    return begin in (b"", BEGIN)
 
 
 @contextmanager

@@ -32,9 +32,13 @@ async def leaving(header: Header, lock: DirectoryLock) -> AsyncIterator[Path | N
         return
     new = old.with_name(old.name + MOVED)
     await lock.take([str(old.parent)])
-    await asyncio.to_thread(_check, old, new, header)
-    yield new
-    await asyncio.to_thread(_set_aside, old, new)
+    held = await asyncio.to_thread(_held, old)
+    try:
+        await asyncio.to_thread(_check, old, new, header)
+        yield new
+        await asyncio.to_thread(_set_aside, old, new)
+    finally:
+        held.close()
 
 
 def _is_there(old: Path, header: Header) -> bool:
@@ -47,6 +51,12 @@ def _is_there(old: Path, header: Header) -> bool:
 def _check(old: Path, new: Path, header: Header) -> None:
     if new.exists():
         raise SettingInvalid(f"{new} is there already: move it away first")
+    if header.commits is None:
+        raise SettingInvalid(
+            f"{old} is of a version that does not number what it writes, so nobody can tell "
+            "whether something was written since the backup: start this version on it once, "
+            "stop it, make another backup, and restore that"
+        )
     if _asked(old, _COMMITS) != header.commits:
         raise SettingInvalid(
             f"{old} is not what it was when the backup was made: something was written since, and "
@@ -65,17 +75,36 @@ def _asked(old: Path, statement: str) -> Any:
     return None if row is None else row[0]
 
 
-def _set_aside(old: Path, new: Path) -> None:
-    """Rename the file, and its log if there is one."""
-    with closing(_opened(old)) as connection:
+def _held(old: Path) -> sqlite3.Connection:
+    """Return what keeps everybody from writing: servers whose data are elsewhere, and commands."""
+    try:
+        connection = _opened(old)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(
+            f"{old}, of which the backup is, cannot be locked: {error}"
+        ) from error
+    return connection
+
+
+def _set_aside(old: Path, new: Path) -> None:
+    """Rename the file, and its log if there is one; nobody writes to it meanwhile."""
     old.rename(new)
     log = old.with_name(f"{old.name}-wal")
-    if log.exists():
+    if log.exists() and not log.stat().st_size:
+        log.unlink()
+    elif log.exists():
         log.rename(new.with_name(f"{new.name}-wal"))
     for end in ("-shm", "-clean"):
         old.with_name(old.name + end).unlink(missing_ok=True)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=_WAIT_SECONDS)
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=_WAIT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )

@@ -11,8 +11,8 @@ from treescale.metadata.engine.address import parse_address
 from treescale.metadata.migrations import HEAD, KNOWN
 from treescale.metadata.portable import tables
 from treescale.metadata.portable.fill import filling
-from treescale.metadata.portable.identity import a_move, no_twin
-from treescale.metadata.portable.loading import Loading
+from treescale.metadata.portable.identity import a_late_move, a_move, no_twin
+from treescale.metadata.portable.loading import Change, Loading
 
 _NEWER: Final = (
     "the backup is of schema {schema} (TreeScale {version}), this version knows up to {head}: "
@@ -45,9 +45,18 @@ class Source:
 
 
 async def restore(
-    url: str, source: Source, tell: Tell, lock: DirectoryLock, *, keep_identity: bool
+    url: str,
+    source: Source,
+    tell: Tell,
+    lock: DirectoryLock,
+    *,
+    keep_identity: bool,
+    is_last: bool = False,
 ) -> Contents:
     """Put all rows into the empty database at `url`; after an error nothing is in it.
+
+    `is_last`: nothing was written to the old database since the backup, and nothing will be. Where
+    nobody knows that, collection is frozen: the disks may hold what the rows do not name.
 
     `lock` keeps servers from starting in the directory of an SQLite file.
 
@@ -58,10 +67,13 @@ async def restore(
     if file is not None:
         await lock.take([str(file.parent)])
     async with filling(url, source.header.schema) as loading:
-        return await _filled(loading, source, tell, keep_identity=keep_identity)
+        change = (a_move if is_last else a_late_move) if keep_identity else no_twin
+        return await _filled(loading, source, tell, change, keep_identity=keep_identity)
 
 
-async def _filled(loading: Loading, source: Source, tell: Tell, *, keep_identity: bool) -> Contents:
+async def _filled(
+    loading: Loading, source: Source, tell: Tell, change: Change, *, keep_identity: bool
+) -> Contents:
     taken: dict[str, int] = {}
     carried, done = None, 0
     for record in source.decoder:
@@ -78,5 +90,5 @@ async def _filled(loading: Loading, source: Source, tell: Tell, *, keep_identity
             taken[carried.name] += len(record)
             await loading.add(carried, record)
         tell(done, source.bytes)
-    await loading.finish(taken, a_move if keep_identity else no_twin)
+    await loading.finish(taken, change)
     return Contents(source.header, taken, source.bytes)

@@ -69,9 +69,10 @@ _MOMENT: Final = struct.Struct("=d")
 class DatabaseFile:
     """One database file, for all processes that are forked after this was made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_read: bool = False) -> None:
+        """With `only_read` a log that is there stays a log, whoever's it is: see `as_it_is`."""
         self.path = path.absolute()
-        self._uri = f"{self.path.as_uri()}?mode=rw"
+        self._uri = f"{self.path.as_uri()}?mode={'ro' if only_read else 'rw'}"
         self._pinned: Place | None = None
         self._filled = False
         self._known = mmap.mmap(-1, 2 + 8)  # shared with forks
@@ -203,3 +204,13 @@ def is_damage(error: BaseException | None) -> bool:
     """Say whether an error of SQLite means that the file is damaged."""
     code = getattr(error, "sqlite_errorcode", 0) or 0
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def as_it_is(path: Path) -> DatabaseFile:
+    """Return a file for whoever only looks: its log is read, and not written into it.
+
+    SQLite would do that as the last one closes the file, also with a log that another file left,
+    which the start of a server refuses. Without a log nothing is to be kept, and nothing stays.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    return DatabaseFile(path, only_read=log.exists() and log.stat().st_size > 0)

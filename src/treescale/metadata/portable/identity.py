@@ -31,9 +31,14 @@ def no_twin(connection: Connection) -> None:
     """Make the restored rows those of another database, in the caller's transaction."""
     connection.execute(_FIRST.on(connection), {"name": GENERATION, "value": 0})
     connection.execute(_RAISE)
-    connection.execute(_FREEZE.on(connection), {"name": COLLECTION_SETTING, "value": FROZEN})
+    a_late_move(connection)
 
 
 def a_move(connection: Connection) -> None:
     """Leave everything as it was: the database goes on under another address."""
     del connection
+
+
+def a_late_move(connection: Connection) -> None:
+    """Freeze collection: nobody could tell whether something was written since the backup."""
+    connection.execute(_FREEZE.on(connection), {"name": COLLECTION_SETTING, "value": FROZEN})

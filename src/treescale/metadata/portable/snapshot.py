@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from treescale.errors import SettingInvalid
 from treescale.metadata.engine.address import Address, parse_address
 from treescale.metadata.engine.errors import translate
-from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metadata.engine.sqlite_file import as_it_is
 from treescale.metadata.migrations import HEAD, KNOWN
 from treescale.metadata.portable.tables import (
     COUNTERS,
@@ -152,7 +152,7 @@ def _present(columns: dict[str, set[str]]) -> list[Carried]:
 
 @asynccontextmanager
 async def _of_sqlite(path: Path) -> AsyncIterator["_SqliteSnapshot"]:
-    file = DatabaseFile(path)
+    file = as_it_is(path)
     connection = file.connect(timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
     # One: whoever gives up waits until it is free before the connection is closed.
     with closing(connection), Threads(1, "backup") as thread:

@@ -97,11 +97,11 @@ class ServiceManager:
     def _tell(self, what: str) -> None:
         if not self._address:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.settimeout(SEND_SECONDS_MAX)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(SEND_SECONDS_MAX)
                 sender.sendto(what.encode(), self._address)
-            except OSError as error:
-                if not self._unheard:  # once: each pulse would say it again
-                    get_logger().warning("notify.unheard", said=what, error=str(error))
-                self._unheard = True
+        except OSError as error:  # also a full table of open files
+            if not self._unheard:  # once: each pulse would say it again
+                get_logger().warning("notify.unheard", said=what, error=str(error))
+            self._unheard = True
