@@ -39,6 +39,7 @@ from tests.functional.programs import children_of, run, wait_until
 from tests.functional.server import TREESCALE
 from tests.functional.wire import Wire
 
+TRIES = 3
 CUTS = int(os.environ.get("WALK_CUTS", "3"))
 CUTS_OF_ALL = int(os.environ.get("WALK_CUTS_OF_ALL", "1"))
 SEED = os.environ.get("POWER_CUT_SEED", "1")
@@ -269,15 +270,26 @@ def test_chunks_keep_their_copies_when_the_power_is_cut_while_they_move(
 def test_without_syncs_a_cut_during_a_walk_is_noticed(
     racked: Racked, database: tuple[Network, NetworkPostgres]
 ) -> None:
-    """The negative control: what was pushed is on the disks, what moves is not."""
+    """The negative control: what was pushed is on the disks, what moves is not.
+
+    On a machine that is slow the kernel may write it by itself meanwhile: then it is moved again.
+    """
     cluster, rack = racked(altered("sync-no-chunk"))
     first, *others = cluster.nodes
-    rack.sync()
-    first.admin("cluster", "drain", first.server_id)
-    wait_until("it is empty", lambda: not first.chunks(), seconds=MOVED_SECONDS_MAX)
-    chunks = named(database[1], cluster)
-    with rack.stopped(), pytest.raises(Lost):
-        rack.cut(others, chunks)
+    for _ in range(TRIES):
+        rack.sync()
+        first.admin("cluster", "drain", first.server_id)
+        wait_until("it is empty", lambda: not first.chunks(), seconds=MOVED_SECONDS_MAX)
+        chunks = named(database[1], cluster)
+        with rack.stopped():
+            try:
+                rack.cut(others, chunks)
+            except Lost:
+                return
+        first.admin("cluster", "undrain", first.server_id)
+        wait_until("it is full again", first.chunks, seconds=MOVED_SECONDS_MAX)
+        wait_until("each has its copies", lambda: all_have(copies(cluster), COPIES))
+    pytest.fail("no cut was noticed")
 
 
 def named(database: NetworkPostgres, cluster: Cluster) -> list[str]:
