@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from tests.functional.conftest import Serve
-from tests.functional.programs import free_port, outcome, run
+from tests.functional.programs import free_port, outcome, run, wait_until
 from tests.functional.server import TREESCALE, Options
 
 PROMETHEUS = Path(__file__).parents[2] / "deploy" / "prometheus"
@@ -25,7 +25,8 @@ def test_the_address_of_its_own_has_the_page_and_no_registry(serve: Serve) -> No
     server = serve(Options(variables=(("TREESCALE_METRICS_LISTEN", f"127.0.0.1:{port}"),)))
     assert (asked(port, "/metrics"), asked(port, "/v2/"), asked(port, "/token")) == (200, 404, 404)
     assert (asked(server.port, "/metrics"), asked(server.port, "/v2/")) == (401, 401)
-    assert f"Metrics: http://127.0.0.1:{port}/metrics" in server.log.read_text()
+    line = f"Metrics: http://127.0.0.1:{port}/metrics"
+    wait_until("people are told", lambda: line in server.log.read_text())
     assert server.stop() == 0
 
 

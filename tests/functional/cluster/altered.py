@@ -36,6 +36,7 @@ from treescale.metadata import database
 from treescale.metadata.blobs import Blobs
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metrics.meters import Meters
 from treescale.peer import health
 from treescale.peer.address import PeerAddress
 from treescale.peer.connection import PeerConnection
@@ -91,9 +92,13 @@ def become_mortal(directory: str) -> None:
     mortal = Mortal(Path(directory))
 
     def opened(
-        url: str, *, exchange: AnswerExchange | None = None, file: DatabaseFile | None = None
+        url: str,
+        *,
+        exchange: AnswerExchange | None = None,
+        file: DatabaseFile | None = None,
+        meters: Meters | None = None,
     ) -> Database:
-        counted = open_database(url, exchange=exchange, file=file)
+        counted = open_database(url, exchange=exchange, file=file, meters=meters)
         count_nouns(counted, mortal)
         return counted
 
