@@ -66,7 +66,12 @@ async def restored(
     source = Source(io.BytesIO(data).read, passphrase)
     with DirectoryLock() as lock:
         return await restore(
-            url, source, lambda _rows, _bytes: None, lock, keep_identity=keep_identity
+            url,
+            source,
+            lambda _rows, _bytes: None,
+            lock,
+            keep_identity=keep_identity,
+            is_last=keep_identity,
         )
 
 
