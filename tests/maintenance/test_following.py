@@ -179,6 +179,25 @@ async def test_a_store_of_the_layout_that_is_forgotten_could_not_be_asked(
     outcome = await run.of(Kind.CHECK)
     assert [each.why for each in outcome.unasked] == ["it is in the layout, and forgotten"]
     assert len(outcome.parts) == 2
+    assert run.seconds >= SILENT_SECONDS, "a server draws the next one"
+
+
+async def test_a_layout_that_a_store_leaves_is_waited_for(database: Database) -> None:
+    """Forgotten a moment ago: all is well as soon as a server has drawn the next one."""
+    await database.stores.remove("c", actor=ACTOR)
+    run = Run(database)
+    run.steps = {name: done(Findings()) for name in "ab"}
+    passing = run.following._sleep
+
+    async def passes(seconds: float) -> None:
+        assert not await database.jobs.parts("j") or run.seconds >= 3, "of all stores at once"
+        await passing(seconds)
+        if run.seconds == 3:
+            await database.layouts.propose(layout(2, *"ab"), actor=ACTOR)
+
+    run.following._sleep = passes
+    outcome = await run.of(Kind.CHECK)
+    assert (outcome.unasked, len(outcome.parts)) == ((), 2)
 
 
 async def test_chunks_without_any_store_are_not_whole(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class Following:
 
     async def run(self, job_id: str, kind: Kind, *, actor: str) -> Outcome:
         """Ask for it, and return what came of it."""
-        seen = await self._status()
+        seen = await self._settled()
         asked = [store.record.store_id for store in seen.stores]
         await self._database.jobs.begin(job_id, kind.value, asked, actor=actor)
         unasked = {each.store_id: each for each in [*_forgotten(seen), *await self._nobody(asked)]}
@@ -118,6 +118,16 @@ class Following:
         unasked = {part.store_id: _failed(part, labels) for part in failed} | unasked
         done = tuple(part for part in parts if part.state is JobState.DONE)
         return Outcome(job_id, done, labels, tuple(unasked[name] for name in sorted(unasked)))
+
+    async def _settled(self) -> ClusterStatus:
+        """Return how the cluster is as soon as its layout is of stores that it knows.
+
+        One that was forgotten a moment ago is in it until a server has drawn the next one.
+        """
+        until = self._clock.monotonic() + SILENT_SECONDS
+        while _forgotten(seen := await self._status()) and self._clock.monotonic() < until:
+            await self._sleep(POLL_SECONDS)
+        return seen
 
     async def _nobody(self, asked: Sequence[str]) -> list[Unasked]:
         """Return that nobody could be asked, if there are no stores although there are chunks."""
