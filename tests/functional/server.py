@@ -131,9 +131,9 @@ class Server:
             self.options.host, self.port, timeout=seconds, context=ANYBODY
         )
 
-    def start(self) -> "Server":
+    def start(self, *, seconds: float = 40) -> "Server":
         """Start it and return once it says that it is fit to serve, with each of its workers."""
-        self.program.start_until("treescale serve is ready", self.is_ready, seconds=40)
+        self.program.start_until("treescale serve is ready", self.is_ready, seconds=seconds)
         count = self.options.workers or 1
         wait_until("workers start", lambda: len(workers_of(self.program.pid)) >= count)
         return self
@@ -149,9 +149,9 @@ class Server:
         finally:
             connection.close()
 
-    def stop(self) -> int:
+    def stop(self, *, seconds: float = 20) -> int:
         """Stop it as an administrator does, and return its exit code."""
-        return self.program.stop()
+        return self.program.stop(seconds=seconds)
 
     def crash(self) -> None:
         """Kill it, its workers included, with no chance to tidy up."""

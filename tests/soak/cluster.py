@@ -26,6 +26,8 @@ from treescale.maintenance.collection.state import Mode
 from treescale.metadata.database import opened
 from treescale.metadata.migrations import migrate
 
+PATIENCE_SECONDS = 180.0
+"""So long a server may take to start or to stop: the machine is as busy as it can be."""
 HURTS = ("killed", "killed", "stopped", "asleep")
 WITHOUT = os.environ.get("SOAK_WITHOUT", "")
 """A protection that is switched off (`altered`): then the soak must fail."""
@@ -141,6 +143,6 @@ class Soaked:
             time.sleep(self._times[0] * (0.2 + chance.random()))
             os.killpg(server.program.pid, signal.SIGCONT)
             return
-        server.crash() if how == "killed" else server.stop()
+        server.crash() if how == "killed" else server.stop(seconds=PATIENCE_SECONDS)
         time.sleep(chance.random() * 2)
-        server.start()
+        server.start(seconds=PATIENCE_SECONDS)
