@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tests.functional.cluster.altered import altered
 from tests.functional.conftest import Serve
 from tests.functional.programs import Program, wait_until
 from tests.functional.server import TREESCALE, Options, Server
@@ -56,7 +57,8 @@ def test_one_server_becomes_three_and_the_first_is_switched_off(
     serve: Serve, postgres_url: str
 ) -> None:
     move, wait, drain, forget = commands()
-    first = serve(Options(workers=2))
+    soon = Options(workers=2, launcher=altered("settle-soon"))  # a minute, as people have it
+    first = serve(soon)
     account = first.add_token(first.add_user("alice"), "--allow", "pull,push")
     wire = Wire(first, account)
     layers = {wire.push_blob(APP, data): data for data in map(noise, SIZES)}
@@ -67,7 +69,7 @@ def test_one_server_becomes_three_and_the_first_is_switched_off(
     assert not (first.disks[0] / "treescale.db").exists()
     on(first, postgres_url)
     assert whole(first, wire, layers), "with the tokens of before"
-    second, third = (serve(Options(workers=2, database=postgres_url)) for _ in range(2))
+    second, third = (serve(replace(soon, database=postgres_url)) for _ in range(2))
     typed(wait, first, postgres_url)  # `fsck` says that it is whole
     for server in (second, third):
         assert whole(server, Wire(server, account), layers)

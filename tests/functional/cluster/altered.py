@@ -32,6 +32,8 @@ from treescale.chunks.replication import store as writing
 from treescale.cli.main import main
 from treescale.clock import DatabaseClock
 from treescale.lines import Lines
+from treescale.maintenance import settle, walk
+from treescale.maintenance.planning import progress
 from treescale.metadata import database
 from treescale.metadata.blobs import Blobs
 from treescale.metadata.database import Database, open_database
@@ -280,6 +282,12 @@ def promise_nothing() -> None:
     _replace(Blobs, "promise", Blobs.find)
 
 
+def settle_soon() -> None:
+    """Take it that a layout is gone by everywhere a few seconds after it came into force."""
+    for module in (progress, settle, walk):
+        _replace(module, "FOLLOWED_SECONDS", 8.0)
+
+
 ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {
     "ping-nobody": ping_nobody,
     "remember-nothing": remember_nothing,
@@ -298,6 +306,7 @@ ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {
     "read-nothing-back": read_nothing_back,
     "sync-no-chunk": sync_no_chunk,
     "promise-nothing": promise_nothing,
+    "settle-soon": settle_soon,
 }
 
 

@@ -205,14 +205,17 @@ class ChunkDirectory:
         """Return the chunks whose id begins with the byte `first`, of these partitions only."""
         self.label.check()
         top = self._root / "chunks" / f"{first:02x}"
+        found: list[bytes] = []
         with self.errors.judging("listed"):
-            return [
-                bytes.fromhex(name)
-                for below in self._names(top)
-                if _holds_any(first, below, partitions)
-                for name in self._names(top / below)
-                if CHUNK_NAME.fullmatch(name) and name.startswith(top.name + below)
-            ]
+            for below in self._names(top):
+                if _holds_any(first, below, partitions):
+                    names, begin = self._names(top / below), top.name + below
+                    found += [
+                        bytes.fromhex(name)
+                        for name in names
+                        if name.startswith(begin) and CHUNK_NAME.fullmatch(name)
+                    ]
+        return found
 
     def usage(self) -> StoreUsage:
         """Return how full the store is; raises StoreUnusable when even that cannot be told."""
