@@ -47,6 +47,19 @@ class Machine:
         self._holder.start_until("the machine is there", ready, seconds=20)
         return self
 
+    @property
+    def pid(self) -> int:
+        """Return the process that holds its namespaces."""
+        return self._holder.pid
+
+    def bind(self, *directories: Path) -> None:
+        """Have these of this machine at the same paths, should they lie on another disk."""
+        enter = ("nsenter", f"--target={self.pid}", "--mount")
+        for directory in directories:
+            there = f"{self.root}{directory}"
+            run(*enter, "mkdir", "-p", there)
+            run(*enter, "mount", "--bind", directory, there)
+
     def close(self) -> None:
         """Throw it away."""
         self.service.kill()
@@ -92,6 +105,13 @@ class Machine:
             log=self._home / "service.log",
         )
         self.service.start_until(f"{name} serves", self.serves, seconds=40)
+
+    def serve(self, *words: str) -> None:
+        """Start a server by hand, as root."""
+        path = "PATH=/usr/local/bin:/usr/bin:/bin"
+        argv = (*self._inside(net=True), "env", "-i", path, "HOME=/root", "treescale", *words)
+        self.service = Program(*argv, log=self._home / "service.log")
+        self.service.start_until("it serves", self.serves, seconds=60)
 
     def serves(self) -> bool:
         """Say whether /v2/ on port 443 asks for a login."""

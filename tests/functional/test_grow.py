@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,23 +10,17 @@ from typing import Final
 
 from tests.functional.cluster.altered import altered
 from tests.functional.conftest import Serve
+from tests.functional.pages import blocks
 from tests.functional.programs import Program, wait_until
 from tests.functional.server import TREESCALE, Options, Server
 from tests.functional.wire import Wire
 from tests.images import noise
 from tests.postgres import Postgres
 
-OPERATIONS: Final = Path(__file__).parents[2] / "docs/operations.md"
+PAGE: Final = blocks("Growing from one machine to several", "grow")
 APP: Final = "alice/app"
 SIZES: Final = (3_000_000, 200_000, 900)
 """Of the layers: of several chunks, of one, and of none."""
-
-
-def commands() -> list[str]:
-    """Return what the page has typed."""
-    page = OPERATIONS.read_text(encoding="utf-8")
-    text = page.partition("\n### Growing from one machine to several\n")[2].partition("\n### ")[0]
-    return re.findall(r"```grow\n(.*?)```", text, re.DOTALL)
 
 
 def typed(commands: str, first: Server, url: str) -> None:
@@ -56,7 +49,7 @@ def whole(server: Server, wire: Wire, layers: dict[str, bytes]) -> bool:
 def test_one_server_becomes_three_and_the_first_is_switched_off(
     serve: Serve, postgres_url: str
 ) -> None:
-    move, wait, drain, forget = commands()
+    move, wait, drain, forget = PAGE
     soon = Options(workers=2, launcher=altered("settle-soon"))  # a minute, as people have it
     first = serve(soon)
     account = first.add_token(first.add_user("alice"), "--allow", "pull,push")
@@ -115,7 +108,7 @@ def test_a_start_from_the_database_that_has_moved_is_no_twin(
     serve: Serve, postgres_url: str
 ) -> None:
     """Whoever forgets the setting gets no second registry on the same disk."""
-    move, *_ = commands()
+    move, *_ = PAGE
     first = serve(Options(workers=1))
     Wire(first, first.admin_account).push_blob("admin/app", noise(200_000))
     assert first.stop() == 0

@@ -10,22 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.functional.machine import Machine
+from tests.functional.pages import PAGE, ROOT, blocks
 from tests.functional.programs import refused
 from treescale import __version__
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "operations.md").read_text()
 NEXT = "0.2.1"
 """The version that the page upgrades to."""
 UNIT = "treescale.service"
-
-
-def typed(heading: str, number: int = 0) -> str:
-    """Return the commands of a section of the page."""
-    found = re.search(rf"^##+ {heading}\n(.*?)(?=^##+ )", PAGE, re.DOTALL | re.MULTILINE)
-    assert found, f"docs/operations.md has lost its section {heading}"
-    blocks: list[str] = re.findall(r"```sh\n(.*?)```", found[1], re.DOTALL)
-    return blocks[number]
 
 
 def as_version(wheel: Path, version: str, target: Path) -> None:
@@ -55,7 +46,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.mark.timeout(400)  # pip is slow on a machine that is busy
 def test_a_service_is_installed_upgraded_and_removed(machine: Machine) -> None:
-    assert "ignoring command 'start'" in machine.type(typed("As a systemd service"))
+    assert "ignoring command 'start'" in machine.type(blocks("As a systemd service")[0])
     wanted = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
     machine.type(f"test -L {wanted}")
     machine.start_service(UNIT)
@@ -64,7 +55,7 @@ def test_a_service_is_installed_upgraded_and_removed(machine: Machine) -> None:
     assert "admin" in machine.type(commands)
     assert f"version {__version__}" in machine.type("treescale --version")
 
-    *install, restart = typed("Upgrading").strip().splitlines()
+    *install, restart = blocks("Upgrading")[0].strip().splitlines()
     assert restart == f"systemctl restart {UNIT}"
     machine.type("\n".join(install))
     assert machine.status("/readyz") == 200, "the old one goes on"
@@ -75,7 +66,7 @@ def test_a_service_is_installed_upgraded_and_removed(machine: Machine) -> None:
     assert "admin" in machine.type(commands), "the data is the same"
 
     assert machine.service.stop() == 0
-    machine.type(typed("Removing"))
+    machine.type(blocks("Removing")[0])
     unit = f"/etc/systemd/system/{UNIT}"
     for path in (wanted, unit, "/usr/local/bin/treescale", "/opt/treescale"):
         machine.type(f"test ! -e {path}")
@@ -85,10 +76,12 @@ def test_a_service_is_installed_upgraded_and_removed(machine: Machine) -> None:
 def test_uv_installs_and_replaces_the_command(machine: Machine) -> None:
     """As the page says; pipx is not on every machine, and does the same with pip."""
     machine.type("install dist/uv /usr/local/bin/uv")
-    (install,) = [line for line in typed("With pipx or uv").splitlines() if line.startswith("uv ")]
+    (install,) = [
+        line for line in blocks("With pipx or uv")[0].splitlines() if line.startswith("uv ")
+    ]
     machine.type(install)
     assert f"version {__version__}" in machine.type("$HOME/.local/bin/treescale --version")
-    upgrade = [line for line in typed("Upgrading", 1).splitlines() if line.startswith("uv ")]
+    upgrade = [line for line in blocks("Upgrading")[1].splitlines() if line.startswith("uv ")]
     machine.type("\n".join(upgrade))
     assert f"version {NEXT}" in machine.type("$HOME/.local/bin/treescale --version")
     (remove,) = re.findall(r"`(uv tool uninstall treescale)`", PAGE)

@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -24,6 +23,7 @@ from tests.functional.cluster.altered import altered
 from tests.functional.cluster.load import EMPTY, REPOSITORY, Load, manifest_of
 from tests.functional.cluster.record import CLOCK, PUSHES
 from tests.functional.conftest import Measured, Serve
+from tests.functional.pages import blocks
 from tests.functional.programs import children_of, wait_until
 from tests.functional.server import TREESCALE, Account, Options, Server
 from tests.functional.wire import Unavailable, Wire
@@ -33,7 +33,6 @@ PAGE: Final = 4096
 FAULT_SECONDS: Final = 6.0
 NOTICED_SECONDS_MAX: Final = 15.0
 BLOB_BYTES: Final = 200_000
-OPERATIONS: Final = Path(__file__).parents[2] / "docs/operations.md"
 
 
 class Logins(Load):
@@ -288,13 +287,6 @@ def test_without_a_look_at_the_file_pushes_are_acknowledged_and_gone(serve: Serv
     assert answer.status == HTTPStatus.NOT_FOUND
 
 
-def commands() -> list[str]:
-    """Return what docs/operations.md has typed: a backup, a restore, a look; then SQLite's own."""
-    page = OPERATIONS.read_text(encoding="utf-8")
-    text = page.partition("\n## Backup and restore\n")[2].partition("\n## ")[0]
-    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-
-
 def run_as_documented(commands: str, server: Server, backup: Path) -> None:
     """Type them."""
     words = commands.replace("DIR", str(server.disks[0])).replace("BACKUP", str(backup))
@@ -304,7 +296,7 @@ def run_as_documented(commands: str, server: Server, backup: Path) -> None:
 
 def test_a_backup_is_made_and_restored_as_documented(serve: Serve, tmp_path: Path) -> None:
     """Under traffic, and restored after a kill; the old data directory has its chunks."""
-    backup, restore, look, *_ = commands()
+    backup, restore, look, *_ = blocks("Backup and restore")
     server, saved = serve(Options(workers=2)), tmp_path / "saved"
     user = server.add_user("alice")
     robot = server.add_token(user, "--allow", "pull,push")
@@ -356,7 +348,9 @@ def test_a_log_that_was_left_beside_a_restored_file_is_refused(
     serve: Serve, tmp_path: Path
 ) -> None:
     """By SQLite's own means, but for the line that was forgotten; what is advised then works."""
-    backup, restore = (each.replace("BACKUP.db", "BACKUP") for each in commands()[3:])
+    backup, restore = (
+        each.replace("BACKUP.db", "BACKUP") for each in blocks("Backup and restore")[3:]
+    )
     remove, copy = restore.strip().splitlines()
     server, saved = serve(Options(workers=2)), tmp_path / "saved.db"
     file, log = file_of(server), file_of(server).with_name("treescale.db-wal")

@@ -96,16 +96,16 @@ class Node(Server):
         found: str = document["server"]
         return found
 
-    def start(self) -> "Node":
+    def start(self, *, seconds: float = 40) -> "Node":
         """Start it and return once it says that it is fit to serve."""
-        super().start()
+        super().start(seconds=seconds)
         self.running = True
         return self
 
-    def stop(self) -> int:
+    def stop(self, *, seconds: float = 20) -> int:
         """Stop it as an administrator does, and return its exit code."""
         self.running = False
-        return super().stop()
+        return super().stop(seconds=seconds)
 
     def crash(self) -> None:
         """Kill it, its workers included, with no chance to tidy up."""
