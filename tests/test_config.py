@@ -199,14 +199,27 @@ def test_no_listen_address(text: str) -> None:
         parse_listen(text)
 
 
+@pytest.mark.parametrize("password", ["s3cret", "s3cret@x", "s3cret/x", "s3cret,x"])
+@pytest.mark.parametrize("hosts", ["db.example", "db1:5432,db2:5432", "[::1]:1,db2"])
+def test_no_password_of_a_url_is_shown(password: str, hosts: str) -> None:
+    """Also one that is not written as a URL's should be."""
+    url = f"postgresql://tree:{password}@{hosts}/tree?target_session_attrs=read-write"
+    told = shown(load({"database": url}, {}).settings)["database"]
+    assert told == f"postgresql://tree:***@{hosts}/tree?target_session_attrs=read-write"
+
+
 def test_passwords_are_not_shown() -> None:
     """The database's is hidden, the administrator's not even there."""
     loaded = load(
-        {"database": "postgresql://tree:s3cret@db.example/tree"},
+        {
+            "database": "postgresql://tree:s3cret@db.example/tree",
+            "outbound_proxy": "http://me:s3cret@proxy.example:3128",
+        },
         {"TREESCALE_ADMIN_PASSWORD": "hidden one"},
     )
     text = repr(shown(loaded.settings))
     assert "postgresql://tree:***@db.example/tree" in text
+    assert "http://me:***@proxy.example:3128" in text
     assert "s3cret" not in text
     assert loaded.admin_password == "hidden one"
     assert "hidden one" not in text
@@ -301,7 +314,7 @@ def test_settings_survive_the_way_to_a_worker() -> None:
 
 
 def test_there_are_few_settings_and_each_is_documented() -> None:
-    assert len(FIELDS) <= 25
+    assert len(FIELDS) <= 27
     text = DOCUMENT.read_text(encoding="utf-8")
     for key in [*FIELDS, "config", "admin_password", "database_file", "admin_password_file"]:
         assert f"TREESCALE_{key.upper()}" in text, f"docs/configuration.md lacks {key}"

@@ -7,9 +7,11 @@ from tests.functional.pages import PAGE, ROOT, SECTION
 
 TYPED: Final = {
     "As a systemd service": "tests/functional/test_installing.py",
+    "From nothing to TLS, backups and Prometheus": "tests/functional/test_installing.py",
     "With pipx or uv": "tests/functional/test_installing.py",
     "Upgrading": "tests/functional/test_installing.py",
     "Removing": "tests/functional/test_installing.py",
+    "A backup each night": "tests/functional/test_installing.py",
     "Backup and restore": "tests/functional/test_sqlite_fails.py",
     "The database": "tests/functional/test_three_machines.py",
     "Certificates": "tests/functional/test_three_machines.py",
@@ -21,7 +23,8 @@ NOT_TYPED: Final = {
     "Keeping itself whole": "it restarts by ssh and systemd: test_stopping.py asks before stops",
     "Collection": "it asks a person: cli/test_purge.py answers",
     "Is a server fit?": "an answer as an example: test_sqlite_fails.py reads it",
-    "Clients": "files of clients: test_tls.py has certs.d",
+    "Read-only: for upgrades, moves and incidents": "two words: test_read_only.py says them",
+    "PostgreSQL that fails over": "a part of a file: test_failover.py has all of it",
     "In a container": "its base is on Docker Hub: test_container.py takes another",
     "With compose": "its images are on Docker Hub: test_deploy.py reads the file",
     "In Kubernetes": "there is no cluster: test_deploy.py reads what is rendered",

@@ -33,7 +33,7 @@ _SECRETS: Final = (_DATABASE_VARIABLE, PASSWORD_VARIABLE)
 """What is secret, and may stand in a file: the variable with `_FILE` at its end names that."""
 SECRET_BYTES_MAX: Final = 64 * 1024
 DATABASE_FILE: Final = "treescale.db"
-_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):[^/]*@")
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):(?:[^/]*|[^@]*)@")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 PORT_MAX: Final = 65_535
@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     acme_webroot: str = ""
     trusted_proxies: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    outbound_ca: str = ""
+    outbound_proxy: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upload_idle_seconds_max: int = 86_400
@@ -143,9 +145,10 @@ def load(
 
 
 def shown(settings: Settings) -> dict[str, object]:
-    """Return all values by key, fit to be printed: without the database's password."""
+    """Return all values by key, fit to be printed: without passwords in URLs."""
     values = msgspec.to_builtins(settings)
-    values["database"] = _PASSWORD_IN_URL.sub(r"\1:***@", settings.database)
+    for key in ("database", "outbound_proxy"):
+        values[key] = _PASSWORD_IN_URL.sub(r"\1:***@", values[key])
     assert isinstance(values, dict)
     return values
 

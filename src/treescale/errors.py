@@ -14,11 +14,16 @@ TreeScaleError
 │   ├── PreconditionFailed   a condition of the request that does not hold
 │   ├── PageInvalid          a page size that is not a number
 │   ├── RequestInvalid       the request cannot be understood
+│   │   ├── FieldInvalid     a field of a body is wrong; carries its name
 │   │   └── BodyIncomplete   the client left before its body was whole
 │   │       └── BodyTooSlow  it did not leave, but sends next to nothing
 │   ├── TooLarge             a body over its limit
 │   ├── MediaTypeUnsupported a body in a form we do not read
 │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
+│   ├── Forbidden            somebody is known, and may not do this
+│   ├── AddressForbidden     a URL that must not be asked from here
+│   ├── ReadOnly             a namespace or repository is to stay as it is
+│   │   └── ReadOnlyCluster  all of the registry is, for a while
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── ServerUnknown, StoreUnknown              (administration)
 │   ├── LastCopies           forgetting a store would lose what lies nowhere else
@@ -39,6 +44,7 @@ TreeScaleError
     ├── NotEnoughStores      fewer stores than an acknowledgement needs
     ├── ServerForgotten      this server is no part of its cluster any more
     ├── Unreachable          another server did not answer
+    ├── OutboundFailed       what a URL leads to gave no whole answer within the limits
     ├── BeingPurged          a push has what is being taken away for good at this moment
     ├── NotRecorded          a push stood still for longer than what it has put is kept for it
     └── DatabaseUnavailable  the database did not answer
@@ -111,6 +117,14 @@ class RequestInvalid(Refused):
     """A request that cannot be understood."""
 
 
+class FieldInvalid(RequestInvalid):
+    """A field of a body that cannot be taken; "" is the body itself."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class BodyIncomplete(RequestInvalid):
     """The client left, or broke the protocol, before its body was whole."""
 
@@ -141,6 +155,22 @@ class ManifestUnknown(Refused):
 
 class UploadUnknown(Refused):
     """No such upload, or it is somebody else's."""
+
+
+class Forbidden(Refused):
+    """Somebody who is known, and may not do this: another login would be needed."""
+
+
+class AddressForbidden(Refused):
+    """A URL that leads where nothing may be asked: to the server itself, or a private network."""
+
+
+class ReadOnly(Refused):
+    """A namespace, or a repository, is read-only: an administrator has said so."""
+
+
+class ReadOnlyCluster(ReadOnly):
+    """All of the registry is read-only, for as long as an upgrade or a move takes."""
 
 
 class UserUnknown(Refused):
@@ -250,6 +280,10 @@ class ServerForgotten(Failed):
 
 class Unreachable(Failed):
     """Another server did not answer."""
+
+
+class OutboundFailed(Failed):
+    """No whole answer came within the limits. The text names the host and no secret."""
 
 
 class DatabaseTrouble(StrEnum):

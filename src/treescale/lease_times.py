@@ -45,11 +45,15 @@ CLOCK_STEP_SECONDS_MAX: Final = 60.0
 CHECKPOINT_BYTES: Final = 1024 * 1024 * 1024
 """A push records what it has put this often, too: a crash then costs no more."""
 
+READ_ONLY_SETTING: Final = "read_only"
+"""The setting that has all stay as it is while it is not `OFF`: nothing is pushed, deleted or
+collected."""
 SAID_OF: Final = {
     LEASE_SETTING: "24h",
     COLLECTION_SETTING: ON,
     UNDELETE_SETTING: "7d",
     UNTAGGED_SETTING: KEEP,
+    READ_ONLY_SETTING: OFF,
 }
 """How people set each back to what it is without them."""
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
@@ -247,7 +251,9 @@ def _why_unreadable(name: str, text: str) -> str:
             parse_seconds(text)
         elif name == UNTAGGED_SETTING:
             parse_untagged(text, unsafe=True)
-        elif name == COLLECTION_SETTING and text not in (ON, OFF, FROZEN):
+        elif (name == COLLECTION_SETTING and text not in (ON, OFF, FROZEN)) or (
+            name == READ_ONLY_SETTING and text not in (ON, OFF)
+        ):
             return f"{shown(text)} is neither on nor off"
     except SettingInvalid as error:
         return str(error)

@@ -219,7 +219,11 @@ def judge(method: str, path: str, answer: Answer) -> None:
     assert int(headers["Content-Length"]) == len(answer.body)
     if answer.status == 503 and path.startswith(("/readyz", "/stopz")):
         return  # they are for balancers and administrators, and no part of the registry's API
-    if answer.status >= 400:
+    if path.startswith("/api/"):
+        kind = "application/problem+json" if answer.status >= 400 else "application/json"
+        assert headers["Content-Type"] == kind, (method, path)
+        assert headers["Cache-Control"] == "no-store"
+    elif answer.status >= 400:
         assert headers["Content-Type"] == "application/json", (method, path)
         assert answer.json["errors"], "docker shows the first of them"
         for error in answer.json["errors"]:

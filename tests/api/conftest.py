@@ -21,6 +21,9 @@ from tests.api.running import PASSWORD, Parts, Running, make_database, make_part
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
+from treescale.console.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.routes import api_routes
+from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
 from treescale.http.clients import Clients
 from treescale.http.cors import NO_CORS, Cors
@@ -102,8 +105,12 @@ async def running(
         )
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
         api = Dispatcher(rooms, route_table(parts.ready, *desks), meters=meters)
+        administrators = Administrators(parts.database.users, parts.clock)
+        rows = api_routes(parts.database, parts.clock)
+        management = ApiDispatcher(rows, guard, administrators, parts.traffic, meters=meters)
+        below = {API_PATHS: management.handle}
         runner = web.ServerRunner(
-            new_connections(api.handle, tls=False, limits=limits, meters=meters)
+            new_connections(api.handle, tls=False, limits=limits, meters=meters, below=below)
         )
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -20,7 +20,7 @@ from tests.fakes_database import Away
 from tests.fakes_readiness import metrics_desk
 from tests.images import noise
 from treescale.api.metrics import answer_anybody
-from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.auth.scopes import ALL_ACTIONS, Action, Right, TokenScope
 from treescale.metrics.page import CONTENT_TYPE, page
 from treescale.registry.accounts import TokenTerms
 from treescale.registry.credential_cache import AWAY_SECONDS_MAX
@@ -83,7 +83,12 @@ async def test_nobody_else_does(
     (await alice.raw("GET", "/metrics", alice.basic())).expect(401)
     bearer = {"Authorization": f"Bearer {await root.token()}"}
     (await root.raw("GET", "/metrics", bearer)).expect(401)
-    for allow, status in ((frozenset({Action.PULL}), 401), (ALL_ACTIONS, 200)):
+    rows: tuple[tuple[frozenset[Right], int], ...] = (
+        (frozenset({Action.PULL}), 401),
+        (ALL_ACTIONS, 401),
+        (frozenset({TokenScope.METRICS}), 200),
+    )
+    for allow, status in rows:
         terms = TokenTerms("prometheus", allow)
         secret, _ = await registry.parts.accounts.create_token("root", terms, actor=ACTOR)
         who = Client(root.session, root.url, "root", secret)

@@ -2,12 +2,50 @@
 
 import asyncio
 from ipaddress import IPv4Network
+from typing import Final
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from tests.api.client import Client
 from tests.api.running import Running
+from tests.oci.documents import OCI_MANIFEST, descriptor, encoded
+from treescale.metadata.events import Kind
+from treescale.metadata.schema import events
+
+BY_CLIENTS: Final = {
+    Kind.IMAGE_PUSHED: "PUT",
+    Kind.REFERRER_ADDED: "PUT",
+    Kind.REPOSITORY_CREATED: "PUT",
+    Kind.TAG_DELETED: "DELETE",
+    Kind.IMAGE_DELETED: "DELETE",
+}
+"""What a client does over HTTP, with the method of the request whose line says so."""
+BY_COMMANDS: Final = frozenset(
+    {
+        Kind.IMAGE_RESTORED,
+        Kind.IMAGE_PURGED,
+        Kind.REPOSITORY_DELETED,
+        Kind.REPOSITORY_RESTORED,
+        Kind.REPOSITORY_PURGED,
+        Kind.REPOSITORY_VISIBILITY,
+        Kind.TOKEN_CREATED,
+        Kind.TOKEN_REVOKED,
+        Kind.USER_CREATED,
+        Kind.USER_REMOVED,
+        Kind.USER_PASSWORD,
+        Kind.BACKUP_MADE,
+        Kind.REPOSITORY_READ_ONLY,
+        Kind.NAMESPACE_READ_ONLY,
+        Kind.CLUSTER_READ_ONLY,
+    }
+)
+"""What a command does on the database: it has a row with its actor, and no address."""
+BY_SERVERS: Final = frozenset(
+    {Kind.SERVER_REGISTERED, Kind.SERVER_FORGOTTEN, Kind.STORE_STATE, Kind.LAYOUT_CHANGED}
+)
+"""What servers do by themselves, and commands have them do; their log has lines of their own."""
 
 
 async def test_a_request_is_one_line_that_says_who_and_what(alice: Client) -> None:
@@ -83,3 +121,50 @@ async def test_headers_that_contradict_each_other_are_told_once(anybody: Client)
             (await anybody.raw("GET", "/v2/", both)).expect(401)
     assert len([line for line in lines if line["event"] == "proxy.contradicts"]) == 1
     assert {line["client"] for line in lines if line["event"] == "request"} == {"127.0.0.1"}
+
+
+def test_it_is_known_of_every_kind_of_change_who_makes_it() -> None:
+    """A new kind belongs in one of the three, and what clients do below in the next test."""
+    assert {*BY_CLIENTS, *BY_COMMANDS, *BY_SERVERS} == {*Kind}
+    assert len(BY_CLIENTS) + len(BY_COMMANDS) + len(BY_SERVERS) == len(Kind)
+
+
+async def test_every_change_by_a_client_has_a_line_with_who_from_where_and_its_request(
+    registry: Running, alice: Client
+) -> None:
+    app = alice.repository("alice/app")
+    with capture_logs() as lines:
+        image = await app.push_image("1", b"layer")
+        subject = descriptor(encoded(image), OCI_MANIFEST)
+        await app.push_image("signature", b"of it", subject=subject)
+        (await app.delete("manifests/signature")).expect(202)
+        (await app.delete(f"manifests/{subject['digest']}")).expect(202)
+    found = await registry.parts.database.connections.rows(
+        select(events).where(events.c.repository == "alice/app")
+    )
+    assert {row.kind for row in found} == {kind.value for kind in BY_CLIENTS}
+    told = [line for line in lines if line["event"] == "request"]
+    for row in found:
+        method = BY_CLIENTS[Kind(row.kind)]
+        changes = [line for line in told if line["method"] == method and line["status"] < 300]
+        named = [line for line in changes if line["path"].startswith(f"/v2/{row.repository}/")]
+        assert named, row.kind
+        assert {(line["user"], line["client"]) for line in named} == {(row.actor, "127.0.0.1")}
+        assert all(line["request_id"] for line in named)
+
+
+async def test_every_login_that_is_refused_has_a_line_with_who_from_where_and_its_request(
+    alice: Client,
+) -> None:
+    """At /v2/, at /token, and once there were too many: then nothing is looked at."""
+    guess = Client(alice.session, alice.url, "alice", "a guess at it")
+    with capture_logs() as lines:
+        statuses = [(await guess.raw("GET", "/token", guess.basic())).status]
+        while statuses[-1] != 429 and len(statuses) < 40:
+            statuses.append((await guess.raw("GET", "/v2/", guess.basic())).status)
+    told = [line for line in lines if line["event"] == "login.refused"]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in requests] == statuses
+    assert [line["request_id"] for line in told] == [line["request_id"] for line in requests]
+    assert {(line["user"], line["client"]) for line in told} == {("alice", "127.0.0.1")}
+    assert [line["reason"] for line in told[-2:]] == ["credentials", "throttled"]

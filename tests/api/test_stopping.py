@@ -11,7 +11,7 @@ from tests.api.client import Client
 from tests.api.running import PASSWORD, Running
 from tests.contracts.metadata_values import ACTOR
 from tests.contracts.stopping import NAMES, Servers
-from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.registry.accounts import TokenTerms
 
 
@@ -69,7 +69,8 @@ async def test_administrators_alone_may_ask(
         for terms, status in (
             (TokenTerms("limited", frozenset({Action.PULL})), 401),
             (TokenTerms("limited", ALL_ACTIONS, repository="root/app"), 401),
-            (TokenTerms("free", ALL_ACTIONS), 200),
+            (TokenTerms("free", ALL_ACTIONS), 401),
+            (TokenTerms("scoped", frozenset({TokenScope.API})), 200),
         ):
             secret, _ = await registry.parts.accounts.create_token("root", terms, actor=ACTOR)
             who = Client(root.session, registry.url, "root", secret)

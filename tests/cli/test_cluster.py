@@ -556,7 +556,7 @@ def test_what_is_lost_is_listed_until_it_is_healed(trio: Command) -> None:
 def test_a_long_list_of_what_is_lost_is_cut_and_says_so(
     trio: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("treescale.cli.cluster.LOST_BLOBS_LISTED_MAX", 1)
+    monkeypatch.setattr("treescale.maintenance.report.reading.LOST_BLOBS_LISTED_MAX", 1)
     trio.database(lose)
     shown = trio.run("cluster", "status", "--data", str(trio.data))
     assert "Of 2 lost blobs the first 1 are shown" in shown.stderr

@@ -14,8 +14,9 @@ import treescale
 from tests.cli.conftest import Command
 from tests.tables import each_row
 from treescale.cli.main import COMMANDS, cli
-from treescale.cli.terminal.output import Column, Kind, plain, rounded, size, time
+from treescale.cli.terminal.output import plain, rounded, size
 from treescale.config import FIELDS
+from treescale.maintenance.report.columns import Column, Kind, time
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -7,10 +7,10 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.unreadable import EACH, MENDED_BY, UNREADABLE
-from treescale.cli.reports.collection_report import read_due
 from treescale.clock import SystemClock
 from treescale.cluster.membership import Membership, join
 from treescale.cluster.queries import unreadable_settings
+from treescale.maintenance.report.collection_report import read_due
 from treescale.metadata.database import Database
 from treescale.metadata.records import ServerRecord, StoreRecord
 

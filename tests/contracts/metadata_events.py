@@ -45,6 +45,7 @@ from treescale.metadata.collection.purging import Purging
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.events import Kind
+from treescale.metadata.portable.last_backup import LastBackup, note_backup
 from treescale.metadata.records import StoreState
 from treescale.oci.conditions import Condition, EntityTags
 
@@ -331,6 +332,27 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
         lambda db: db.stores.remove("d", actor=ACTOR),
         [{"kind": "store.state", "payload": {"store_id": "d", "state": "forgotten"}}],
     ),
+    "a repository made read-only": (
+        lambda db: db.read_only.set_repository(APP, read_only=True, actor=ACTOR),
+        [of_app("repository.read_only", {"read_only": True})],
+    ),
+    "a namespace made read-only": (
+        lambda db: db.read_only.set_namespace("alice", read_only=True, actor=ACTOR),
+        [{"kind": "namespace.read_only", "namespace": "alice", "payload": {"read_only": True}}],
+    ),
+    "the cluster made read-only": (
+        lambda db: db.read_only.set_cluster(read_only=True, actor=ACTOR),
+        [{"kind": "cluster.read_only", "payload": {"read_only": True}}],
+    ),
+    "a backup made": (
+        lambda db: note_backup(db, LastBackup(NOW, ACTOR, 7, "/backup", encrypted=False)),
+        [
+            {
+                "kind": "backup.made",
+                "payload": {"file": "/backup", "bytes": 7, "encrypted": False},
+            }
+        ],
+    ),
     "layout put in force": (
         lambda db: db.layouts.propose(layout(2, "d", "e"), actor=ACTOR),
         [{"kind": "layout.changed", "payload": {"number": 2, "copies": 2, "stores": 2}}],
@@ -348,6 +370,15 @@ NOTHING_NEW: dict[str, Write] = {
     ),
     "private as it was": lambda db: db.repositories.set_public(
         APP, public=False, now=NOW, actor=ACTOR
+    ),
+    "a repository written to as it was": lambda db: db.read_only.set_repository(
+        APP, read_only=False, actor=ACTOR
+    ),
+    "a namespace written to as it was": lambda db: db.read_only.set_namespace(
+        "alice", read_only=False, actor=ACTOR
+    ),
+    "the cluster written to as it was": lambda db: db.read_only.set_cluster(
+        read_only=False, actor=ACTOR
     ),
     "a server that starts again": lambda db: db.servers.register(
         replace(server("s"), name="renamed"), live_seconds=LIVE, actor=ACTOR
@@ -401,6 +432,10 @@ REFUSED: dict[str, tuple[Write, type[TreeScaleError]]] = {
         UserUnknown,
     ),
     "no token": (lambda db: db.access_tokens.revoke("t9", actor=ACTOR), TokenUnknown),
+    "no repository to be read-only": (
+        lambda db: db.read_only.set_repository("a/b", read_only=True, actor=ACTOR),
+        NameUnknown,
+    ),
     "no server": (lambda db: db.servers.remove("x", actor=ACTOR), ServerUnknown),
     "no store's state": (
         lambda db: db.stores.set_state("x", StoreState.ACTIVE, actor=ACTOR),

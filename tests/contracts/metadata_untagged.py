@@ -23,7 +23,7 @@ from treescale.metadata.collection import untagged
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.collection.untagged import ACTOR as RULE
-from treescale.metadata.collection.untagged import UntaggedCollector
+from treescale.metadata.collection.untagged import TAKEN_AT_ONCE, UntaggedCollector
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest
 from treescale.metadata.schema import deleted_tags, events, manifests
@@ -97,6 +97,30 @@ class UntaggedContract:
         assert await images.here(image) == [False]
         told = await database.connections.rows(select(events).where(events.c.actor == RULE))
         assert [(row.kind, row.digest) for row in told] == [("image.deleted", image.digest)]
+
+    async def test_it_stays_where_all_is_read_only_and_holds_up_no_others(
+        self, images: Images, database: Database
+    ) -> None:
+        """As many as are taken at once stay in one repository: others behind them go."""
+        frozen = "carol/frozen"
+        for number in range(TAKEN_AT_ONCE):
+            made = manifest(b"%d" % number)
+            await database.manifests.put(frozen, made, [], [], now=NOW, actor=ACTOR)
+        await images.after(1)
+        image = await images.put(b"image")
+        await images.after(DAY + 60)
+        switches = database.read_only
+        await switches.set_repository(frozen, read_only=True, actor=ACTOR)
+        assert await images.after(KEPT) == 1
+        assert await images.here(image) == [False]
+        await switches.set_repository(frozen, read_only=False, actor=ACTOR)
+        await switches.set_namespace("carol", read_only=True, actor=ACTOR)
+        assert await images.after(1) == 0
+        await switches.set_namespace("carol", read_only=False, actor=ACTOR)
+        await switches.set_cluster(read_only=True, actor=ACTOR)
+        assert await images.after(1) == 0
+        await switches.set_cluster(read_only=False, actor=ACTOR)
+        assert await images.after(1) == TAKEN_AT_ONCE
 
     async def test_it_is_kept_unless_somebody_said_otherwise(
         self, images: Images, database: Database

@@ -31,6 +31,8 @@ KINDS = {
     "StatefulSet": "apps/v1",
     "PodDisruptionBudget": "policy/v1",
     "Ingress": "networking.k8s.io/v1",
+    "CronJob": "batch/v1",
+    "PersistentVolumeClaim": "v1",
 }
 SECRETS = {"TREESCALE_ADMIN_PASSWORD", "TREESCALE_CONFIG"}
 """Variables of ours that are no setting."""
@@ -166,6 +168,42 @@ def test_a_pod_is_told_settings_and_nothing_that_is_none(pod: Any) -> None:
         load({}, {"TREESCALE_PORT": "tcp://10.96.0.1:5000"})
 
 
+def test_a_backup_is_made_each_night_and_gets_no_requests(
+    objects: dict[str, Any], pod: Any
+) -> None:
+    job = objects["CronJob/treescale-backup"]["spec"]
+    assert job["concurrencyPolicy"] == "Forbid"
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
+    made = job["jobTemplate"]["spec"]["template"]
+    for name in ("Service/treescale", "Service/treescale-peers"):
+        selector = objects[name]["spec"]["selector"]
+        assert not contained(selector, made["metadata"]["labels"]), name
+        assert contained(selector, pod["metadata"]["labels"]), "the control"
+    assert not contained(
+        objects["StatefulSet/treescale"]["spec"]["selector"]["matchLabels"],
+        made["metadata"]["labels"],
+    )
+    [container] = made["spec"]["containers"]
+    program, command, directory, keep, secret = container["command"]
+    assert (program, command) == ("treescale", "backup")
+    flags = run(TREESCALE, command, "--help")
+    assert all(flag.partition("=")[0] in flags for flag in (keep, secret))
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in made["spec"]["volumes"]}
+    assert set(mounts.values()) == set(volumes)
+    claim = volumes[mounts[directory]]["persistentVolumeClaim"]["claimName"]
+    kept = objects[f"PersistentVolumeClaim/{claim}"]["metadata"]["annotations"]
+    assert kept == {"helm.sh/resource-policy": "keep"}
+    assert mounts[str(Path(secret.partition("=")[2]).parent)] == "passphrase"
+    assert [each["name"] for each in container["env"]] == ["TREESCALE_DATABASE"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert made["spec"]["securityContext"] == {
+        key: value
+        for key, value in pod["spec"]["securityContext"].items()
+        if key != "fsGroupChangePolicy"
+    }
+
+
 def paths(values: dict[str, Any], before: str = "") -> Iterator[str]:
     """Yield the values of the chart by their dotted names."""
     for key, value in values.items():
@@ -230,6 +268,21 @@ def test_compose_makes_three_servers_a_database_and_a_balancer() -> None:
     assert set(compose["volumes"]) == volumes - {"./haproxy.cfg"}
     [published] = services["balancer"]["ports"]
     assert f"bind :{published.partition(':')[2]} ssl" in balancer
+
+
+def test_compose_makes_a_backup_when_it_is_told_to() -> None:
+    backup = COMPOSE.with_name("backup.yaml")
+    program = ("podman-compose", "--podman-path=/bin/true", "--dry-run")
+    files = ("--file", COMPOSE, "--file", backup)
+    variables = {"DATABASE_PASSWORD": "kept", "ADMIN_PASSWORD": "secret"}
+    said = run(*program, *files, "run", "--rm", "-T", "backup", env=variables)
+    made = said.strip().splitlines()[-1]
+    assert made.endswith(f"treescale:{__version__} backup /backups --keep 14")
+    assert f"-v {backup.parent}/backups:/backups " in made
+    [found] = documents(backup.read_text())
+    [server] = documents(COMPOSE.read_text())
+    told = found["services"]["backup"]["environment"]
+    assert told.items() <= server["services"]["s1"]["environment"].items()
 
 
 def test_the_balancer_of_compose_is_one_that_haproxy_takes(tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_a_service_is_installed_upgraded_and_removed(machine: Machine) -> None:
     assert "admin" in machine.type(commands)
     assert f"version {__version__}" in machine.type("treescale --version")
 
+    settings, prometheus = blocks("From nothing to TLS, backups and Prometheus")
+    assert machine.service.stop() == 0
+    machine.type(settings)
+    machine.start_service(UNIT)
+    assert "SUCCESS" in machine.type(prometheus)
+    assert "treescale_build_info" in machine.type("curl -s http://127.0.0.1:9500/metrics", net=True)
+    moved = machine.type("curl -s -o /dev/null -w '%{redirect_url}' http://127.0.0.1/v2/", net=True)
+    assert moved == "https://registry.example/v2/"
+
+    machine.type(blocks("A backup each night")[0])
+    said = machine.read("/etc/systemd/system/treescale-backup.service")
+    (back_up,) = re.findall(r"^ExecStart=(.+)$", said, re.MULTILINE)
+    machine.type(f"runuser -u treescale -- {back_up}")
+    machine.type("test 1 = $(ls /var/backups/treescale/treescale-*.backup | wc -l)")
+
     *install, restart = blocks("Upgrading")[0].strip().splitlines()
     assert restart == f"systemctl restart {UNIT}"
     machine.type("\n".join(install))

@@ -24,7 +24,11 @@ FILES = {
     "haproxy-tcp": "haproxy/proxy-protocol.cfg",
     "caddy": "caddy/Caddyfile",
 }
+BUFFERING = "nginx-buffering"
+"""nginx, and what keeps it from writing bodies to a disk is left out."""
 MIB = 1024 * 1024
+FILE_BYTES_MAX = 4 * MIB
+"""A proxy that keeps a body on a disk fails by it."""
 CLIENT = "127.0.0.77"
 """Where our requests come from, so that they are told from the proxy's."""
 SPOOFED = "192.0.2.66"
@@ -139,7 +143,8 @@ def fronts(tmp_path: Path, certificate: Path) -> Iterator[Fronts]:
         server.program = Program(*server._words(), log=server.log, env=server._environment())
         server.start()
         argv = arguments(kind, tmp_path, certificate, port, server, behind)
-        program = Program(*argv, log=tmp_path / "proxy.log", env={"HOME": str(tmp_path)})
+        limited = ("prlimit", f"--fsize={FILE_BYTES_MAX}", *argv)
+        program = Program(*limited, log=tmp_path / "proxy.log", env={"HOME": str(tmp_path)})
         programs.append(program)
         front = Front(port, server)
         program.start_until(f"{kind} passes on", front.is_ready, seconds=30)
@@ -161,9 +166,11 @@ def arguments(
     """Return the command that runs a proxy, once its configuration is written."""
     file = home / "proxy.conf"
     if kind.startswith("nginx"):
-        target = server.address if kind == "nginx" else f"unix:{home}/treescale.sock"
+        target = server.address if kind != "nginx-unix" else f"unix:{home}/treescale.sock"
+        left_out = (("proxy_request_buffering off;", ""),) if kind == BUFFERING else ()
         text = deployed(
             "nginx",
+            *left_out,
             ("listen 443", f"listen 127.0.0.1:{port}"),
             (r"/etc/ssl/registry\.\w+", str(certificate)),
             (r"10\.0\.0\.11:5000", target),
@@ -235,6 +242,20 @@ def test_a_push_and_a_pull_through_a_proxy(
     assert {line["client"] for line in ours} == {CLIENT}
     assert [line["sent"] for line in pulls if line["status"] == 200] == [size]
     assert SPOOFED not in {line["client"] for line in lines}
+
+
+def test_a_proxy_that_buffered_bodies_on_a_disk_would_be_found_out(fronts: Fronts) -> None:
+    """The control of `FILE_BYTES_MAX`."""
+    front = fronts(BUFFERING)
+    wire = Wire(front, front.server.admin_account)
+    wire.push_blob("admin/big", images.noise(MIB))
+    place = wire.begin_upload("admin/big")
+    data = images.noise(20 * MIB)
+    try:
+        answer = wire.finish_upload(place, sha256_of(data), data)
+    except (OSError, http.client.HTTPException):
+        return  # the kernel has ended it
+    assert answer.status >= 500
 
 
 @pytest.mark.parametrize("kind", KINDS)

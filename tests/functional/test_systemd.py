@@ -24,6 +24,8 @@ UNIT = ROOT / "deploy" / "systemd" / "treescale.service"
 EXPOSURE_MAX = 30
 """Tenths: 3.0."""
 WATCHDOG_SECONDS = 2.0
+BACKUP = UNIT.with_name("treescale-backup.service")
+TIMER = UNIT.with_name("treescale-backup.timer")
 Serve = Callable[[Options], Server]
 
 
@@ -165,3 +167,39 @@ def test_a_server_works_with_what_the_unit_leaves_it(
     assert wire.pull_blob("admin/big", digest) == data
     assert "PermissionError" not in server.log.read_text()
     assert server.stop() == 0
+
+
+def test_the_timer_can_be_enabled_and_its_service_leaves_little_open(tmp_path: Path) -> None:
+    """It catches up on a night that the machine was off, and not all machines begin at once."""
+    units = tmp_path / "etc" / "systemd" / "system"
+    units.mkdir(parents=True)
+    for unit in (BACKUP, TIMER):
+        (units / unit.name).write_text(unit.read_text())
+    run("systemctl", f"--root={tmp_path}", "enable", TIMER.name)
+    assert (units / "timers.target.wants" / TIMER.name).is_symlink()
+    words = ("systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE_MAX}")
+    assert "Overall exposure level" in run(*words, BACKUP)
+    there = tmp_path / BACKUP.name
+    there.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={TREESCALE}", BACKUP.read_text()))
+    timer = tmp_path / TIMER.name
+    timer.write_text(TIMER.read_text())
+    assert run("systemd-analyze", "verify", "--man=no", there, timer) == ""
+    timer.write_text(TIMER.read_text().replace("Persistent=", "Persisting="))
+    assert "Unknown key 'Persisting'" in run("systemd-analyze", "verify", there, timer)
+    assert "Persistent=true" in TIMER.read_text()
+    (when,) = re.findall(r"(?m)^OnCalendar=(.*)$", TIMER.read_text())
+    assert "Next elapse" in run("systemd-analyze", "calendar", when)
+
+
+def test_a_backup_works_with_what_its_unit_leaves_it(serve: Serve, tmp_path: Path) -> None:
+    """Beside a server, as the unit says it; the database hears of it."""
+    server = serve(Options())
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (line,) = re.findall(r"(?m)^ExecStart=(.*)$", BACKUP.read_text())
+    line = line.replace("/usr/local/bin/treescale", str(TREESCALE))
+    line = line.replace("/var/backups/treescale", str(kept))
+    line = line.replace("--config /etc/treescale/treescale.toml", f"--data {server.disks[0]}")
+    run(sys.executable, confined.__file__, str(BACKUP), *line.split())
+    (made,) = kept.iterdir()
+    assert server.status()["backup_bytes"] == made.stat().st_size

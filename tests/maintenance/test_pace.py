@@ -12,6 +12,7 @@ from treescale.maintenance.pace import (
     BESIDE_BYTES_MIN,
     IDLE_BYTES_MAX,
     LOOK_SECONDS,
+    LOOKING_SHARE_MAX,
     READ_BACK_BYTES_MAX,
     SHARE_MAX,
     SLOWER,
@@ -206,6 +207,20 @@ async def test_when_they_are_gone_nothing_is_held_back_longer() -> None:
     await asyncio.sleep(LOOK_SECONDS)
     assert not pace.is_beside
     assert await seconds_of(pace, megabytes=100) < 0.2
+
+
+@virtual
+async def test_beside_clients_it_looks_around_for_a_part_of_the_time() -> None:
+    clients = Counted()
+    pace = Pace(LoopClock(), clients.served)
+    for rate, share in ((0.0, 1.0), (BUSY, LOOKING_SHARE_MAX), (0.0, 1.0)):
+        clients.rate = rate
+        await looked(pace, 1)
+        begun = LoopClock().monotonic()
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            await pace.looking(0.01)
+        assert LoopClock().monotonic() - begun == pytest.approx(0.1 / share)
 
 
 @virtual

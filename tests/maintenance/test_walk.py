@@ -15,7 +15,7 @@ from tests.virtualtime import LoopClock, virtual
 from treescale.chunks.format.placement import PARTITIONS, Layout, StoreLabel, Table
 from treescale.errors import DatabaseUnavailable, NotEnoughStores, Unreachable
 from treescale.maintenance.pace import Pace, Served
-from treescale.maintenance.planning.progress import FOLLOWED_SECONDS
+from treescale.maintenance.planning.progress import FOLLOWED_SECONDS, LOOK_SECONDS
 from treescale.maintenance.reading_back import BAD_CHUNKS_TOLD
 from treescale.maintenance.walk import GIVE_AFTER, IN_VAIN_SECONDS_MAX, Walk
 
@@ -179,6 +179,25 @@ async def test_where_nothing_is_to_be_done_nothing_is_written() -> None:
         await cluster.go("s0", turns=30, seconds=2)
     assert cluster.rows.walks["s0"] is said
     assert events(logs, "store.whole") == []
+
+
+@virtual
+async def test_a_look_that_expects_nothing_gives_way_to_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gave_way: list[float] = []
+
+    async def looking(_: Pace, seconds: float) -> None:
+        gave_way.append(seconds)
+
+    monkeypatch.setattr(Pace, "looking", looking)
+    cluster = Cluster()
+    cluster.put(1, "s0", "s1")
+    await cluster.go("s0")
+    assert gave_way == [], "something may be missing"
+    await asyncio.sleep(LOOK_SECONDS)
+    await cluster.go("s0", turns=200)
+    assert gave_way
 
 
 @virtual

@@ -1,7 +1,7 @@
 """Transactions are whole or not at all: faults made on real databases, retries, cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,8 @@ from sqlalchemy.util import await_only
 
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, small
 from tests.metadata.held import Held
-from tests.postgres import CUT, EMPTIED, Postgres
-from treescale.errors import BlobUnknown, DatabaseUnavailable, StoreFull
+from tests.postgres import CUT, EMPTIED, ROLE, Postgres
+from treescale.errors import BlobUnknown, DatabaseTrouble, DatabaseUnavailable, StoreFull
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine import postgresql, sqlite_writer
 from treescale.metadata.engine.address import parse_address
@@ -25,6 +25,24 @@ INSERT = text("INSERT INTO settings (name, value) VALUES (:name, '')")
 UPDATE = text("UPDATE settings SET value = value WHERE name = :name")
 COUNT = text("SELECT count(*) FROM settings")
 SECONDS_MAX = 60
+UNDO_COMMIT = (
+    (
+        "CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'undone' USING ERRCODE = '40001'; END $$"
+    ),
+    (
+        "CREATE CONSTRAINT TRIGGER undo AFTER INSERT ON settings DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION undo()"
+    ),
+)
+UNDO_READS = (
+    "CREATE SEQUENCE undone",
+    (
+        "CREATE FUNCTION undone_twice() RETURNS bigint LANGUAGE plpgsql AS $$ DECLARE n bigint; "
+        "BEGIN n := nextval('undone'); IF n < 3 THEN "
+        "RAISE EXCEPTION 'undone' USING ERRCODE = '40001'; END IF; RETURN n; END $$"
+    ),
+)
 
 
 @pytest.fixture
@@ -289,6 +307,91 @@ async def test_of_two_in_each_others_way_both_end_well(post: Connections) -> Non
         group.create_task(post.write(lambda connection: work(connection, "b", "a")))
     # Nearly always 3; nothing promises that the one undone does not meet the other once more.
     assert 3 <= attempts < 2 * ATTEMPTS_MAX
+
+
+def undo(state: str) -> str:
+    """Return a statement that has the database undo the transaction with such an error."""
+    return f"DO $$ BEGIN RAISE EXCEPTION 'undone' USING ERRCODE = '{state}'; END $$"
+
+
+def undone_twice(state: str) -> Callable[[Connection], int]:
+    """Return a write that meets the error in its first two attempts, when it has written."""
+    attempts = 0
+
+    def work(connection: Connection) -> int:
+        nonlocal attempts
+        attempts += 1
+        connection.execute(INSERT, {"name": "a"})
+        if attempts <= 2:
+            connection.exec_driver_sql(undo(state))
+        return attempts
+
+    return work
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_a_write_that_is_undone_twice_succeeds(post: Connections, state: str) -> None:
+    assert await post.write(undone_twice(state)) == 3
+    assert await count(post) == 1
+
+
+async def test_which_it_does_not_without_another_attempt(
+    post: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control."""
+    monkeypatch.setattr(postgresql, "ATTEMPTS_MAX", 1)
+    with pytest.raises(DatabaseUnavailable, match="kept interfering"):
+        await post.write(undone_twice("40001"))
+    assert await count(post) == 0
+
+
+async def test_a_commit_that_is_undone_is_tried_again(post: Connections) -> None:
+    attempts = 0
+
+    def work(connection: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        connection.execute(INSERT, {"name": "a"})
+        if attempts == 1:
+            for statement in UNDO_COMMIT:
+                connection.exec_driver_sql(statement)
+            connection.execute(INSERT, {"name": "b"})
+
+    await post.write(work)
+    assert attempts == 2
+    assert await count(post) == 1
+
+
+async def test_a_read_that_is_undone_twice_succeeds(post: Connections, postgres: Postgres) -> None:
+    """As on a standby, or where somebody has made SERIALIZABLE the default."""
+    await postgres.execute(EMPTIED, *UNDO_READS)
+    try:
+        (row,) = await post.rows(text("SELECT undone_twice()"))
+        assert row[0] == 3
+    finally:
+        await postgres.execute(EMPTIED, "DROP FUNCTION undone_twice", "DROP SEQUENCE undone")
+
+
+@pytest.mark.parametrize("number", range(ATTEMPTS_MAX - 1))
+def test_pauses_grow_and_differ(number: int) -> None:
+    shortest, longest = postgresql.pause(number, 0.0), postgresql.pause(number, 1.0)
+    assert 0 < shortest < longest < 0.5
+    assert postgresql.pause(number + 1, 0.0) == 2 * shortest
+
+
+async def test_too_many_connections_is_an_outage_and_no_bug(
+    postgres_url: str, postgres: Postgres
+) -> None:
+    """53300: clients get a 503 that says when to try again."""
+    assert EMPTIED in postgres_url
+    await postgres.execute("postgres", "CREATE ROLE limited LOGIN CONNECTION LIMIT 0")
+    limited = connect(parse_address(postgres.url(EMPTIED).replace(ROLE, "limited", 1)))
+    for asked in (limited.rows(COUNT), limited.change(INSERT, {"name": "a"})):
+        with pytest.raises(DatabaseUnavailable, match="no connection or memory left") as caught:
+            await asked
+        assert caught.value.trouble is DatabaseTrouble.BUSY
+    await limited.close()
+    await postgres.execute("postgres", "DROP ROLE limited")
 
 
 async def test_opening_all_beside_reads_leaves_the_writer_a_connection(lite: Connections) -> None:

@@ -15,6 +15,7 @@ from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
 from tests.contracts.metadata_purging import PurgingContract
 from tests.contracts.metadata_races import RacesContract
+from tests.contracts.metadata_read_only import ReadOnlyContract
 from tests.contracts.metadata_repositories import RepositoriesContract
 from tests.contracts.metadata_undelete import UndeleteContract
 from tests.contracts.metadata_under_replicated import UnderReplicatedContract
@@ -36,6 +37,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 class TestRepositories(RepositoriesContract): ...
+
+
+class TestReadOnly(ReadOnlyContract): ...
 
 
 class TestBlobs(BlobsContract): ...

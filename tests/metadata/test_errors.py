@@ -1,14 +1,21 @@
 """Drivers' errors become errors of our tree, and bugs stay bugs."""
 
 import pytest
-from asyncpg.exceptions import ClientConfigurationError
+from asyncpg.exceptions import ClientConfigurationError, InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from tests.tables import each_row
 from treescale.errors import DatabaseUnavailable, StoreFull
 from treescale.metadata.engine.address import parse_address
-from treescale.metadata.engine.errors import disconnected, is_retryable, located, translate
+from treescale.metadata.engine.errors import (
+    disconnected,
+    is_lost,
+    is_retryable,
+    located,
+    silent,
+    translate,
+)
 
 
 class DriverError(Exception):
@@ -97,6 +104,17 @@ def test_a_start_says_which_database_and_what_it_said(cause: Exception, said: st
     assert "secret" not in told
     assert located(away, cause, parse_address("sqlite:///a.db")) is away
     assert located(away, None, address) is away
+
+
+def test_a_goodbye_between_two_messages_is_no_bug() -> None:
+    """asyncpg: cannot switch to state 12; another operation (2) is in progress."""
+    raw = InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+    orig = DriverError()
+    orig.__cause__ = raw
+    for error in (raw, wrapped(orig)):
+        assert isinstance(translate(error), DatabaseUnavailable)
+        assert is_lost(error)
+        assert silent(error)
 
 
 def test_a_connection_lost_without_a_word() -> None:

@@ -15,7 +15,7 @@ from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.database import Database
 from treescale.metadata.events import ANONYMOUS, actor_of, actor_of_server, uuid7
 from treescale.metadata.keys import PeerKeys, SigningKeys
-from treescale.metadata.layouts import Layouts, Settings
+from treescale.metadata.layouts import Layouts, ReadOnlySwitches, Settings
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated
 from treescale.metadata.repositories import Repositories
@@ -35,6 +35,7 @@ NOUNS: tuple[type[Any], ...] = (
     LostChunks,
     Manifests,
     PeerKeys,
+    ReadOnlySwitches,
     References,
     Repositories,
     Servers,
@@ -55,6 +56,9 @@ RECORDED = {
     "Manifests.delete",
     "Manifests.delete_tag",
     "Manifests.put",
+    "ReadOnlySwitches.set_cluster",
+    "ReadOnlySwitches.set_namespace",
+    "ReadOnlySwitches.set_repository",
     "Repositories.delete",
     "Repositories.set_public",
     "Servers.prune",
@@ -150,6 +154,7 @@ def test_who_did_it_is_asked_for_where_it_is_recorded(name: str, method: Any) ->
 def test_every_recorded_write_has_a_case_in_the_contract() -> None:
     cases = "".join(inspect.getsource(write) for write, _ in CHANGES.values())
     attribute = {noun: re.sub(r"(?<!^)(?=[A-Z])", "_", noun.__name__).lower() for noun in NOUNS}
+    attribute[ReadOnlySwitches] = "read_only"
     for noun in NOUNS:
         for name in RECORDED:
             owner, _, verb = name.partition(".")

@@ -47,7 +47,7 @@ async def on(url: str, work: Callable[[Connection], Result]) -> Result:
     """Run `work` in one transaction, on a connection made by none of our code."""
     address = parse_address(url)
     if address.path is None:
-        asynchronous = create_async_engine(address.url)
+        asynchronous = create_async_engine(url.replace("postgresql", "postgresql+asyncpg", 1))
         async with asynchronous.begin() as connection:
             result = await connection.run_sync(work)
         await asynchronous.dispose()

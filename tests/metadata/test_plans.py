@@ -94,6 +94,7 @@ SORTS = READ_WHOLE | {
     "accounts.OLDEST_ADDRESSES",
     "work.OPEN_OF",
     "figures.LIST",
+    "figures.LIST_VISIBLE",
     "counting.LINKED",
 }
 """A page, or the merge of two; the addresses of one account, and what one store was asked for, of

@@ -11,7 +11,7 @@ from tests.fakes_disk import JumpingClock
 from tests.registry.conftest import CountingPasswords
 from tests.tables import each_row
 from treescale.auth.access_tokens import is_access_token
-from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.auth.scopes import ALL_ACTIONS, Action, Right, TokenScope
 from treescale.errors import (
     PasswordInvalid,
     RequestInvalid,
@@ -199,3 +199,27 @@ def test_rights_are_read_as_written(actions: frozenset[Action]) -> None:
 def test_other_words_are_no_rights(text: str) -> None:
     with pytest.raises(RequestInvalid, match="not a right"):
         parse_allow(text)
+
+
+@given(st.frozensets(st.sampled_from(TokenScope), min_size=1))
+def test_scopes_are_read_as_written_and_go_with_no_right_on_repositories(
+    scopes: frozenset[TokenScope],
+) -> None:
+    allow: frozenset[Right] = parse_allow(",".join(scopes))
+    assert allow == scopes
+    check_terms("alice", TokenTerms("ci", allow))
+    for action in Action:
+        with pytest.raises(RequestInvalid, match="make one for each"):
+            check_terms("alice", TokenTerms("ci", allow | {action}))
+    with pytest.raises(RequestInvalid, match="leave --repository out"):
+        check_terms("alice", TokenTerms("ci", allow, "alice/*"))
+
+
+async def test_metrics_are_for_administrators(accounts: Accounts) -> None:
+    await accounts.add_user("alice", PASSWORD, actor=ACTOR)
+    await accounts.add_user("root", PASSWORD, actor=ACTOR, admin=True)
+    terms = TokenTerms("prometheus", frozenset({TokenScope.METRICS}))
+    with pytest.raises(RequestInvalid, match="alice is none"):
+        await accounts.create_token("alice", terms, actor=ACTOR)
+    _, kept = await accounts.create_token("root", terms, actor=ACTOR)
+    assert kept.allow == {"metrics"}

@@ -71,7 +71,6 @@ class CollectWorld(WalkWorld):
             walk.trash,
             cast("metadata.Database", Database(self.rows, server.process.step)),
             clock=LoopClock(),
-            sleep=asyncio.sleep,
         )
         try:
             async with asyncio.TaskGroup() as group:

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from treescale.auth.scopes import TokenScope
 from treescale.errors import NameUnknown, Unsupported
 from treescale.http.administrators import Administrators
 from treescale.http.call import Call, add_common_headers
@@ -37,7 +38,7 @@ class MetricsDesk:
     async def answer(self, call: Call) -> web.StreamResponse:
         """Answer an administrator; raises Unsupported, CredentialsInvalid."""
         _check_method(call.request)
-        await self.administrators.check(call)
+        await self.administrators.check(call, TokenScope.METRICS)
         return await _answer(call.request, self.page)
 
 

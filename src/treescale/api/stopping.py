@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from treescale.auth.scopes import TokenScope
 from treescale.errors import NameUnknown, ServerUnknown, Unsupported
 from treescale.http.administrators import Administrators
 from treescale.http.call import Call
@@ -33,7 +34,7 @@ class StopDesk:
         """Answer one request; raises Unsupported, CredentialsInvalid, NameUnknown."""
         if call.request.method not in METHODS:
             raise Unsupported("ask with POST, give back with DELETE", allowed=METHODS)
-        await self.administrators.check(call)
+        await self.administrators.check(call, TokenScope.API)
         word = call.parameter("server")
         try:
             server_id = await self.stopping.find(word) if word else self.server_id

@@ -42,7 +42,7 @@ async def issue_token(call: Call) -> web.StreamResponse:
 
 
 async def _issue_for_query(call: Call) -> web.StreamResponse:
-    principal = await call.rooms.authenticator.basic(call.request)
+    principal = await call.rooms.authenticator.registry_login(call.request)
     scopes = call.form_parameters("scope")
     return await _answer(call, principal or ANONYMOUS, scopes, refresh=False)
 
@@ -51,7 +51,7 @@ async def _issue_for_form(call: Call) -> web.StreamResponse:
     fields = await _read_form(call)
     grant = _first(fields, "grant_type")
     guard = call.rooms.authenticator
-    await guard.basic(call.request)  # whoever presents them means something by it
+    await guard.registry_login(call.request)  # whoever presents them means something by it
     if grant == "password":
         principal = await guard.log_in(
             call.request, _first(fields, "username"), _first(fields, "password")

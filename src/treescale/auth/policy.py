@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
-from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.oci.names import namespace_of
 
 
@@ -17,6 +17,8 @@ class Principal:
     was compared with the database, in that very statement: a later change of the user, or of the
     access token, has a higher number and voids everything derived from it, whatever a cache may
     have said since. None is of version 0.1.0, which goes by `proven`, the time of the comparison.
+    `scopes` are those of an access token that is not for the registry. Who hears of a principal
+    from a server that knows none takes them for none, so that nothing is opened.
     """
 
     user: str
@@ -26,11 +28,24 @@ class Principal:
     expires: float | None = None
     proven: float = field(default=0.0, compare=False)
     generation: int | None = field(default=None, compare=False)
+    scopes: frozenset[TokenScope] = frozenset()
 
     @property
     def anonymous(self) -> bool:
         """Return whether nobody has logged in."""
         return not self.user
+
+    @property
+    def is_for_registry(self) -> bool:
+        """Return whether the registry takes this credential: not an access token with scopes."""
+        return not self.scopes
+
+    def opens(self, scope: TokenScope) -> bool:
+        """Return whether this credential opens what needs the scope: any password does.
+
+        Whether its user may see or do what lies there is another question.
+        """
+        return bool(self.user) and (not self.token_id or scope in self.scopes)
 
     def is_expired(self, now: float) -> bool:
         """Return whether the time of the principal's credential is over."""

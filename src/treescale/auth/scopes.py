@@ -24,6 +24,15 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
+class TokenScope(StrEnum):
+    """What an access token opens that is not for the registry: one of these, or several."""
+
+    METRICS = "metrics"
+    EVENTS = "events"
+    API = "api"
+
+
+Right = Action | TokenScope
 ALL_ACTIONS: Final = frozenset(Action)
 CATALOG: Final = "registry:catalog:*"
 """The scope for listing repositories: the one right that is not one on a repository."""

@@ -2,67 +2,61 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import click
 
 from treescale.cli.may_stop import may_stop
-from treescale.cli.reports.cluster_status import (
-    ADVICE,
-    COLLECTION,
-    LOST,
-    LOST_BLOBS_LISTED_MAX,
-    SERVERS,
-    STORES,
-    STORES_AT_A_GLANCE,
-    SUMMARY,
-    advice_row,
-    at_a_glance,
-    collection_rows,
-    columns_at_a_glance,
-    is_collecting,
-    lost_row,
-    server_at_a_glance,
-    server_row,
-    store_row,
-    summary_row,
-)
-from treescale.cli.reports.collection_report import (
-    FREEING,
-    RowsReading,
-    freeing_rows,
-    read_rows,
-    state_row,
-)
-from treescale.cli.reports.purge_report import PURGES, purge_rows
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.cli.terminal.output import for_people
 from treescale.clock import SystemClock
 from treescale.cluster import admin
-from treescale.cluster.advice import advice
 from treescale.cluster.layout import COPIES_SETTING, Blocked, wanted_copies
 from treescale.cluster.lookup import Target, resolve
-from treescale.cluster.placement_report import Uncounted
-from treescale.cluster.queries import StatusReading, read_status, uncounted_of
+from treescale.cluster.queries import StatusReading, read_status
 from treescale.cluster.status import ClusterStatus
 from treescale.config import UNSAFE_LEASES_VARIABLE
 from treescale.errors import SettingInvalid
 from treescale.lease_times import (
     COLLECTION_SETTING,
     LEASE_SETTING,
+    ON,
+    READ_ONLY_SETTING,
     UNDELETE_SETTING,
     UNTAGGED_SETTING,
 )
-from treescale.maintenance.stopping import Stopping
+from treescale.maintenance.report.cluster_status import (
+    ADVICE,
+    COLLECTION,
+    LOST,
+    SERVERS,
+    STORES,
+    STORES_AT_A_GLANCE,
+    SUMMARY,
+    at_a_glance,
+    columns_at_a_glance,
+    is_collecting,
+    room,
+    server_at_a_glance,
+)
+from treescale.maintenance.report.collection_report import (
+    FREEING,
+)
+from treescale.maintenance.report.purge_report import PURGES
+from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
-from treescale.metadata.records import ClusterUsage, LostData, StoreState
+from treescale.metadata.records import StoreState
 
 DRAINED: Final = (
     "What it holds moves to the others, and is read the whole time: keep it in service until "
     "`treescale cluster status` has it with 0 misplaced copies, or use --wait."
+)
+READ_ONLY: Final = (
+    "The registry is read-only from now on: pulls go on, pushes and deletions are refused, nothing "
+    "is collected. `treescale cluster set read_only=off` ends it."
 )
 
 
@@ -75,61 +69,35 @@ def cluster() -> None:
 @cluster_options
 def status(desk: CommandContext) -> None:
     """Show servers, stores, layout and copies owed, and what to do about it."""
-
-    async def work(
-        database: Database,
-    ) -> tuple[
-        StatusReading, ClusterUsage, LostData, Uncounted, str, Mapping[str, str], RowsReading
-    ]:
-        seen = await read_status(database, SystemClock())
-        taken = await Stopping(database, SystemClock(), asyncio.sleep).taken(seen.status)
-        lost = await database.lost.overview(LOST_BLOBS_LISTED_MAX)
-        usage = await database.repositories.cluster_usage()
-        states = await database.collections.list()
-        rows = await read_rows(database)
-        return seen, usage, lost, await uncounted_of(database), taken, states, rows
-
-    seen, usage, lost, uncounted, taken, states, rows = desk.run(work)
-    summary = {**summary_row(seen.status, usage, lost, uncounted, taken), **state_row(rows)}
-    freeing, purges = freeing_rows(rows), purge_rows(rows.purges, seen.status)
-    collection = collection_rows(seen.status, states)
-    missing = [lost_row(one) for one in lost.listed]
-    servers = [server_row(one) for one in seen.status.servers]
-    stores = [store_row(one, uncounted) for one in seen.status.stores]
-    found = advice(
-        seen.status,
-        clock_error=seen.clock_error,
-        lost=lost,
-        uncounted=uncounted,
-        settings=rows.unreadable,
-    )
-    told = [advice_row(one) for one in found]
+    report = desk.run(read_report)
+    seen, summary, lists = report.seen.status, report.summary(), report.lists(room)
     if desk.out.as_json:
-        lists = {"servers": servers, "stores": stores, "lost": missing, "advice": told}
-        lists |= {"collection": collection, "freeing": freeing, "purges": purges}
         desk.out.one(SUMMARY, {**summary, **lists})
         return
     desk.out.one(SUMMARY, summary)
+    servers, stores = lists["servers"], lists["stores"]
     if for_people():
-        pairs = zip(servers, seen.status.servers, strict=True)
+        pairs = zip(servers, seen.servers, strict=True)
         glances = [server_at_a_glance(row, one.throughput) for row, one in pairs]
-        desk.out.rows(columns_at_a_glance(servers, seen.status), glances)
+        desk.out.rows(columns_at_a_glance(servers, seen), glances)
         desk.out.rows(STORES_AT_A_GLANCE, [at_a_glance(row) for row in stores])
     else:
         desk.out.rows(SERVERS, servers, "server")
         desk.out.rows(STORES, stores, "store")
+    collection = [row for row in lists["collection"] if is_collecting(row)]
     for columns, listed, name in (
-        (FREEING, freeing, "freeing"),
-        (PURGES, purges, "purge"),
-        (COLLECTION, [row for row in collection if is_collecting(row)], "collection"),
-        (LOST, missing, "lost"),
+        (FREEING, lists["freeing"], "freeing"),
+        (PURGES, lists["purges"], "purge"),
+        (COLLECTION, collection, "collection"),
+        (LOST, lists["lost"], "lost"),
     ):
         if listed:
             desk.out.rows(columns, listed, name)
-    if lost.links > len(missing):
-        desk.out.note(f"Of {lost.links:,} lost blobs the first {len(missing)} are shown.")
-    if told:
-        desk.out.rows(ADVICE, told, "advice")
+    missing, links = len(lists["lost"]), report.lost.links
+    if links > missing:
+        desk.out.note(f"Of {links:,} lost blobs the first {missing} are shown.")
+    if lists["advice"]:
+        desk.out.rows(ADVICE, lists["advice"], "advice")
 
 
 cluster.add_command(may_stop)
@@ -146,9 +114,12 @@ def set_(desk: CommandContext, setting: str) -> None:
     all. untagged: after how long an image goes that nothing holds, no tag, index or subject, and
     that nobody pulls; keep: never. lease: for how long a chunk is kept after its last put, 1h at
     least; all times of collection follow from it. collection: on, or off, and nothing is taken away
-    for good.
+    for good. read_only: on, and nothing is pushed, deleted or taken away while pulls go on; or off.
     """
     name, equals, value = setting.partition("=")
+    if (name, equals) == (READ_ONLY_SETTING, "="):
+        _set_read_only(desk, value)
+        return
     if (name, equals) == (COLLECTION_SETTING, "="):
         desk.run(lambda database: admin.set_collection(database, value))
         desk.out.done(f"{name} is {value} from now on.", {name: value})
@@ -164,8 +135,8 @@ def set_(desk: CommandContext, setting: str) -> None:
         return
     if (name, equals) != (COPIES_SETTING, "="):
         raise SettingInvalid(
-            f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h "
-            "or collection=off"
+            f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
+            "collection=off or read_only=on"
         )
 
     async def work(database: Database) -> tuple[int, StatusReading]:
@@ -174,6 +145,16 @@ def set_(desk: CommandContext, setting: str) -> None:
 
     copies, seen = desk.run(work)
     desk.out.done(_copies_told(copies, seen.status), {COPIES_SETTING: copies})
+
+
+def _set_read_only(desk: CommandContext, value: str) -> None:
+    older = desk.run(partial(admin.set_read_only, text=value, actor=cli_actor()))
+    told = READ_ONLY if value == ON else "Pushes and deletions are taken again."
+    desk.out.done(told, {READ_ONLY_SETTING: value == ON, "not_heeded_by": older})
+    if older:
+        desk.out.note(
+            f"{', '.join(older)} runs 0.1.0, which knows no such setting and takes pushes: stop it."
+        )
 
 
 @cluster.command("drain")

@@ -8,20 +8,20 @@ import click
 import msgspec
 
 from treescale.cli.purge import purge
-from treescale.cli.reports.collection_report import (
+from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out
+from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
+from treescale.errors import SettingInvalid
+from treescale.lease_times import COLLECTION_SETTING, FROZEN, unreadable_collection
+from treescale.maintenance.planning import findings
+from treescale.maintenance.planning.findings import Findings, Going, unpacked
+from treescale.maintenance.report.collection_report import (
     DUE,
     TAKEN,
     RowsTold,
     collect_rows,
     read_due,
 )
-from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out
-from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
-from treescale.cli.terminal.output import Column, Kind, Row
-from treescale.errors import SettingInvalid
-from treescale.lease_times import COLLECTION_SETTING, FROZEN, unreadable_collection
-from treescale.maintenance.planning import findings
-from treescale.maintenance.planning.findings import Findings, Going, unpacked
+from treescale.maintenance.report.columns import Column, Kind, Row
 from treescale.metadata.database import Database
 
 GOING_SHOWN_MAX: Final = 20

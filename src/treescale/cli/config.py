@@ -4,8 +4,8 @@ import click
 
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options
-from treescale.cli.terminal.output import Column
 from treescale.config import shown
+from treescale.maintenance.report.columns import Column
 
 COLUMNS = (Column("key"), Column("value"), Column("source"))
 

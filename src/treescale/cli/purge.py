@@ -12,10 +12,9 @@ import click
 
 from treescale.cli.reference import Reference, parse_reference
 from treescale.cli.reports.job_report import INTERRUPTED, NOT_ASKED
-from treescale.cli.reports.purge_report import silence
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
-from treescale.cli.terminal.output import Column, Kind, Row, size
+from treescale.cli.terminal.output import size
 from treescale.cli.terminal.progress import WorkProgress
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.queries import read_status
@@ -35,6 +34,8 @@ from treescale.lease_times import (
     unreadable_collection,
 )
 from treescale.maintenance.collection.state import Mode, mode_of
+from treescale.maintenance.report.columns import Column, Kind, Row
+from treescale.maintenance.report.purge_report import silence
 from treescale.metadata.collection.open_purges import (
     ROUNDS,
     OpenPurge,
@@ -44,6 +45,7 @@ from treescale.metadata.collection.open_purges import (
 from treescale.metadata.collection.purge_plan import NOTHING, PurgePlan, PurgeReader, StillThere
 from treescale.metadata.collection.purging import Ended, InUse, Purging
 from treescale.metadata.database import Database
+from treescale.metadata.layouts import refuse
 from treescale.metadata.records import JobState, StoreJob
 from treescale.server.local_walk import walking_here
 
@@ -94,7 +96,7 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
 
     async def look(database: Database) -> tuple[PurgePlan, list[OpenPurge], ClusterStatus]:
         status = (await read_status(database, clock)).status
-        await _check_allowed(database)
+        await _check_allowed(database, wanted.name)
         listed = await OpenPurges(database.connections).list()
         begun = [one for one in listed if one.reference == str(wanted)]
         return await _plan(database, wanted, begun), begun, status
@@ -136,8 +138,12 @@ async def _plan(database: Database, wanted: Reference, begun: Sequence[OpenPurge
         raise
 
 
-async def _check_allowed(database: Database) -> None:
-    """Raise PreconditionFailed while a server may name chunks that knows nothing of the fence."""
+async def _check_allowed(database: Database, repository: str) -> None:
+    """Raise PreconditionFailed while a server may name chunks that knows nothing of the fence.
+
+    Raises ReadOnly where all is to stay as it is.
+    """
+    refuse(repository, await database.read_only.why(repository))
     settings, servers = database.settings, database.servers
     collection = await settings.get(COLLECTION_SETTING)
     for unreadable in unreadable_collection(collection):

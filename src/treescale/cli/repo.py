@@ -10,17 +10,19 @@ from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.errors import ManifestUnknown, NameUnknown
+from treescale.lease_times import OFF, ON
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import RepositoryUsage
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
-from treescale.oci.names import check_repository
+from treescale.oci.names import check_namespace, check_repository
 
 PAGE_SIZE = 500
 LISTED = (
     Column("name"),
     Column("public", Kind.FLAG),
+    Column("read_only", empty="no"),
     Column("created", Kind.TIME),
     Column("size", Kind.BYTES),
     Column("tags", Kind.COUNT),
@@ -29,6 +31,7 @@ LISTED = (
 SUMMARY = (
     Column("name"),
     Column("public", Kind.FLAG),
+    Column("read_only", empty="no"),
     Column("created", Kind.TIME),
     Column("tags", Kind.COUNT),
     Column("manifests", Kind.COUNT),
@@ -85,7 +88,8 @@ def show(desk: CommandContext, name: str) -> None:
 
     async def work(database: Database) -> tuple[Row, Shown]:
         usage = await database.repositories.usage(repository)
-        return _usage_row(usage), await look(database, repository, tag or None)
+        why = await database.read_only.why(repository)
+        return _usage_row(usage, why), await look(database, repository, tag or None)
 
     summary, seen = desk.run(work)
     if desk.out.as_json:
@@ -114,6 +118,30 @@ def public(desk: CommandContext, name: str) -> None:
 def private(desk: CommandContext, name: str) -> None:
     """Let nobody but its owner pull it."""
     _set_public(desk, name, public=False)
+
+
+@repo.command("read-only", short_help="Refuse pushes and deletions there.")
+@click.argument("name", metavar="NAME|NAMESPACE")
+@click.argument("switch", type=click.Choice([ON, OFF]))
+@cluster_options
+def read_only(desk: CommandContext, name: str, switch: str) -> None:
+    """Have a repository, or all of a namespace, stay as it is: pulls go on.
+
+    Nothing is pushed or deleted there, by anybody. A name without a slash is a namespace's: all
+    repositories of that user, also those that are not there yet.
+    """
+    is_on, is_repository = switch == ON, "/" in name
+    noun = "repository" if is_repository else "namespace"
+    check_repository(name) if is_repository else check_namespace(name)
+
+    async def work(database: Database) -> None:
+        switches = database.read_only
+        put = switches.set_repository if is_repository else switches.set_namespace
+        await put(name, read_only=is_on, actor=cli_actor())
+
+    desk.run(work)
+    word = "read-only: pulls go on" if is_on else "not read-only any more"
+    desk.out.done(f"The {noun} {name} is {word}.", {"name": name, "read_only": is_on})
 
 
 @repo.command("delete", short_help="Delete a repository, one tag, or one manifest by its digest.")
@@ -199,6 +227,7 @@ def _listed(one: RepositoryFigures) -> Row:
     return {
         "name": one.name,
         "public": one.public,
+        "read_only": one.read_only,
         "created": time(one.created),
         "size": one.bytes,
         "blobs": one.blobs,
@@ -207,11 +236,12 @@ def _listed(one: RepositoryFigures) -> Row:
     }
 
 
-def _usage_row(usage: RepositoryUsage) -> Row:
+def _usage_row(usage: RepositoryUsage, read_only: str | None) -> Row:
     one = usage.repository
     return {
         "name": one.name,
         "public": one.public,
+        "read_only": read_only,
         "created": time(one.created),
         "tags": usage.tags,
         "manifests": usage.manifests,

@@ -7,10 +7,10 @@ import click
 from treescale.cli.reference import parse_reference
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext, cluster_options
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.errors import RequestInvalid
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.collection.undelete import Deleted, Undelete
 from treescale.metadata.database import Database
 from treescale.oci.names import check_repository
@@ -26,7 +26,7 @@ DELETED: Final = (
 )
 
 
-@click.command("deleted")
+@click.command("deleted", short_help="List what can be restored, and until when.")
 @click.argument("namespace", required=False)
 @cluster_options
 def deleted(desk: CommandContext, namespace: str | None) -> None:

@@ -5,8 +5,8 @@ import click
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cli.user import accounts_of
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken
 from treescale.registry.accounts import TokenTerms, parse_allow, parse_duration
@@ -20,7 +20,7 @@ COLUMNS = (
     Column("expires", Kind.TIME, empty="never"),
     Column("last_used", Kind.TIME, empty="never"),
 )
-RIGHTS = ("pull", "push", "delete")
+RIGHTS = ("pull", "push", "delete", "metrics", "events", "api")
 
 
 @click.group(cls=CommandGroup)
@@ -32,7 +32,11 @@ def token() -> None:
 @click.argument("user")
 @click.option("--name", required=True, metavar="LABEL", help="What it is for, for the list.")
 @click.option(
-    "--allow", default="pull,push", show_default=True, metavar="RIGHTS", help="Of pull,push,delete."
+    "--allow",
+    default="pull,push",
+    show_default=True,
+    metavar="RIGHTS",
+    help="Of pull,push,delete; or, for no repository, of metrics,events,api.",
 )
 @click.option(
     "--repository",

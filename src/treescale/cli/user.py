@@ -6,8 +6,8 @@ from treescale.auth.passwords import Passwords
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, ask_password, cluster_options, confirm
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.clock import DatabaseClock, SystemClock
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.registry.accounts import Accounts, check_unclaimed
 

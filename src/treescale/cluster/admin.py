@@ -22,7 +22,9 @@ from treescale.lease_times import (
     LEASE_SETTING,
     OFF,
     ON,
+    READ_ONLY_SETTING,
     UNTAGGED_SETTING,
+    VERSIONS_BEFORE,
     parse_lease,
     parse_seconds,
     parse_untagged,
@@ -69,14 +71,37 @@ async def set_time(database: Database, name: str, text: str, *, unsafe: bool) ->
 
 async def set_collection(database: Database, text: str) -> None:
     """Stop all collection, or have it go on; raises SettingInvalid."""
-    if text not in (ON, OFF):
-        raise SettingInvalid(f"collection={text} is nothing to set: say collection=on or =off")
+    on_or_off(COLLECTION_SETTING, text)
     if await database.settings.get(COLLECTION_SETTING) == FROZEN:
         raise SettingInvalid(
             "the database was restored from a backup: `treescale collect --after-restore` shows "
             "what would go, and asks"
         )
     await database.settings.put(COLLECTION_SETTING, text)
+
+
+async def set_read_only(database: Database, text: str, *, actor: str) -> list[str]:
+    """Have all stay as it is, or end that; return the servers that do not heed it.
+
+    These are of 0.1.0, and run. Raises SettingInvalid.
+    """
+    read_only = on_or_off(READ_ONLY_SETTING, text)
+    await database.read_only.set_cluster(read_only=read_only, actor=actor)
+    if not read_only:
+        return []
+    now = await database.servers.now()
+    return [
+        each.name
+        for each in await database.servers.list()
+        if each.version in VERSIONS_BEFORE and is_live(each.seen, now)
+    ]
+
+
+def on_or_off(name: str, text: str) -> bool:
+    """Return whether it is on; raises SettingInvalid for any other word."""
+    if text not in (ON, OFF):
+        raise SettingInvalid(f"{name}={text} is nothing to set: say {name}=on or =off")
+    return text == ON
 
 
 async def set_state(database: Database, target: Target, state: StoreState, *, actor: str) -> None:

@@ -30,8 +30,16 @@ class Advice:
     """Something to know. `about` is for scripts and does not change, `text` is for people."""
 
     about: str
-    """pushes, lost, server, store, room, copies, layout, owed, clock, certificate or setting."""
+    """pushes, read_only, lost, server, store, room, copies, layout, owed, clock, certificate or
+    setting."""
     text: str
+
+
+READ_ONLY: Final = Advice(
+    "read_only",
+    "the registry is read-only: pushes and deletions are refused, and nothing is collected. "
+    "When what that was for is over: `treescale cluster set read_only=off`",
+)
 
 
 def advice(
@@ -41,14 +49,16 @@ def advice(
     lost: LostData = NOTHING_LOST,
     uncounted: Uncounted = NOTHING_UNCOUNTED,
     settings: Sequence[Unreadable] = (),
+    read_only: bool = False,
 ) -> tuple[Advice, ...]:
     """Return what there is to say, the most urgent first; nothing when all is well.
 
     `clock_error` is how many seconds the clock of this machine is ahead of the database's,
-    `settings` are those that cannot be read.
+    `settings` are those that cannot be read; `read_only` whether the cluster is.
     """
     found = [
         *_pushes(seen),
+        *[READ_ONLY] * read_only,
         *_lost(seen, lost),
         *_servers(seen),
         *_stores(seen),

@@ -25,14 +25,7 @@ from treescale.cluster.placement_report import (
 from treescale.cluster.snapshot import Snapshot
 from treescale.cluster.status import ClusterStatus, status_of
 from treescale.errors import SettingInvalid
-from treescale.lease_times import (
-    COLLECTION_SETTING,
-    LEASE_SETTING,
-    UNDELETE_SETTING,
-    UNTAGGED_SETTING,
-    Unreadable,
-    unreadable,
-)
+from treescale.lease_times import SAID_OF, Unreadable, unreadable
 from treescale.metadata.database import Database
 from treescale.metadata.layouts import Layouts
 from treescale.metadata.missing_copies import UnderReplicated
@@ -71,8 +64,7 @@ async def read_status(database: Database, clock: Clock) -> StatusReading:
 
 async def unreadable_settings(database: Database) -> list[Unreadable]:
     """Return the settings of the cluster that cannot be read: somebody wrote them by hand."""
-    names = (LEASE_SETTING, COLLECTION_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING)
-    settings = await database.settings.several([*names, COPIES_SETTING])
+    settings = await database.settings.several([*SAID_OF, COPIES_SETTING])
     found = unreadable(settings)
     try:
         copies_asked(settings.get(COPIES_SETTING))

@@ -1,10 +1,11 @@
-"""Who may ask what only administrators may: those, by a login that may do all.
+"""Who may ask what only administrators may: those, by a password or a token with its scope.
 
 While the database is away an administrator of the last quarter of an hour is one still, as a
 credential that was proven then counts: whoever watches must see through an outage.
 """
 
-from treescale.auth.scopes import ALL_ACTIONS
+from treescale.auth.policy import Principal
+from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
 from treescale.errors import CredentialsInvalid, DatabaseUnavailable, UserUnknown
 from treescale.http.call import Call
@@ -22,19 +23,24 @@ class Administrators:
         self._seen: dict[str, float] = {}
         """When each was last seen to be one, in monotonic seconds."""
 
-    async def check(self, call: Call) -> None:
-        """Raise CredentialsInvalid for everybody else, and for an access token with limits."""
+    async def check(self, call: Call, scope: TokenScope) -> None:
+        """Raise CredentialsInvalid for everybody else, and for an access token without the scope.
+
+        One that is for the registry has none, whatever it may do there.
+        """
         principal = await call.rooms.authenticator.basic(call.request)
         if principal is not None:
             note_user(call.request, principal.user)
-            free = principal.allow == ALL_ACTIONS and principal.repository_glob == "*"
-            if free and await self._is_one(principal.user):
+            if principal.opens(scope) and await self.has(principal):
                 return
         raise CredentialsInvalid(
-            "an administrator may ask this, with a password or an access token that may do all"
+            "an administrator may ask this, with a password or an access token made with "
+            f"--allow {scope.value}"
         )
 
-    async def _is_one(self, name: str) -> bool:
+    async def has(self, principal: Principal) -> bool:
+        """Return whether this is one, or was a moment ago; raises DatabaseUnavailable."""
+        name = principal.user
         now = self._clock.monotonic()
         try:
             is_one = (await self._users.get(name)).admin

@@ -118,7 +118,7 @@ class Authenticator:
         if scheme == "bearer":
             return await self._bearer(value, grace=grace)
         if scheme == "basic":
-            return Caller(await self._proven(request, value), tokens=self.tokens)
+            return Caller(_of_registry(await self._proven(request, value)), tokens=self.tokens)
         raise CredentialsInvalid("use Bearer or Basic credentials")
 
     async def _bearer(self, text: str, *, grace: bool) -> Caller:
@@ -147,10 +147,14 @@ class Authenticator:
             raise CredentialsInvalid("use Basic credentials here, or none for an anonymous token")
         return await self._proven(request, value)
 
+    async def registry_login(self, request: web.BaseRequest) -> Principal | None:
+        """Return whom `basic` returns, if the registry takes the credential."""
+        principal = await self.basic(request)
+        return None if principal is None else _of_registry(principal)
+
     async def log_in(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
-        """Return whom a name and a secret prove, wherever they stood; see `Login.authenticate`."""
-        with self._refusals(request, name):
-            return await self.login.authenticate(name, secret, source=self.client_address(request))
+        """Return whom a name and a secret prove to the registry; see `Login.authenticate`."""
+        return _of_registry(await self._login(request, name, secret))
 
     async def redeem(self, refresh_token: str) -> Principal:
         """Return whom a refresh token is of; see `TokenService.redeem`."""
@@ -163,7 +167,11 @@ class Authenticator:
     async def _proven(self, request: web.BaseRequest, value: str) -> Principal:
         with self._refusals(request, ""):
             name, secret = decode_basic(value)
-        return await self.log_in(request, name, secret)
+        return await self._login(request, name, secret)
+
+    async def _login(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
+        with self._refusals(request, name):
+            return await self.login.authenticate(name, secret, source=self.client_address(request))
 
     @contextmanager
     def _refusals(self, request: web.BaseRequest, name: str) -> Iterator[None]:
@@ -207,6 +215,17 @@ class Authenticator:
             if _QUOTABLE.fullmatch(str(refused)):
                 parts.append(f'error_description="{refused}"')  # docker shows it (RFC 6750, 3)
         return "Bearer " + ",".join(parts)
+
+
+def _of_registry(principal: Principal) -> Principal:
+    """Raise CredentialsInvalid for an access token that is for something else."""
+    if not principal.is_for_registry:
+        scopes = ", ".join(sorted(principal.scopes))
+        raise CredentialsInvalid(
+            f"this access token is for {scopes}, and not for the registry: make one with "
+            "--allow pull or --allow pull,push"
+        )
+    return principal
 
 
 def _loggable(name: str) -> str:

@@ -69,7 +69,7 @@ class Dispatcher:
         call = Call(request, _ROOT, Caller(ANONYMOUS), self._rooms)
         record_of(request).client = self._rooms.authenticator.client_address(request)
         try:
-            _check_coding(request)
+            check_coding(request)
             response: web.StreamResponse | None = self._rooms.authenticator.cors.preflight(request)
             if response is None:
                 handler = await self._handler(call)
@@ -168,7 +168,7 @@ class Dispatcher:
             return {}  # the refusal is what matters
 
 
-def _check_coding(request: web.BaseRequest) -> None:
+def check_coding(request: web.BaseRequest) -> None:
     """Raise MediaTypeUnsupported for a body that is not sent as it is."""
     if "Content-Encoding" not in request.headers:
         return

@@ -34,6 +34,9 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
     errors.BodyTooSlow: ("UNSUPPORTED", 408),
     errors.TooLarge: ("SIZE_INVALID", 413),
     errors.MediaTypeUnsupported: ("UNSUPPORTED", 415),
+    errors.Forbidden: ("DENIED", 403),
+    errors.ReadOnly: ("DENIED", 403),
+    errors.ReadOnlyCluster: ("UNAVAILABLE", 503),
     errors.NameUnknown: ("NAME_UNKNOWN", 404),
     errors.BlobUnknown: ("BLOB_UNKNOWN", 404),
     errors.ManifestUnknown: ("MANIFEST_UNKNOWN", 404),
@@ -87,6 +90,8 @@ OURS: Final = (
 
 RETRY_SECONDS: Final = 5
 """What a 503 or 507 tells clients to wait."""
+READ_ONLY_RETRY_SECONDS: Final = 30
+"""The same while the registry is read-only, which lasts longer."""
 
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -141,12 +146,20 @@ def error_response(error: Exception, request_id: str) -> web.Response:
         body=error_body(code, message(error, request_id)),
         content_type="application/json",
     )
-    if isinstance(error, errors.TooMany):
-        response.headers["Retry-After"] = str(error.retry_seconds)
-    elif isinstance(error, errors.Unsupported) and error.allowed:
-        response.headers["Allow"] = ", ".join(error.allowed)
-    elif isinstance(error, errors.Failed):
-        response.headers["Retry-After"] = str(RETRY_SECONDS)
-    elif isinstance(error, errors.RangeInvalid) and error.size is not None:
+    response.headers.update(waiting_headers(error))
+    if isinstance(error, errors.RangeInvalid) and error.size is not None:
         response.headers["Content-Range"] = unsatisfied_range(error.size)
     return response
+
+
+def waiting_headers(error: Exception) -> dict[str, str]:
+    """Return what a refusal says of when, or how, to ask again."""
+    if isinstance(error, errors.TooMany):
+        return {"Retry-After": str(error.retry_seconds)}
+    if isinstance(error, errors.Unsupported) and error.allowed:
+        return {"Allow": ", ".join(error.allowed)}
+    if isinstance(error, errors.Failed):
+        return {"Retry-After": str(RETRY_SECONDS)}
+    if isinstance(error, errors.ReadOnlyCluster):
+        return {"Retry-After": str(READ_ONLY_RETRY_SECONDS)}
+    return {}

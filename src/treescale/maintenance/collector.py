@@ -6,7 +6,8 @@ taken (collection.md R3, R4, R8, R13). What is in the trash is looked at once mo
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +52,10 @@ QUARANTINE_SECONDS: Final = 30 * 86_400.0
 WAIT_SECONDS_MIN: Final = 1.0
 
 
+async def _at_once(_: float) -> None:
+    """Hold nobody up."""
+
+
 @dataclass(slots=True)
 class Cycle:
     """One cycle: what was asked, and what came of it."""
@@ -91,17 +96,24 @@ class Collector:
         *,
         clock: Clock,
         alone: bool = False,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        give_way: Callable[[float], Awaitable[None]] = _at_once,
     ) -> None:
-        """`alone`: no push is under way anywhere, and none can begin meanwhile."""
+        """`alone`: no push is under way anywhere, and none can begin meanwhile.
+
+        `give_way` returns when a cycle that nobody asked for may go on that was at work for so
+        many seconds.
+        """
         self._store_id = store_id
         self._store = store
         self._trash = trash
         self._database = database
         self._clock = clock
         self._alone = alone
-        self._sleep = sleep
+        self._give_way = give_way
+        self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._one = asyncio.Lock()
+        self._asked = 0
+        """How many cycles are under way, or wait for that."""
         self._said: State | None = None
         self._log = get_logger()
 
@@ -117,20 +129,28 @@ class Collector:
         if mode is Mode.OFF or left or not self._store.is_well:
             return max(WAIT_SECONDS_MIN, min(left or times.look_every, times.look_every))
         try:
-            async for _ in self.steps(Cycle()):
-                pass
+            await self._slowly()
         except DatabaseUnavailable:
             raise
         except Failed as error:
             await self._tell(await self._noted(), Pause(str(error), "itself, once that is over"))
         return times.look_every
 
+    async def _slowly(self) -> None:
+        """Have a cycle that gives way to clients, until somebody asks for one."""
+        began = self._clock.monotonic()
+        async with aclosing(self.steps(Cycle())) as steps:
+            async for _ in steps:
+                if self._asked == 1:
+                    await self._give_way(self._clock.monotonic() - began)
+                began = self._clock.monotonic()
+
     async def steps(self, cycle: Cycle) -> AsyncGenerator[bool, None]:
         """Carry out a cycle bit by bit; yields whether it can go on at once.
 
         Raises what the database and the store raise: then nothing more is taken away.
         """
-        async with self._one:
+        async with self._in_turn():
             times = await self._times()
             permit = self._permit(times)  # before it is asked whether anything has happened
             cycle.pause = await self._obstacle(cycle, times)
@@ -148,6 +168,16 @@ class Collector:
                 await self._tell(await self._state(cycle, times), cycle.pause)
                 self._log_work(cycle)
             cycle.done = PARTITIONS
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Have one cycle at a time."""
+        self._asked += 1
+        try:
+            async with self._one:
+                yield
+        finally:
+            self._asked -= 1
 
     # What is in its way
 

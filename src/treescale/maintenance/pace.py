@@ -34,6 +34,8 @@ SLOWER: Final = 1.25
 """Clients that wait so many times as long as undisturbed are slower."""
 LEARNT: Final = 0.2
 """Of the last look, in what is held to be undisturbed."""
+LOOKING_SHARE_MAX: Final = 0.1
+"""The part of the time in which is looked around beside clients, when nobody asked for it."""
 READ_BACK_BYTES_MAX: Final = 32 * 1024 * 1024
 """Bytes a second that are read back to be verified when nobody asked for it."""
 
@@ -175,6 +177,14 @@ class Pace:
         self._read_back_at = begin + size / READ_BACK_BYTES_MAX
         if begin > now:
             await asyncio.sleep(begin - now)
+
+    async def looking(self, seconds: float) -> None:
+        """Return when a walk may go on that has looked around for so long, of its own accord.
+
+        Names and rows cost no bytes of wires and disks: they cost the cores that clients need.
+        """
+        if self.is_beside:
+            await asyncio.sleep(seconds * (1 / LOOKING_SHARE_MAX - 1))
 
     def _look(self) -> None:
         now = self._clock.monotonic()

@@ -114,7 +114,15 @@ def works(
     """
     for store_id, store in stores.items():
         walk = Walk(store_id, store, cluster, database, pace, clock=clock)
-        collector = Collector(store_id, store, walk.trash, database, clock=clock, alone=alone)
+        collector = Collector(
+            store_id,
+            store,
+            walk.trash,
+            database,
+            clock=clock,
+            alone=alone,
+            give_way=pace.looking,
+        )
         if mends:
             yield Work(
                 f"store.collect/{store_id}",

@@ -193,6 +193,7 @@ class Walk:
         until = self._clock.monotonic() + LOOK_SECONDS_MAX
         while left and self._clock.monotonic() < until:
             batch, left = left[: self._batch], left[self._batch :]
+            began, again = self._clock.monotonic(), self.progress.is_whole
             self.progress.begin_look(batch)
             try:
                 plans = await self.plans(batch)
@@ -200,8 +201,11 @@ class Walk:
                 for number in batch:
                     self._postpone(number, error)
                 return
+            took = self._clock.monotonic() - began
             for item in plans.items():
                 yield item
+            if again:  # nothing was known to be missing: it is the hourly look
+                await self._pace.looking(took)
 
     async def plans(self, batch: Sequence[int]) -> Mapping[int, Plan]:
         """Return what is to be done for these partitions; raises StoreUnusable.

@@ -34,6 +34,7 @@ from treescale.errors import (
     BlobUnknown,
     ChunksLost,
     DatabaseUnavailable,
+    ReadOnly,
     Refused,
     Unsupported,
     UploadUnknown,
@@ -42,7 +43,7 @@ from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import NewRow, Upsert, insert_or_ignore
-from treescale.metadata.layouts import OldestLayout, lease_seconds
+from treescale.metadata.layouts import OldestLayout, check_writable, lease_seconds
 from treescale.metadata.missing_copies import lost_among, record_missing
 from treescale.metadata.records import Blob, ChunkPart, NewBlob
 from treescale.metadata.repositories import hold, id_of, lock_repository
@@ -340,6 +341,7 @@ class Blobs:
         this = {"repository": repository, "this": digest}
 
         def work(connection: Connection) -> None:
+            check_writable(connection, repository)
             row_id = connection.execute(HOLD_LINK, this).scalar_one_or_none()
             if row_id is None:
                 raise _unknown(repository, digest)
@@ -355,7 +357,7 @@ class Blobs:
 
         try:
             await self._connections.write(work)
-        except Unsupported:
+        except (ReadOnly, Unsupported):
             raise  # it is there
         except Refused:
             self._known.invalidate(repository, digest)

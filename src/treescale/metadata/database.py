@@ -20,7 +20,7 @@ from treescale.metadata.engine.connect import connect
 from treescale.metadata.engine.connections import WAIT_SECONDS_MAX, Connections
 from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.keys import PeerKeys, SigningKeys
-from treescale.metadata.layouts import Layouts, OldestLayout, Settings
+from treescale.metadata.layouts import Layouts, OldestLayout, ReadOnlySwitches, Settings
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated
 from treescale.metadata.records import Blob, Examined, Manifest, Repository
@@ -109,6 +109,7 @@ class Database:
         self.signing_keys = SigningKeys(connections)
         self.generations = Generations(connections)
         self.settings = Settings(connections)
+        self.read_only = ReadOnlySwitches(connections)
         self.peer_keys = PeerKeys(connections)
         self.servers = Servers(connections)
         self.stores = Stores(connections)

@@ -40,6 +40,9 @@ class Kind(StrEnum):
     REPOSITORY_RESTORED = "repository.restored"
     REPOSITORY_PURGED = "repository.purged"
     REPOSITORY_VISIBILITY = "repository.visibility"
+    REPOSITORY_READ_ONLY = "repository.read_only"
+    NAMESPACE_READ_ONLY = "namespace.read_only"
+    CLUSTER_READ_ONLY = "cluster.read_only"
     TOKEN_CREATED = "token.created"  # noqa: S105  a kind
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  likewise
     USER_CREATED = "user.created"
@@ -49,6 +52,7 @@ class Kind(StrEnum):
     SERVER_FORGOTTEN = "server.forgotten"
     STORE_STATE = "store.state"
     LAYOUT_CHANGED = "layout.changed"
+    BACKUP_MADE = "backup.made"
 
 
 def uuid7(seconds: float, chance: bytes) -> str:

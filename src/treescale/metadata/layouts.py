@@ -1,7 +1,12 @@
-"""What all servers go by: the layouts, whose number is the lock, and settings by name."""
+"""What all servers go by: the layouts, whose number is the lock, settings, and what is read-only.
+
+Whether something is read-only is asked in each transaction that would change what a repository
+holds. So once it was said, and that transaction is over, nothing changes any more.
+"""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,6 +16,8 @@ from sqlalchemy import (
     Double,
     LargeBinary,
     Row,
+    Table,
+    Text,
     and_,
     bindparam,
     case,
@@ -20,17 +27,25 @@ from sqlalchemy import (
     func,
     literal,
     not_,
+    null,
     or_,
     select,
+    text,
+    true,
+    update,
 )
 from sqlalchemy.engine import Connection
 
-from treescale.errors import Corrupt
+from treescale.errors import Corrupt, NameUnknown, ReadOnly, ReadOnlyCluster
 from treescale.lease_times import (
+    COLLECTION_SETTING,
     DIGITS_MAX,
     KEPT_SECONDS_MAX,
     LEASE_SECONDS,
     LEASE_SETTING,
+    OFF,
+    ON,
+    READ_ONLY_SETTING,
     UNDELETE_SECONDS,
     UNDELETE_SETTING,
     UNITS,
@@ -39,7 +54,7 @@ from treescale.lease_times import (
     shown,
 )
 from treescale.log import get_logger
-from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
     insert_or_ignore,
     insert_or_update,
@@ -47,7 +62,17 @@ from treescale.metadata.engine.upserts import (
 )
 from treescale.metadata.events import Event, Kind, record
 from treescale.metadata.records import LayoutRecord, LayoutStore
-from treescale.metadata.schema import chunks, layouts, owed, settings, upload_parts
+from treescale.metadata.schema import (
+    chunks,
+    layouts,
+    namespaces,
+    owed,
+    repositories,
+    settings,
+    upload_parts,
+    users,
+)
+from treescale.oci.names import namespace_of
 
 LIST: Final = select(layouts).order_by(layouts.c.number.desc()).limit(bindparam("limit"))
 LATEST: Final = select(layouts.c.number).order_by(layouts.c.number.desc()).limit(1)
@@ -285,6 +310,217 @@ class Settings:
     async def remove(self, name: str) -> None:
         """Leave it to the default; twice is once."""
         await self._connections.change(REMOVE_SETTING, {"this": name})
+
+
+class ReadOnlyBy(StrEnum):
+    """What is read-only, from the widest."""
+
+    CLUSTER = "cluster"
+    NAMESPACE = "namespace"
+    REPOSITORY = "repository"
+
+
+def is_cluster_read_only() -> ColumnElement[bool]:
+    """Return whether the cluster is: also when nobody can read what somebody has set."""
+    return exists(
+        select(settings.c.name).where(settings.c.name == READ_ONLY_SETTING, settings.c.value != OFF)
+    )
+
+
+def read_only_by(
+    namespace: ColumnElement[str], repository: ColumnElement[bool]
+) -> ColumnElement[str | None]:
+    """Return the widest that is read-only of what a repository is in, as ReadOnlyBy; or null.
+
+    `namespace` is the name, `repository` whether the repository itself is.
+    """
+    of_namespace = exists(
+        select(namespaces.c.namespace_id).where(namespaces.c.name == namespace, _IS_READ_ONLY)
+    )
+    return case(
+        (is_cluster_read_only(), literal(ReadOnlyBy.CLUSTER.value, Text())),
+        (of_namespace, literal(ReadOnlyBy.NAMESPACE.value, Text())),
+        (repository, literal(ReadOnlyBy.REPOSITORY.value, Text())),
+        else_=null(),
+    )
+
+
+_IS_READ_ONLY: Final = namespaces.c.read_only == true()
+NAMED_READ_ONLY_BY: Final = read_only_by(
+    bindparam("namespace", type_=Text()),
+    exists(
+        select(repositories.c.repository_id).where(
+            repositories.c.name == bindparam("repository", type_=Text()),
+            repositories.c.read_only == true(),
+        )
+    ),
+)
+"""The same of the parameters `repository` and `namespace`, also where there is no row of them."""
+WHY: Final = select(NAMED_READ_ONLY_BY.label("why"))
+# Who changes what a repository holds has a lock on its row, so that who sets it read-only waits.
+HOLD_WRITABLE: Final = (
+    select(read_only_by(repositories.c.namespace, repositories.c.read_only).label("why"))
+    .where(repositories.c.name == bindparam("repository"))
+    .with_for_update(read=True, key_share=True)
+)
+HOLD_WRITABLE_WHOLE: Final = HOLD_WRITABLE.with_for_update()
+_WAIT_FOR_WRITERS: Final = text("LOCK TABLE repositories IN EXCLUSIVE MODE")
+_COLLECTS: Final = select(
+    exists(
+        select(settings.c.name).where(
+            or_(
+                and_(settings.c.name == COLLECTION_SETTING, settings.c.value != ON),
+                and_(settings.c.name == READ_ONLY_SETTING, settings.c.value != OFF),
+            )
+        )
+    ).label("stopped")
+)
+_SET_NAMESPACE: Final = (
+    update(namespaces)
+    .where(namespaces.c.name == bindparam("this"), namespaces.c.read_only != bindparam("to"))
+    .values(read_only=bindparam("to"))
+)
+_SET_REPOSITORY: Final = (
+    update(repositories)
+    .where(repositories.c.name == bindparam("this"), repositories.c.read_only != bindparam("to"))
+    .values(read_only=bindparam("to"))
+)
+_IS_NAMESPACE: Final = select(namespaces.c.name).where(namespaces.c.name == bindparam("this"))
+_IS_USER: Final = select(users.c.name).where(users.c.name == bindparam("this"))
+_IS_REPOSITORY: Final = select(repositories.c.name).where(repositories.c.name == bindparam("this"))
+_MAKE_NAMESPACE: Final = insert_or_ignore(namespaces)
+
+
+def may_collect(connection: Connection) -> bool:
+    """Return whether anything may be taken away for good, as of this transaction."""
+    return not connection.execute(_COLLECTS).scalar_one()
+
+
+def named(repository: str) -> Mapping[str, str]:
+    """Return the parameters of what asks whether a repository is read-only."""
+    return {"repository": repository, "namespace": namespace_of(repository)}
+
+
+def check_writable(connection: Connection, repository: str, *, whole: bool = False) -> None:
+    """Raise ReadOnly when nothing may be changed there; hold the repository, if it is there.
+
+    The first lock of a transaction, with `whole` as strong as one that takes the repository away.
+    """
+    hold = HOLD_WRITABLE_WHOLE if whole else HOLD_WRITABLE
+    refuse(repository, connection.execute(hold, {"repository": repository}).scalar_one_or_none())
+
+
+def is_read_only(connection: Connection, repository: str) -> bool:
+    """Return whether nothing may be changed there, as of this transaction."""
+    return connection.execute(WHY, named(repository)).scalar_one() is not None
+
+
+def refuse(repository: str, why: str | None) -> None:
+    """Raise ReadOnly for what ReadOnlyBy says; nothing for None."""
+    if why is None:
+        return
+    if why == ReadOnlyBy.CLUSTER:
+        raise ReadOnlyCluster(
+            "the registry is read-only for now: pulls go on, pushes and deletions have to wait. "
+            "Try again later"
+        )
+    name = namespace_of(repository) if why == ReadOnlyBy.NAMESPACE else repository
+    raise ReadOnly(
+        f"the {why} {name} is read-only: pulls go on, and nothing is pushed or deleted there until "
+        f"an administrator says `treescale repo read-only {name} off`"
+    )
+
+
+class ReadOnlySwitches:
+    """What is read-only: the cluster, namespaces, repositories.
+
+    When a switch returns, every transaction that changes what a repository holds, and did not see
+    it, is over.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def cluster(self) -> bool:
+        """Return whether the cluster is."""
+        row = await self._connections.row(select(is_cluster_read_only().label("is_so")))
+        return row is not None and bool(row.is_so)
+
+    async def why(self, repository: str) -> ReadOnlyBy | None:
+        """Return the widest that is, of what a repository is in; it need not be there."""
+        row = await self._connections.row(WHY, named(repository))
+        return None if row is None or row.why is None else ReadOnlyBy(row.why)
+
+    async def of_namespace(self, name: str) -> bool:
+        """Return whether the namespace itself is; raises NameUnknown."""
+        return await self._flag(namespaces, name, "namespace")
+
+    async def of_repository(self, name: str) -> bool:
+        """Return whether the repository itself is; raises NameUnknown."""
+        return await self._flag(repositories, name, "repository")
+
+    async def set_cluster(self, *, read_only: bool, actor: str) -> None:
+        """Have all stay as it is, or end that; twice is once."""
+        value = ON if read_only else OFF
+
+        def work(connection: Connection) -> None:
+            _wait_for_writers(connection)
+            before = connection.execute(GET_SETTING, {"this": READ_ONLY_SETTING})
+            if (before.scalar_one_or_none() or OFF) == value:
+                return
+            row = {"name": READ_ONLY_SETTING, "value": value}
+            connection.execute(_PUT_SETTING.on(connection), row)
+            told = {"read_only": read_only}
+            record(connection, Event(Kind.CLUSTER_READ_ONLY, actor, payload=told))
+
+        await self._connections.write(work)
+
+    async def set_namespace(self, name: str, *, read_only: bool, actor: str) -> None:
+        """Do so with a namespace, also of a user who has pushed nothing; raises NameUnknown."""
+        told = {"read_only": read_only}
+        event = Event(Kind.NAMESPACE_READ_ONLY, actor, namespace=name, payload=told)
+
+        def work(connection: Connection) -> None:
+            _wait_for_writers(connection)
+            this = {"this": name}
+            if connection.execute(_IS_NAMESPACE, this).first() is None:
+                if connection.execute(_IS_USER, this).first() is None:
+                    raise NameUnknown(f"no namespace {name}: no user has it, and no repository")
+                connection.execute(_MAKE_NAMESPACE.on(connection), {"name": name})
+            if changed(connection, _SET_NAMESPACE, {**this, "to": read_only}):
+                record(connection, event)
+
+        await self._connections.write(work)
+
+    async def set_repository(self, name: str, *, read_only: bool, actor: str) -> None:
+        """Do so with a repository; raises NameUnknown."""
+        told = {"read_only": read_only}
+
+        def work(connection: Connection) -> None:
+            _wait_for_writers(connection)
+            if changed(connection, _SET_REPOSITORY, {"this": name, "to": read_only}):
+                record(connection, Event(Kind.REPOSITORY_READ_ONLY, actor, name, payload=told))
+            elif connection.execute(_IS_REPOSITORY, {"this": name}).first() is None:
+                raise NameUnknown(f"no repository {name}")
+
+        await self._connections.write(work)
+
+    async def _flag(self, table: Table, name: str, noun: str) -> bool:
+        row = await self._connections.row(
+            select(table.c.read_only).where(table.c.name == bindparam("this")), {"this": name}
+        )
+        if row is None:
+            raise NameUnknown(f"no {noun} {name}")
+        return bool(row.read_only)
+
+
+def _wait_for_writers(connection: Connection) -> None:
+    """Return when nobody else changes what a repository holds; they wait for this transaction.
+
+    On SQLite writers are alone. Reads go on.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_WAIT_FOR_WRITERS)
 
 
 def _layout_text(number: int) -> str:

@@ -30,13 +30,14 @@ from treescale.errors import (
     ManifestUnknown,
     NameUnknown,
     PreconditionFailed,
+    ReadOnly,
     Refused,
 )
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events import Event, Kind, record, record_all
-from treescale.metadata.layouts import lease_seconds
+from treescale.metadata.layouts import check_writable, lease_seconds
 from treescale.metadata.manifest_push import (
     NOW,
     Deletion,
@@ -262,7 +263,7 @@ class Manifests:
         """
         try:
             gone = await self._delete(repository, digest, condition, actor)
-        except PreconditionFailed:
+        except (PreconditionFailed, ReadOnly):
             raise  # it is there
         except Refused:
             self._forget(repository, frozenset({digest}))
@@ -313,7 +314,7 @@ class Manifests:
         """
         try:
             await self._delete_tag(repository, tag, condition, actor)
-        except PreconditionFailed:
+        except (PreconditionFailed, ReadOnly):
             raise  # it is there
         except Refused:
             self._by_tag.invalidate(repository, tag)
@@ -345,6 +346,7 @@ class Manifests:
             condition.check(found.digest)  # what it is called never changes: no race to lose
 
         def begin(connection: Connection) -> Deletion:
+            check_writable(connection, repository)
             this = {"repository": repository, "digest": digest}
             row_id = connection.execute(HOLD, this).scalar_one_or_none()
             if row_id is None:
@@ -376,6 +378,7 @@ class Manifests:
 
         def work(connection: Connection) -> bool:
             """Say whether it is done: the manifest is held before the tag, as everywhere."""
+            check_writable(connection, repository)
             seen = connection.execute(POINTS_AT, this).one_or_none()
             if seen is not None:
                 pointed_at = {"row_id": seen.repository_id, "digest": seen.digest}

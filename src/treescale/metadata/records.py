@@ -216,6 +216,8 @@ class Upload:
     """When this was read, or recorded, last: that of what is put from now on."""
     lease: float = field(default=LEASE_SECONDS, compare=False)
     """The cluster's lease when this was read, in seconds."""
+    read_only: str | None = field(default=None, compare=False)
+    """What of its repository was read-only when this was read (`layouts.ReadOnlyBy`)."""
 
     @property
     def settled_bytes(self) -> int:
@@ -277,7 +279,8 @@ class User:
 class AccessToken:
     """A credential of limited reach. Its secret is never kept, only the secret's SHA-256.
 
-    `allow` is a subset of pull, push, delete; `repository` a glob that names must match.
+    `allow` is of pull, push, delete, or the scopes of what is beside the registry; `repository` a
+    glob that names must match.
     """
 
     token_id: str

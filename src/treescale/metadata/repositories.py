@@ -35,7 +35,13 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update_if
 from treescale.metadata.events import Event, Kind, record
-from treescale.metadata.layouts import has_digits, noted_number
+from treescale.metadata.layouts import (
+    check_writable,
+    has_digits,
+    noted_number,
+    read_only_by,
+    refuse,
+)
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
 from treescale.metadata.schema import (
     blob_chunks,
@@ -252,6 +258,7 @@ _HOLD: Final = (
         repositories.c.repository_id,
         _ANY_LOST.label("any_lost"),
         ANY_PURGED.label("any_purged"),
+        read_only_by(repositories.c.namespace, repositories.c.read_only).label("read_only"),
     )
     .where(repositories.c.name == bindparam("repository"))
     .with_for_update(read=True, key_share=True)
@@ -332,7 +339,7 @@ class Repositories:
         visibility = Event(Kind.REPOSITORY_VISIBILITY, actor, name, payload={"public": public})
 
         def work(connection: Connection) -> None:
-            row_id = lock_repository(connection, name, actor=actor, now=now)
+            row_id = hold(connection, name, actor=actor, now=now, changes=False).row_id
             if changed(connection, _SET_PUBLIC, {"row_id": row_id, "is_public": public}):
                 record(connection, visibility)
 
@@ -342,10 +349,12 @@ class Repositories:
     async def delete(self, name: str, *, actor: str) -> None:
         """Take it away with all that it holds; raises NameUnknown.
 
-        It can be restored for a while. What is pushed under its name begins another one.
+        It can be restored for a while. What is pushed under its name begins another one. Raises
+        ReadOnly.
         """
 
         def work(connection: Connection) -> None:
+            check_writable(connection, name, whole=True)
             created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
             if created is None:
                 raise _unknown(name)
@@ -406,15 +415,19 @@ class Repositories:
         self._known.invalidate(name, "")
 
 
-def hold(connection: Connection, name: str, *, actor: str, now: float) -> Held:
+def hold(
+    connection: Connection, name: str, *, actor: str, now: float, changes: bool = True
+) -> Held:
     """Hold the repository, creating it when absent.
 
     It cannot be deleted before the transaction ends. Always the first lock that a write takes, so
-    that no two writes wait for each other.
+    that no two writes wait for each other. Raises ReadOnly, unless what it holds stays as it is.
     """
     for _ in range(_ATTEMPTS_MAX):
         held = connection.execute(_HOLD, {"repository": name}).one_or_none()
         if held is not None:
+            if changes:
+                refuse(name, held.read_only)
             return Held(int(held.repository_id), bool(held.any_lost), bool(held.any_purged))
         namespace = namespace_of(name)
         make_namespace(connection, namespace)

@@ -21,11 +21,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION: Final = "0013"
+SCHEMA_VERSION: Final = "0014"
 SCHEMA_VERSION_TABLE: Final = "schema_version"
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -211,6 +212,7 @@ namespaces: Final = Table(
     # Of its `namespace_blobs`.
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Column("blobs", BigInteger, nullable=False, server_default="0"),
+    Column("read_only", Boolean, nullable=False, server_default=false()),
     sqlite_autoincrement=True,
 )
 
@@ -226,6 +228,7 @@ repositories: Final = Table(
     Column("deleted", Double),
     # None of those that a server of 0.1.0 makes, until `usage.counting` finds them.
     Column("namespace_id", ROW_ID, ForeignKey("namespaces.namespace_id")),
+    Column("read_only", Boolean, nullable=False, server_default=false()),
     Index(None, "namespace", "name"),
     Index(None, "public", "name"),
     Index(None, "namespace_id", "name"),

@@ -22,7 +22,9 @@ from sqlalchemy import (
     LargeBinary,
     Row,
     ScalarSelect,
+    Text,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -38,7 +40,17 @@ from treescale.errors import BeingPurged, NotRecorded, UploadOutOfOrder, UploadU
 from treescale.lease_times import RECORD_SHARE
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
-from treescale.metadata.layouts import OldestLayout, lease_seconds
+from treescale.metadata.layouts import (
+    NAMED_READ_ONLY_BY,
+    WHY,
+    OldestLayout,
+    ReadOnlyBy,
+    is_cluster_read_only,
+    lease_seconds,
+    named,
+    read_only_by,
+    refuse,
+)
 from treescale.metadata.missing_copies import record_missing
 from treescale.metadata.records import (
     Base,
@@ -49,7 +61,14 @@ from treescale.metadata.records import (
     UploadProgress,
     UploadTail,
 )
-from treescale.metadata.schema import counters, purged_chunks, purges, upload_parts, uploads
+from treescale.metadata.schema import (
+    counters,
+    purged_chunks,
+    purges,
+    repositories,
+    upload_parts,
+    uploads,
+)
 
 _ENTRY: Final = struct.Struct(">32sI")
 _THIS: Final = uploads.c.upload_id == bindparam("this")
@@ -77,13 +96,28 @@ FENCED: Final = (
     )
 )
 _BASE: Final = (DatabaseNow().label("now"), _purges().label("purges"))
-GET: Final = select(uploads, *_BASE, lease_seconds().label("lease")).where(_THIS)
+# Of what has no row yet the cluster alone is looked at: `create`, and the commit, look at all.
+_READ_ONLY: Final = case(
+    (is_cluster_read_only(), literal(ReadOnlyBy.CLUSTER.value, Text())),
+    else_=select(read_only_by(repositories.c.namespace, repositories.c.read_only))
+    .where(repositories.c.name == uploads.c.repository)
+    .scalar_subquery(),
+)
+GET: Final = select(
+    uploads, *_BASE, lease_seconds().label("lease"), _READ_ONLY.label("read_only")
+).where(_THIS)
 PARTS: Final = (
     select(upload_parts.c.entries)
     .where(upload_parts.c.upload_id == bindparam("this"))
     .order_by(upload_parts.c.part)
 )
-_CREATE: Final = insert(uploads).values(updated=DatabaseNow())
+_GIVEN: Final = [column for column in uploads.columns if column is not uploads.c.updated]
+_CREATE: Final = insert(uploads).from_select(
+    [*(column.name for column in _GIVEN), "updated"],
+    select(*(bindparam(column.name, type_=column.type) for column in _GIVEN), DatabaseNow()).where(
+        NAMED_READ_ONLY_BY.is_(None)
+    ),
+)
 
 
 def in_time() -> ColumnElement[bool]:
@@ -158,9 +192,20 @@ class Uploads:
         return DatabaseTime(_base(row), row.lease)
 
     async def create(self, upload: Upload) -> None:
-        """Keep a fresh session (no bytes)."""
+        """Keep a fresh session (no bytes); raises ReadOnly."""
         assert upload.offset == 0, "an upload begins empty"
-        await self._connections.change(_CREATE, _row(upload), durable=False)
+        name = upload.repository
+
+        def work(connection: Connection) -> None:
+            if changed(connection, _CREATE, {**_row(upload), **named(name)}) == 0:
+                refuse(name, connection.execute(WHY, named(name)).scalar_one())
+
+        await self._connections.write(work, durable=False)
+
+    async def check_writable(self, repository: str) -> None:
+        """Raise ReadOnly when nothing can be pushed there now; the commit asks once more."""
+        row = await self._connections.row(WHY, named(repository))
+        refuse(repository, None if row is None else row.why)
 
     async def get(self, upload_id: str) -> Upload:
         """Return the session; raises UploadUnknown. Costs the same however long it is."""
@@ -367,6 +412,7 @@ def _upload(row: Row[Any]) -> Upload:
         updated=row.updated,
         base=_base(row),
         lease=row.lease,
+        read_only=row.read_only,
     )
 
 

@@ -125,5 +125,11 @@ MAY_STOP: Final = _gauge("cluster_may_stop", "Whether any one server may be stop
 COLLECTION_PAUSED: Final = _gauge(
     "cluster_collection_paused", "Whether nothing is taken away in the cluster."
 )
+BACKUP_SUCCESS: Final = _gauge(
+    "cluster_backup_last_success_timestamp_seconds",
+    "When the last backup that was read back was taken; 0 is never.",
+)
+BACKUP_SIZE: Final = _gauge("cluster_backup_size_bytes", "Size of that backup.")
+READ_ONLY: Final = _gauge("cluster_read_only", "Whether all of the registry is read-only.")
 
 ALL: Final = tuple(each for each in globals().copy().values() if isinstance(each, Metric))

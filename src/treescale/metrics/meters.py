@@ -37,6 +37,7 @@ class Route(IntEnum):
     READYZ = 12
     STOPZ = 13
     METRICS = 14
+    API = 15
 
 
 class Refusal(IntEnum):

@@ -29,21 +29,30 @@ def parse_page_size(values: list[str]) -> int:
     raise PageInvalid("n must be a whole number, such as n=100")
 
 
-def parse_last(values: list[str]) -> str:
+def parse_last(values: list[str], name: str = "last") -> str:
     """Return the entry after which the page starts, "" for the first page.
 
     It need not exist. Raises PageInvalid for what no entry can be called, or given twice.
     """
-    last = _only("last", values)
+    last = _only(name, values)
     if len(last) > LAST_CHARACTERS_MAX or not (last.isascii() and last.isprintable()):
-        raise PageInvalid("last must be an entry of an earlier page")
+        raise PageInvalid(f"{name} must be an entry of an earlier page")
     return last
 
 
-def link_header(path: str, n: int, last: str, filters: Mapping[str, str] | None = None) -> str:
-    """Return the Link header to the page of `n` entries after `last`; `filters` are repeated."""
+def link_header(
+    path: str,
+    n: int,
+    last: str,
+    filters: Mapping[str, str] | None = None,
+    cursor: str = "last",
+) -> str:
+    """Return the Link header to the page of `n` entries after `last`; `filters` are repeated.
+
+    `cursor` is what the parameter is called.
+    """
     # Not a form: in a query a plus is a plus, and a blank is %20.
-    query = urlencode({**(filters or {}), "n": str(n), "last": last}, quote_via=quote, safe="")
+    query = urlencode({**(filters or {}), "n": str(n), cursor: last}, quote_via=quote, safe="")
     return f'<{path}?{query}>; rel="next"'
 
 

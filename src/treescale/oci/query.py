@@ -25,6 +25,12 @@ def query_values(query: str, name: str) -> list[str]:
     return [_decoded(name, value) for key, _, value in pairs if unquote(key) == name]
 
 
+def query_pairs(query: str) -> list[tuple[str, str]]:
+    """Return all parameters of a raw query, in order; raises RequestInvalid as `query_values`."""
+    words = (word.partition("=") for word in query.split("&") if word)
+    return [(unquote(key), _decoded(unquote(key)[:100], value)) for key, _, value in words]
+
+
 def _decoded(name: str, value: str) -> str:
     if _BROKEN.search(value) is None:
         try:

@@ -28,11 +28,13 @@ from treescale.peer.protocol import (
     write_request,
 )
 from treescale.peer.signing import Signer
+from treescale.tracing import TRACING
 
 DEADLINE_SHARE: Final = 0.9
 """Of our patience, what the other server may use: then its word that it is late is here in time."""
 
 _KNOWN: Final = PeerRequest(Action.KNOWN)
+_SPANS: Final = {action: f"peer {action.name.lower()}" for action in Action}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,9 @@ class PeerClient:
                 self._health.admit()
             whole = self.timeouts.chunk_seconds if request.action is Action.GET else seconds
             try:
-                async with asyncio.timeout(whole):
-                    answer = await self._exchange(request, seconds, body)
+                with TRACING.asking(_SPANS[request.action], treescale__peer=self.peer) as trace:
+                    async with asyncio.timeout(whole):
+                        answer = await self._exchange(request, seconds, body, trace)
             except Exception as error:  # whatever the other end did, it is the one to blame
                 raise self._judged(error) from error
             except BaseException:
@@ -126,6 +129,7 @@ class PeerClient:
         request: PeerRequest,
         seconds: float,
         body: Bytes,
+        trace: str,
         connection: PeerConnection | None = None,
     ) -> Received:
         """Return the signed answer; asks once more when a kept connection turns out to be closed.
@@ -133,13 +137,15 @@ class PeerClient:
         The request was then as a rule not even read; if it was, doing it twice is doing it once.
         """
         host, deadline_ms = reachable(self._url).authority, round(seconds * DEADLINE_SHARE * 1000)
-        sent = write_request(self._signer, request, host, body, deadline_ms=deadline_ms)
+        sent = write_request(
+            self._signer, request, host, body, deadline_ms=deadline_ms, trace=trace
+        )
         limit = ANSWER_BYTES_MAX.get(request.action, SMALL_BYTES_MAX)
         connection = connection or await self._pool.acquire()
         try:
             answer = await connection.ask(sent.head, body, limit, seconds)
         except ClosedWhileIdle:
-            return await self._exchange(request, seconds, body, await self._pool.connect())
+            return await self._exchange(request, seconds, body, trace, await self._pool.connect())
         finally:
             self._pool.release(connection)
         sent.check(answer)

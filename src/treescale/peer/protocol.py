@@ -29,6 +29,7 @@ from treescale.errors import (
     Unsupported,
 )
 from treescale.peer.signing import NO_BODY, ClocksApart, SignedRequest, Signer, body_digest
+from treescale.tracing import HEADER as TRACE_HEADER
 
 PREFIX: Final = "/peer/v1/"
 REQUEST_HEADER: Final = "TreeScale-Request"
@@ -322,13 +323,24 @@ class SentRequest:
 
 
 def write_request(
-    signer: Signer, request: PeerRequest, host: str, body: Bytes = b"", *, deadline_ms: int
+    signer: Signer,
+    request: PeerRequest,
+    host: str,
+    body: Bytes = b"",
+    *,
+    deadline_ms: int,
+    trace: str = "",
 ) -> SentRequest:
-    """Return a signed request; `host` is as a Host header has it."""
+    """Return a signed request; `host` is as a Host header has it.
+
+    `trace` names the span that asks, for the other server's own; it is no part of what is signed.
+    """
     method, path, length = request.action.method, request.path, len(body)
     digest = NO_BODY if request.action is Action.PUT else body_digest(body)
     signed = signer.sign(method, path, length=length, body=digest, deadline_ms=deadline_ms)
     head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{REQUEST_HEADER}: {signed.header}\r\n"
+    if trace:
+        head += f"{TRACE_HEADER}: {trace}\r\n"
     if method != "GET":
         head += f"Content-Length: {length}\r\n"
     return SentRequest(signer.addressee, request.action, f"{head}\r\n".encode(), signed)

@@ -138,6 +138,14 @@ class Host:
     """Says how many bytes a second a walk may move now; 0 is no limit."""
 
 
+def span_of(request: web.BaseRequest) -> str:
+    """Return what a span is called that answers it."""
+    try:
+        return f"peer {read_request(request.method, request.raw_path).action.name.lower()}"
+    except TreeScaleError:
+        return "peer"
+
+
 class PeerServer:
     """Answers the requests below /peer/v1/ of other servers.
 

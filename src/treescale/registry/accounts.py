@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from treescale.auth.access_tokens import RANDOM_BYTES, access_token_text, secret_sha256
 from treescale.auth.passwords import check_new_password
-from treescale.auth.scopes import Action
+from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.clock import Clock
 from treescale.errors import (
     PasswordInvalid,
@@ -29,6 +29,7 @@ from treescale.oci.names import NAME_CHARACTERS_MAX, check_new_namespace
 ADMINISTRATOR: Final = "admin"
 LABEL_CHARACTERS_MAX: Final = 100
 PAGE_SIZE: Final = 500
+_RIGHTS: Final = "pull, push, delete, or metrics, events, api"
 _EXPIRY: Final = re.compile(r"([1-9][0-9]{0,4})([mhdwy])")
 _UNIT_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 _GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
@@ -51,7 +52,8 @@ class TokenTerms:
     """What an access token is to be: its label, its reach, and for how many seconds it lasts."""
 
     label: str
-    allow: frozenset[Action] = frozenset({Action.PULL, Action.PUSH})
+    allow: frozenset[Right] = frozenset({Action.PULL, Action.PUSH})
+    """For the registry, or scopes of what is beside it: not both."""
     repository: str = "*"
     lasts_seconds: float | None = None
 
@@ -138,6 +140,8 @@ class Accounts:
         Raises UserUnknown, RequestInvalid.
         """
         check_terms(user, terms)
+        if TokenScope.METRICS in terms.allow and not (await self._users.get(user)).admin:
+            raise RequestInvalid(f"metrics are for administrators, and {user} is none")
         text = access_token_text(self._random(RANDOM_BYTES))
         now = self._clock.now()
         token = AccessToken(
@@ -145,7 +149,7 @@ class Accounts:
             user=user,
             label=terms.label,
             secret_sha256=secret_sha256(text),
-            allow=frozenset(str(action) for action in terms.allow),
+            allow=frozenset(str(right) for right in terms.allow),
             repository=terms.repository,
             created=now,
             expires=None if terms.lasts_seconds is None else now + terms.lasts_seconds,
@@ -195,8 +199,9 @@ def check_terms(user: str, terms: TokenTerms) -> None:
             "say what the token is for"
         )
     if not terms.allow:
-        raise RequestInvalid("a token must allow something: pull, push, delete")
+        raise RequestInvalid(f"a token must allow something: {_RIGHTS}")
     glob = terms.repository
+    _check_scopes(terms)
     if len(glob) > NAME_CHARACTERS_MAX or _GLOB.fullmatch(glob) is None:
         raise RequestInvalid(
             "a repository pattern is made of the characters of a name, * (anything) and ?"
@@ -206,6 +211,23 @@ def check_terms(user: str, terms: TokenTerms) -> None:
             f"the pattern {glob} matches no repository of {user}: it is compared with whole names, "
             f"such as {user}/app or {user}/*"
         )
+
+
+def _check_scopes(terms: TokenTerms) -> None:
+    """Raise RequestInvalid for scopes beside rights on repositories.
+
+    So a server of an earlier version, which knows no scopes, finds no right in such a token.
+    """
+    scopes = [scope.value for scope in TokenScope if scope in terms.allow]
+    if not scopes:
+        return
+    if any(action in terms.allow for action in Action):
+        raise RequestInvalid(
+            f"a token is for the registry (pull, push, delete) or for {' and '.join(scopes)}: "
+            "make one for each"
+        )
+    if terms.repository != "*":
+        raise RequestInvalid(f"{scopes[0]} is not of repositories: leave --repository out")
 
 
 def parse_duration(text: str) -> float | None:
@@ -221,10 +243,11 @@ def parse_duration(text: str) -> float | None:
     return float(int(found[1]) * _UNIT_SECONDS[found[2]])
 
 
-def parse_allow(text: str) -> frozenset[Action]:
-    """Return the rights of `pull,push,delete`; raises RequestInvalid for any other word."""
+def parse_allow(text: str) -> frozenset[Right]:
+    """Return the rights of `pull,push`, or scopes; raises RequestInvalid for any other word."""
+    known: dict[str, Right] = {right.value: right for right in (*Action, *TokenScope)}
     words = [word.strip() for word in text.split(",")]
-    unknown = [word for word in words if word not in Action.__members__.values()]
+    unknown = [word for word in words if word not in known]
     if unknown:
-        raise RequestInvalid(f"{unknown[0]!r} is not a right: say pull, push or delete")
-    return frozenset(Action(word) for word in words)
+        raise RequestInvalid(f"{unknown[0]!r} is not a right: say {_RIGHTS}")
+    return frozenset(known[word] for word in words)

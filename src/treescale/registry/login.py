@@ -21,7 +21,7 @@ from treescale.auth.access_tokens import is_access_token, secret_sha256
 from treescale.auth.guessing import Urgency, address_key
 from treescale.auth.passwords import PasswordCheck, possible
 from treescale.auth.policy import Principal
-from treescale.auth.scopes import ALL_ACTIONS, Action
+from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.clock import Clock
 from treescale.errors import (
     CredentialsInvalid,
@@ -184,6 +184,7 @@ def token_principal(token: AccessToken, *, proven: float) -> Principal:
         token.expires,
         proven=proven,
         generation=token.generation,
+        scopes=frozenset(scope for scope in TokenScope if scope in token.allow),
     )
 
 

@@ -49,6 +49,7 @@ from treescale.errors import (
 )
 from treescale.metadata.blobs import Blobs
 from treescale.metadata.events import actor_of
+from treescale.metadata.layouts import refuse
 from treescale.metadata.records import (
     EMPTY_TAIL,
     Base,
@@ -157,7 +158,7 @@ class Pushes:
         self._hashes = UploadHashes(uploads, store, threads)
 
     async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Upload:
-        """Open a session; raises DigestInvalid for an unknown algorithm."""
+        """Open a session; raises DigestInvalid for an unknown algorithm, and ReadOnly."""
         upload = self._fresh(repository, user, algorithm)
         await self._uploads.create(upload)
         return upload
@@ -203,10 +204,11 @@ class Pushes:
 
         `at` is the offset the client believes in and `announced` the length it said, None when it
         did not say. Raises UploadOutOfOrder when the offset is wrong, or when another request moved
-        the session meanwhile, and SizeInvalid when the body has another length; then nothing is
-        added. What arrived before a client left stays and can be continued.
+        the session meanwhile, SizeInvalid when the body has another length, and ReadOnly; then
+        nothing is added. What arrived before a client left stays and can be continued.
         """
         upload = await self.status(repository, user, upload_id)
+        refuse(repository, upload.read_only)
         _check_order(upload, at)
         await self._store.check_space(body.length or 0)
         # Of a chunk whose length only its end tells, the session has nothing before that.
@@ -238,6 +240,7 @@ class Pushes:
         """
         try:
             upload = await self.status(repository, user, upload_id)
+            refuse(repository, upload.read_only)
             _check_order(upload, at)
             size = await self._finish(upload, body, digest, announced)
         except UploadUnknown:
@@ -274,6 +277,7 @@ class Pushes:
         """Push a blob in one request, without a session; raises as `finish` does."""
         upload = self._fresh(repository, user, digest.algorithm)
         if body.length is None or body.length > INLINE_BYTES_MAX:  # else no chunk is put
+            await self._uploads.check_writable(repository)
             base, lease = await self._uploads.time()
             upload = replace(upload, base=base, lease=lease)
         await self._store.check_space(body.length or 0)

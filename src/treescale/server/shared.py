@@ -27,6 +27,7 @@ from treescale.server.data.directories import Place
 from treescale.server.leader_lock import LeaderLock
 from treescale.server.network.address import Listeners
 from treescale.server.network.certificates import peer_authorities
+from treescale.server.network.outbound import check_outbound
 from treescale.server.network.served_certificate import ServedCertificate
 from treescale.server.processes.service_manager import Pulse
 from treescale.server.readiness import Board
@@ -119,8 +120,9 @@ def share(
 ) -> Shared:
     """Make what workers share; raises DatabaseUnavailable when SQLite's file is gone.
 
-    And SettingInvalid when there are no certificates in `peer_ca`.
+    And SettingInvalid when there are no certificates in `peer_ca`, or `outbound_ca`.
     """
+    check_outbound(settings)
     places = joined.places
     # With leases of seconds each put of what is there renews its time.
     renew_seconds = 0.0 if unsafe_leases(os.environ) else RENEW_SECONDS

@@ -153,6 +153,7 @@ async def _enter_cluster(
             raise
         withheld = await _purge_first(database, here)
         servers = len(await database.servers.list())
+        await _tell_connections(settings, servers, say)
         existing = {store.store_id for store in await database.stores.list()}
         layouts = in_use(await database.layouts.list(LAYOUTS_READ_MAX), existing)
     return Joined(
@@ -165,6 +166,27 @@ async def _enter_cluster(
         tables=Tables().build(layouts),
         clock_error=turn.clock_error,
     )
+
+
+async def _tell_connections(settings: Settings, servers: int, say: Callable[[str], None]) -> None:
+    """Say so when PostgreSQL has too few connections for all servers, if they are like this one."""
+    address = parse_address(settings.database)
+    if address.path is not None:
+        return
+    # A seventh of a start, and nothing to whoever has SQLite.
+    from treescale.metadata.engine.postgresql import (  # noqa: PLC0415
+        connection_limit,
+        connections_wanted,
+    )
+
+    limit, wanted = await connection_limit(address), connections_wanted(settings.workers, servers)
+    advice = "" if limit is None else limit.advice(wanted)
+    if limit is not None and advice:
+        get_logger().warning(
+            "database.connections", allowed=limit.allowed, wanted=wanted, servers=servers, do=advice
+        )
+        say(f"Warning: the database lets {limit.allowed} connect, {servers} servers like this one")
+        say(f"  want up to {wanted}: {advice}")
 
 
 async def _purge_first(database: Database, here: LocalStores) -> dict[str, str]:

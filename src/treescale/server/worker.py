@@ -4,6 +4,7 @@ Workers are equal: each accepts from the same listening socket and can continue 
 """
 
 import asyncio
+import os
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,6 +22,8 @@ from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
+from treescale.console.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.routes import api_routes
 from treescale.http.administrators import Administrators
 from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
@@ -30,13 +33,14 @@ from treescale.http.connections.sending import sender_for
 from treescale.http.dispatch import Dispatcher
 from treescale.http.proxy.origin import Proxies
 from treescale.http.redirect import Redirect
+from treescale.http.traced import with_peers_spans, with_spans
 from treescale.log import hear_dropped_lines
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.stopping import Stopping
 from treescale.metadata.database import Database, opened
 from treescale.peer.keyring import peer_keys
 from treescale.peer.protocol import PREFIX, Pong
-from treescale.peer.server import Host, PeerServer
+from treescale.peer.server import Host, PeerServer, span_of
 from treescale.peer.signing import PeerKeys
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
@@ -59,6 +63,7 @@ from treescale.server.network.key_pair import context_of
 from treescale.server.processes.fellow_workers import FellowWorkers
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
 from treescale.server.processes.supervisor import DRAIN_SECONDS
+from treescale.server.processes.traces import traced
 from treescale.server.readiness import Looks, Readiness, be_seen_ending
 from treescale.server.serving import authenticator, compose, new_connections
 from treescale.server.shared import Shared
@@ -101,9 +106,10 @@ async def _work(shared: Shared, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM; then finish what is in flight and return."""
     begin_to_count(shared)
     context = None if shared.tls is None else context_of(shared.tls.pair())
-    async with _worker(shared, SystemClock()) as worker:
-        with parts_end_within(shared.let_go):
-            await _serve(worker, shared, context, ready)
+    with traced(shared.server_id, os.environ):
+        async with _worker(shared, SystemClock()) as worker:
+            with parts_end_within(shared.let_go):
+                await _serve(worker, shared, context, ready)
 
 
 async def _serve(
@@ -208,8 +214,11 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
         if not settings.database.startswith("sqlite:"):  # else nobody looks for this server
             jobs.append(address_job(shared, view, time))
         yield _Worker(
-            registry.handle,
-            {PREFIX: peers.handle},
+            with_spans(registry.handle),
+            {
+                PREFIX: with_peers_spans(peers.handle, span_of),
+                API_PATHS: with_spans(_api(shared, view, database, rooms, desk).handle),
+            },
             callers.clients.is_proxy,
             readiness,
             background,
@@ -276,6 +285,24 @@ def _registry(
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
     return Dispatcher(rooms, table, check=view.check_member, meters=shared.meters)
+
+
+def _api(
+    shared: Shared,
+    view: ClusterView,
+    database: Database,
+    rooms: Service,
+    metrics: MetricsDesk,
+) -> ApiDispatcher:
+    """Return what answers whoever looks after the cluster."""
+    return ApiDispatcher(
+        api_routes(database, SystemClock()),
+        rooms.authenticator,
+        metrics.administrators,
+        rooms.traffic,
+        check=view.check_member,
+        meters=shared.meters,
+    )
 
 
 def _sights(shared: Shared, here: LocalStores, view: ClusterView, readiness: Readiness) -> Sights:

@@ -15,9 +15,11 @@ import pytest
 from tests.cli.conftest import Command
 from tests.metadata.portable.every_row import ROWS, fill
 from tests.templates import migrate_by_template
-from treescale.errors import BackupInvalid
+from treescale.cli.terminal.actor import cli_actor
+from treescale.errors import BackupInvalid, DatabaseUnavailable
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.metadata.database import Database
+from treescale.metadata.portable.last_backup import LastBackup, last_backup
 
 RUN = [sys.executable, "-m", "treescale"]
 SECONDS_MAX = 60
@@ -275,3 +277,101 @@ def test_a_full_disk(full: Command, tmp_path: Path) -> None:
         assert os.listdir(small) == ["ballast"]  # noqa: PTH208  names alone
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def noted(command: Command) -> LastBackup | None:
+    return command.database(last_backup)
+
+
+def test_a_directory_keeps_as_many_days_as_are_asked_for(full: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    first = full.json("backup", str(kept), "--keep", "2")
+    assert first["removed"] == []
+    path = Path(first["file"])
+    assert re.fullmatch(r"treescale-\d{8}T\d{6}Z-[0-9a-f]{8}\.backup", path.name)
+    assert (path.parent, path.stat().st_mode & 0o777) == (kept, 0o600)
+    end = path.name.rpartition("-")[2]
+    older = [f"treescale-2026010{day}T020000Z-{end}" for day in (1, 2, 3)]
+    for name in older:
+        (kept / name).write_bytes(path.read_bytes())
+    path.unlink()
+    second = full.json("backup", str(kept), "--keep", "2")
+    assert second["removed"] == older[:2]
+    assert {each.name for each in kept.iterdir()} == {older[2], Path(second["file"]).name}
+    found = noted(full)
+    assert found is not None
+    assert (found.file, found.bytes) == (second["file"], second["bytes"])
+
+
+def test_a_backup_that_failed_pushes_none_out(
+    full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it noted; what a killed one left behind is begun anew by the next."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    good = Path(full.json("backup", str(kept), "--keep", "1")["file"])
+    end = good.name.rpartition("-")[2]
+    old = good.rename(kept / f"treescale-20260101T020000Z-{end}")
+    before = noted(full)
+    (kept / f"treescale-{end.removesuffix('.backup')}.part").write_bytes(b"half")
+
+    def rotten(*_: object) -> None:
+        raise BackupInvalid
+
+    with monkeypatch.context() as patch:
+        patch.setattr("treescale.cli.backup.backup.read_back", rotten)
+        assert "look after it" in full.refused("backup", str(kept), "--keep", "1")
+    assert list(kept.iterdir()) == [old]
+    assert noted(full) == before
+    full.here("backup", str(kept), "--keep", "1")
+    assert len(list(kept.iterdir())) == 1
+    assert not old.exists()
+
+
+def test_keep_wants_a_directory(full: Command, tmp_path: Path) -> None:
+    assert "--keep DAYS" in full.refused("backup", str(tmp_path))
+    assert "there is no directory" in full.refused("backup", str(tmp_path / "no"), "--keep", "3")
+    for words in (("-", "--keep", "3"), (str(tmp_path), "--keep", "3", "--overwrite")):
+        assert full.run("backup", *words, "--data", str(full.data)).exit_code == 2
+
+
+def test_who_made_the_last_one_when_is_noted(command: Command, target: Command) -> None:
+    """In the database that was backed up: one that is restored from it has no backup of its own."""
+    file = command.data / "backup"
+    command.here("backup", str(file))
+    made = command.json("backup", str(file), "--overwrite")
+    found = noted(command)
+    assert found is not None
+    assert (found.file, found.bytes, found.encrypted) == (str(file), made["bytes"], False)
+    assert found.actor == cli_actor()
+    status = command.json("cluster", "status")
+    told = (status["backup_taken"], status["backup_bytes"], status["backup_by"])
+    assert told == (made["taken"], made["bytes"], found.actor)
+    target.here("restore", str(file))
+    assert noted(target) is None
+    assert target.json("cluster", "status")["backup_taken"] is None
+
+
+def test_a_pipe_is_not_noted(full: Command) -> None:
+    """Nobody has read back what went through it."""
+    subprocess.run(
+        [*RUN, "backup", "-", "--data", full.data],
+        capture_output=True,
+        check=True,
+        timeout=SECONDS_MAX,
+    )
+    assert noted(full) is None
+
+
+def test_a_backup_is_good_though_the_database_cannot_be_told(
+    full: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("it is read-only")
+
+    monkeypatch.setattr("treescale.cli.backup.backup.note_backup", away)
+    found = full.run("backup", str(full.data / "backup"), "--data", str(full.data))
+    assert found.exit_code == 0
+    assert "The backup is good, but the database could not be told" in found.stderr
+    assert (full.data / "backup").exists()

@@ -21,17 +21,13 @@ from treescale.cli.doctor.database import (
 )
 from treescale.cli.doctor.finding import Finding, State
 from treescale.config import load
+from treescale.metadata.engine.hosts.limit import ConnectionLimit
 from treescale.metadata.migrations import HEAD
 
 __all__ = ["postgres", "postgres_url"]
 
-ON = {
-    "max_connections": "100",
-    "superuser_reserved_connections": "3",
-    "fsync": "on",
-    "full_page_writes": "on",
-}
-WELL = DatabaseFacts(0.001, 0.2, HEAD, ON, servers=3, workers=2)
+ON = {"fsync": "on", "full_page_writes": "on"}
+WELL = DatabaseFacts(0.001, 0.2, HEAD, ON, ConnectionLimit(97), servers=3, workers=2)
 
 
 @each_row(
@@ -47,7 +43,8 @@ WELL = DatabaseFacts(0.001, 0.2, HEAD, ON, servers=3, workers=2)
         (clock, {"clock_error": -6.0}, State.WARNING, "-6.0 s"),
         (connections, {}, State.OK, "97 for all; 3 servers of 2 workers use up to 63"),
         (connections, {"workers": 4}, State.WARNING, "up to 105"),
-        (connections, {"settings": ON | {"max_connections": "20"}}, State.WARNING, "17 for all"),
+        (connections, {"limit": ConnectionLimit(17)}, State.WARNING, "17 for all"),
+        (connections, {"limit": None, "workers": 9}, State.OK, "a pooler is between"),
         (durability, {}, State.OK, "are on"),
         (durability, {"settings": ON | {"fsync": "off"}}, State.FAILURE, "fsync off"),
     ],

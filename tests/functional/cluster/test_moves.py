@@ -25,7 +25,7 @@ from tests.functional.wire import Wire
 COPIES = 2
 BLOB_BYTES = 12_000_000
 BLOBS_FIRST = 25
-MOVED_SECONDS_MAX = 300
+MOVED_SECONDS_MAX = 900
 
 Move = Callable[[Collection[str]], None]
 """Moves copies, and returns when these chunks lie where they then belong."""

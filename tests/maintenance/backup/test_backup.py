@@ -21,7 +21,6 @@ from treescale.maintenance.backup import stream
 from treescale.maintenance.backup.backup import Contents, back_up, read_back
 from treescale.maintenance.backup.restore import Source, restore
 from treescale.maintenance.backup.stream import Writer
-from treescale.metadata.engine.address import parse_address
 from treescale.metadata.migrations import HEAD, make_tables
 from treescale.metadata.portable.tables import WITH_IDENTITY
 
@@ -180,7 +179,7 @@ async def test_tables_of_another_version_are_told(tmp_path: Path, empty_postgres
     def make(connection: Connection) -> None:
         make_tables(connection, HEAD)
 
-    engine = create_async_engine(parse_address(empty_postgres_url).url)
+    engine = create_async_engine(empty_postgres_url.replace("postgresql", "postgresql+asyncpg", 1))
     async with engine.begin() as connection:
         await connection.run_sync(make)
     await engine.dispose()

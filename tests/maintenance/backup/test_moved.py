@@ -14,7 +14,10 @@ from treescale.errors import DatabaseUnavailable, SettingInvalid, StoreUnusable
 from treescale.maintenance.backup.moved import leaving
 from treescale.maintenance.backup.records import Header
 from treescale.metadata.database import opened
+from treescale.metadata.portable.last_backup import LastBackup, note_backup
 from treescale.metadata.portable.snapshot import snapshot
+
+LAST = LastBackup(taken=0.0, actor="cli:a@b", bytes=1, file="/b", encrypted=False)
 
 
 @pytest.fixture
@@ -72,6 +75,27 @@ async def test_a_failed_restore_leaves_it_where_it_was(old: Path) -> None:
     with pytest.raises(KeyError):
         await failing()
     assert names(old) == {old.name}
+
+
+async def test_that_there_is_a_backup_is_nothing_that_would_be_left_behind(old: Path) -> None:
+    header = await header_of(old)
+    async with opened(f"sqlite:///{old}") as database:
+        await note_backup(database, LAST)
+    with pytest.raises(SettingInvalid, match="is not what it was"):
+        await leave(header)  # the control: this note is of another backup
+    header = await header_of(old)
+    async with opened(f"sqlite:///{old}") as database:
+        await note_backup(database, replace(LAST, commits=header.commits))
+    assert await leave(header) == old.with_name("treescale.db.moved")
+
+
+async def test_what_was_written_between_a_backup_and_its_note_is(old: Path) -> None:
+    header = await header_of(old)
+    async with opened(f"sqlite:///{old}") as database:
+        await database.settings.put("lease", "1d")
+        await note_backup(database, replace(LAST, commits=header.commits))
+    with pytest.raises(SettingInvalid, match="make another backup"):
+        await leave(header)
 
 
 async def test_one_that_was_written_to_since_is_not_left(old: Path) -> None:

@@ -3,6 +3,7 @@
 Each rule has a control: with it switched off, something that is in use is taken away.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from treescale.chunks.disk.quiet import Quiet
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.state import Mode
-from treescale.maintenance.collector import Collector
+from treescale.maintenance.collector import Collector, Cycle
 from treescale.metadata.blobs import References
 
 # What goes, and what stays
@@ -33,6 +34,32 @@ async def test_what_no_row_names_goes_once_its_lease_is_over(
     assert (await rig.cycle()).dropped == 1
     assert (await rig.store.trash()).chunks == 1, "the other one, which was young"
     assert await rig.here(named) == [True]
+
+
+async def test_of_its_own_accord_it_gives_way_after_each_step_until_somebody_asks(
+    rig: Rig, orphan: bytes
+) -> None:
+    pauses: list[float] = []
+    asked = asyncio.Event()
+
+    async def give_way(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            asked.set()
+            await asyncio.sleep(0)  # the other one waits for its turn now
+
+    async def ask() -> Cycle:
+        await asked.wait()
+        return await rig.cycle()
+
+    rig.collector._give_way = give_way
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.collector._turn())
+        second = group.create_task(ask())
+    assert len(pauses) == 3
+    assert min(pauses) >= 0
+    assert await rig.here(orphan) == [False], "it came to its end"
+    assert second.result().gone == []
 
 
 async def test_what_an_unfinished_upload_names_stays_however_old_it_is(

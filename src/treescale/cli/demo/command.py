@@ -18,10 +18,11 @@ from rich.table import Table
 from treescale.cli.demo.image import REPOSITORY, Client, digest_of, layer
 from treescale.cli.demo.interruption import Interruption
 from treescale.cli.demo.servers import DATABASE, DemoServer, three_servers
-from treescale.cli.terminal.output import Column, Output, for_people, plain, size
+from treescale.cli.terminal.output import Output, for_people, plain, size
 from treescale.clock import SystemClock
 from treescale.cluster.layout import COPIES_SETTING
 from treescale.errors import Failed
+from treescale.maintenance.report.columns import Column
 from treescale.metadata.database import open_database
 from treescale.metadata.migrations import migrate
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from treescale.cli.doctor.backup import backup
 from treescale.cli.doctor.certificate import certificate
 from treescale.cli.doctor.database import database
 from treescale.cli.doctor.disks import directory, unmounted
@@ -15,10 +16,11 @@ from treescale.cli.doctor.finding import EXIT_STATUS, Look, look_at_all, worst
 from treescale.cli.doctor.machine import addresses, file_limit, port
 from treescale.cli.doctor.peers import peers
 from treescale.cli.serve import serve
-from treescale.cli.terminal.output import Column, Output
+from treescale.cli.terminal.output import Output
 from treescale.cli.terminal.typed import typed
 from treescale.config import Settings, load
 from treescale.log import configure_logging
+from treescale.maintenance.report.columns import Column
 
 COLUMNS: Final = (Column("check"), Column("state"), Column("found"), Column("advice"))
 _ONLY_SERVE: Final = frozenset({"forget_chunks", "leave_database"})
@@ -37,6 +39,7 @@ def looks(settings: Settings) -> Iterator[Look]:
     yield Look("stores", partial(unmounted, paths))
     yield Look("certificate", partial(certificate, settings))
     yield Look("database", partial(database, settings))
+    yield Look("backup", partial(backup, settings))
     yield Look("servers", partial(peers, settings), seconds=15.0)
 
 

@@ -20,7 +20,8 @@ from treescale.errors import DatabaseUnavailable
 from treescale.metadata.database import Database, opened
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.errors import located
-from treescale.metadata.engine.postgresql import CONNECTIONS_MAX
+from treescale.metadata.engine.hosts.limit import ConnectionLimit
+from treescale.metadata.engine.postgresql import connection_limit, connections_wanted
 from treescale.metadata.engine.sqlite_file import DatabaseFile, as_it_is
 from treescale.metadata.migrations import HEAD, KNOWN, VERSION_TABLE
 
@@ -29,7 +30,7 @@ QUESTIONS: Final = 5
 _CLOCK: Final = SystemClock()
 _VERSION: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  a name of ours
 _SETTINGS: Final = text("SELECT name, setting FROM pg_settings WHERE name = ANY(:names)")
-_ASKED: Final = ("max_connections", "superuser_reserved_connections", "fsync", "full_page_writes")
+_ASKED: Final = ("fsync", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class DatabaseFacts:
     """"" without tables of ours."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of PostgreSQL; empty on SQLite."""
+    limit: ConnectionLimit | None = None
+    """Of PostgreSQL, unless a pooler is between."""
     servers: int = 1
     workers: int = 1
 
@@ -111,6 +114,7 @@ async def _asked(found: Database, settings: Settings, *, postgresql: bool) -> Da
         error,
         schema,
         {row.name: row.setting for row in rows},
+        await connection_limit(parse_address(settings.database)),
         max(1, servers),
         settings.workers,
     )
@@ -152,19 +156,15 @@ def clock(facts: DatabaseFacts) -> Finding:
 
 def connections(facts: DatabaseFacts) -> Finding | None:
     """Say whether PostgreSQL lets all servers connect, if they are all like this one."""
-    if "max_connections" not in facts.settings:
+    if not facts.settings:
         return None
-    kept = int(facts.settings.get("superuser_reserved_connections", "0"))
-    have = int(facts.settings["max_connections"]) - kept
-    need = (CONNECTIONS_MAX + 1) * (facts.workers + 1) * facts.servers
-    found = f"{have} for all; {facts.servers} servers of {facts.workers} workers use up to {need}"
-    if need > have:
-        advice = (
-            f"set max_connections to {need + kept} or more and restart PostgreSQL, or have fewer "
-            "--workers: under load requests would be answered 503"
-        )
-        return warning("max_connections", found, advice)
-    return fine("max_connections", found)
+    wanted = connections_wanted(facts.workers, facts.servers)
+    use = f"{facts.servers} servers of {facts.workers} workers use up to {wanted}"
+    if facts.limit is None:
+        return fine("max_connections", f"a pooler is between, and has a limit of its own; {use}")
+    found = f"{facts.limit.allowed} for all; {use}"
+    advice = facts.limit.advice(wanted)
+    return warning("max_connections", found, advice) if advice else fine("max_connections", found)
 
 
 def durability(facts: DatabaseFacts) -> Finding | None:

@@ -8,15 +8,15 @@ from typing import Final
 import click
 import msgspec
 
-from treescale.cli.reports.cluster_status import LOST, LOST_BLOBS_LISTED_MAX, lost_row
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
-from treescale.cli.terminal.output import Column, Kind, Row
 from treescale.cli.terminal.progress import WorkProgress
 from treescale.clock import SystemClock
 from treescale.maintenance.following import Following, Outcome
 from treescale.maintenance.planning import findings
 from treescale.maintenance.planning.findings import Findings, Verdict, unpacked
+from treescale.maintenance.report.cluster_status import LOST, LOST_BLOBS_LISTED_MAX, lost_row
+from treescale.maintenance.report.columns import Column, Kind, Row
 from treescale.metadata.database import Database
 from treescale.metadata.records import LostData, StoreJob
 from treescale.server.local_walk import Walked, walking_here

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from treescale.chunks.format.placement import Table
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cluster.placement_report import Place, Uncounted, placement_report
 from treescale.cluster.queries import missing_among, tables_of, uncounted_of
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import Blob, Manifest, StoreRecord
 from treescale.metadata.usage.figures import TagFigures, Usage

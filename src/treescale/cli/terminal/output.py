@@ -6,9 +6,7 @@ numbers, times in ISO 8601), people get rounded ones. JSON may hold more than th
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import Enum
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -19,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from treescale.cli.terminal.typed import PLAIN, Typed
+from treescale.maintenance.report.columns import Column, Kind, Row, exact, exact_row
 
-Row = Mapping[str, object]
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _STEP: Final = 1000
 _BROKEN_MIN: Final = 6
@@ -31,32 +29,6 @@ _BAR: Final = 10
 _ID_SHOWN: Final = 12
 _WHOLE_MAX: Final = 24
 """Names, ids and bars up to this long are never broken, however narrow the terminal."""
-
-
-class Kind(Enum):
-    """What a column's values are, which decides how people see them."""
-
-    TEXT = "text"
-    COUNT = "count"
-    BYTES = "bytes"
-    RATE = "rate"
-    """Bytes per second; the key may say so at its end."""
-    TIME = "time"
-    FLAG = "flag"
-    SHARE = "share"
-    """From 0 to 1; people see a bar."""
-    ID = "id"
-    """Random hex digits, of which the first tell it apart; commands take them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: the row's key, and its values' kind; people read the key with spaces."""
-
-    key: str
-    kind: Kind = Kind.TEXT
-    empty: str = ""
-    """What people see for None."""
 
 
 _PER_SECOND: Final = "_bytes_per_second"
@@ -74,7 +46,7 @@ class Output:
         """Show a list; `label` stands first in each line of a pipe, to tell lists apart."""
         rows = [self._typed.put_row(row) for row in rows]
         if self.as_json:
-            _emit_json([_exact_row(row) for row in rows])
+            _emit_json([exact_row(row) for row in rows])
         elif for_people():
             console, shown = Console(), list(rows)
             if _fits(columns, shown, console.width):
@@ -91,7 +63,7 @@ class Output:
         """Show one thing, a line for each of its values."""
         row = self._typed.put_row(row)
         if self.as_json:
-            _emit_json(_exact_row(row))
+            _emit_json(exact_row(row))
         elif for_people():
             Console().print(_block(columns, row))
         else:
@@ -110,7 +82,7 @@ class Output:
         """
         sentence, row = self._typed.put(sentence), self._typed.put_row(row)
         if self.as_json:
-            _emit_json(_exact_row(row), beside=beside)
+            _emit_json(exact_row(row), beside=beside)
         else:
             click.echo(sentence, err=beside)
 
@@ -122,7 +94,7 @@ def for_people() -> bool:
 
 def plain(value: object) -> str:
     """Return an exact value on one line, without tabs."""
-    value = _exact(value)
+    value = exact(value)
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -176,11 +148,6 @@ _FORMATS: Final[Mapping[Kind, Callable[[Any], str]]] = {
 """How people see numbers."""
 
 
-def time(seconds: float | None) -> datetime | None:
-    """Return seconds since the epoch as a point in time (UTC)."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
 def _table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     """Return a table that leaves out nothing: narrow terminals break lines, names stay whole."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -230,21 +197,6 @@ def _cell(column: Column, row: Row) -> Text:
 def _heading(column: Column) -> str:
     words = column.key.removesuffix(_PER_SECOND).replace("_", " ")
     return f"{words} (UTC)" if column.kind is Kind.TIME else words
-
-
-def _exact(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return value
-
-
-def _exact_row(row: Row) -> dict[str, object]:
-    return {
-        key: [_exact_row(one) if isinstance(one, Mapping) else _exact(one) for one in value]
-        if isinstance(value, list | tuple)
-        else _exact(value)
-        for key, value in row.items()
-    }
 
 
 def _emit_json(value: object, *, beside: bool = False) -> None:

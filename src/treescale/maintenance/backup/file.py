@@ -1,7 +1,7 @@
 """A backup's file: nobody sees it under its name before it is whole, synced and read back.
 
-Until then it is `NAME.part` beside it, locked by whoever writes it; one that a killed command left
-is begun anew.
+Until then it is a draft beside it, locked by whoever writes it; one that a killed command left is
+begun anew.
 """
 
 import fcntl
@@ -23,31 +23,38 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise SettingInvalid(f"there is no directory {path.parent}: make it first")
     if path.is_dir():
-        raise SettingInvalid(f"{path} is a directory: name a file")
+        raise SettingInvalid(f"{path} is a directory: name a file, or say --keep DAYS")
     if path.exists() and not overwrite:
         raise SettingInvalid(f"{path} is there already: name another file, or say --overwrite")
     if path.exists() and not _may_go(path):
         raise SettingInvalid(f"{path} is no backup of TreeScale, so it stays: name another")
 
 
+def is_backup(path: Path) -> bool:
+    """Say whether a file begins as a backup does; raises OSError when it cannot be read."""
+    return _begin(path) == BEGIN
+
+
 def _may_go(path: Path) -> bool:
     """Say whether it is a backup, or an empty file."""
-    if not path.is_file():
-        return False
+    return path.is_file() and _begin(path) in (b"", BEGIN)
+
+
+def _begin(path: Path) -> bytes:
     with path.open("rb") as file:
-        begin = file.read(len(BEGIN))
-    return begin in (b"", BEGIN)
+        return file.read(len(BEGIN))
 
 
 @contextmanager
-def new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, overwrite: bool, draft: str = "") -> Iterator[BinaryIO]:
     """Have a file to write; it is at `path`, durably, when the block has ended well.
 
+    Until then it has the name `draft`, or that of `path` with `.part` behind it.
     After an error nothing is left, and what was at `path` is untouched. Raises SettingInvalid when
     something is there, or another command is writing it; Failed when it cannot be written.
     """
     check_free(path, overwrite=overwrite)
-    part = path.with_name(path.name + PART)
+    part = path.with_name(draft or path.name + PART)
     try:
         with _locked(part) as file:
             try:

@@ -10,12 +10,14 @@ from typing import Any, Final
 from treescale.chunks.disk.lock import DirectoryLock
 from treescale.errors import DatabaseUnavailable, SettingInvalid
 from treescale.maintenance.backup.records import Header
+from treescale.metadata.portable.last_backup import NAME, read_note
 from treescale.metadata.portable.snapshot import cluster_of
 
 MOVED: Final = ".moved"
 _WAIT_SECONDS: Final = 10.0
 _KEY: Final = "SELECT secret FROM peer_keys ORDER BY number LIMIT 1"
 _COMMITS: Final = "SELECT value FROM counters WHERE name = 'commits'"
+_NOTE: Final = f"SELECT value FROM settings WHERE name = '{NAME}'"  # noqa: S608  a constant
 
 
 @asynccontextmanager
@@ -57,11 +59,20 @@ def _check(old: Path, new: Path, header: Header) -> None:
             "whether something was written since the backup: start this version on it once, "
             "stop it, make another backup, and restore that"
         )
-    if _asked(old, _COMMITS) != header.commits:
+    if not _is_as_it_was(old, header.commits):
         raise SettingInvalid(
             f"{old} is not what it was when the backup was made: something was written since, and "
             "would be left behind. Stop the server, make another backup, and restore that"
         )
+
+
+def _is_as_it_was(old: Path, commits: int) -> bool:
+    """Say whether nothing was written since, but that there is a backup."""
+    since = (_asked(old, _COMMITS) or 0) - commits
+    if since != 1:
+        return since == 0
+    noted = read_note(_asked(old, _NOTE))
+    return noted is not None and noted.commits == commits
 
 
 def _asked(old: Path, statement: str) -> Any:

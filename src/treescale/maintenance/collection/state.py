@@ -15,6 +15,7 @@ from treescale.lease_times import (
     LEASE_SETTING,
     OFF,
     ON,
+    READ_ONLY_SETTING,
     UNDELETE_SETTING,
     UNTAGGED_SETTING,
     unreadable,
@@ -29,7 +30,13 @@ class Mode(StrEnum):
     FROZEN = FROZEN
 
 
-DECIDING: Final = (LEASE_SETTING, COLLECTION_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING)
+DECIDING: Final = (
+    LEASE_SETTING,
+    COLLECTION_SETTING,
+    UNDELETE_SETTING,
+    UNTAGGED_SETTING,
+    READ_ONLY_SETTING,
+)
 """The settings that say what is taken away, and when."""
 
 DEFAULT_MODE: Final = Mode.ON
@@ -48,6 +55,7 @@ class Pause(msgspec.Struct, frozen=True):
         return f"{self.why}; lifted by: {self.lifted_by}"
 
 
+READ_ONLY: Final = Pause("the cluster is read-only", "`treescale cluster set read_only=off`")
 PAUSES: Final[Mapping[Mode, Pause]] = {
     Mode.OFF: Pause("somebody has stopped it", "`treescale cluster set collection=on`"),
     Mode.FROZEN: Pause(
@@ -76,6 +84,8 @@ async def paused_by(settings: ReadSettings) -> Pause | None:
     found = await settings.several(DECIDING)
     for one in unreadable(found):
         return Pause(one.why, one.mended_by)
+    if found.get(READ_ONLY_SETTING, OFF) != OFF:
+        return READ_ONLY
     return PAUSES.get(mode_of(found.get(COLLECTION_SETTING)))
 
 

@@ -33,7 +33,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.lease_times import COLLECTION_SETTING, ON
 from treescale.metadata.collection import pieces
 from treescale.metadata.collection.adoption import (
     HAS_TAG,
@@ -48,7 +47,7 @@ from treescale.metadata.collection.left_behind import LEFT_BEHIND, leaving, take
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
-from treescale.metadata.layouts import GET_SETTING, undelete_seconds
+from treescale.metadata.layouts import may_collect, undelete_seconds
 from treescale.metadata.repositories import DELETED_MARK, GOING_MARK
 from treescale.metadata.schema import (
     NAMELESS,
@@ -459,10 +458,7 @@ class RowCollector:
         """Run it, unless collection is stopped: asked in the transaction that takes away."""
 
         def guarded(connection: Connection) -> int:
-            told = connection.execute(
-                GET_SETTING, {"this": COLLECTION_SETTING}
-            ).scalar_one_or_none()
-            return work(connection) if told in (None, ON) else 0
+            return work(connection) if may_collect(connection) else 0
 
         return await self._connections.write(guarded)
 

@@ -28,7 +28,14 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Upsert
 from treescale.metadata.events import Event, Kind, record
-from treescale.metadata.layouts import lease_seconds, undelete_seconds
+from treescale.metadata.layouts import (
+    WHY,
+    check_writable,
+    lease_seconds,
+    named,
+    refuse,
+    undelete_seconds,
+)
 from treescale.metadata.manifest_push import cosign_tags_of
 from treescale.metadata.repositories import (
     DELETED_MARK,
@@ -314,11 +321,12 @@ class Undelete:
         """Bring a manifest back, with what belongs to it and went with it.
 
         That is what is said of it, its tags, and all that it refers to, whenever that went. Of one
-        that is there, since it was pushed again, what belongs to it and went last. Raises
+        that is there, since it was pushed again, what belongs to it and went last. Raises ReadOnly;
         ManifestUnknown, also when its time is over: from then on it may be gone in part.
         """
 
         def work(connection: Connection) -> Restored:
+            check_writable(connection, repository)
             this = {"repository": repository, "digest": digest}
             row = connection.execute(_FOUND, this).one_or_none()
             if row is None:
@@ -347,6 +355,7 @@ class Undelete:
         """
 
         def work(connection: Connection) -> Restored:
+            check_writable(connection, repository)
             this = {"repository": repository, "tag": tag}
             last = connection.execute(_LAST_TAG, this).one_or_none()
             if last is None:
@@ -389,12 +398,14 @@ class Undelete:
                 raise NameUnknown(_was_deleted(f"repository {name}", ends.until))
             if connection.execute(_IS_THERE, {"named": target}).scalar_one():
                 raise _is_taken(target)
-            named = {"new_name": target, "namespace_name": namespace_of(target)}
-            make_namespace(connection, named["namespace_name"])
+            new = {"new_name": target, "namespace_name": namespace_of(target)}
+            make_namespace(connection, new["namespace_name"])
             try:
-                connection.execute(_RENAME, {"row_id": row.repository_id, **named})
+                connection.execute(_RENAME, {"row_id": row.repository_id, **new})
             except IntegrityError as error:  # a push, or another restore, came first
                 raise _is_taken(target) from error
+            # With the row in hand: who says read-only now waits for this.
+            refuse(target, connection.execute(WHY, named(target)).scalar_one())
             record(connection, Event(Kind.REPOSITORY_RESTORED, actor, target))
 
         await self._connections.write(work)

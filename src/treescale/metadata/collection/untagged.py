@@ -37,15 +37,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.lease_times import COLLECTION_SETTING, ON
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import insert_or_update
 from treescale.metadata.events import Event, Kind, record
 from treescale.metadata.layouts import (
-    GET_SETTING,
+    is_read_only,
     lease_seconds,
+    may_collect,
     noted_number,
+    read_only_by,
     untagged_seconds,
 )
 from treescale.metadata.manifest_push import delete_with_all_said_of_it
@@ -201,6 +202,7 @@ DUE: Final = (
             select(_ANY).where(
                 repositories.c.repository_id == manifests.c.repository_id,
                 repositories.c.deleted.is_(None),
+                read_only_by(repositories.c.namespace, repositories.c.read_only).is_(None),
             )
         ),
     )
@@ -335,10 +337,10 @@ def _take(row_id: int, digests: Sequence[str]) -> Callable[[Connection], int]:
     """Return what deletes those of a repository that nothing holds, and what hangs on them."""
 
     def work(connection: Connection) -> int:
-        told = connection.execute(GET_SETTING, {"this": COLLECTION_SETTING}).scalar_one_or_none()
+        collects = may_collect(connection)
         name = connection.execute(_NAME, {"row_id": row_id}).scalar_one_or_none()
         held = _held(connection, row_id, digests)
-        if told not in (None, ON) or name is None or not held:
+        if not collects or name is None or is_read_only(connection, name) or not held:
             return 0
         this = {"row_id": row_id, "these": held}
         fresh = set(connection.execute(_FREE, this).scalars())

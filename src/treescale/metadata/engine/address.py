@@ -1,6 +1,7 @@
 """Database URLs: what a user writes, checked and mapped to a driver. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,10 +10,13 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from treescale.errors import SettingInvalid
+from treescale.metadata.engine.hosts.host import PORT, Host, parse_hosts, split_authority
 
 HOW: Final = "a database is sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = re.compile(r"postgres(?:ql)?://")
+_KNOWN: Final = ("sslmode", "host", "port", "target_session_attrs")
+_WRITABLE: Final = {"read-write": True, "primary": True, "any": False}
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -23,11 +27,26 @@ class Address:
     url: URL
     path: str | None
     """SQLite's file; None on PostgreSQL."""
+    hosts: tuple[Host, ...] = ()
+    """Where PostgreSQL may be, and `url` says nothing of it. Empty: where its own variables say."""
+    needs_writable: bool = False
+    """Whether only a host that takes writes will do. Else what cannot be written is read."""
 
     @property
     def file(self) -> Path | None:
         """Return SQLite's file by its absolute path; None on PostgreSQL."""
         return None if self.path is None else Path(self.path).absolute()
+
+    @property
+    def place(self) -> str:
+        """Return which hosts it may be on, as people are told; PostgreSQL."""
+        if not any(host.name for host in self.hosts):
+            return (
+                f"this machine:{self.hosts[0].port or PORT}"
+                if self.hosts
+                else f"this machine:{PORT}"
+            )
+        return ", ".join(map(str, self.hosts))
 
 
 def parse_address(text: str) -> Address:
@@ -50,21 +69,54 @@ def _sqlite(path: str) -> Address:
 
 
 def _postgresql(text: str) -> Address:
-    """Return the address of a server; libpq's sslmode is understood."""
+    """Return the address of a server, on one host or several, with the options that libpq has."""
     try:
-        url = make_url(text)
+        alone, authority = split_authority(text)
+        url = make_url(alone)
     except (ArgumentError, ValueError) as error:
         raise SettingInvalid(f"{HOW}; this one cannot be read") from error
     if not url.database:
         raise SettingInvalid(f"{HOW}; NAME, the database's name, is missing")
     if "@" in (url.host or ""):
         raise SettingInvalid(f"{HOW}; write %40 for an @ in USER or PASSWORD")
-    unknown = set(url.query) - {"sslmode", "host", "port"}
-    if unknown:
-        raise SettingInvalid(f"{HOW}; after '?' only sslmode, host and port are known")
-    mode = url.query.get("sslmode")
-    if mode is not None:
-        if mode not in _SSL_MODES:
-            raise SettingInvalid(f"sslmode is one of {', '.join(_SSL_MODES)}")
-        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": str(mode)})
-    return Address(url.set(drivername="postgresql+asyncpg"), None)
+    if set(url.query) - set(_KNOWN):
+        raise SettingInvalid(f"{HOW}; after '?' only {', '.join(_KNOWN)} are known")
+    hosts = _hosts(url, authority)
+    attributes = _one_of("target_session_attrs", url, tuple(_WRITABLE))
+    mode = _one_of("sslmode", url, _SSL_MODES)
+    return Address(
+        URL.create(
+            "postgresql+asyncpg",
+            url.username,
+            url.password,
+            database=url.database,
+            query={} if mode is None else {"ssl": mode},
+        ),
+        None,
+        hosts,
+        len(hosts) > 1 if attributes is None else _WRITABLE[attributes],
+    )
+
+
+def _hosts(url: URL, authority: str) -> tuple[Host, ...]:
+    name = url.host or ""
+    if name or url.port is not None:
+        authority = (f"[{name}]" if ":" in name else name) + (f":{url.port}" if url.port else "")
+    try:
+        return parse_hosts(authority, _words("host", url), _words("port", url))
+    except ValueError as error:
+        raise SettingInvalid(f"{HOW}, or HOST:PORT,HOST:PORT for several; {error}") from error
+
+
+def _one_of(option: str, url: URL, known: Sequence[str]) -> str | None:
+    """Return an option's value; raises SettingInvalid when it is not one of those that we know."""
+    words = _words(option, url)
+    if any(word not in known for word in words):
+        raise SettingInvalid(f"{option} is one of {', '.join(known)}")
+    return words[-1] if words else None
+
+
+def _words(option: str, url: URL) -> tuple[str, ...]:
+    """Return all values of an option after the '?'."""
+    found = url.query.get(option, ())
+    return (found,) if isinstance(found, str) else found

@@ -18,6 +18,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.errors import Failed
 from treescale.metadata.engine.errors import translate
 from treescale.metrics.meters import Call, Meters
+from treescale.tracing import TRACING
 
 _CLOCK: Final = SystemClock()
 QUEUE_SECONDS_MAX: Final = 30.0
@@ -55,6 +56,9 @@ class Driver(Protocol):
     async def close(self) -> None:
         """Let go of all connections."""
         ...
+
+
+_SPANS: Final = {call: f"database {call.name.lower()}" for call in Call}
 
 
 class Connections:
@@ -129,7 +133,8 @@ class Connections:
         """Return the answer, and count it; drivers' errors become ours."""
         begun = self._clock.monotonic()
         try:
-            result = await answer
+            with TRACING.asking(_SPANS[call]):
+                result = await answer
         except (DBAPIError, PoolTimeout, OSError) as error:
             ours = translate(error)
             self._count_failure(call, ours)

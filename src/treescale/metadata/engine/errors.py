@@ -6,7 +6,7 @@ What neither table knows is a bug in a statement and goes up as it is.
 
 from typing import Final
 
-from asyncpg.exceptions import ClientConfigurationError
+from asyncpg.exceptions import ClientConfigurationError, InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -76,26 +76,27 @@ _POSTGRESQL: Final[dict[str, tuple[type[TreeScaleError], str]]] = {
     "XX001": (DatabaseUnavailable, _DAMAGED),
     "XX002": (DatabaseUnavailable, _DAMAGED),
 }
-_PORT: Final = 5432
 _SILENT: Final = ("08", "57P")
 _UNDONE: Final = frozenset({"40001", "40P01"})
+_READ_ONLY: Final = "25006"
 
 
 def translate(error: Exception) -> Exception:
-    """Return the error of our tree for a driver's error; `error` itself when it is a bug."""
+    """Return the error of our tree for a driver's error; `error` itself when it is a bug.
+
+    SQLAlchemy may have wrapped it, or not.
+    """
     if isinstance(error, PoolTimeout | OSError | TimeoutError):
         return DatabaseUnavailable(_UNREACHABLE)
-    if not isinstance(error, DBAPIError):
-        return error
-    name = getattr(error.orig, "sqlite_errorname", None)
+    name = getattr(getattr(error, "orig", error), "sqlite_errorname", None)
     if name is not None:
         return _known(_SQLITE, _prefixes(name, "_"), error)
-    state = getattr(error.orig, "sqlstate", None)
-    if state is not None:
+    if state := _state(error):
         return _known(_POSTGRESQL, [state, state[:3], state[:2]], error)
     if isinstance(_first(error), ClientConfigurationError):
         return DatabaseUnavailable(_UNUSABLE)
-    return DatabaseUnavailable(_UNREACHABLE) if error.connection_invalidated else error
+    lost = disconnected(error) or is_lost(error)
+    return DatabaseUnavailable(_UNREACHABLE) if lost else error
 
 
 def located(
@@ -109,23 +110,20 @@ def located(
         return away
     first = _first(cause)
     said = getattr(first, "strerror", None) or str(first) or "no answer in time"
-    where = f"{address.url.host or 'this machine'}:{address.url.port or _PORT}"
     return DatabaseUnavailable(
-        f"{away} ({where}, database {address.url.database}: {' '.join(str(said).split())})",
+        f"{away} ({address.place}, database {address.url.database}: {' '.join(str(said).split())})",
         away.trouble,
     )
 
 
 def is_retryable(error: Exception) -> bool:
     """Return whether the database itself undid the transaction (deadlock, serialization)."""
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(orig, "sqlstate", None) in _UNDONE
+    return _state(error) in _UNDONE
 
 
 def is_locked_out(error: Exception) -> bool:
     """Return whether somebody else kept a lock for longer than we wait (PostgreSQL)."""
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    return getattr(orig, "sqlstate", None) == "55P03"
+    return _state(error) == "55P03"
 
 
 def disconnected(error: Exception) -> bool:
@@ -133,13 +131,33 @@ def disconnected(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
+def is_read_only(error: Exception) -> bool:
+    """Return whether a write was refused because the server takes none: nothing was written."""
+    return _state(error) == _READ_ONLY
+
+
+def is_lost(error: Exception) -> bool:
+    """Return whether the server has given up the connection, or is about to.
+
+    The driver tells of a goodbye that it hears between two of its messages as an error of its own.
+    """
+    return _state(error).startswith(_SILENT) or isinstance(_first(error), InternalClientError)
+
+
 def silent(error: Exception) -> bool:
-    """Return whether no answer came, so that the database may be away; a refusal is an answer."""
+    """Return whether no answer came, so that the database may be away; a refusal is an answer.
+
+    `error` is SQLAlchemy's, the driver's own, or ours.
+    """
     if isinstance(error, PoolTimeout | OSError | DatabaseUnavailable):
         return True
-    orig = error.orig if isinstance(error, DBAPIError) else None
-    state = str(getattr(orig, "sqlstate", None) or "")
-    return disconnected(error) or state.startswith(_SILENT)
+    return disconnected(error) or is_lost(error)
+
+
+def _state(error: Exception) -> str:
+    """Return the SQLSTATE of SQLAlchemy's error, or the driver's own; "" without one."""
+    orig = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(orig, "sqlstate", None) or "")
 
 
 def _first(error: BaseException) -> BaseException:

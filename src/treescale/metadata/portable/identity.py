@@ -1,8 +1,9 @@
 """What makes a restored database no twin of the one that it is a copy of.
 
 Its keys, servers and uploads were not restored (`tables.WITH_IDENTITY`). Here collection is frozen
-until somebody has looked, as the disks may hold what was pushed after the backup; and every number
-that is given out once goes on far beyond those that the other database may have given out since.
+until somebody has looked, as the disks may hold what was pushed after the backup; every number
+that is given out once goes on far beyond those that the other database may have given out since;
+and it has no backup yet, as those of the other are not its own.
 """
 
 from typing import Final
@@ -13,6 +14,7 @@ from sqlalchemy.engine import Connection
 from treescale.lease_times import COLLECTION_SETTING, FROZEN
 from treescale.metadata.accounts import COUNTER as GENERATION
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
+from treescale.metadata.portable.last_backup import forget_backup
 from treescale.metadata.portable.tables import ENGINES_COUNTERS
 from treescale.metadata.schema import counters, settings
 
@@ -31,6 +33,7 @@ def no_twin(connection: Connection) -> None:
     """Make the restored rows those of another database, in the caller's transaction."""
     connection.execute(_FIRST.on(connection), {"name": GENERATION, "value": 0})
     connection.execute(_RAISE)
+    forget_backup(connection)
     a_late_move(connection)
 
 

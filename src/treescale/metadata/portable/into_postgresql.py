@@ -36,7 +36,7 @@ _ADVICE: Final = (
 @asynccontextmanager
 async def into_postgresql(address: Address, schema: str) -> AsyncIterator["_Filled"]:
     """Have the database to fill, in one transaction that is committed when the block ends well."""
-    where = f"the database {address.url.database} on {address.url.host or 'this machine'}"
+    where = f"the database {address.url.database} on {address.place}"
     engine = postgresql_engine(address, LOCK_SECONDS, MIGRATION_SECONDS_MAX)
     try:
         async with engine.begin() as connection:

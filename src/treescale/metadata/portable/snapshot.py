@@ -267,7 +267,8 @@ class _PostgresqlSnapshot:
 
     async def batches(self, carried: Carried) -> AsyncIterator[list[Values]]:
         """Yield the rows of a table, by a cursor of the server."""
-        cursor = await self._driver.cursor(query(carried))
+        # Of a statement without a name: a pooler's session may have one of that name already.
+        cursor = await (await self._driver.prepare(query(carried))).cursor()
         rows = FEW_ROWS.get(carried.name, ROWS)
         fetch = partial(cursor.fetch, rows, timeout=FETCH_SECONDS_MAX)
         while batch := await fetch():

@@ -3,56 +3,82 @@
 What was not added up yet counts, too: a size is what it is at this moment, of all servers' pushes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    select,
+    true,
+    union,
+)
 
 from treescale.metadata.engine.connections import Connections
+from treescale.metadata.layouts import read_only_by
 from treescale.metadata.repositories import id_of
 from treescale.metadata.schema import namespaces, pulls, repositories, repository_usage, tags
 from treescale.metadata.usage.counting import links_of, tags_of, waiting_of
 
 _kept = repository_usage
-_PAGE: Final = (
+_NEXT: Final = (
     select(repositories)
     .where(repositories.c.name > bindparam("after"), repositories.c.deleted.is_(None))
     .order_by(repositories.c.name)
     .limit(bindparam("limit"))
-    .subquery("page")
 )
-_ID: Final = _PAGE.c.repository_id
+# Two index ranges, each cut at the limit, then merged: never the whole of either.
+_PUBLIC: Final = _NEXT.where(repositories.c.public == true()).subquery("open_to_all")
+_OWN: Final = _NEXT.where(repositories.c.namespace == bindparam("namespace")).subquery("own")
+_EITHER: Final = union(select(_PUBLIC), select(_OWN)).subquery("either")
 
 
-def _one(query: Select[Any], name: str) -> ColumnElement[Any]:
-    return query.correlate(_PAGE).with_only_columns(query.selected_columns[name]).scalar_subquery()
+def _figures(page: FromClause) -> Select[Any]:
+    """Return what is kept of the repositories of a page, and what waits to be added.
 
+    Counted where nothing is kept.
+    """
+    row_id = page.c.repository_id
 
-def _figure(name: str, truth: Select[Any]) -> ColumnElement[Any]:
-    """Return a number that is kept, and what waits to be added; counted where none is kept."""
-    known = _kept.c[name] + _one(waiting_of(_ID), name)
-    return case((_kept.c.repository_id.is_(None), _one(truth, name)), else_=known).label(name)
+    def one(query: Select[Any], name: str) -> ColumnElement[Any]:
+        found = query.correlate(page).with_only_columns(query.selected_columns[name])
+        return found.scalar_subquery()
 
+    def figure(name: str, truth: Select[Any]) -> ColumnElement[Any]:
+        known = _kept.c[name] + one(waiting_of(row_id), name)
+        return case((_kept.c.repository_id.is_(None), one(truth, name)), else_=known).label(name)
 
-def _pushed() -> ColumnElement[Any]:
-    late = _one(waiting_of(_ID), "pushed")
+    late = one(waiting_of(row_id), "pushed")
     later = case((late > func.coalesce(_kept.c.pushed, 0), late), else_=_kept.c.pushed)
-    counted = _one(tags_of(_ID), "pushed")
-    return case((_kept.c.repository_id.is_(None), counted), else_=later).label("pushed")
-
-
-LIST: Final = (
-    select(
-        _PAGE.c.name,
-        _PAGE.c.public,
-        _PAGE.c.created,
-        _figure("bytes", links_of(_ID)),
-        _figure("blobs", links_of(_ID)),
-        _figure("tags", tags_of(_ID)),
-        _pushed(),
+    counted = one(tags_of(row_id), "pushed")
+    return (
+        select(
+            page.c.name,
+            page.c.public,
+            page.c.created,
+            read_only_by(page.c.namespace, page.c.read_only).label("read_only"),
+            figure("bytes", links_of(row_id)),
+            figure("blobs", links_of(row_id)),
+            figure("tags", tags_of(row_id)),
+            case((_kept.c.repository_id.is_(None), counted), else_=later).label("pushed"),
+        )
+        .select_from(page.outerjoin(_kept, _kept.c.repository_id == row_id))
+        .order_by(page.c.name)
     )
-    .select_from(_PAGE.outerjoin(_kept, _kept.c.repository_id == _ID))
-    .order_by(_PAGE.c.name)
+
+
+LIST: Final = _figures(_NEXT.subquery("page"))
+LIST_VISIBLE: Final = _figures(
+    select(_EITHER).order_by(_EITHER.c.name).limit(bindparam("limit")).subquery("page")
+)
+ONE: Final = _figures(
+    select(repositories).where(repositories.c.name == bindparam("this")).subquery("page")
 )
 NAMESPACE: Final = select(namespaces).where(namespaces.c.name == bindparam("name"))
 _by_tag, _by_digest = pulls.alias("by_tag"), pulls.alias("by_digest")
@@ -96,6 +122,8 @@ class RepositoryFigures:
     tags: int
     pushed: float | None
     """When a tag was pushed last; None: none ever was."""
+    read_only: str | None = None
+    """What has it be read-only (`layouts.ReadOnlyBy`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +160,16 @@ class Usage:
 
     async def repositories(self, after: str, limit: int) -> list[RepositoryFigures]:
         """Return a page of all repositories, by name."""
-        rows = await self._connections.rows(LIST, {"after": after, "limit": limit})
-        return [
-            RepositoryFigures(
-                name=row.name,
-                public=bool(row.public),
-                created=row.created,
-                bytes=int(row.bytes),
-                blobs=int(row.blobs),
-                tags=int(row.tags),
-                pushed=row.pushed,
-            )
-            for row in rows
-        ]
+        return _rows(await self._connections.rows(LIST, {"after": after, "limit": limit}))
+
+    async def visible(self, namespace: str, after: str, limit: int) -> list[RepositoryFigures]:
+        """Return a page of the public ones and those of a namespace, by name."""
+        page = {"namespace": namespace, "after": after, "limit": limit}
+        return _rows(await self._connections.rows(LIST_VISIBLE, page))
+
+    async def repository(self, name: str) -> RepositoryFigures | None:
+        """Return one; None when there is none of this name."""
+        return next(iter(_rows(await self._connections.rows(ONE, {"this": name}))), None)
 
     async def namespace(self, name: str) -> NamespaceFigures | None:
         """Return a namespace; None while it has no row: nobody ever pushed to it."""
@@ -157,6 +182,22 @@ class Usage:
         """Return a page of a repository's tags, by name."""
         page = {"repository": repository, "after": after, "limit": limit}
         return [_tag(row) for row in await self._connections.rows(TAGS, page)]
+
+
+def _rows(rows: Sequence[Row[Any]]) -> list[RepositoryFigures]:
+    return [
+        RepositoryFigures(
+            name=row.name,
+            public=bool(row.public),
+            created=row.created,
+            bytes=int(row.bytes),
+            blobs=int(row.blobs),
+            tags=int(row.tags),
+            pushed=row.pushed,
+            read_only=row.read_only,
+        )
+        for row in rows
+    ]
 
 
 def _tag(row: Row[Any]) -> TagFigures:

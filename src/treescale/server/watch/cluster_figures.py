@@ -10,6 +10,7 @@ from typing import Final
 
 from treescale.cluster.status import ClusterStatus, Condition, StoreView, redundancy
 from treescale.maintenance.collection.state import State
+from treescale.metadata.portable.last_backup import LastBackup
 from treescale.metadata.records import LostData, StoreWalk
 from treescale.metrics import catalog
 from treescale.metrics.catalog import Metric
@@ -44,6 +45,10 @@ class ClusterRows:
     """Where the collection of each store stands."""
     is_paused: bool
     """Whether the cluster's settings have nothing taken away."""
+    read_only: bool
+    """Whether nothing is pushed or deleted."""
+    backup: LastBackup | None = None
+    """The last one that was read back."""
 
 
 def cluster_families(rows: ClusterRows) -> Iterator[Family]:
@@ -80,6 +85,9 @@ def cluster_families(rows: ClusterRows) -> Iterator[Family]:
     yield one(catalog.LOST_BLOBS, rows.lost.blobs)
     yield one(catalog.MAY_STOP, redundancy(status).may_stop)
     yield one(catalog.COLLECTION_PAUSED, rows.is_paused)
+    yield one(catalog.BACKUP_SUCCESS, 0 if rows.backup is None else rows.backup.taken)
+    yield one(catalog.BACKUP_SIZE, 0 if rows.backup is None else rows.backup.bytes)
+    yield one(catalog.READ_ONLY, rows.read_only)
 
 
 def own_families(rows: ClusterRows, own: Collection[str]) -> Iterator[Family]:

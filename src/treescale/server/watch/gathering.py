@@ -19,6 +19,7 @@ from treescale.errors import Failed
 from treescale.log import get_logger
 from treescale.maintenance.collection.state import paused_by, unpacked
 from treescale.metadata.database import Database
+from treescale.metadata.portable.last_backup import last_backup
 from treescale.metadata.records import StoreReport, is_full
 from treescale.metrics import catalog
 from treescale.metrics.meters import Meters
@@ -81,6 +82,8 @@ class Rows:
             await database.lost.overview(0),
             {name: unpacked(text) for name, text in (await database.collections.list()).items()},
             await paused_by(database.settings) is not None,
+            await database.read_only.cluster(),
+            await last_backup(database),
         )
 
 

@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cluster.advice import CLOCK_SECONDS_MAX, Advice, certificate_is_near
 from treescale.cluster.placement_report import NOTHING_UNCOUNTED, Uncounted
 from treescale.cluster.status import ClusterStatus, Condition, ServerView, StoreView, redundancy
 from treescale.maintenance.collection.state import State, unpacked
+from treescale.maintenance.report.columns import Column, Kind, Row, time
+from treescale.metadata.portable.last_backup import LastBackup
 from treescale.metadata.records import (
     ClusterUsage,
     LostBlob,
@@ -48,6 +49,10 @@ SUMMARY: Final = (
     Column("deduplication_saved_percent"),
     Column("collecting"),
     Column("collecting_lifted_by", empty="-"),
+    Column("read_only", Kind.FLAG),
+    Column("backup_taken", Kind.TIME, empty="never"),
+    Column("backup_bytes", Kind.BYTES, empty="-"),
+    Column("backup_by", empty="-"),
 )
 SERVERS: Final = (
     Column("server"),
@@ -137,6 +142,15 @@ LOST_BLOBS_LISTED_MAX: Final = 100
 ADVICE: Final = (Column("about"), Column("text"))
 
 
+Room = Callable[[StoreRecord], tuple[int | None, int | None]]
+"""Says of a store's disk how large it is, and how much is free, if that can be seen from here."""
+
+
+def no_room(_: StoreRecord) -> tuple[None, None]:
+    """Look at no disk: it may hang."""
+    return None, None
+
+
 def summary_row(
     seen: ClusterStatus,
     usage: ClusterUsage,
@@ -191,6 +205,16 @@ def usage_row(usage: ClusterUsage) -> Row:
     }
 
 
+def backup_row(last: LastBackup | None) -> Row:
+    """Return what is known of the last backup that was read back."""
+    return {
+        "backup_taken": None if last is None else time(last.taken),
+        "backup_bytes": None if last is None else last.bytes,
+        "backup_by": None if last is None else last.actor,
+        "backup_file": None if last is None else last.file,
+    }
+
+
 def server_row(server: ServerView) -> Row:
     """Return a server."""
     return {
@@ -236,12 +260,14 @@ def server_at_a_glance(row: Row, seen: Throughput | None) -> Row:
     }
 
 
-def store_row(store: StoreView, uncounted: Uncounted = NOTHING_UNCOUNTED) -> Row:
-    """Return a store. What its server has not said of the disk is looked up if that is here."""
+def store_row(
+    store: StoreView, uncounted: Uncounted = NOTHING_UNCOUNTED, look: Room = no_room
+) -> Row:
+    """Return a store. What its server has not said of the disk `look` may find."""
     record = store.record
     total, free = record.bytes_total, record.bytes_free
     if total is None or free is None:
-        total, free = room(record)
+        total, free = look(record)
     fill = None if not total or free is None else round((total - free) / total, 4)
     return {
         "store": record.store_id,

@@ -6,9 +6,9 @@ And why nothing can be expected of a store now, which `collect --purge` says as 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.cluster.status import ClusterStatus, Condition, StoreView
 from treescale.lease_times import unreadable_collection
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.collection.open_purges import ROUNDS, OpenPurge, unconfirmed
 
 PURGES: Final = (

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from treescale.cli.terminal.output import Column, Kind, Row, time
 from treescale.clock import SystemClock
 from treescale.cluster.queries import unreadable_settings
 from treescale.lease_times import (
@@ -20,6 +19,7 @@ from treescale.lease_times import (
 from treescale.log import log_errors_only
 from treescale.maintenance.collection.row_turns import RowCycle, RowTurns
 from treescale.maintenance.collection.state import Pause
+from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.collection.open_purges import OpenPurge, OpenPurges
 from treescale.metadata.collection.waiting import Due, Waiting, WaitingRows, What
 from treescale.metadata.database import Database
@@ -61,6 +61,8 @@ class RowsReading:
     untagged: float | None
     """After how long what nothing holds goes, None for never."""
     pause: Pause | None
+    read_only: bool
+    """Whether the whole cluster is."""
     waiting: Sequence[Waiting] = ()
     due: Sequence[Due] = ()
     unreadable: Sequence[Unreadable] = ()
@@ -109,6 +111,7 @@ async def read_rows(database: Database, *, due: bool = False) -> RowsReading:
         undelete=undelete_of(await settings.get(UNDELETE_SETTING)),
         untagged=untagged,
         pause=await (await _turns(database)).pause(),
+        read_only=await database.read_only.cluster(),
         waiting=waiting,
         due=await rows.due(DUE_LISTED_MAX) if due else [],
         unreadable=await unreadable_settings(database),
@@ -117,11 +120,12 @@ async def read_rows(database: Database, *, due: bool = False) -> RowsReading:
 
 
 def state_row(seen: RowsReading) -> Row:
-    """Return whether rows are collected, and what has them be."""
+    """Return whether rows are collected, what has them be, and whether all is read-only."""
     pause = seen.pause
     return {
         "collecting": "yes" if pause is None else f"no: {pause.why}",
         "collecting_lifted_by": None if pause is None else pause.lifted_by,
+        "read_only": seen.read_only,
     }
 
 

@@ -1,0 +1,171 @@
+"""A request's way through the management API: its route, its caller, its body; one door for errors.
+
+The order is that of RFC 9110: nothing there (404), no such method (405), who is it (401), may they
+(403), is the query one we know (400), is the body JSON (415), of a bounded length (413), and what
+the route takes (400).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from treescale.auth.policy import ANONYMOUS, Principal
+from treescale.console.body import BODY_BYTES_MAX, JSON, check_type, parse_body
+from treescale.console.problems import CONTENT_TYPE, problem_body, status_of
+from treescale.console.route import PREFIX, ApiRoute, Asked, Who, decoded
+from treescale.errors import (
+    CredentialsInvalid,
+    Failed,
+    Forbidden,
+    NameUnknown,
+    RequestInvalid,
+    Unsupported,
+)
+from treescale.http.administrators import Administrators
+from treescale.http.authentication import Authenticator
+from treescale.http.body import RequestBody
+from treescale.http.call import add_common_headers
+from treescale.http.dispatch import check_coding
+from treescale.http.errors import as_failed, lookup, waiting_headers
+from treescale.http.request_record import note_user, record_of, request_id
+from treescale.log import get_logger
+from treescale.metrics.meters import Meters, Route
+from treescale.metrics.traffic import TrafficCounters
+from treescale.oci.query import query_pairs
+
+API_PATHS: Final = "/api/"
+"""What all paths begin with that are answered here: there is one version yet."""
+HEAD: Final = "HEAD"
+GET: Final = "GET"
+
+
+class ApiDispatcher:
+    """Answers every request below PREFIX by a table of routes."""
+
+    def __init__(
+        self,
+        routes: Sequence[ApiRoute],
+        authenticator: Authenticator,
+        administrators: Administrators,
+        traffic: TrafficCounters,
+        *,
+        check: Callable[[], None] = lambda: None,
+        meters: Meters | None = None,
+    ) -> None:
+        """`check` raises what everything is refused with."""
+        self._routes = routes
+        self._authenticator = authenticator
+        self._administrators = administrators
+        self._traffic = traffic
+        self._check = check
+        self._meters = meters
+        self._log = get_logger()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens."""
+        record = record_of(request)
+        record.route = Route.API
+        record.client = self._authenticator.client_address(request)
+        if self._meters is not None:
+            self._meters.enter(Route.API)
+        try:
+            response = await self._answer(request)
+        except Exception as error:  # noqa: BLE001  this is the one door
+            response = self._refuse(as_failed(error), request_id(request))
+        finally:
+            if self._meters is not None:
+                self._meters.leave(Route.API)
+        if request.method == HEAD:
+            length = str(response.content_length or 0)
+            headers = response.headers.copy()
+            headers["Content-Length"] = length
+            response = web.Response(status=response.status, headers=headers)
+        add_common_headers(response)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        self._check()
+        check_coding(request)
+        route, parameters = self._find(request)
+        principal, is_administrator = await self._admit(request, route)
+        query = _query(request, route)
+        body = await self._body(request, route)
+        asked = Asked(principal, is_administrator, parameters, query, body)
+        answered = await route.handler(asked)
+        return web.Response(
+            body=msgspec.json.encode(answered.content),
+            headers={**answered.headers, "Content-Type": JSON},
+        )
+
+    def _find(self, request: web.BaseRequest) -> tuple[ApiRoute, Mapping[str, str]]:
+        """Return the route, and its path's parameters; raises NameUnknown, Unsupported."""
+        path = decoded(request.rel_url.raw_path).removeprefix(PREFIX)
+        matching = [(row, found) for row in self._routes if (found := row.match(path)) is not None]
+        if not matching:
+            raise NameUnknown(f"nothing here; {PREFIX}/openapi.json says what there is")
+        method = GET if request.method == HEAD else request.method
+        for row, found in matching:
+            if row.method == method:
+                return row, found
+        allowed = [row.method for row, _ in matching]
+        allowed += [HEAD] * (GET in allowed)
+        raise Unsupported(f"use {' or '.join(allowed)} here", allowed=tuple(allowed))
+
+    async def _admit(self, request: web.BaseRequest, route: ApiRoute) -> tuple[Principal, bool]:
+        """Return who asks, and whether that is an administrator; raises what keeps them out."""
+        if route.who is Who.ANYBODY:
+            return ANONYMOUS, False
+        principal = await self._authenticator.basic(request)
+        if principal is None:
+            raise CredentialsInvalid(
+                "log in with Basic credentials: a password, or an access token made with "
+                f"--allow {route.scope.value}"
+            )
+        note_user(request, principal.user)
+        if not principal.opens(route.scope):
+            raise Forbidden(
+                f"this access token is not for this: make one with --allow {route.scope.value}"
+            )
+        is_administrator = await self._administrators.has(principal)
+        if route.who is Who.ADMINISTRATOR and not is_administrator:
+            raise Forbidden("this is for administrators")
+        return principal, is_administrator
+
+    async def _body(self, request: web.BaseRequest, route: ApiRoute) -> Any:
+        body = RequestBody(request, self._traffic)
+        if route.takes is None:
+            if body.length != 0 and await body.read(BODY_BYTES_MAX):
+                raise RequestInvalid("no body is taken here")
+            return None
+        check_type(request.headers.get("Content-Type", ""))
+        return parse_body(await body.read(BODY_BYTES_MAX), route.takes)
+
+    def _refuse(self, error: Exception, request_id: str) -> web.Response:
+        if lookup(error) is None:
+            self._log.error("request.failed", request_id=request_id, exc_info=error)
+        elif isinstance(error, Failed):
+            self._log.warning("request.unavailable", error=str(error), request_id=request_id)
+        response = web.Response(
+            status=status_of(error),
+            body=msgspec.json.encode(problem_body(error, request_id)),
+            headers={"Content-Type": CONTENT_TYPE, **waiting_headers(error)},
+        )
+        if response.status == web.HTTPUnauthorized.status_code:
+            response.headers["WWW-Authenticate"] = 'Basic realm="treescale"'
+        return response
+
+
+def _query(request: web.BaseRequest, route: ApiRoute) -> dict[str, str]:
+    """Return the parameters; raises RequestInvalid for one that is unknown, or given twice."""
+    found: dict[str, str] = {}
+    for name, value in query_pairs(request.rel_url.raw_query_string):
+        if name not in route.query:
+            known = ", ".join(route.query) or "none"
+            raise RequestInvalid(f"unknown parameter {name[:100]!r}; known here: {known}")
+        if name in found:
+            raise RequestInvalid(f"{name} is given twice")
+        found[name] = value
+    return found

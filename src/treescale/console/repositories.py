@@ -1,0 +1,97 @@
+"""`/repositories`: what there is, for whoever may see it, in pages by name."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from treescale.auth.policy import permitted
+from treescale.auth.scopes import Action
+from treescale.console.route import PREFIX, Answered, Asked
+from treescale.errors import NameInvalid, NameUnknown, PageInvalid
+from treescale.metadata.database import Database
+from treescale.metadata.usage.figures import RepositoryFigures, Usage
+from treescale.oci.names import check_repository
+from treescale.oci.pages import link_header, parse_last, parse_page_size
+
+
+class RepositoryRow(msgspec.Struct):
+    """A repository; times are of UTC, sizes in bytes."""
+
+    name: str
+    public: bool
+    read_only: str | None
+    """What has it be so: `cluster`, `namespace` or `repository`."""
+    created: datetime
+    bytes: int
+    """Of its blobs, each once."""
+    blobs: int
+    tags: int
+    pushed: datetime | None
+    """When a tag was pushed last."""
+
+
+class RepositoryPage(msgspec.Struct):
+    """Some of them, by name; `next` is what `after` has to be for those that follow."""
+
+    repositories: list[RepositoryRow]
+    next: str | None
+
+
+class RepositoryDesk:
+    """What answers for repositories."""
+
+    def __init__(self, database: Database) -> None:
+        self._usage = Usage(database.connections)
+
+    async def list(self, asked: Asked) -> Answered:
+        """List what the caller may see: administrators all, others their own and public ones."""
+        limit = parse_page_size(_given(asked, "n"))
+        if limit == 0:
+            raise PageInvalid("n must be 1 or more")
+        after = parse_last(_given(asked, "after"), "after")
+        if asked.is_administrator:
+            found = await self._usage.repositories(after, limit + 1)
+        else:
+            found = await self._usage.visible(asked.principal.user, after, limit + 1)
+        shown = found[:limit]
+        last = shown[-1].name if len(found) > limit else None
+        page = RepositoryPage([_row(one) for one in shown], last)
+        link = link_header(f"{PREFIX}/repositories", limit, last, cursor="after") if last else ""
+        return Answered(page, {"Link": link} if link else {})
+
+    async def show(self, asked: Asked) -> Answered:
+        """Show one; what the caller may not see is not there."""
+        try:
+            name = check_repository(asked.name)
+        except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
+            raise NameInvalid(str(error)) from None
+        found = await self._usage.repository(name)
+        if found is None or not (asked.is_administrator or _may_see(asked, found)):
+            raise NameUnknown(f"no repository {name} that you may see")
+        return Answered(_row(found))
+
+
+def _may_see(asked: Asked, one: RepositoryFigures) -> bool:
+    owner = asked.principal.user == one.name.partition("/")[0]
+    return owner or Action.PULL in permitted(asked.principal, one.name, public=one.public)
+
+
+def _given(asked: Asked, name: str) -> list[str]:
+    return [asked.query[name]] if name in asked.query else []
+
+
+def _row(one: RepositoryFigures) -> RepositoryRow:
+    return RepositoryRow(
+        name=one.name,
+        public=one.public,
+        read_only=one.read_only,
+        created=_time(one.created),
+        bytes=one.bytes,
+        blobs=one.blobs,
+        tags=one.tags,
+        pushed=None if one.pushed is None else _time(one.pushed),
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)

@@ -1,0 +1,31 @@
+"""A directory of backups: what is no longer kept goes, once a newer one is whole and durable."""
+
+from pathlib import Path
+
+from treescale.errors import Failed
+from treescale.maintenance.backup.file import is_backup
+from treescale.maintenance.backup.rotation import is_name, to_remove
+
+
+def rotate(directory: Path, made: str, keep: int) -> list[str]:
+    """Remove what `rotation` says; return the names. Call it when `made` has been read back.
+
+    What is no backup by its first bytes (cut to nothing, written over) neither counts nor goes.
+    Raises Failed when a file cannot be removed: the backup is there all the same.
+    """
+    try:
+        found = [
+            path.name for path in directory.iterdir() if is_name(path.name) and _is_sound(path)
+        ]
+        gone = to_remove(found, made, keep)
+        for name in gone:
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise Failed(
+            f"the backup {made} is there, but older ones cannot be removed: {error.strerror}"
+        ) from error
+    return gone
+
+
+def _is_sound(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file() and is_backup(path)

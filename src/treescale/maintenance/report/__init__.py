@@ -1,0 +1,1 @@
+"""What people, scripts and `/api/v1` are told of a cluster: rows, and what their values are."""

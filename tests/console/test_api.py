@@ -1,0 +1,341 @@
+"""`/api/v1`: what it says, to whom; that its document says so; and that nothing makes it fail."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import jsonschema
+import pytest
+from jsonschema import Draft202012Validator
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from tests.api.client import Answer, Client
+from tests.api.running import Running
+from tests.contracts.metadata_values import ACTOR
+from tests.fakes_database import Away
+from treescale.auth.scopes import ALL_ACTIONS, TokenScope
+from treescale.console.body import BODY_BYTES_MAX
+from treescale.console.problems import PROBLEMS, TYPE
+from treescale.console.route import PREFIX, ApiRoute, Who
+from treescale.console.routes import api_routes
+from treescale.metadata.database import Database
+from treescale.metadata.schema import events
+from treescale.registry.accounts import TokenTerms
+
+ROOT: Final = Path(__file__).parents[2]
+META: Final = json.loads((ROOT / "tests/fixtures/openapi-3.1.schema.json").read_text())
+PAGE: Final = (ROOT / "docs/api.md").read_text()
+JSON: Final = {"Content-Type": "application/json"}
+LAYER: Final = b"a layer"
+SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
+EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
+EXAMPLES: Final[dict[str, bytes]] = {"ReadOnlyState": b'{"read_only": false}'}
+
+
+@pytest.fixture
+async def filled(registry: Running, alice: Client, bob: Client, root: Client) -> Database:
+    """Fill the registry with two repositories of alice's, one of bob's and one of root's."""
+    for who, name in ((alice, SEEN[0]), (alice, SEEN[1]), (bob, SEEN[2]), (root, SEEN[3])):
+        await who.repository(name).push_image("latest", LAYER)
+    database = registry.parts.database
+    await database.repositories.set_public("root/base", public=True, now=0.0, actor=ACTOR)
+    return database
+
+
+async def ask(who: Client, method: str, path: str, body: object = None, **headers: str) -> Answer:
+    data = None if body is None else json.dumps(body).encode()
+    given = (who.basic() if who.user else {}) | (JSON if body is not None else {}) | headers
+    return await who.raw(method, PREFIX + path, given, data)
+
+
+def problem(answer: Answer, status: int, name: str) -> dict[str, Any]:
+    """Return a refusal that is this problem."""
+    found: dict[str, Any] = answer.json
+    assert (answer.status, found["status"], found["type"]) == (status, status, TYPE + name), found
+    assert found["title"]
+    assert found["detail"]
+    assert found["request_id"]
+    return found
+
+
+def names(answer: Answer) -> list[str]:
+    return [one["name"] for one in answer.expect(200).json["repositories"]]
+
+
+@pytest.mark.usefixtures("filled")
+async def test_everybody_sees_the_repositories_they_may_see(
+    root: Client, alice: Client, bob: Client, anybody: Client
+) -> None:
+    assert names(await ask(root, "GET", "/repositories")) == list(SEEN)
+    assert names(await ask(alice, "GET", "/repositories")) == [SEEN[0], SEEN[1], SEEN[3]]
+    assert names(await ask(bob, "GET", "/repositories")) == [SEEN[2], SEEN[3]]
+    problem(await ask(anybody, "GET", "/repositories"), 401, "credentials")
+    for who, name, there in (
+        (alice, "alice/app", True),
+        (alice, "root/base", True),
+        (alice, "bob/app", False),
+        (root, "bob/app", True),
+        (root, "bob/none", False),
+    ):
+        answer = await ask(who, "GET", f"/repositories/{name}")
+        if there:
+            assert answer.expect(200).json["name"] == name
+            assert (await ask(who, "GET", f"/repositories/{quote(name, safe='')}")).body == (
+                answer.body
+            )
+        else:
+            problem(answer, 404, "unknown")
+
+
+async def test_a_repository_is_shown_as_repo_list_does(filled: Database, alice: Client) -> None:
+    await filled.read_only.set_namespace("alice", read_only=True, actor=ACTOR)
+    one = (await ask(alice, "GET", "/repositories/alice/app")).expect(200).json
+    assert (one["public"], one["read_only"], one["tags"]) == (False, "namespace", 1)
+    assert one["bytes"] > len(LAYER)
+    assert one["blobs"] == 2
+    assert one["pushed"] >= one["created"]
+    assert one["created"].endswith("Z")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_pages_lead_to_each_other_and_to_an_end(root: Client) -> None:
+    path, seen, pages = "/repositories?n=1", list[str](), 0
+    while path:
+        answer = await ask(root, "GET", path)
+        seen += names(answer)
+        pages += 1
+        link = answer.headers.get("Link", "")
+        found = re.fullmatch(rf'<{PREFIX}(/repositories\?n=1&after=[^>]+)>; rel="next"', link)
+        assert bool(found) is (answer.json["next"] is not None)
+        path = found[1] if found else ""
+    assert (seen, pages) == (list(SEEN), len(SEEN))
+    assert names(await ask(root, "GET", "/repositories?after=bob/app")) == ["root/base"]
+    assert names(await ask(root, "GET", "/repositories?n=99999&after=zzz")) == []
+
+
+@pytest.mark.usefixtures("filled")
+async def test_the_cluster_says_what_cluster_status_does(root: Client) -> None:
+    found = (await ask(root, "GET", "/cluster")).expect(200).json
+    assert found["repositories"] == len(SEEN)
+    assert (found["read_only"], found["collecting"]) == (False, "yes")
+    for name in ("servers", "stores", "lost", "advice", "collection", "freeing", "purges"):
+        assert isinstance(found[name], list), name
+
+
+async def test_read_only_is_said_and_set_by_administrators(
+    filled: Database, root: Client, alice: Client
+) -> None:
+    for path in ("/read-only", "/read-only/alice", "/read-only/alice/app"):
+        assert (await ask(root, "GET", path)).expect(200).json == {"read_only": False}
+        done = await ask(root, "PUT", path, {"read_only": True})
+        assert done.expect(200).json == {"read_only": True}
+        assert (await ask(root, "GET", path)).json == {"read_only": True}
+        refused = await alice.repository("alice/app").request("POST", "blobs/uploads/")
+        assert refused.status in {403, 503}
+        problem(await ask(alice, "PUT", path, {"read_only": False}), 403, "forbidden")
+        problem(await ask(alice, "GET", path), 403, "forbidden")
+        (await ask(root, "PUT", path, {"read_only": False})).expect(200)
+    await alice.repository("alice/app").start_upload()
+    for path in ("/read-only/none", "/read-only/alice/none"):
+        problem(await ask(root, "PUT", path, {"read_only": True}), 404, "unknown")
+    problem(await ask(root, "GET", "/read-only/No"), 400, "name")
+    rows = await filled.connections.rows(EVENTS)
+    assert [tuple(row) for row in rows if row.kind.endswith("read_only")] == [
+        (f"{kind}.read_only", "root")
+        for kind in ("cluster", "cluster", "namespace", "namespace", "repository", "repository")
+    ]
+
+
+@pytest.mark.usefixtures("filled")
+async def test_tokens_are_for_what_they_were_made_for(registry: Running, root: Client) -> None:
+    async def with_token(*allow: Any) -> Client:
+        terms = TokenTerms("one", frozenset(allow))
+        text, _ = await registry.parts.accounts.create_token("root", terms, actor=ACTOR)
+        return Client(root.session, root.url, "root", text)
+
+    (await ask(await with_token(TokenScope.API), "GET", "/cluster")).expect(200)
+    for allow in (ALL_ACTIONS, {TokenScope.METRICS}, {TokenScope.EVENTS}):
+        told = problem(await ask(await with_token(*allow), "GET", "/cluster"), 403, "forbidden")
+        assert "--allow api" in told["detail"]
+    wrong = Client(root.session, root.url, "root", "a guess at it")
+    answer = await ask(wrong, "GET", "/repositories")
+    problem(answer, 401, "credentials")
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="treescale"'
+    bearer = {"Authorization": f"Bearer {await root.token()}"}
+    problem(await root.raw("GET", f"{PREFIX}/cluster", bearer), 401, "credentials")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_head_is_get_without_the_body(root: Client) -> None:
+    for path in ("/repositories", "/openapi.json", "/nothing"):
+        got = await ask(root, "GET", path)
+        head = await ask(root, "HEAD", path)
+        assert (head.status, head.body) == (got.status, b"")
+        same = re.sub(rb'"request_id":"[^"]*"', b"", got.body)
+        assert path == "/nothing" or int(head.headers["Content-Length"]) == len(got.body), same
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_database_that_is_away_is_said_to_be(registry: Running, root: Client) -> None:
+    (await ask(root, "GET", "/repositories")).expect(200)
+    Away(registry.parts.database).begin()
+    answer = await ask(root, "GET", "/repositories")
+    problem(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"]
+    (await ask(root, "GET", "/openapi.json")).expect(200)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_fault_of_ours_is_told_to_nobody_but_the_log(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("what nobody foresaw")
+
+    monkeypatch.setattr("treescale.console.repositories.parse_page_size", broken)
+    headers = root.basic() | {"X-Request-Id": "mine"}
+    with capture_logs() as lines:
+        async with root.session.get(f"{root.url}{PREFIX}/repositories", headers=headers) as got:
+            told = json.loads(await got.read())
+    assert (got.status, told["type"], told["request_id"]) == (500, TYPE + "internal", "mine")
+    assert "foresaw" not in str(told)
+    (line,) = [line for line in lines if line["event"] == "request.failed"]
+    assert line["request_id"] == "mine"
+
+
+BAD_BODIES: Final = (
+    (b"", "", "no JSON"),
+    (b"{", "", "no JSON"),
+    (b"\xff", "", "UTF-8"),
+    (b"[]", "", "expected `object`"),
+    (b"null", "", "expected `object`"),
+    (b"{}", "read_only", "missing"),
+    (b'{"read_only": 1}', "read_only", "expected `bool`"),
+    (b'{"read_only": "true"}', "read_only", "expected `bool`"),
+    (b'{"read_only": null}', "read_only", "expected `bool`"),
+    (b'{"read_only": true, "more": 1}', "more", "unknown field"),
+    (b'{"read_only": true, "read_only": false}', "read_only", "twice"),
+    (b'{"read_only": NaN}', "", "no JSON"),
+    (b"[" * 8000 + b"]" * 8000, "", ""),
+    (b'{"read_only": true} x', "", "no JSON"),
+)
+
+
+async def test_a_body_that_is_wrong_is_refused_by_its_field(filled: Database, root: Client) -> None:
+    for data, field, says in BAD_BODIES:
+        answer = await root.raw("PUT", f"{PREFIX}/read-only", root.basic() | JSON, data)
+        told = problem(answer, 400, "field")
+        assert told.get("field", "") == field, data[:50]
+        assert says.lower() in told["detail"].lower(), told
+    assert not await filled.read_only.cluster()
+
+
+@pytest.mark.usefixtures("filled")
+async def test_requests_that_do_not_fit_are_refused_as_what_they_are(root: Client) -> None:
+    put = b'{"read_only": true}'
+    rows: tuple[tuple[str, str, dict[str, str], bytes | None, int, str], ...] = (
+        ("GET", "/", {}, None, 404, "unknown"),
+        ("GET", "/nothing", {}, None, 404, "unknown"),
+        ("GET", "/repositories/", {}, None, 404, "unknown"),
+        ("GET", "/%zz", {}, None, 404, "unknown"),
+        ("GET", "/%ff", {}, None, 400, "request"),
+        ("POST", "/read-only", JSON, put, 405, "method"),
+        ("DELETE", "/repositories/alice/app", {}, None, 405, "method"),
+        ("PUT", "/read-only", {}, put, 415, "media-type"),
+        ("PUT", "/read-only", {"Content-Type": "text/plain"}, put, 415, "media-type"),
+        ("PUT", "/read-only", JSON | {"Content-Encoding": "gzip"}, put, 415, "media-type"),
+        ("PUT", "/read-only", JSON, b" " * (BODY_BYTES_MAX + 1), 413, "too-large"),
+        ("GET", "/cluster", JSON, b"{}", 400, "request"),
+        ("GET", "/cluster?page=1", {}, None, 400, "request"),
+        ("GET", "/repositories?n=1&n=2", {}, None, 400, "request"),
+        ("GET", "/repositories?n=0", {}, None, 400, "page"),
+        ("GET", "/repositories?n=-1", {}, None, 400, "page"),
+        ("GET", "/repositories?n=ten", {}, None, 400, "page"),
+        ("GET", "/repositories?after=%00", {}, None, 400, "page"),
+        ("GET", "/repositories?after=%ff", {}, None, 400, "request"),
+        ("GET", "/repositories?last=alice", {}, None, 400, "request"),
+        ("GET", "/repositories/UPPER/case", {}, None, 400, "name"),
+        ("GET", "/repositories/alice", {}, None, 400, "name"),
+        ("GET", "/repositories/alice/../bob", {}, None, 400, "name"),
+    )
+    for method, path, headers, data, status, name in rows:
+        answer = await root.raw(method, PREFIX + path, root.basic() | headers, data)
+        assert problem(answer, status, name), path
+        if status == 405:
+            assert answer.headers["Allow"] in {"GET, PUT, HEAD", "GET, HEAD"}
+    for path in ("/api/", "/api/v2/cluster", "/api/v1"):
+        problem(await root.raw("GET", path, root.basic()), 404, "unknown")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None:
+    """Every method at every route, with names, queries and bodies that nobody would send."""
+    words = ("a", "a/b", "%00", "%2e%2e", "a%2Fb", "é".encode().hex(), "x" * 2000, "alice/app")
+    queries = ("", "?", "?n", "?n=1&after", "?=&=", "?%", "?n=%ff", "?" + "a=b&" * 100)
+    bodies = (None, b"", b"{}", b"[]", b'{"read_only":{}}', b"\x00", b'"' + b"\\" * 99)
+    for route in api_routes(registry.parts.database, registry.parts.clock):
+        for number, word in enumerate(words):
+            path = PREFIX + route.path.replace("{name}", word) + queries[number % len(queries)]
+            for step, method in enumerate(("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")):
+                data = bodies[(number + step) % len(bodies)] if method != "TRACE" else None
+                answer = await root.raw(method, path, root.basic() | JSON, data)
+                assert answer.status < 500, (method, path, answer.body)
+
+
+def routes_of(registry: Running) -> list[ApiRoute]:
+    return [*api_routes(registry.parts.database, registry.parts.clock)]
+
+
+async def test_the_document_is_one_of_openapi_3_1(anybody: Client) -> None:
+    document = (await ask(anybody, "GET", "/openapi.json")).expect(200).json
+    Draft202012Validator(META).validate(document)
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    assert document["paths"][f"{PREFIX}/repositories"]["get"]["parameters"]
+    operations = [one for path in document["paths"].values() for one in path.values()]
+    identities = [one["operationId"] for one in operations]
+    assert len(identities) == len({*identities})
+
+
+@pytest.mark.usefixtures("filled")
+async def test_answers_are_as_the_document_says(
+    registry: Running, root: Client, anybody: Client
+) -> None:
+    document = (await ask(anybody, "GET", "/openapi.json")).json
+    assert {(path, method) for path, each in document["paths"].items() for method in each} == {
+        (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
+    }
+    problems = document["components"]["schemas"]["ProblemDetails"]
+    for row in routes_of(registry):
+        if row.who is Who.ANYBODY:
+            continue
+        operation = document["paths"][PREFIX + row.path][row.method.lower()]
+        body = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
+        answer = await ask(root, row.method, row.path.replace("{name}", "alice/app"), body)
+        content = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        validate(answer.expect(200).json, content, document)
+        validate((await ask(anybody, row.method, row.path, body)).json, problems, document)
+
+
+def validate(value: object, schema: dict[str, Any], document: dict[str, Any]) -> None:
+    """Raise ValidationError unless the value is as the document's schema says."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema.validate(value, whole, cls=Draft202012Validator)
+
+
+def test_an_answer_that_is_not_as_it_says_would_be_noticed() -> None:
+    schema = {"type": "object", "properties": {"read_only": {"type": "boolean"}}}
+    with pytest.raises(jsonschema.ValidationError):
+        validate({"read_only": 1}, schema, {"components": {}})
+
+
+async def test_the_page_on_it_knows_every_route_and_problem(registry: Running) -> None:
+    table = re.findall(rf"^\| ([A-Z, ]+) \| `{PREFIX}(/[^`?]*)[^`]*` \|", PAGE, re.MULTILINE)
+    documented = {(method, path) for methods, path in table for method in methods.split(", ")}
+    rows = {(row.method, row.path.replace("{name}", "<name>")) for row in routes_of(registry)}
+    assert documented == rows
+    for one in {*PROBLEMS.values()}:
+        assert f"`{one.name}`" in PAGE, one.name
