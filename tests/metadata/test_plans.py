@@ -36,6 +36,7 @@ from treescale.metadata import (
     work,
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
+from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
 from treescale.metadata.usage import counting, figures, pull_counts
 
@@ -211,9 +212,42 @@ def test_what_refers_to_something_is_found_by_both_columns(sqlite_url: str, *, t
         connection.execute("DELETE FROM sqlite_stat1")
         connection.commit()
         connection.close()
-    plan = plan_on_sqlite(rows.DUE_MANIFESTS, path)
+    part = select(manifests_table.c.digest).where(adoption.IS_PART_OF_ANY)
+    plan = plan_on_sqlite(part, path)
     (step,) = (step for step in plan if step.startswith("SEARCH manifest_references"))
     assert step.endswith("(repository_id=? AND digest=?)") is told, plan
+
+
+MUCH = (
+    """INSERT INTO repositories (repository_id, name, namespace, public, created)
+       VALUES (1, 'a/b', 'a', false, 0)""",
+    """INSERT INTO manifests (repository_id, digest, media_type, size, payload, pushed,
+                              annotations, annotations_bytes)
+       SELECT 1, 'm' || n, 'x', 1, '\\x00', 0, '', 0 FROM generate_series(1, 30000) n""",
+    """INSERT INTO manifest_references (repository_id, manifest, digest, kind)
+       SELECT 1, 'm' || n, 'b' || n, 'blob' FROM generate_series(1, 30000) n""",
+    "ANALYZE",
+)
+
+
+@pytest.mark.parametrize("each_by_itself", [True, False])
+async def test_what_is_due_is_found_on_postgresql_however_much_there_is(
+    postgres_url: str, *, each_by_itself: bool
+) -> None:
+    """And the control: asked for those that nothing refers to it joins all references there are."""
+    connection = await connect(postgres_url)
+    for statement in MUCH:
+        await connection.execute(statement)
+    due = rows.DUE_MANIFESTS
+    if not each_by_itself:
+        is_due = manifests_table.c.deleted < rows._UNDELETED_UNTIL
+        due = select(manifests_table.c.digest).where(is_due, ~adoption.IS_PART_OF_ANY).limit(10)
+    compiled = due.compile(dialect=POSTGRESQL, compile_kwargs={"render_postcompile": True})
+    values = [compiled.params[name] for name in compiled.positiontup or ()]
+    plan = await connection.fetch(f"EXPLAIN {compiled}", *values)
+    read = "\n".join(row[0] for row in plan)
+    assert ("Seq Scan on manifest" not in read) is each_by_itself, read
+    await connection.close()
 
 
 async def test_postgresql_searches(postgres_url: str) -> None:

@@ -14,11 +14,22 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, null, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    exists,
+    literal_column,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.collection.undelete import bring_back
-from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.clock import ASKED_ONCE
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.schema import manifest_references, manifests, repository_blobs, tags
 
@@ -44,6 +55,11 @@ IS_PART: Final = exists().where(_REFERS)
 """That a manifest is a part of an index which is there."""
 IS_PART_OF_ANY: Final = exists().where(_HAS_AS_PART)
 """The same of an index that is deleted, too: it may be restored, and would come back broken."""
+IS_PART_OF_NONE: Final = (
+    select(literal_column("1")).where(_HAS_AS_PART).limit(1).scalar_subquery().is_(None)
+)
+"""That it is a part of none, asked of each row by itself, since few are due: for `NOT EXISTS`
+PostgreSQL may join all references there are."""
 _PARENT_PUSHED_SINCE: Final = exists().where(
     _REFERS,
     or_(
@@ -73,7 +89,7 @@ LEASED_AGAIN: Final = (
     select(_links.c.repository_id, _links.c.digest)
     .where(
         _links.c.lease_until >= 0,
-        _links.c.lease_until > DatabaseNow(),
+        _links.c.lease_until > ASKED_ONCE,
         _links.c.hidden.is_not(None),
         _links.c.lease_until > _links.c.hidden + HIDDEN_SECONDS,
     )

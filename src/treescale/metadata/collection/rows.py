@@ -37,6 +37,7 @@ from treescale.metadata.collection import pieces
 from treescale.metadata.collection.adoption import (
     HAS_TAG,
     IS_PART_OF_ANY,
+    IS_PART_OF_NONE,
     SHOW_NEEDED,
     adopt,
     among,
@@ -45,7 +46,7 @@ from treescale.metadata.collection.adoption import (
 from treescale.metadata.collection.explained import note_collected
 from treescale.metadata.collection.left_behind import LEFT_BEHIND, leaving, take_along
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
-from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.layouts import may_collect, undelete_seconds
 from treescale.metadata.repositories import DELETED_MARK, GOING_MARK
@@ -76,8 +77,8 @@ _LINK: Final = tuple_(_links.c.repository_id, _links.c.digest)
 _IS_LINK: Final = is_among(_links.c.repository_id, _links.c.digest)
 _IS_MANIFEST: Final = is_among(manifests.c.repository_id, manifests.c.digest)
 _THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
-_UNDELETED_UNTIL: Final = DatabaseNow() - undelete_seconds()
-_IS_OVER: Final = and_(_links.c.lease_until >= 0, _links.c.lease_until <= DatabaseNow())
+_UNDELETED_UNTIL: Final = ASKED_ONCE - undelete_seconds()
+_IS_OVER: Final = and_(_links.c.lease_until >= 0, _links.c.lease_until <= ASKED_ONCE)
 _REFERRED_TO: Final = exists(
     select(_references.c.digest).where(
         _references.c.repository_id == _links.c.repository_id,
@@ -88,7 +89,7 @@ _REFERRED_TO: Final = exists(
 # Manifests
 DUE_MANIFESTS: Final = (
     select(manifests.c.repository_id, manifests.c.digest)
-    .where(manifests.c.deleted < _UNDELETED_UNTIL, ~IS_PART_OF_ANY)
+    .where(manifests.c.deleted < _UNDELETED_UNTIL, IS_PART_OF_NONE)
     .order_by(manifests.c.deleted)
     .limit(MANIFESTS_AT_ONCE)
 )

@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import insert_or_update
 from treescale.metadata.events import Event, Kind, record
@@ -121,10 +121,10 @@ HELD: Final = or_(
     _subject_that(),
 )
 IS_OVER: Final = and_(
-    manifests.c.untagged_since < DatabaseNow() - untagged_seconds(),
+    manifests.c.untagged_since < ASKED_ONCE - untagged_seconds(),
     # Whoever was told of it before it was marked has a lease from then on, and the mark is older.
-    manifests.c.untagged_since < DatabaseNow() - lease_seconds() * (1 + 1 / LOOK_SHARE),
-    or_(manifests.c.lease_until.is_(None), manifests.c.lease_until < DatabaseNow()),
+    manifests.c.untagged_since < ASKED_ONCE - lease_seconds() * (1 + 1 / LOOK_SHARE),
+    or_(manifests.c.lease_until.is_(None), manifests.c.lease_until < ASKED_ONCE),
 )
 """Whether it was marked long enough ago, and nobody was told of it lately."""
 IS_FREE: Final = and_(not_(HAS_TAG), not_(_parent_that()), not_(_subject_that()))

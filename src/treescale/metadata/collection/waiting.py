@@ -26,8 +26,8 @@ from sqlalchemy import (
 
 from treescale.lease_times import LeaseTimes
 from treescale.metadata.collection import untagged
-from treescale.metadata.collection.adoption import IS_PART_OF_ANY
-from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.collection.adoption import IS_PART_OF_NONE
+from treescale.metadata.engine.clock import ASKED_ONCE
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.layouts import undelete_seconds, untagged_seconds
 from treescale.metadata.repositories import DELETED_MARK
@@ -42,7 +42,7 @@ from treescale.metadata.schema import (
 )
 
 _links, _references = repository_blobs, manifest_references
-UNDELETED_UNTIL: Final = DatabaseNow() - undelete_seconds()
+UNDELETED_UNTIL: Final = ASKED_ONCE - undelete_seconds()
 
 
 class What(StrEnum):
@@ -199,7 +199,7 @@ DUE_IMAGES: Final = _biggest(
     .select_from(manifests.join(repositories))
     .where(
         manifests.c.deleted < UNDELETED_UNTIL,
-        ~IS_PART_OF_ANY,
+        IS_PART_OF_NONE,
         repositories.c.deleted.is_(None),
     )
 )
@@ -232,7 +232,7 @@ DUE_LAYERS: Final = _biggest(
     .select_from(_links.join(blobs).join(repositories))
     .where(
         _links.c.lease_until >= 0,
-        _links.c.lease_until <= DatabaseNow(),
+        _links.c.lease_until <= ASKED_ONCE,
         not_(
             exists(
                 select(literal_column("1")).where(

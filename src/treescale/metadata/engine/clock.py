@@ -1,8 +1,8 @@
 """The database's own clock, as an expression: what one server wrote another can compare."""
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Double
+from sqlalchemy import Double, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -27,3 +27,8 @@ def _on_sqlite(_element: DatabaseNow, _compiler: SQLCompiler, **_: Any) -> str:
 def _on_postgresql(_element: DatabaseNow, _compiler: SQLCompiler, **_: Any) -> str:
     # Not now(), which stands still in a transaction that waited for a lock.
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+
+
+ASKED_ONCE: Final = select(DatabaseNow()).scalar_subquery()
+"""The same, asked once in each statement, so that PostgreSQL searches an index by it: of what may
+be another at each row it reads all rows, and takes a third of them for found."""
