@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as postgresql
 from tests.contracts.metadata_values import digest
 from tests.postgres import connect
 from treescale.metadata import manifests, repositories
+from treescale.metadata.migrations import migrate
 
 POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 LIMIT = 50
@@ -99,8 +100,9 @@ def test_on_sqlite(sqlite_url: str) -> None:
         assert many < 100 * LIMIT, (name, few, many)
 
 
-async def test_on_postgresql(postgres_url: str) -> None:
-    connection = await connect(postgres_url)
+async def test_on_postgresql(empty_postgres_url: str) -> None:
+    await migrate(empty_postgres_url)  # what the planner learns there is not for other tests
+    connection = await connect(empty_postgres_url)
     for table, rows in rows_of(MANY).items():
         columns = COLUMNS[table].split(", ")
         await connection.copy_records_to_table(table, records=rows, columns=columns)

@@ -36,6 +36,7 @@ from treescale.metadata import (
     work,
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
+from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
 from treescale.metadata.usage import counting, figures, pull_counts
@@ -232,10 +233,11 @@ MUCH = (
 
 @pytest.mark.parametrize("each_by_itself", [True, False])
 async def test_what_is_due_is_found_on_postgresql_however_much_there_is(
-    postgres_url: str, *, each_by_itself: bool
+    empty_postgres_url: str, *, each_by_itself: bool
 ) -> None:
     """And the control: asked for those that nothing refers to it joins all references there are."""
-    connection = await connect(postgres_url)
+    await migrate(empty_postgres_url)
+    connection = await connect(empty_postgres_url)
     for statement in MUCH:
         await connection.execute(statement)
     due = rows.DUE_MANIFESTS
