@@ -182,6 +182,17 @@ async def test_a_store_of_the_layout_that_is_forgotten_could_not_be_asked(
     assert run.seconds >= SILENT_SECONDS, "a server draws the next one"
 
 
+async def test_where_no_server_runs_that_could_draw_another_layout_none_is_waited_for(
+    database: Database,
+) -> None:
+    await database.stores.remove("c", actor=ACTOR)
+    run = Run(database, here=["a", "b"])
+    run.steps = {name: done(Findings()) for name in "ab"}
+    outcome = await run.of(Kind.CHECK)
+    assert [each.store_id for each in outcome.unasked] == ["c"]
+    assert run.seconds < SILENT_SECONDS
+
+
 async def test_a_layout_that_a_store_leaves_is_waited_for(database: Database) -> None:
     """Forgotten a moment ago: all is well as soon as a server has drawn the next one."""
     await database.stores.remove("c", actor=ACTOR)

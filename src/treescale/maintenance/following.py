@@ -122,11 +122,14 @@ class Following:
     async def _settled(self) -> ClusterStatus:
         """Return how the cluster is as soon as its layout is of stores that it knows.
 
-        One that was forgotten a moment ago is in it until a server has drawn the next one.
+        One that was forgotten a moment ago is in it until a server has drawn the next one. Where
+        this process walks itself no server runs that could.
         """
         until = self._clock.monotonic() + SILENT_SECONDS
-        while _forgotten(seen := await self._status()) and self._clock.monotonic() < until:
+        seen = await self._status()
+        while _forgotten(seen) and not self._here and self._clock.monotonic() < until:
             await self._sleep(POLL_SECONDS)
+            seen = await self._status()
         return seen
 
     async def _nobody(self, asked: Sequence[str]) -> list[Unasked]:

@@ -191,9 +191,10 @@ class Walk:
         """
         left = by_risk(due, self._cluster.tables, self._cluster.is_up)
         until = self._clock.monotonic() + LOOK_SECONDS_MAX
+        again = self.progress.is_whole
         while left and self._clock.monotonic() < until:
             batch, left = left[: self._batch], left[self._batch :]
-            began, again = self._clock.monotonic(), self.progress.is_whole
+            began = self._clock.monotonic()
             self.progress.begin_look(batch)
             try:
                 plans = await self.plans(batch)

@@ -41,11 +41,8 @@ class Address:
     def place(self) -> str:
         """Return which hosts it may be on, as people are told; PostgreSQL."""
         if not any(host.name for host in self.hosts):
-            return (
-                f"this machine:{self.hosts[0].port or PORT}"
-                if self.hosts
-                else f"this machine:{PORT}"
-            )
+            port = self.hosts[0].port if self.hosts else None
+            return f"this machine:{port or PORT}"
         return ", ".join(map(str, self.hosts))
 
 

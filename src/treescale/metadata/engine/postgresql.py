@@ -315,7 +315,7 @@ def _forget_lost(address: Address, context: ExceptionContext) -> None:
     All of those it has, unless the one host there is takes no writes just now: what is read there
     need not suffer from it.
     """
-    error, read_only = context.sqlalchemy_exception, False
+    error = context.sqlalchemy_exception
     if context.connection is None or error is None:
         return
     read_only = is_read_only(error)
