@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.api.client import Client
 from tests.api.running import Running
 from tests.oci.documents import OCI_MANIFEST, descriptor, encoded
-from treescale.metadata.events import Kind
+from treescale.metadata.events.recording import Kind
 from treescale.metadata.schema import events
 
 BY_CLIENTS: Final = {

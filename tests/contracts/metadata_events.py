@@ -44,7 +44,7 @@ from treescale.metadata.collection.purge_plan import PurgeReader
 from treescale.metadata.collection.purging import Purging
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
-from treescale.metadata.events import Kind
+from treescale.metadata.events.recording import Kind
 from treescale.metadata.portable.last_backup import LastBackup, note_backup
 from treescale.metadata.records import StoreState
 from treescale.oci.conditions import Condition, EntityTags

@@ -32,7 +32,7 @@ from treescale.cluster.queries import read_holders
 from treescale.cluster.snapshot import Snapshot
 from treescale.errors import DatabaseUnavailable, StoreUnusable
 from treescale.metadata.database import Database
-from treescale.metadata.events import actor_of_server
+from treescale.metadata.events.recording import actor_of_server
 from treescale.metadata.records import (
     LayoutRecord,
     ServerRecord,

@@ -11,7 +11,7 @@ from treescale.maintenance.report.cluster_status import no_room
 from treescale.maintenance.report.columns import exact_row
 from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
-from treescale.metadata.events import actor_of
+from treescale.metadata.events.recording import actor_of
 from treescale.oci.names import check_namespace, check_repository
 
 REPORT_SECONDS: Final = 5.0

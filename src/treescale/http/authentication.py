@@ -21,7 +21,7 @@ from treescale.http.clients import Clients
 from treescale.http.cors import NO_CORS, Cors
 from treescale.http.request_record import request_id
 from treescale.log import get_logger
-from treescale.metadata.events import actor_of
+from treescale.metadata.events.recording import actor_of
 from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace
 from treescale.registry.login import Login

@@ -41,7 +41,7 @@ from treescale.metadata.engine.upserts import (
     insert_or_update,
     insert_or_update_if,
 )
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.records import AccessToken, Change, Changes, User
 from treescale.metadata.schema import (
     access_tokens,

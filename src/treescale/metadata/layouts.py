@@ -60,7 +60,7 @@ from treescale.metadata.engine.upserts import (
     insert_or_update,
     insert_or_update_if,
 )
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.records import LayoutRecord, LayoutStore
 from treescale.metadata.schema import (
     chunks,

@@ -34,7 +34,7 @@ from treescale.metadata.engine.upserts import (
     insert_or_update,
     insert_or_update_if,
 )
-from treescale.metadata.events import Event, Kind, record_new, record_tagged, take_back
+from treescale.metadata.events.recording import Event, Kind, record_new, record_tagged, take_back
 from treescale.metadata.layouts import lease_seconds
 from treescale.metadata.records import Manifest, WrongSize
 from treescale.metadata.schema import (

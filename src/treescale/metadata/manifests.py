@@ -36,7 +36,7 @@ from treescale.errors import (
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
-from treescale.metadata.events import Event, Kind, record, record_all
+from treescale.metadata.events.recording import Event, Kind, record, record_all
 from treescale.metadata.layouts import check_writable, lease_seconds
 from treescale.metadata.manifest_push import (
     NOW,

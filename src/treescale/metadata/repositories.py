@@ -34,7 +34,7 @@ from treescale.errors import DatabaseUnavailable, NameUnknown, Refused
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update_if
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import (
     check_writable,
     has_digits,

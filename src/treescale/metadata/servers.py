@@ -30,7 +30,7 @@ from treescale.lease_times import VERSIONS_BEFORE
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update, insert_or_update_if
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import GET_SETTING, noted_number
 from treescale.metadata.records import (
     ServerRecord,

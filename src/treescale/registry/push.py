@@ -48,7 +48,7 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.metadata.blobs import Blobs
-from treescale.metadata.events import actor_of
+from treescale.metadata.events.recording import actor_of
 from treescale.metadata.layouts import refuse
 from treescale.metadata.records import (
     EMPTY_TAIL,

@@ -30,7 +30,7 @@ from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database, opened
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.sqlite_file import DatabaseFile
-from treescale.metadata.events import actor_of_server
+from treescale.metadata.events.recording import actor_of_server
 from treescale.metadata.migrations import migrate
 from treescale.metadata.records import LayoutRecord, ServerRecord, StoreRecord
 from treescale.peer.keyring import shared_keys

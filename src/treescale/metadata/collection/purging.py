@@ -47,7 +47,7 @@ from treescale.metadata.collection.purge_plan import PurgePlan
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import lease_seconds
 from treescale.metadata.schema import (
     SETTLED,

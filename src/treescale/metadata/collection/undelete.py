@@ -27,7 +27,7 @@ from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Upsert
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import (
     WHY,
     check_writable,

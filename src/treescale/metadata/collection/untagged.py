@@ -40,7 +40,7 @@ from sqlalchemy.engine import Connection
 from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import insert_or_update
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import (
     is_read_only,
     lease_seconds,

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.metadata.database import Database
 from treescale.metadata.engine.upserts import insert_or_update
-from treescale.metadata.events import Event, Kind, record
+from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.schema import settings
 
 NAME: Final = "last_backup"

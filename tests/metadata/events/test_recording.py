@@ -13,7 +13,7 @@ from tests.tables import each_row
 from treescale.metadata.accounts import AccessTokens, Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.database import Database
-from treescale.metadata.events import ANONYMOUS, actor_of, actor_of_server, uuid7
+from treescale.metadata.events.recording import ANONYMOUS, actor_of, actor_of_server, uuid7
 from treescale.metadata.keys import PeerKeys, SigningKeys
 from treescale.metadata.layouts import Layouts, ReadOnlySwitches, Settings
 from treescale.metadata.manifests import Manifests

@@ -1,0 +1,112 @@
+"""The tables, once for both databases; docs/schema.md says what each is for.
+
+Text keys sort by bytes everywhere (SQLite's BINARY, PostgreSQL's "C"), because lists are paginated
+by them. Rows that hang on another row go with it (ON DELETE CASCADE), except where a reference must
+keep its target alive: a linked blob and a referenced chunk cannot be deleted.
+"""
+
+from treescale.metadata.schema.accounts import (
+    access_tokens,
+    generations,
+    known_addresses,
+    revocations,
+    settings,
+    signing_keys,
+    users,
+)
+from treescale.metadata.schema.cluster import (
+    counters,
+    jobs,
+    layouts,
+    leases,
+    owed,
+    peer_keys,
+    servers,
+    stores,
+    walks,
+)
+from treescale.metadata.schema.columns import (
+    BYTEWISE,
+    NAMING,
+    ROW_ID,
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_TABLE,
+    metadata,
+)
+from treescale.metadata.schema.contents import (
+    NAMELESS,
+    SETTLED,
+    blob_chunks,
+    blobs,
+    chunks,
+    deleted_tags,
+    lost_chunks,
+    manifest_references,
+    manifests,
+    namespaces,
+    repositories,
+    repository_blobs,
+    tags,
+    upload_parts,
+    uploads,
+)
+from treescale.metadata.schema.events import (
+    events,
+)
+from treescale.metadata.schema.freeing import (
+    namespace_blobs,
+    pulls,
+    purge_stores,
+    purged_chunks,
+    purges,
+    repository_usage,
+    usage_changes,
+)
+
+__all__ = [
+    "BYTEWISE",
+    "NAMELESS",
+    "NAMING",
+    "ROW_ID",
+    "SCHEMA_VERSION",
+    "SCHEMA_VERSION_TABLE",
+    "SETTLED",
+    "access_tokens",
+    "blob_chunks",
+    "blobs",
+    "chunks",
+    "counters",
+    "deleted_tags",
+    "events",
+    "generations",
+    "jobs",
+    "known_addresses",
+    "layouts",
+    "leases",
+    "lost_chunks",
+    "manifest_references",
+    "manifests",
+    "metadata",
+    "namespace_blobs",
+    "namespaces",
+    "owed",
+    "peer_keys",
+    "pulls",
+    "purge_stores",
+    "purged_chunks",
+    "purges",
+    "repositories",
+    "repository_blobs",
+    "repository_usage",
+    "revocations",
+    "servers",
+    "settings",
+    "signing_keys",
+    "stores",
+    "tags",
+    "upload_parts",
+    "uploads",
+    "usage_changes",
+    "users",
+    "walks",
+]

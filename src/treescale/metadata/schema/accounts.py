@@ -1,0 +1,75 @@
+"""Who there is, and what a cluster keeps of keys and settings."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Table, Text
+
+from treescale.metadata.schema.columns import BYTEWISE, metadata
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("name", BYTEWISE, primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("created", Double, nullable=False),
+)
+
+access_tokens: Final = Table(
+    "access_tokens",
+    metadata,
+    Column("token_id", BYTEWISE, primary_key=True),
+    Column("user_name", BYTEWISE, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("secret_sha256", BYTEWISE, nullable=False, unique=True),
+    Column("allow", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("last_used", Double),
+    Index(None, "user_name", "created", "token_id"),
+)
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("key_id", BYTEWISE, primary_key=True),
+    Column("private_pem", Text, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("retire_at", Double, nullable=False),
+)
+
+settings: Final = Table(
+    "settings",
+    metadata,
+    Column("name", BYTEWISE, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+revocations: Final = Table(
+    "revocations",
+    metadata,
+    Column("subject", BYTEWISE, primary_key=True),
+    Column("revoked", Double, nullable=False),
+    Index(None, "revoked", "subject"),
+)
+
+# One row a subject ("user:NAME", "token:ID"), numbered anew by every change of what it may do.
+generations: Final = Table(
+    "generations",
+    metadata,
+    Column("subject", BYTEWISE, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("changed", Double, nullable=False),
+    Index(None, "generation"),
+)
+
+known_addresses: Final = Table(
+    "known_addresses",
+    metadata,
+    Column("user_name", BYTEWISE, ForeignKey("users.name", ondelete="CASCADE"), primary_key=True),
+    Column("address", BYTEWISE, primary_key=True),
+    Column("seen", Double, nullable=False),
+    Index(None, "seen"),
+    sqlite_with_rowid=False,
+)
