@@ -29,7 +29,7 @@ UNIT    := $(if $(MEMORY),TMPDIR=$(MEMORY))
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak \
+.PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak soak-events \
         coverage format lock clean packages
 
 help:  ## this list
@@ -78,7 +78,7 @@ test-fast: export FUZZ_SECONDS ?= 1
 test-fast: export SIMULATION_SEEDS ?= 4
 test-fast: export PURGE_SEEDS ?= 4
 test-fast: $(VENV)/.dev  ## unit and contract tests but the long ones, from the source tree; ROOM=api for one room's
-	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) --hypothesis-profile fast -o faulthandler_timeout=0 \
+	@$(UNIT) $(BIN)/python -m pytest -q -p tests.forks --forks $(WORKERS) --hypothesis-profile fast -o faulthandler_timeout=0 \
 	    --ignore tests/functional --ignore tests/crash \
 	    -m "not functional and not long" $(if $(ROOM),tests/$(ROOM)) $(ARGS)
 
@@ -96,7 +96,11 @@ fuzz: $(VENV)/.dev  ## an hour of fuzzing: FUZZ_SECONDS=600 FUZZ_SEED=7 for anot
 
 soak: export SOAK_SECONDS ?= 3600
 soak: packages $(VENV)/.dev $(WHEEL)/.built  ## an hour on one server and one on three, with leases of seconds
-	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak $(ARGS)
+	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak/test_soak.py $(ARGS)
+
+soak-events: export SOAK_PUSHES ?= 20000
+soak-events: packages $(VENV)/.dev $(WHEEL)/.built  ## so many pushes while servers are killed, and what the log has of them
+	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak/test_events.py $(ARGS)
 
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
 	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)

@@ -1,9 +1,9 @@
 """`make bench`: a whole table beside docker-registry 2.8.2, in one run.
 
 Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk`,
-`--collect`, `--backup` and `--metrics` what goes on beside clients is measured, by itself. Written
-to bench/results/: Markdown, JSON with every round, and a picture. `--only` runs parts of it and
-prints them without keeping them.
+`--collect`, `--backup`, `--metrics` and `--events` what goes on beside clients is measured, by
+itself. Written to bench/results/: Markdown, JSON with every round, and a picture. `--only` runs
+parts of it and prints them without keeping them.
 """
 
 import os
@@ -21,6 +21,7 @@ import click
 from bench import backup, placement, report
 from bench.collect import beside as collecting
 from bench.collect import idle, taking
+from bench.events import followers, recording
 from bench.machine import use_memory
 from bench.metrics import counting
 from bench.network import balanced, gateway, killed, relay, repair
@@ -60,6 +61,10 @@ COLLECT: Final[dict[str, Part]] = {
     "idle": idle.measure,
 }
 METRICS: Final[dict[str, Part]] = {"counting": counting.measure}
+EVENTS: Final[dict[str, Part]] = {
+    "recording": recording.measure,
+    "followers": followers.measure,
+}
 BACKUP: Final[dict[str, Part]] = {"backup": backup.measure}
 
 
@@ -80,6 +85,7 @@ PAGES: Final = {
     "walk": Page(report.WALK, WALK, 3),
     "collect": Page(report.COLLECT, COLLECT, 3),
     "metrics": Page(report.METRICS, METRICS, 20),
+    "events": Page(report.EVENTS, EVENTS, 20),
     "backup": Page(report.BACKUP, BACKUP, 1),
 }
 PLACEMENT: Final = "placement"
@@ -92,9 +98,10 @@ ALL: Final = [name for page in PAGES.values() for name in page.parts]
 @click.option("--walk", "page", flag_value="walk", help="Reading back, and looking; needs root.")
 @click.option("--collect", "page", flag_value="collect", help="What collection costs.")
 @click.option("--metrics", "page", flag_value="metrics", help="What counting for /metrics costs.")
+@click.option("--events", "page", flag_value="events", help="What events cost.")
 @click.option("--backup", "page", flag_value="backup", help="Backup and restore.")
 @click.option("--placement", "page", flag_value=PLACEMENT, help="Placement, by simulation.")
-@click.option("--rounds", type=int, help="That count: 7, with --metrics 20, else 3.")
+@click.option("--rounds", type=int, help="That count: 7, with --metrics and --events 20, else 3.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
 @click.option("--gigabytes", default=1.0, help="What a store holds that is lost, or read back.")
 @click.option(

@@ -6,7 +6,6 @@ the clock all processes share.
 """
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Final
 
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_FORK: Final = multiprocessing.get_context("fork")
-_AFTER_NAME: Final = 2
-"""Fields of /proc/*/stat before the one that proc(5) counts as the third."""
+FORK: Final = multiprocessing.get_context("fork")
+_SCHEDULER_CLOCK: Final = 2
+"""Of a process, by its id: what clock_getcpuclockid(3) returns. /proc tells of hundredths."""
 BEGIN_SECONDS: Final = 60.0
 
 
@@ -45,12 +43,8 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of the process and its descendants until now."""
-    total = 0
-    for member in tree(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-        total += sum(int(ticks) for ticks in fields[14 - _AFTER_NAME - 1 : 16 - _AFTER_NAME - 1])
-    return total / _TICKS
+    """Return the user and system time of the process and its descendants until now, exactly."""
+    return sum(time.clock_gettime(~member << 3 | _SCHEDULER_CLOCK) for member in tree(pid))
 
 
 def memory(pid: int) -> Memory:
@@ -102,11 +96,11 @@ class Clients:
 
 def start(work: Sequence[Callable[[], object]]) -> Clients:
     """Start one client process for each piece of work, all released together."""
-    barrier = _FORK.Barrier(len(work))
+    barrier = FORK.Barrier(len(work))
     pipes = []
     for one in work:
-        ours, theirs = _FORK.Pipe()
-        _FORK.Process(target=_client, args=(one, barrier, theirs), daemon=True).start()
+        ours, theirs = FORK.Pipe()
+        FORK.Process(target=_client, args=(one, barrier, theirs), daemon=True).start()
         theirs.close()
         pipes.append(ours)
     return Clients(pipes)

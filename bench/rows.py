@@ -83,8 +83,9 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Whether the bar is met, as printed: to two decimals."""
-        return self.bar is None or self.bar.met(round(self.value, 2))
+        """Whether the bar is met, as printed: a ratio to two decimals."""
+        digits = 2 if self.other else max(2, self.digits)
+        return self.bar is None or self.bar.met(round(self.value, digits))
 
 
 Part = Callable[[Path, Effort], Sequence[Row]]

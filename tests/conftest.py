@@ -19,7 +19,7 @@ placement.build_table = lru_cache(64)(placement.build_table)
 compile_once()
 TESTED = os.environ.get("WHEEL_UNDER_TEST")
 """Where `make test` unpacked the built wheel; unset when the source tree is meant."""
-settings.register_profile("fast", max_examples=20, deadline=None)
+settings.register_profile("fast", max_examples=12, deadline=None)
 """What `make test-fast` takes; CI draws as many examples as hypothesis, or a test, says."""
 structlog.configure(
     processors=[

@@ -74,22 +74,27 @@ class Postgres:
 @contextmanager
 def running_postgres(*options: str) -> Iterator[Postgres]:
     """Run a server of its own for the time of the block."""
-    directory = Path(tempfile.mkdtemp(prefix="treescale-postgres-"))
+    directory = initialised()
     try:
-        if os.geteuid() == 0:
-            shutil.chown(directory, "postgres", "postgres")
-        data = directory / "data"
-        subprocess.run(
-            [program("initdb"), "-D", data, *INITDB],
-            check=True,
-            capture_output=True,
-            cwd=directory,
-            **as_postgres(),
-        )
-        with serving(directory, data, *options):
+        with serving(directory, directory / "data", *options):
             yield Postgres(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def initialised() -> Path:
+    """Return a new directory, in whose `data` a server can start."""
+    directory = Path(tempfile.mkdtemp(prefix="treescale-postgres-"))
+    if os.geteuid() == 0:
+        shutil.chown(directory, "postgres", "postgres")
+    subprocess.run(
+        [program("initdb"), "-D", directory / "data", *INITDB],
+        check=True,
+        capture_output=True,
+        cwd=directory,
+        **as_postgres(),
+    )
+    return directory
 
 
 @contextmanager

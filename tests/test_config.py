@@ -199,13 +199,19 @@ def test_no_listen_address(text: str) -> None:
         parse_listen(text)
 
 
-@pytest.mark.parametrize("password", ["s3cret", "s3cret@x", "s3cret/x", "s3cret,x"])
+@pytest.mark.parametrize("password", ["s3cret", "s3cret@x", "s3cret/x", "s3cret,x", "s/3@cret"])
+@pytest.mark.parametrize("user", ["tree", "tree@example.com", "corp/tree"])
 @pytest.mark.parametrize("hosts", ["db.example", "db1:5432,db2:5432", "[::1]:1,db2"])
-def test_no_password_of_a_url_is_shown(password: str, hosts: str) -> None:
+def test_no_password_of_a_url_is_shown(user: str, password: str, hosts: str) -> None:
     """Also one that is not written as a URL's should be."""
-    url = f"postgresql://tree:{password}@{hosts}/tree?target_session_attrs=read-write"
+    url = f"postgresql://{user}:{password}@{hosts}/tree?target_session_attrs=read-write"
     told = shown(load({"database": url}, {}).settings)["database"]
-    assert told == f"postgresql://tree:***@{hosts}/tree?target_session_attrs=read-write"
+    assert told == f"postgresql://{user}:***@{hosts}/tree?target_session_attrs=read-write"
+
+
+def test_the_path_of_a_file_is_shown_as_it_is() -> None:
+    url = "sqlite:///srv/a:b@c/treescale.db"
+    assert shown(load({"database": url}, {}).settings)["database"] == url
 
 
 def test_passwords_are_not_shown() -> None:
@@ -215,11 +221,12 @@ def test_passwords_are_not_shown() -> None:
             "database": "postgresql://tree:s3cret@db.example/tree",
             "outbound_proxy": "http://me:s3cret@proxy.example:3128",
         },
-        {"TREESCALE_ADMIN_PASSWORD": "hidden one"},
+        {"TREESCALE_ADMIN_PASSWORD": "hidden one", "TREESCALE_NATS": "nats://me:s3cret@n:4222"},
     )
     text = repr(shown(loaded.settings))
     assert "postgresql://tree:***@db.example/tree" in text
     assert "http://me:***@proxy.example:3128" in text
+    assert "nats://me:***@n:4222" in text
     assert "s3cret" not in text
     assert loaded.admin_password == "hidden one"
     assert "hidden one" not in text
@@ -314,9 +321,16 @@ def test_settings_survive_the_way_to_a_worker() -> None:
 
 
 def test_there_are_few_settings_and_each_is_documented() -> None:
-    assert len(FIELDS) <= 27
+    assert len(FIELDS) <= 30
     text = DOCUMENT.read_text(encoding="utf-8")
-    for key in [*FIELDS, "config", "admin_password", "database_file", "admin_password_file"]:
+    for key in [
+        *FIELDS,
+        "config",
+        "admin_password",
+        "database_file",
+        "admin_password_file",
+        "nats_file",
+    ]:
         assert f"TREESCALE_{key.upper()}" in text, f"docs/configuration.md lacks {key}"
     headings = re.findall(r"^### `([a-z_]+)`$", text, flags=re.MULTILINE)
     assert headings == list(FIELDS), "one section for each key, in the order of the code"

@@ -15,7 +15,9 @@ from tests.tables import each_row
 
 SOURCE: Final = Path(__file__).parents[1] / "src" / "treescale"
 FILES_MAX: Final = 16
-FOLDERS: Final = sorted({path.parent for path in SOURCE.rglob("*.py")} - {SOURCE})
+GROWING: Final = SOURCE / "metadata/migrations/versions"
+"""One file for each version of the schema, which nobody reads at one glance."""
+FOLDERS: Final = sorted({path.parent for path in SOURCE.rglob("*.py")} - {SOURCE, GROWING})
 
 
 def room(path: Path) -> str:

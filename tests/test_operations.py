@@ -27,7 +27,6 @@ NOT_TYPED: Final = {
     "PostgreSQL that fails over": "a part of a file: test_failover.py has all of it",
     "In a container": "its base is on Docker Hub: test_container.py takes another",
     "With compose": "its images are on Docker Hub: test_deploy.py reads the file",
-    "In Kubernetes": "there is no cluster: test_deploy.py reads what is rendered",
     "Let's Encrypt": "its authority reaches no test: test_redirect.py serves the challenge",
 }
 

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ OWN: Final = {ROOT / "tests/functional/cluster/test_history.py"}
 """Tests of what the tests judge by."""
 
 
+@cache
 def named_in(path: Path) -> set[str]:
     """Return the tests in a file, as pytest calls them."""
     return {

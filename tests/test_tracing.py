@@ -28,6 +28,7 @@ def test_they_are_sent_where_the_environment_says(
     assert is_wanted(environment) is wanted
 
 
+@pytest.mark.long  # starts an interpreter
 def test_without_an_endpoint_nothing_is_imported_and_nothing_begun() -> None:
     script = (
         "import sys, treescale.server.worker\n"
@@ -46,4 +47,23 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.Monkey
     why = tracing.start({ENDPOINT: "http://127.0.0.1:9"}, "me", "1")
     assert why is not None
     assert "install treescale[otel]" in why
+    assert tracing.tracer is None
+
+
+@each_row(
+    ("name", "value"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),  # a batch is of 512
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1"),
+    ],
+)
+def test_variables_that_cannot_be_are_told_and_no_server_fails_of_them(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    tracing = Tracing()
+    why = tracing.start({ENDPOINT: "http://127.0.0.1:9"}, "me", "1")
+    assert why is not None
+    assert "OTEL_" in why
     assert tracing.tracer is None

@@ -30,14 +30,21 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     each = effort.of(IMAGES // CLIENTS)
     name = f"push tiny images, {CLIENTS} clients at once"
 
-    def push_images(target: Target, _: int) -> Mapping[str, float]:
+    def push_all(target: Target, _: int) -> Mapping[str, float]:
         token = token_for(target)
-        seconds = at_once([partial(_client, target, token, each) for _ in range(CLIENTS)])
+        seconds = at_once([partial(push_images, target, token, each) for _ in range(CLIENTS)])
         return {name: CLIENTS * each / seconds}
 
     with side_by_side(root, "tiny") as pair:
-        figures = pair.measure(effort.rounds, [push_images])
+        figures = pair.measure(effort.rounds, [push_all])
     return [figures.row(name, "images/s", at_least(3.0))]
+
+
+def push_images(target: Target, token: str, images: int) -> None:
+    """Push so many new tiny images, each with a tag of its own, on one connection."""
+    with Connection(target, token) as connection:
+        for _ in range(images):
+            push_image(connection, target, os.urandom(8).hex())
 
 
 def push_image(connection: Connection, target: Target, tag: str) -> bytes:
@@ -58,12 +65,6 @@ def push_image(connection: Connection, target: Target, tag: str) -> bytes:
     path = f"/v2/{target.repository}/manifests/{tag}"
     connection.expect(201, "PUT", path, headers, manifest)
     return manifest
-
-
-def _client(target: Target, token: str, images: int) -> None:
-    with Connection(target, token) as connection:
-        for _ in range(images):
-            push_image(connection, target, os.urandom(8).hex())
 
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, str | int]:

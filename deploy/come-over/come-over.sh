@@ -4,7 +4,7 @@
 #   FROM=old.example:5000 TO=registry.example sh come-over.sh VERB
 #
 #   list          what docker-registry has, into `repositories`: a line each, the old name and the new
-#   list-harbor   the same of Harbor, and `people`, `members`, `robots` and `public`
+#   list-harbor   the same of Harbor, and `people`, `administrators`, `members`, `robots`, `public`
 #   namespaces    the first parts of the new names: each needs an account
 #   copy          all tags, whole, with what refers to them; what is there already is left out
 #   compare       says what differs; exit status 0 when nothing does
@@ -19,7 +19,7 @@ LIBRARY=${LIBRARY:-library}
 AUTH=auth.json
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' HUP INT TERM # the login is in there
 
 old_flags=--tls-verify=true new_flags=--tls-verify=true old_scheme=https
 [ "${FROM_PLAIN:-no}" = no ] || { old_flags=--tls-verify=false old_scheme=http; }
@@ -28,6 +28,9 @@ old_flags=--tls-verify=true new_flags=--tls-verify=true old_scheme=https
 
 say() { printf '%s\n' "$*" >&2; }
 
+for program in skopeo curl jq; do # else it would look as if nothing were there
+    command -v "$program" > /dev/null || { say "$program is missing: install it"; exit 1; }
+done
 jq -r --arg host "$FROM" '.auths[$host].auth // empty | @base64d | @json | "user = " + .' \
     "$AUTH" > "$work/login"
 
@@ -43,12 +46,16 @@ ask() {
     esac
 }
 
-# Print all entries of a list of Harbor's, one JSON object a line.
+# Print all entries of a list of Harbor's, one JSON object a line. One that has no pages, and says
+# the same again, has ended.
 ask_pages() {
     page=1
+    : > "$work/before"
     while :; do
         case $1 in *\?*) mark='&' ;; *) mark='?' ;; esac
         ask "$1${mark}page=$page&page_size=100" "$work/page"
+        ! cmp -s "$work/page" "$work/before" || return 0
+        cp "$work/page" "$work/before"
         jq -c '.[]' "$work/page"
         [ "$(jq length "$work/page")" -eq 100 ] || return 0
         page=$((page + 1))
@@ -73,6 +80,9 @@ list() {
         ask "/v2/_catalog?n=500&last=$last" "$work/page"
         jq -r '.repositories[]?' "$work/page" > "$work/some"
         [ -s "$work/some" ] || break
+        ! cmp -s "$work/some" "$work/before" ||
+            { say "$FROM gives the same page of its list again and again: it cannot be read"; exit 1; }
+        cp "$work/some" "$work/before"
         cat "$work/some" >> "$work/names"
         last=$(tail -n 1 "$work/some" | tr -d '\n' | jq -sRr '@uri')
     done
@@ -96,6 +106,7 @@ list_harbor() {
         ask_pages "/api/v2.0/robots?q=Level%3Dproject%2CProjectID%3D$id" >> "$work/all-robots"
     done < "$work/ids"
     jq -r '.username' "$work/users" | sort -u > people
+    jq -r 'select(.sysadmin_flag == true).username' "$work/users" | sort -u > administrators
     mv "$work/members" members
     jq -r '.name as $name | .permissions[]? | select(.kind == "project") | .namespace as $project
         | [.access[]? | select(.resource == "repository") | .action]
@@ -105,7 +116,7 @@ list_harbor() {
     ask_pages /api/v2.0/repositories > "$work/some"
     jq -r '.name' "$work/some" | sort -u | named > "$work/repositories"
     mv "$work/repositories" repositories
-    say "repositories: $(wc -l < repositories) lines; and people, members, robots, public"
+    say "repositories: $(wc -l < repositories) lines; and people, administrators, members, robots, public"
 }
 
 # Yield `OLD NEW` of the file, without comments.
@@ -186,7 +197,7 @@ copy() {
 }
 
 compare() {
-    same=0 differ=0
+    same=0 differ=0 nowhere=0
     pairs > "$work/pairs"
     while read -r old new; do
         tags "$old_flags" "$FROM/$old" > "$work/old-tags"
@@ -197,7 +208,10 @@ compare() {
             here=none there=none
             ! fetched "$old_flags" "$FROM/$old:$tag" "$work/old" || there=$(digest "$work/old")
             ! fetched "$new_flags" "$TO/$new:$tag" "$work/new" || here=$(digest "$work/new")
-            if [ "$here" = "$there" ]; then
+            if [ "$there" = none ]; then
+                nowhere=$((nowhere + 1))
+                printf 'leads nowhere in the old one\t%s:%s\n' "$old" "$tag"
+            elif [ "$here" = "$there" ]; then
                 same=$((same + 1))
             else
                 differ=$((differ + 1))
@@ -207,6 +221,7 @@ compare() {
         comm -13 "$work/old-tags" "$work/new-tags" | sed "s,^,only here	$new:,"
     done < "$work/pairs"
     say "$same tags are the same, $differ differ"
+    [ "$nowhere" -eq 0 ] || say "$nowhere tags lead nowhere in the old one: see that it answers"
     [ "$differ" -eq 0 ]
 }
 

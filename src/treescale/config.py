@@ -29,11 +29,13 @@ PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"  # noqa: S105  a name, not
 _DATABASE_VARIABLE: Final = "TREESCALE_DATABASE"
 _NO_SETTINGS: Final = (CONFIG_VARIABLE, PASSWORD_VARIABLE, UNSAFE_LEASES_VARIABLE)
 FILE: Final = "_FILE"
-_SECRETS: Final = (_DATABASE_VARIABLE, PASSWORD_VARIABLE)
+_NATS_VARIABLE: Final = "TREESCALE_NATS"
+_SECRETS: Final = (_DATABASE_VARIABLE, PASSWORD_VARIABLE, _NATS_VARIABLE)
 """What is secret, and may stand in a file: the variable with `_FILE` at its end names that."""
 SECRET_BYTES_MAX: Final = 64 * 1024
 DATABASE_FILE: Final = "treescale.db"
-_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@]*?):(?:[^/]*|[^@]*)@")
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)(?!/)([^:]*):.*@", re.DOTALL)
+"""Up to the last @, as people write passwords; some log in with the address of a mailbox."""
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 PORT_MAX: Final = 65_535
@@ -66,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: tuple[str, ...] = ()
     outbound_ca: str = ""
     outbound_proxy: str = ""
+    nats: tuple[str, ...] = ()
+    nats_subject: str = "treescale"
+    nats_credentials: str = ""
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     upload_idle_seconds_max: int = 86_400
@@ -92,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 WEIGHT_MIN: Final = 0.01
 WEIGHT_MAX: Final = 100.0
 WALK_BYTES_PER_SECOND_MIN: Final = 1_000_000
-_ONE_OR_MORE: Final = frozenset({"listen", "listen_proxy", "redirect_listen"})
+_ONE_OR_MORE: Final = frozenset({"listen", "listen_proxy", "redirect_listen", "nats"})
 """A list whose only value may stand alone."""
 FIELDS: Final = {field.name: field for field in msgspec.structs.fields(Settings)}
 
@@ -149,6 +154,7 @@ def shown(settings: Settings) -> dict[str, object]:
     values = msgspec.to_builtins(settings)
     for key in ("database", "outbound_proxy"):
         values[key] = _PASSWORD_IN_URL.sub(r"\1:***@", values[key])
+    values["nats"] = [_PASSWORD_IN_URL.sub(r"\1:***@", url) for url in values["nats"]]
     assert isinstance(values, dict)
     return values
 
@@ -244,7 +250,8 @@ def _from_environment(environment: Mapping[str, str]) -> Layer:
             continue
         key = variable.removeprefix(PREFIX).lower()
         if key not in FIELDS or variable != variable.upper():
-            known = [*FIELDS, "config", "admin_password", "database_file", "admin_password_file"]
+            files = [name.removeprefix(PREFIX).lower() + FILE.lower() for name in _SECRETS]
+            known = [*FIELDS, "config", "admin_password", *files]
             raise _unknown(variable, [f"{PREFIX}{name.upper()}" for name in known], "environment")
         parts = [part.strip() for part in text.split(",") if part.strip()]
         value = parts if _is_list(key) else text

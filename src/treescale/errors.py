@@ -25,7 +25,10 @@ TreeScaleError
 │   ├── ReadOnly             a namespace or repository is to stay as it is
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
+│   ├── NamespaceUnknown     nobody has that name
+│   ├── LastOwner            an organisation would have no owner
 │   ├── ServerUnknown, StoreUnknown              (administration)
+│   ├── HookUnknown          no such webhook, or delivery of one
 │   ├── LastCopies           forgetting a store would lose what lies nowhere else
 │   ├── CredentialsInvalid   wrong name, password or token
 │   ├── PasswordInvalid      a password too short, too long or too well known to be set
@@ -181,6 +184,14 @@ class UserExists(Refused):
     """The name is taken."""
 
 
+class NamespaceUnknown(Refused):
+    """Neither an organisation nor a user has the name, or the caller may not see it."""
+
+
+class LastOwner(Refused):
+    """An organisation would be without an owner: nobody could change it any more."""
+
+
 class TokenUnknown(Refused):
     """No such access token."""
 
@@ -191,6 +202,10 @@ class ServerUnknown(Refused):
 
 class StoreUnknown(Refused):
     """No such store in the cluster: it was never there, or has been forgotten."""
+
+
+class HookUnknown(Refused):
+    """No such webhook, or delivery of one, that the caller may see."""
 
 
 class LastCopies(Refused):

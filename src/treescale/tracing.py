@@ -37,7 +37,10 @@ class Tracer:
     """What makes spans and sends them in a thread of its own; a full queue drops the newest."""
 
     def __init__(self, server_id: str, version: str) -> None:
-        """Begin to send; raises ImportError without the packages. Call it in a process for good."""
+        """Begin to send; call it in a process for good.
+
+        Raises ImportError without the packages, ValueError for variables that they do not take.
+        """
         # Half a second of a start, for those who ask for it.
         from opentelemetry import trace  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
@@ -115,6 +118,8 @@ class Tracing:
             self.tracer = Tracer(server_id, version)
         except ImportError as missing:
             return f"{missing}: install treescale[otel], or unset OTEL_EXPORTER_OTLP_ENDPOINT"
+        except ValueError as wrong:  # a queue of no length, or one that is shorter than a batch
+            return f"{wrong}: change the variable OTEL_… that says so"
         return None
 
     def asking(self, name: str, **attributes: str) -> AbstractContextManager[str]:

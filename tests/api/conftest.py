@@ -23,6 +23,8 @@ from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
 from treescale.console.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.routes import api_routes
+from treescale.events.live import LiveLog
+from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
 from treescale.http.clients import Clients
@@ -30,6 +32,7 @@ from treescale.http.cors import NO_CORS, Cors
 from treescale.http.dispatch import Dispatcher
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
+from treescale.metadata.database import Database
 from treescale.server.serving import compose, new_connections
 
 
@@ -106,7 +109,10 @@ async def running(
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
         api = Dispatcher(rooms, route_table(parts.ready, *desks), meters=meters)
         administrators = Administrators(parts.database.users, parts.clock)
-        rows = api_routes(parts.database, parts.clock)
+        live = followed(parts.database)
+        rows = api_routes(
+            parts.database, parts.clock, live, public_url="https://registry.example.com"
+        )
         management = ApiDispatcher(rows, guard, administrators, parts.traffic, meters=meters)
         below = {API_PATHS: management.handle}
         runner = web.ServerRunner(
@@ -114,9 +120,20 @@ async def running(
         )
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms)
-        await runner.cleanup()
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(live.run())
+            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms, live)
+            live.close()
+            await runner.cleanup()
+            following.cancel()
         await parts.database.close()
+
+
+def followed(database: Database) -> LiveLog:
+    """Return what follows the events of a database that this process alone writes."""
+    signals = Signals()
+    database.connections.on_recorded = signals.grown.set
+    return LiveLog(database.event_log, database.repositories, signals)
 
 
 @pytest.fixture

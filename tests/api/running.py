@@ -14,6 +14,7 @@ from treescale.cache.exchange import AnswerExchange
 from treescale.chunks.store import MemoryStore
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.lost import LossRecorder
+from treescale.events.live import LiveLog
 from treescale.http.call import Service
 from treescale.metadata.database import Database, open_database
 from treescale.metrics.meters import Meters
@@ -73,6 +74,7 @@ class Running:
     url: str
     parts: Parts
     rooms: Service
+    live: LiveLog
 
 
 async def make_parts(

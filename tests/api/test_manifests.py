@@ -411,10 +411,17 @@ async def test_what_is_sent_is_counted_as_pulled(registry: Running, repository: 
     etag = {"If-None-Match": answer.headers["ETag"]}
     (await repository.get("manifests/x", **etag)).expect(304)
     (await repository.get(f"manifests/{digest(payload)}")).expect(200)
-    await registry.rooms.publishing.counter.write()
+    await registry.rooms.publishing.counter.write(actor="server:s1")
     (tag,) = await Usage(registry.parts.database.connections).tags(repository.name, "", 9)
     assert (tag.pushed_by, tag.pulls) == ("alice", 2)
     assert tag.pulled == pytest.approx(registry.parts.clock.now(), abs=60)
+    told = [
+        (one.reference, one.digest, one.payload)
+        for one in await registry.parts.database.event_log.after(0, 100)
+        if one.kind == "image.pulled"
+    ]
+    one = {"count": 1}
+    assert told == [(None, str(digest(payload)), one), ("x", str(digest(payload)), one)]
 
 
 async def test_a_range_of_a_manifest(repository: Repository) -> None:

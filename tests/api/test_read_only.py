@@ -59,6 +59,11 @@ async def test_changes_are_refused_with_the_reason_and_pulls_go_on(
         assert "read-only" in answer.json["errors"][0]["message"]
         assert ("Retry-After" in answer.headers) is (what == "cluster"), name
         assert answer.headers.get("Retry-After") in {None, str(READ_ONLY_RETRY_SECONDS)}
+    await registry.rooms.refused.write()
+    told = await registry.parts.database.event_log.after(0, 100)
+    (refused,) = [one for one in told if one.kind == "upload.refused"]
+    assert (refused.actor, refused.repository) == ("alice", APP)
+    assert refused.payload == {"reason": "read-only", "count": 6}, "pushes, and no deletions"
     (await app.get("manifests/latest")).expect(200)
     assert (await app.get(f"blobs/{sha256_of(LAYER)}")).expect(200).body == LAYER
     (await app.head(f"blobs/{sha256_of(LAYER)}")).expect(200)
@@ -108,6 +113,12 @@ async def test_who_may_not_push_hears_nothing_of_it(
     await alice.repository(APP).push_image("latest", LAYER)
     await put(registry, APP, read_only=True)
     (await bob.repository(APP).request("POST", "blobs/uploads/")).expect(401, "UNAUTHORIZED")
+    (await bob.repository("bob/Wrong").request("POST", "blobs/uploads/")).expect(400)
+    await registry.rooms.refused.write()
+    told = await registry.parts.database.event_log.after(0, 100)
+    (refused,) = [one for one in told if one.kind == "upload.refused"]
+    assert (refused.actor, refused.namespace, refused.repository) == ("bob", "bob", None)
+    assert refused.payload == {"reason": "name", "count": 1}
 
 
 async def test_others_push_as_ever(registry: Running, alice: Client, bob: Client) -> None:

@@ -30,6 +30,11 @@ BY_COMMANDS: Final = frozenset(
         Kind.REPOSITORY_RESTORED,
         Kind.REPOSITORY_PURGED,
         Kind.REPOSITORY_VISIBILITY,
+        Kind.NAMESPACE_VISIBILITY,
+        Kind.ORGANISATION_CREATED,
+        Kind.ORGANISATION_REMOVED,
+        Kind.MEMBER_GRANTED,
+        Kind.MEMBER_REVOKED,
         Kind.TOKEN_CREATED,
         Kind.TOKEN_REVOKED,
         Kind.USER_CREATED,
@@ -39,11 +44,31 @@ BY_COMMANDS: Final = frozenset(
         Kind.REPOSITORY_READ_ONLY,
         Kind.NAMESPACE_READ_ONLY,
         Kind.CLUSTER_READ_ONLY,
+        Kind.HOOK_ADDED,
+        Kind.HOOK_ENABLED,
+        Kind.HOOK_REMOVED,
+        Kind.HOOK_ROTATED,
     }
 )
 """What a command does on the database: it has a row with its actor, and no address."""
 BY_SERVERS: Final = frozenset(
-    {Kind.SERVER_REGISTERED, Kind.SERVER_FORGOTTEN, Kind.STORE_STATE, Kind.LAYOUT_CHANGED}
+    {
+        Kind.SERVER_REGISTERED,
+        Kind.SERVER_FORGOTTEN,
+        Kind.SERVER_DOWN,
+        Kind.SERVER_UP,
+        Kind.STORE_STATE,
+        Kind.STORE_SUSPECT,
+        Kind.STORE_BACK,
+        Kind.CHUNK_LOST,
+        Kind.CHUNK_HEALED,
+        Kind.LAYOUT_CHANGED,
+        Kind.HOOK_DISABLED,
+        Kind.IMAGE_PULLED,
+        Kind.UPLOAD_REFUSED,
+        Kind.REPAIR_FINISHED,
+        Kind.COLLECT_FINISHED,
+    }
 )
 """What servers do by themselves, and commands have them do; their log has lines of their own."""
 

@@ -127,7 +127,7 @@ def test_the_last_one_pushed_to_is_the_first(filled: Command) -> None:
 def test_who_pushed_a_tag_and_when_it_was_pulled(filled: Command) -> None:
     async def pull(database: Database) -> None:
         one = Pulled("alice/app", MANIFEST.digest, NOW + 60, 3)
-        await PullCounts(database.connections).add([one])
+        await PullCounts(database.connections).add([one], actor="server:s1")
 
     filled.database(pull)
     tags = {row["tag"]: row for row in filled.json("repo", "show", "alice/app")["tag_list"]}
@@ -247,7 +247,8 @@ def test_a_narrow_terminal_loses_nothing(filled: Command, monkeypatch: pytest.Mo
 def test_a_repository_is_opened_and_closed(filled: Command) -> None:
     assert "everybody" in filled.here("repo", "public", "alice/app")
     assert filled.json("repo", "show", "alice/app")["public"] is True
-    assert filled.json("repo", "private", "alice/app") == {"name": "alice/app", "public": False}
+    told = filled.json("repo", "private", "alice/app")
+    assert told == {"name": "alice/app", "public": False, "visibility": "private"}
     assert filled.json("repo", "show", "alice/app")["public"] is False
     assert "USERNAME/IMAGE" in filled.refused("repo", "public", "Not A Name")
 

@@ -1,10 +1,11 @@
 """`/api/v1`: what it says, to whom; that its document says so; and that nothing makes it fail."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import jsonschema
 import pytest
@@ -23,6 +24,7 @@ from treescale.console.route import PREFIX, ApiRoute, Who
 from treescale.console.routes import api_routes
 from treescale.metadata.database import Database
 from treescale.metadata.schema import events
+from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.registry.accounts import TokenTerms
 
 ROOT: Final = Path(__file__).parents[2]
@@ -32,7 +34,15 @@ JSON: Final = {"Content-Type": "application/json"}
 LAYER: Final = b"a layer"
 SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
-EXAMPLES: Final[dict[str, bytes]] = {"ReadOnlyState": b'{"read_only": false}'}
+EXAMPLES: Final[dict[str, bytes]] = {
+    "Acknowledgement": b'{"sequences": [1]}',
+    "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
+    "NewOrganisation": b'{"name": "team", "owner": "alice"}',
+    "NewRole": b'{"role": "writer", "repository": "acme/*"}',
+    "NewSecret": b'{"secret": "another"}',
+    "VisibilityState": b'{"visibility": "internal"}',
+    "ReadOnlyState": b'{"read_only": false}',
+}
 
 
 @pytest.fixture
@@ -88,6 +98,26 @@ async def test_everybody_sees_the_repositories_they_may_see(
             )
         else:
             problem(answer, 404, "unknown")
+
+
+@pytest.mark.usefixtures("filled")
+async def test_nothing_is_counted_of_what_the_caller_may_not_see(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes the longer the more there is: names of others could be guessed by it."""
+    counted: list[str] = []
+    count = Usage.repository
+
+    async def noted(self: Usage, name: str) -> RepositoryFigures | None:
+        counted.append(name)
+        return await count(self, name)
+
+    monkeypatch.setattr(Usage, "repository", noted)
+    for name in ("bob/app", "bob/none"):
+        problem(await ask(alice, "GET", f"/repositories/{name}"), 404, "unknown")
+    for name in ("alice/app", "root/base"):
+        (await ask(alice, "GET", f"/repositories/{name}")).expect(200)
+    assert counted == ["alice/app", "root/base"]
 
 
 async def test_a_repository_is_shown_as_repo_list_does(filled: Database, alice: Client) -> None:
@@ -206,6 +236,20 @@ async def test_a_fault_of_ours_is_told_to_nobody_but_the_log(
     assert line["request_id"] == "mine"
 
 
+async def test_an_id_that_no_answer_could_repeat_is_none(registry: Running, alice: Client) -> None:
+    """Bytes of a header that are no UTF-8; here, and where the registry names it (503)."""
+    Away(registry.parts.database).begin()
+    where = urlsplit(registry.url)
+    for path, status in ((f"{PREFIX}/nothing", 404), ("/token", 503)):
+        reader, writer = await asyncio.open_connection(where.hostname, where.port)
+        head = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        head += f"Authorization: {alice.basic()['Authorization']}\r\nX-Request-Id: \xff\r\n\r\n"
+        writer.write(head.encode("latin-1"))
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+
+
 BAD_BODIES: Final = (
     (b"", "", "no JSON"),
     (b"{", "", "no JSON"),
@@ -221,6 +265,12 @@ BAD_BODIES: Final = (
     (b'{"read_only": NaN}', "", "no JSON"),
     (b"[" * 8000 + b"]" * 8000, "", ""),
     (b'{"read_only": true} x', "", "no JSON"),
+    (rb'{"read_only": true, "\ud800": 1}', "", "UTF-8"),
+    (rb'{"read_only": "\ud800"}', "", "UTF-8"),
+    (rb'{"\ud800": true, "\ud800": true}', "", "UTF-8"),
+    (b'{"read_only": ' + b"9" * 30 + b"}", "read_only", "expected `bool`"),
+    (b'{"read_only": 1e999}', "read_only", "expected `bool`"),
+    (b'{"read_only": ' + b"9" * 5000 + b"}", "", "no JSON"),
 )
 
 
@@ -276,9 +326,9 @@ async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None
     words = ("a", "a/b", "%00", "%2e%2e", "a%2Fb", "é".encode().hex(), "x" * 2000, "alice/app")
     queries = ("", "?", "?n", "?n=1&after", "?=&=", "?%", "?n=%ff", "?" + "a=b&" * 100)
     bodies = (None, b"", b"{}", b"[]", b'{"read_only":{}}', b"\x00", b'"' + b"\\" * 99)
-    for route in api_routes(registry.parts.database, registry.parts.clock):
+    for route in api_routes(registry.parts.database, registry.parts.clock, registry.live):
         for number, word in enumerate(words):
-            path = PREFIX + route.path.replace("{name}", word) + queries[number % len(queries)]
+            path = PREFIX + re.sub(r"\{\w+\}", word, route.path) + queries[number % len(queries)]
             for step, method in enumerate(("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")):
                 data = bodies[(number + step) % len(bodies)] if method != "TRACE" else None
                 answer = await root.raw(method, path, root.basic() | JSON, data)
@@ -286,7 +336,7 @@ async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None
 
 
 def routes_of(registry: Running) -> list[ApiRoute]:
-    return [*api_routes(registry.parts.database, registry.parts.clock)]
+    return [*api_routes(registry.parts.database, registry.parts.clock, registry.live)]
 
 
 async def test_the_document_is_one_of_openapi_3_1(anybody: Client) -> None:
@@ -309,15 +359,31 @@ async def test_answers_are_as_the_document_says(
         (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
     }
     problems = document["components"]["schemas"]["ProblemDetails"]
+    there = {"delivery": "1"}
+    made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
+    there["hook"] = made.expect(200).json["hook"]["id"]
+    (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
+    await registry.parts.database.organisations.add("acme", "root", actor="root")
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
         operation = document["paths"][PREFIX + row.path][row.method.lower()]
         body = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
-        answer = await ask(root, row.method, row.path.replace("{name}", "alice/app"), body)
+        path = filled_in(row.path, there)
+        answer = await ask(root, row.method, path, body)
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validate(answer.expect(200).json, content, document)
         validate((await ask(anybody, row.method, row.path, body)).json, problems, document)
+
+
+def filled_in(path: str, there: dict[str, str]) -> str:
+    """Return a path with what stands for its parameters."""
+    if path.startswith("/organisations"):
+        values = {"name": "acme", "user": "alice"}
+    else:
+        name = "workers" if "/groups/" in path else "alice/app"
+        values = {**there, "name": name}
+    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
 
 def validate(value: object, schema: dict[str, Any], document: dict[str, Any]) -> None:
@@ -335,7 +401,7 @@ def test_an_answer_that_is_not_as_it_says_would_be_noticed() -> None:
 async def test_the_page_on_it_knows_every_route_and_problem(registry: Running) -> None:
     table = re.findall(rf"^\| ([A-Z, ]+) \| `{PREFIX}(/[^`?]*)[^`]*` \|", PAGE, re.MULTILINE)
     documented = {(method, path) for methods, path in table for method in methods.split(", ")}
-    rows = {(row.method, row.path.replace("{name}", "<name>")) for row in routes_of(registry)}
+    rows = {(row.method, re.sub(r"\{(\w+)\}", r"<\1>", row.path)) for row in routes_of(registry)}
     assert documented == rows
     for one in {*PROBLEMS.values()}:
         assert f"`{one.name}`" in PAGE, one.name

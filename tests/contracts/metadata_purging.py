@@ -420,6 +420,7 @@ class PurgingContract:
             await database.settings.put(COLLECTION_SETTING, told)
             assert await purging.due_at("a") == [Round("p", 0)]
 
+    @pytest.mark.long
     async def test_an_image_of_very_many_layers_goes(
         self, database: Database, purging: Purging
     ) -> None:

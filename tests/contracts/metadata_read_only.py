@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import product
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import Connection
@@ -18,13 +20,16 @@ from tests.contracts.metadata_values import (
     user,
 )
 from tests.metadata.waiting import wait_for
-from treescale.errors import NameUnknown, ReadOnly, ReadOnlyCluster
+from treescale.errors import ManifestUnknown, NameUnknown, ReadOnly, ReadOnlyCluster
 from treescale.lease_times import READ_ONLY_SETTING
 from treescale.maintenance.collection.state import READ_ONLY, paused_by
+from treescale.metadata import manifest_push
+from treescale.metadata.collection.purge_plan import PurgeReader
+from treescale.metadata.collection.purging import Purging
 from treescale.metadata.collection.rows import Collected, RowCollector
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
-from treescale.metadata.layouts import ReadOnlyBy
+from treescale.metadata.layouts import ReadOnlyBy, may_collect
 from treescale.metadata.repositories import hold
 from treescale.metadata.usage.figures import Usage
 
@@ -39,6 +44,10 @@ async def commit(database: Database, repository: str = APP, number: int = 1) -> 
 
 async def push(database: Database) -> None:
     await database.manifests.put(APP, manifest(b"[]"), [], ["new"], now=NOW, actor=ACTOR)
+
+
+def push_begins(connection: Connection) -> None:
+    hold(connection, APP, actor=ACTOR, now=NOW)
 
 
 CHANGES: dict[str, Change] = {
@@ -188,6 +197,49 @@ class ReadOnlyContract:
         assert await paused_by(database.settings) is None
         await Undelete(database.connections).tag(APP, "gone", actor=ACTOR)
 
+    async def test_a_purge_that_was_begun_takes_no_more(self, database: Database) -> None:
+        await fill(database)
+        reader, purging = PurgeReader(database.connections), Purging(database.connections)
+        for name, what in ((APP, ReadOnlyBy.REPOSITORY), ("alice/gone", ReadOnlyBy.CLUSTER)):
+            plan = await reader.plan(name, None, None)
+            assert plan.manifests or plan.links
+            await purging.begin(name, name, actor=ACTOR)
+            await put(database, what, read_only=True)
+            with pytest.raises(ReadOnly):
+                await purging.take(name, plan, actor=ACTOR)
+            await put(database, what, read_only=False)
+            assert await reader.plan(name, None, None) == plan, "all of it is there"
+
+    async def test_a_deletion_that_is_under_way_goes_no_further(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was deleted is; what is said of it goes when it is over."""
+        await fill(database)
+        monkeypatch.setattr(manifest_push, "_LOOKS_AT_ONCE", 0)  # all pieces after the first
+        said = manifest(b"said", subject=manifest().digest)
+        await database.manifests.put(APP, said, [], [], now=NOW, actor=ACTOR)
+        write, writes = database.connections.write, 0
+
+        async def then_read_only(work: Any, **named: Any) -> Any:
+            nonlocal writes
+            writes += 1
+            done = await write(work, **named)
+            if writes == 1:
+                monkeypatch.setattr(manifest_push, "_LOOKS_AT_ONCE", 5)
+                await put(database, ReadOnlyBy.REPOSITORY, read_only=True)
+            return done
+
+        monkeypatch.setattr(database.connections, "write", then_read_only)
+        await database.manifests.delete(APP, manifest().digest, actor=ACTOR)
+        monkeypatch.setattr(database.connections, "write", write)
+        with pytest.raises(ManifestUnknown):
+            await database.manifests.get(APP, manifest().digest)
+        assert (await database.manifests.get(APP, said.digest)).digest == said.digest
+        await put(database, ReadOnlyBy.REPOSITORY, read_only=False)
+        assert (await RowCollector(database.connections).slow_pass()).found == 1
+        with pytest.raises(ManifestUnknown):
+            await database.manifests.get(APP, said.digest)
+
     async def test_a_word_that_nobody_can_read_has_all_stay(self, database: Database) -> None:
         await fill(database)
         await database.settings.put(READ_ONLY_SETTING, "perhaps")
@@ -202,16 +254,22 @@ class ReadOnlyContract:
         """Once a switch has returned nothing is written any more by who did not see it."""
         await fill(database)
         loop = asyncio.get_running_loop()
-        for what in ReadOnlyBy:
+        for begin, what in product((push_begins, may_collect), ReadOnlyBy):
             inside, go_on, ends = asyncio.Event(), asyncio.Event(), list[str]()
 
             async def pause(inside: asyncio.Event = inside, go_on: asyncio.Event = go_on) -> None:
                 inside.set()
                 await go_on.wait()
 
-            def slow(connection: Connection, paused: Callable[..., object] = pause) -> None:
-                hold(connection, APP, actor=ACTOR, now=NOW)
+            def slow(
+                connection: Connection,
+                paused: Callable[..., object] = pause,
+                begin: Callable[[Connection], object] = begin,
+                ends: list[str] = ends,
+            ) -> None:
+                begin(connection)
                 wait_for(connection, loop, paused())  # type: ignore[arg-type]
+                ends.append("push")  # whoever waits for it goes on as soon as it has committed
 
             async def noted(what: str, work: Awaitable[object], ends: list[str] = ends) -> None:
                 try:
@@ -221,7 +279,7 @@ class ReadOnlyContract:
                 ends.append(what)
 
             async with asyncio.TaskGroup() as group:
-                group.create_task(noted("push", database.connections.write(slow)))
+                group.create_task(database.connections.write(slow))
                 await inside.wait()
                 group.create_task(noted("switch", put(database, what, read_only=True)))
                 await asyncio.sleep(WAIT_SECONDS)

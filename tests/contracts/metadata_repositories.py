@@ -51,6 +51,14 @@ class RepositoriesContract:
         await database.repositories.set_public(APP, public=True, now=NOW, actor=ACTOR)
         assert await database.repositories.get(APP) == Repository(APP, public=True, created=NOW)
 
+    async def test_several_are_told_by_name(self, database: Database) -> None:
+        for name in ("alice/app", "bob/app"):
+            await database.repositories.set_public(name, public=True, now=NOW, actor=ACTOR)
+        found = await database.repositories.named({"alice/app", "alice/gone", "bob/app"})
+        assert {*found} == {"alice/app", "bob/app"}
+        assert found["bob/app"] == await database.repositories.get("bob/app")
+        assert await database.repositories.named(set()) == {}
+
     async def test_lists_page_in_byte_order(self, database: Database) -> None:
         ordered = ["a-b/x", "a/b-c", "a/b.c", "a/b/c", "a/bc", "a/b_c", "a0/x", "a_b/x"]
         ordered.sort(key=str.encode)

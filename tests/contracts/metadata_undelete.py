@@ -193,7 +193,7 @@ class UndeleteContract:
         with pytest.raises(ManifestUnknown, match="could be restored until"):
             await undelete.manifest(APP, made, actor=ACTOR)
 
-    @pytest.mark.parametrize("breaks_off", [True, False])
+    @pytest.mark.parametrize("breaks_off", [True, pytest.param(False, marks=pytest.mark.long)])
     async def test_much_that_is_said_of_an_image_goes_with_it_when_nothing_can_be_restored(
         self,
         database: Database,

@@ -39,7 +39,7 @@ from treescale.metadata.schema import (
 from treescale.metadata.usage import counting
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.figures import Usage
-from treescale.metadata.usage.pull_counts import PullCounts, Pulled
+from treescale.metadata.usage.pull_counts import SETTING, ImagePulls, PullCounts, Pulled
 from treescale.oci.names import namespace_of
 
 TIMES: Final = LeaseTimes()
@@ -249,7 +249,7 @@ class UsageContract:
         monkeypatch.setattr(database.connections, "write", write)
         assert await counter.count() == 0, "a link that was there already is no change"
         assert await counter.recount() == 0
-        await PullCounts(database.connections).add([])
+        await PullCounts(database.connections).add([], actor=ACTOR)
         assert await PullCounts(database.connections).prune() == 0
 
     async def test_what_is_wrong_is_found_and_mended(
@@ -304,6 +304,30 @@ class UsageContract:
             await database.connections.change(namespaces.delete())
         assert found[0] < found[1]
 
+    async def test_pulls_are_told_of_with_the_write(self, database: Database) -> None:
+        """One event for each image that is there still; none where the cluster wants none."""
+        pulls = PullCounts(database.connections)
+        await database.manifests.put(APP, manifest(), [], ["v1"], now=NOW, actor=ACTOR)
+        made = manifest().digest
+        images = [
+            ImagePulls(APP, "v1", made, 7),
+            ImagePulls(APP, "", "", 3),
+            ImagePulls("alice/gone", "v1", made, 1),
+        ]
+        count = [Pulled(APP, "v1", 50.0, 7)]
+        for setting in ("off", "on"):
+            await database.settings.put(SETTING, setting)
+            await pulls.add(count, images, actor="server:s1")
+        while await database.event_log.number():
+            pass
+        found = await database.event_log.after(0, 100)
+        told = [one for one in found if one.kind == "image.pulled"]
+        assert [(one.reference, one.digest, one.payload, one.actor) for one in told] == [
+            (None, None, {"count": 3}, "server:s1"),
+            ("v1", made, {"count": 7}, "server:s1"),
+        ]
+        assert {(one.namespace, one.repository) for one in told} == {("alice", APP)}
+
     async def test_pulls_are_added_up(self, database: Database, usage: Usage) -> None:
         pulls, put = PullCounts(database.connections), database.manifests.put
         await put(APP, manifest(), [], ["v1", "v2"], now=NOW, actor=ACTOR)
@@ -311,8 +335,10 @@ class UsageContract:
         assert (tag.pushed, tag.pushed_by, tag.pulled, tag.pulls) == (NOW, ACTOR, None, 0)
         made = manifest().digest
         counts = [Pulled(APP, "v1", 50.0, 2), Pulled(APP, made, 60.0, 3)]
-        await pulls.add(counts)
-        await pulls.add([Pulled("alice/gone", "v1", 70.0, 1), Pulled(APP, made, 55.0, 1)])
+        await pulls.add(counts, actor=ACTOR)
+        await pulls.add(
+            [Pulled("alice/gone", "v1", 70.0, 1), Pulled(APP, made, 55.0, 1)], actor=ACTOR
+        )
         tag, other = await usage.tags(APP, "", 9)
         assert (tag.name, tag.pulled, tag.pulls) == ("v1", 60.0, 4)
         assert (other.name, other.pulled, other.pulls) == ("v2", 60.0, 4), "by its digest"

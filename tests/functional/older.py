@@ -75,6 +75,8 @@ class Harbor:
     lists: Mapping[str, Sequence[Any]]
     """By path below `/api/v2.0`, with the question where there is one."""
     referrers: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    unpaged: Sequence[str] = ()
+    """Lists that are given whole, whatever page is asked for."""
     address: str = ""
 
     @contextmanager
@@ -109,7 +111,9 @@ class Harbor:
             asked = dict(urllib.parse.parse_qsl(url.query))
             page, size = int(asked.pop("page", "1")), min(int(asked.pop("page_size", "10")), 100)
             name = url.path.removeprefix("/api/v2.0/") + "".join(f"?{q}" for q in asked.values())
-            found = self.lists[name][(page - 1) * size : page * size]
+            found = self.lists[name]
+            if name not in self.unpaged:
+                found = found[(page - 1) * size : page * size]
             _send(call, 200, {"Content-Type": "application/json"}, json.dumps(found).encode())
         elif "/referrers/" in url.path:
             found = self.referrers.get(url.path.rpartition("/")[2], ())

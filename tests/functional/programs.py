@@ -10,10 +10,13 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from tests.functional import warm
 
 RUN_SECONDS_MAX = 60
 
@@ -49,11 +52,14 @@ def outcome(
     seconds: float = RUN_SECONDS_MAX,
 ) -> tuple[int, str]:
     """Run a program and return its exit code and all it printed."""
+    words, environment = [str(word) for word in argv], {**os.environ, **(env or {})}
+    if warm.is_warm(words, environment):
+        return _outcome_of_a_fork(words, environment, text_in, seconds)
     try:
         done = subprocess.run(
-            [str(word) for word in argv],
+            words,
             input=text_in,
-            env={**os.environ, **(env or {})},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -65,6 +71,27 @@ def outcome(
             f"{_line(argv)} still ran after {seconds} s; it had said:\n{late.output}"
         ) from late
     return done.returncode, done.stdout
+
+
+def _outcome_of_a_fork(
+    argv: Sequence[str], env: Mapping[str, str], text_in: str, seconds: float
+) -> tuple[int, str]:
+    with tempfile.TemporaryFile() as read, tempfile.TemporaryFile() as said:
+        read.write(text_in.encode())
+        read.seek(0)
+        process = warm.start(argv, env, stdin=read.fileno(), output=said.fileno())
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            code = process.wait(RUN_SECONDS_MAX)
+            late = f"{_line(argv)} still ran after {seconds} s"
+        else:
+            late = ""
+        said.seek(0)
+        output = said.read().decode()
+    assert not late, f"{late}; it had said:\n{output}"
+    return code, output
 
 
 def wait_until(
@@ -173,18 +200,13 @@ class Program:
         self.argv = [str(word) for word in argv]
         self.log = log
         self._env = {**os.environ, **(env or {})}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Process | None = None
 
     def start(self) -> None:
         """Start it; its output is added to the log."""
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.argv,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+        with self.log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            self._process = warm.start(
+                self.argv, self._env, stdin=nothing.fileno(), output=output.fileno()
             )
         self.running.append(self)
 

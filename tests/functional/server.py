@@ -5,13 +5,13 @@ import json
 import os
 import signal
 import ssl
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
+from tests.functional import warm
 from tests.functional.programs import (
     Program,
     free_port,
@@ -22,7 +22,7 @@ from tests.functional.programs import (
 )
 from treescale.cli.main import cli
 
-TREESCALE = Path(sys.executable).with_name("treescale")
+TREESCALE = warm.TREESCALE
 ADMIN_PASSWORD = "correct horse battery staple"
 
 

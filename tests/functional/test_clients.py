@@ -12,6 +12,8 @@ from tests.functional.certificates import Authority
 from tests.functional.conftest import Serve, short_directory
 from tests.functional.programs import Program, outcome, run
 from tests.functional.server import Account, Options, Server
+from tests.functional.skopeo import Skopeo
+from tests.functional.test_read_only import read_only
 from tests.images import Image, Layout
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/clients.md").read_text(encoding="utf-8")
@@ -89,6 +91,36 @@ def test_containerd_trusts_and_logs_in(
     assert (code, "unknown authority" in said) == (1, True), "the control: without its `ca`"
     (place / "hosts.toml").write_text(text)
     run(*words)
+    images = ("ctr", f"--address={containerd}", "images")
+    flags, name = words[4:7], f"{secure.address}/alice/app"
+    run(*images, "pull", *flags, f"{name}:1")
+    run(*images, "tag", f"{name}:1", f"{name}:2")
+    run(*images, "push", *flags, f"{name}:2")
+
+
+def test_containerd_pulls_and_pushes_and_says_that_it_may_not_while_all_is_read_only(
+    server: Server, alice: Account, skopeo: Skopeo, busybox: Image, containerd: Path, tmp_path: Path
+) -> None:
+    """By `ctr`, as docs/clients.md has it; Kubernetes uses the same code."""
+    layout = Layout(tmp_path / "layout")
+    skopeo.copy(layout.tagged(busybox, "1"), skopeo.at(f"{alice.name}/app:1"))
+    ctr = ("ctr", f"--address={containerd}", "images")
+    plain = ("--plain-http", "--user", f"{alice.name}:{alice.password}")
+    name = f"{server.address}/{alice.name}/app"
+    code, said = outcome(*ctr, "pull", "--plain-http", f"{name}:1")
+    assert (code, "pull access denied" in said) == (1, True), "the control: without a login"
+    run(*ctr, "pull", *plain, f"{name}:1")
+    run(*ctr, "tag", f"{name}:1", f"{name}:2")
+    run(*ctr, "push", *plain, f"{name}:2")
+    assert skopeo.inspect_raw(f"{alice.name}/app:2") == skopeo.inspect_raw(f"{alice.name}/app:1")
+    other = f"{server.address}/{alice.name}/other:1"
+    run(*ctr, "tag", f"{name}:1", other)
+    for what, told in ((alice.name, "403 Forbidden"), ("", "503 Service Unavailable")):
+        with read_only(server, what):
+            code, said = outcome(*ctr, "push", *plain, other)
+            assert (code, told in said) == (1, True), said
+            run(*ctr, "pull", *plain, f"{name}:2")
+    run(*ctr, "push", *plain, other)
 
 
 def test_skopeo_takes_a_server_without_tls_for_what_it_is(

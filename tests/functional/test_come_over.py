@@ -4,8 +4,12 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +36,11 @@ ACCESS: Final = [
 ]
 EMPTY: Final = "application/vnd.oci.empty.v1+json"
 SECONDS_MAX: Final = 120
+ADMINISTRATOR: Final = 2
+UNPAGED: Final = [
+    {"entity_type": "u", "entity_name": f"user{n:03}", "role_name": "guest"} for n in range(3, 101)
+]
+"""Members beside two others: as many as a page has, in a list that Harbor gives whole."""
 
 
 class Typist:
@@ -135,7 +144,9 @@ def test_docker_registry_comes_over_though_it_is_broken_off(
     assert listed == ["a/b/c a/b/c", "app library/app", "team/app team/app"]
     assert "is there" in somebody.type(LIST)[1], "nothing that was edited is written over"
     (somebody.home / "htpasswd").write_text(old.htpasswd.read_text())
+    new.admin("user", "add", "a", "--password-stdin", text_in="what a had before")
     somebody.typed(PEOPLE, ACCOUNTS, TOKENS)
+    assert not (somebody.home / "passwords" / "a").exists(), "it would be the wrong one"
     accounts = {each["name"] for each in json.loads(new.admin("user", "list", "--json"))}
     assert accounts == {"admin", "alice", "reader", "team", "a", "library"}
     password = (somebody.home / "passwords" / "alice").read_text().strip()
@@ -189,7 +200,10 @@ def harbor_of(images: DockerRegistry, home: Path, busybox: Image) -> tuple[Harbo
     signature = signature_of(wire, "shop/web", subject)
     project = [{"kind": "project", "namespace": "shop", "access": ACCESS}]
     lists: dict[str, list[Any]] = {
-        "users": [{"user_id": n, "username": f"user{n:03}"} for n in range(2, 132)],
+        "users": [
+            {"user_id": n, "username": f"user{n:03}", "sysadmin_flag": n == ADMINISTRATOR}
+            for n in range(2, 132)
+        ],
         "projects": [
             {"project_id": 1, "name": "shop", "metadata": {"public": "true"}},
             {"project_id": 7, "name": "tools", "metadata": {"public": "false"}},
@@ -197,6 +211,7 @@ def harbor_of(images: DockerRegistry, home: Path, busybox: Image) -> tuple[Harbo
         "projects/1/members": [
             {"entity_type": "u", "entity_name": "user002", "role_name": "developer"},
             {"entity_type": "g", "entity_name": "ops", "role_name": "guest"},
+            *UNPAGED,
         ],
         "projects/7/members": [],
         "robots": [],
@@ -205,7 +220,8 @@ def harbor_of(images: DockerRegistry, home: Path, busybox: Image) -> tuple[Harbo
         "repositories": [{"name": "shop/web"}, {"name": "tools/build/gcc"}],
     }
     described = {"mediaType": MANIFEST, "digest": signature, "size": 1}
-    return Harbor(images, lists, {subject: [described]}), signature
+    unpaged = ("projects/1/members",)
+    return Harbor(images, lists, {subject: [described]}, unpaged), signature
 
 
 def signature_of(wire: Wire, repository: str, subject: str) -> str:
@@ -235,12 +251,16 @@ def test_harbor_comes_over_with_rights_and_referrers(
         somebody.typed(SETUP.rpartition("skopeo login")[0], "sh come-over.sh list-harbor")
         people = (somebody.home / "people").read_text().splitlines()
         assert (len(people), people[0]) == (130, "user002"), "of several pages"
-        assert (somebody.home / "members").read_text().splitlines() == [
-            "shop\tu\tuser002\tdeveloper",
-            "shop\tg\tops\tguest",
-        ]
+        assert (somebody.home / "administrators").read_text() == "user002\n"
+        members = (somebody.home / "members").read_text().splitlines()
+        assert members[:2] == ["shop\tu\tuser002\tdeveloper", "shop\tg\tops\tguest"]
+        assert len(members) == 2 + len(UNPAGED), "each once, though the list has no pages"
         (somebody.home / "people").write_text("user002\n")  # an account takes a second
-        somebody.typed(ACCOUNTS, ACCOUNTS, TOKENS, COPY, RIGHTS, RIGHTS, COMPARE)
+        somebody.typed(ACCOUNTS, ACCOUNTS, TOKENS, COPY)
+        robots = somebody.home / "robots"
+        known = robots.read_text()
+        robots.write_text(f"robot$nobody\tnobody\tpull\n{known}")  # a project without an account
+        somebody.typed(RIGHTS, RIGHTS, COMPARE)
         tokens = (somebody.home / "tokens").read_text().splitlines()
     (line,) = tokens
     robot, project, secret = line.split()
@@ -249,8 +269,101 @@ def test_harbor_comes_over_with_rights_and_referrers(
     found = ci.request("GET", f"/v2/shop/web/manifests/{signature}").expect(200).json()
     anybody = Wire(new).request("GET", f"/v2/shop/web/referrers/{found['subject']['digest']}")
     assert [each["digest"] for each in anybody.expect(200).json()["manifests"]] == [signature]
+    users = json.loads(new.admin("user", "list", "--json"))
+    assert {each["name"] for each in users if each["admin"]} == {"admin", "user002"}
+    assert {each["name"] for each in users if not each["admin"]} == {"shop", "tools"}
     listed = {each["name"]: each for each in json.loads(new.admin("repo", "list", "--json"))}
     assert [listed[name]["public"] for name in ("shop/web", "tools/build/gcc")] == [True, False]
     listed_tokens = json.loads(new.admin("token", "list", "shop", "--json"))
     (kept,) = [each for each in listed_tokens if each["name"] == "robot$shop+ci"]
     assert kept["allow"] == ["pull", "push"]
+
+
+def come_over(verb: str, address: str, home: Path, **variables: str) -> tuple[int, str]:
+    """Return the exit status of the script and what it says."""
+    told = {"FROM": address, "TO": address, "FROM_PLAIN": "yes", "TO_PLAIN": "yes"}
+    done = subprocess.run(
+        ["/bin/sh", ROOT / "deploy/come-over/come-over.sh", verb],
+        cwd=home,
+        env={**os.environ, **told, **variables},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_without_a_program_it_needs_nothing_seems_to_agree(tmp_path: Path) -> None:
+    """`not found` is what a registry without the image says, and a shell without the program."""
+    (tmp_path / "repositories").write_text("app library/app\n")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for path in ("/usr/bin", "/bin"):
+        for each in Path(path).iterdir():
+            if each.name != "skopeo" and not (programs / each.name).exists():
+                (programs / each.name).symlink_to(each)
+    for verb in ("copy", "compare"):
+        code, said = come_over(verb, "127.0.0.1:9", tmp_path, PATH=str(programs))
+        assert (code, said) == (1, "skopeo is missing: install it\n")
+
+
+def test_what_leads_nowhere_is_not_the_same_on_both_sides(tmp_path: Path) -> None:
+    (tmp_path / "repositories").write_text("app library/app\n")
+    skopeo = tmp_path / "skopeo"
+    tags, none = """echo '{"Tags": ["1"]}'""", "echo manifest unknown >&2; exit 1"
+    skopeo.write_text(f"#!/bin/sh\n[ $1 = list-tags ] || {{ {none}; }}\n{tags}\n")
+    skopeo.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    code, said = come_over("compare", "127.0.0.1:9", tmp_path, PATH=path)
+    assert code == 0
+    assert "0 tags are the same, 0 differ\n1 tags lead nowhere" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_no_login_is_left_behind_when_the_terminal_goes(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        login = {"auths": {address: {"auth": b64encode(b"reader:secret").decode()}}}
+        (tmp_path / "auth.json").write_text(json.dumps(login))
+        told = {"FROM": address, "TO": address, "FROM_PLAIN": "yes", "TMPDIR": str(temporary)}
+        listing = subprocess.Popen(
+            ["/bin/sh", ROOT / "deploy/come-over/come-over.sh", "list"],
+            cwd=tmp_path,
+            env={**os.environ, **told},
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        silent.accept()[0].close()  # it asks, and tries once more in a second
+        (kept,) = temporary.glob("*/login")
+        assert "secret" in kept.read_text()
+        os.killpg(listing.pid, number)
+        listing.wait(SECONDS_MAX)
+    assert [*temporary.iterdir()] == []
+
+
+def test_a_list_without_an_end_is_told(tmp_path: Path) -> None:
+    """Of a registry that does not know where a page begins (`last`)."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"repositories": ["a", "b"]}')
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as registry:
+        threading.Thread(target=registry.serve_forever).start()
+        try:
+            code, said = come_over("list", f"127.0.0.1:{registry.server_port}", tmp_path)
+        finally:
+            registry.shutdown()
+    assert code == 1
+    assert "the same page" in said
+    assert not (tmp_path / "repositories").exists()

@@ -33,6 +33,7 @@ KINDS = {
     "Ingress": "networking.k8s.io/v1",
     "CronJob": "batch/v1",
     "PersistentVolumeClaim": "v1",
+    "ServiceMonitor": "monitoring.coreos.com/v1",
 }
 SECRETS = {"TREESCALE_ADMIN_PASSWORD", "TREESCALE_CONFIG"}
 """Variables of ours that are no setting."""
@@ -112,7 +113,8 @@ def test_servers_and_clients_find_their_ports(objects: dict[str, Any], pod: Any)
             assert port["targetPort"] in ports
     variables = {each["name"]: each.get("value", "") for each in container["env"]}
     assert variables["TREESCALE_LISTEN"].endswith(f":{ports['http']}")
-    [port] = peers["ports"]  # a headless service leads to the container's own port
+    port, metrics = peers["ports"]  # a headless service leads to the container's own ports
+    assert (metrics["name"], metrics["port"]) == ("metrics", ports["metrics"])
     advertised = "http://$(POD_NAME).treescale-peers.registry.svc:"
     assert variables["TREESCALE_ADVERTISE"] == f"{advertised}{port['port']}"
     assert port["port"] == ports["http"]

@@ -1,7 +1,6 @@
 """What is asked of stores: found, mended and told, on real directories with a real database."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random  # noqa: TID251  seeded
@@ -9,6 +8,7 @@ from random import Random  # noqa: TID251  seeded
 import pytest
 from structlog.testing import capture_logs
 
+from tests.at_once import AtOnce
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, server
 from tests.contracts.metadata_values import store as store_row
 from tests.fakes_disk import JumpingClock
@@ -23,6 +23,7 @@ from treescale.cluster.lost import LossRecorder
 from treescale.errors import DatabaseUnavailable, StoreFull
 from treescale.maintenance import jobs
 from treescale.maintenance.collector import Collector
+from treescale.maintenance.finished import teller
 from treescale.maintenance.jobs import StoreJobs
 from treescale.maintenance.pace import Pace, nobody
 from treescale.maintenance.planning import findings
@@ -32,6 +33,7 @@ from treescale.maintenance.walk import Walk
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import Blob, JobState, NewBlob, StoreJob
 
+FINISHED = ("repair.finished", "collect.finished")
 NAMES = ("a", "b", "c")
 CHUNKS = 12
 TURNS_MAX = 400
@@ -123,15 +125,8 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as threads:
-        yield threads
-
-
-@pytest.fixture
 async def rig(
     database: Database,
-    threads: ThreadPoolExecutor,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Rig:
@@ -142,14 +137,14 @@ async def rig(
     for name in NAMES:
         await database.servers.register(server(f"on-{name}"), live_seconds=15, actor=ACTOR)
         await database.stores.register(store_row(name, f"on-{name}"))
-        stores[name] = DiskStore.create_or_open(tmp_path / name, threads=threads, clock=clock)
+        stores[name] = DiskStore.create_or_open(tmp_path / name, threads=AtOnce(), clock=clock)
     view = View(stores, clock)
     losses = LossRecorder(database.lost, view.store, clock)
     view.store.tell(losses.missing)
     cluster = WalkedCluster(view, database.lost, losses)
-    pace = Pace(clock, nobody)
+    pace, tell = Pace(clock, nobody), teller(database, "server:s1")
     walks = {
-        name: Walk(name, store, cluster, database, pace, clock=clock)
+        name: Walk(name, store, cluster, database, pace, clock=clock, tell=tell)
         for name, store in stores.items()
     }
     for walk in walks.values():
@@ -157,7 +152,7 @@ async def rig(
     carried = {
         name: StoreJobs(
             walk,
-            Collector(name, stores[name], walk.trash, database, clock=clock, alone=True),
+            Collector(name, stores[name], walk.trash, database, clock=clock, alone=True, tell=tell),
             database,
             clock=clock,
         )
@@ -210,6 +205,15 @@ async def test_a_repair_makes_what_is_missing(rig: Rig) -> None:
     found = findings.total(unpacked(part.problems) for part in parts)
     assert (found.fetched, found.missing, found.is_whole) == (5, 0, True)
     assert all(path.exists() for path in gone)
+    told = [one for one in await rig.database.event_log.after(0, 100) if one.kind in FINISHED]
+    assert {(one.kind, one.actor) for one in told} == {("repair.finished", ACTOR)}
+    assert sum(one.payload["fetched"] for one in told) == 5
+    assert sum(one.payload["bytes"] for one in told) == 15_000
+    stores = [one.payload["store_id"] for one in told]
+    assert len(stores) == len(set(stores)), "one for each store that had something to do"
+    await rig.carry_out(Kind.REPAIR, "again")
+    again = [one for one in await rig.database.event_log.after(0, 100) if one.kind in FINISHED]
+    assert again == told, "there was nothing to do"
 
 
 async def test_bytes_are_checked_and_what_is_bad_is_put_aside(rig: Rig) -> None:

@@ -130,6 +130,10 @@ class Counted:
         assert seconds >= LOOK_SECONDS
         return Served(self.rate, self.slowness)
 
+    def leave(self) -> None:
+        """Get nothing any more."""
+        self.rate = 0.0
+
 
 async def seconds_of(pace: Pace, *, megabytes: int, at_once: int = 1) -> float:
     """Return how long it takes to move so much, by several at once."""
@@ -219,8 +223,22 @@ async def test_beside_clients_it_looks_around_for_a_part_of_the_time() -> None:
         begun = LoopClock().monotonic()
         for _ in range(10):
             await asyncio.sleep(0.01)
-            await pace.looking(0.01)
+            await pace.looking(0.01, lambda: False)
         assert LoopClock().monotonic() - begun == pytest.approx(0.1 / share)
+
+
+@virtual
+async def test_it_rests_no_longer_than_there_are_clients_and_nothing_else_is_due() -> None:
+    clients, loop = Counted(), asyncio.get_running_loop()
+    pace = Pace(LoopClock(), clients.served)
+    due = asyncio.Event()
+    for ends, seconds in ((lambda: None, 540), (clients.leave, 20), (due.set, 20)):
+        clients.rate = BUSY
+        await looked(pace, 2)
+        loop.call_later(20, ends)
+        begun = LoopClock().monotonic()
+        await pace.looking(60, due.is_set)
+        assert LoopClock().monotonic() - begun == pytest.approx(seconds, abs=2 * LOOK_SECONDS)
 
 
 @virtual

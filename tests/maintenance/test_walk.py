@@ -1,7 +1,7 @@
 """The walk of one store: it fetches, keeps, trims and gives; what it cannot do waits alone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -187,11 +187,20 @@ async def test_a_look_that_expects_nothing_gives_way_to_clients(
 ) -> None:
     gave_way: list[float] = []
 
-    async def looking(_: Pace, seconds: float) -> None:
+    async def looking(_: Pace, seconds: float, hurry: Callable[[], bool]) -> None:
         gave_way.append(seconds)
+        assert not hurry()
+        server.tables = [table(2, "s0", "s1"), *cluster.tables]
+        assert hurry(), "another layout is not to wait"
+        server.tables = cluster.tables
+        if len(gave_way) == 1:
+            assert not hurry()
+            cluster.walk("s0").progress.hurry_all()
+            assert hurry(), "nor is a repair that somebody asks for"
 
     monkeypatch.setattr(Pace, "looking", looking)
     cluster = Cluster()
+    server = cluster.servers["s0"]
     cluster.put(1, "s0", "s1")
     await cluster.go("s0")
     assert gave_way == [], "something may be missing"

@@ -38,6 +38,7 @@ def test_a_servers_socket() -> None:
     address = parse_address("postgresql://ann@/reg?host=/run/postgresql&port=5433")
     assert address.hosts == (Host("/run/postgresql", 5433),)
     assert parse_address("postgresql://ann@/reg").hosts == (), "where PGHOST says"
+    assert parse_address("postgresql://ann@/reg?port=5433").hosts == (Host("", 5433),)
 
 
 A, B, C = Host("a", 5432), Host("b", 5433), Host("c")
@@ -69,6 +70,11 @@ def test_several_hosts_in_each_way_that_people_write(written: str, hosts: tuple[
         )
         assert address.url.host is None
     assert parse_address(f"postgresql://{written}").hosts == hosts, "user and password from outside"
+
+
+def test_a_password_with_commas_is_not_taken_for_hosts() -> None:
+    url = parse_address("postgresql://ann:se,cr?et@db.example/reg").url
+    assert (url.username, url.password, url.database) == ("ann", "se,cr?et", "reg")
 
 
 @each_row(
@@ -125,6 +131,11 @@ def test_what_people_are_told_can_be_written(hosts: list[Host]) -> None:
         ("postgresql://ann:secret@a:1,b/reg?port=1,2", "said twice"),
         ("postgresql://ann:p/secret,x@a:1,b/reg", "cannot be read"),
         ("postgresql://ann:p@secret@a,b/reg", "%40"),
+        ("postgresql://ann:secret@db:0/reg", "from 1 to"),
+        ("postgresql://ann:secret@/reg?port=1,2", "as many ports"),
+        ("postgresql://ann:secret@db..example/reg", "1 to 63"),
+        (f"postgresql://ann:secret@a,{'b' * 64}/reg", "1 to 63"),
+        ("postgresql://ann:secret@a\0/reg", "no such characters"),
         (f"postgresql://ann:secret@{'a,' * 16}a/reg", "more than 16"),
     ],
 )

@@ -33,7 +33,7 @@ from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.migrations.versions.v0011_answers import TABLES
 from treescale.metadata.records import EMPTY_TAIL, Blob, Manifest, ServerRecord, StoreWalk
-from treescale.metadata.usage.pull_counts import PullCounts, Pulled
+from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled
 
 PUSHES = 200
 SECONDS_MAX = 60
@@ -128,7 +128,8 @@ async def other_work(database: Database) -> None:
     await database.uploads.create(upload())
     arrived = progress(0, 1000, EMPTY_TAIL, part(7, 1000))
     await database.uploads.advance(upload().upload_id, arrived, now=NOW)
-    await PullCounts(database.connections).add([Pulled(APP, "v1", NOW, 1)])
+    pulled = ImagePulls(APP, "v1", "sha256:1", 1)
+    await PullCounts(database.connections).add([Pulled(APP, "v1", NOW, 1)], [pulled], actor=ACTOR)
 
 
 async def test_what_concerns_no_answer_leaves_all_of_them(

@@ -7,12 +7,17 @@ from tests.contracts import metadata_cluster as cluster
 from tests.contracts.metadata_blobs import BlobsContract
 from tests.contracts.metadata_collection import CollectionContract
 from tests.contracts.metadata_conditions import ConditionsContract
+from tests.contracts.metadata_event_groups import EventGroupsContract
+from tests.contracts.metadata_event_log import EventLogContract
+from tests.contracts.metadata_event_races import EventRacesContract
 from tests.contracts.metadata_events import EventsContract
+from tests.contracts.metadata_hooks import HooksContract
 from tests.contracts.metadata_leases import LeasesContract
 from tests.contracts.metadata_lost import LostChunksContract
 from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
 from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
+from tests.contracts.metadata_organisations import OrganisationsContract
 from tests.contracts.metadata_purging import PurgingContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_read_only import ReadOnlyContract
@@ -60,6 +65,9 @@ class TestOlderServers(OlderServersContract): ...
 class TestPurging(PurgingContract): ...
 
 
+class TestHooks(HooksContract): ...
+
+
 class TestManifests(ManifestsContract): ...
 
 
@@ -79,6 +87,9 @@ class TestUsage(UsageContract): ...
 
 
 class TestUsers(accounts.UsersContract): ...
+
+
+class TestOrganisations(OrganisationsContract): ...
 
 
 class TestAccessTokens(accounts.AccessTokensContract): ...
@@ -121,6 +132,15 @@ class TestUnderReplicated(UnderReplicatedContract): ...
 
 
 class TestEvents(EventsContract): ...
+
+
+class TestEventRaces(EventRacesContract): ...
+
+
+class TestEventLog(EventLogContract): ...
+
+
+class TestEventGroups(EventGroupsContract): ...
 
 
 class TestLeases(LeasesContract): ...

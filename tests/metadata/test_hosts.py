@@ -38,6 +38,11 @@ class Connection:
     def terminate(self) -> None:
         self.ended = True
 
+    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109  the driver's
+        """Do as the driver where nobody hears the goodbye."""
+        self.ended = True
+        raise TimeoutError(timeout)
+
 
 @dataclass
 class Network:
@@ -90,6 +95,7 @@ def starting() -> asyncpg.PostgresError:
         ({"a": "hangs", "b": "standby", "c": "primary"}, "c"),
         ({"a": starting(), "b": "primary"}, "b"),
         ({"a": refusal(), "b": "primary"}, "b"),
+        ({"a": AttributeError("server_version"), "b": "primary"}, "b"),
     ],
 )
 async def test_the_one_that_takes_writes_is_found(
@@ -115,6 +121,7 @@ async def test_the_one_that_takes_writes_is_found(
         ({"a": "standby", "b": starting()}, NoPrimary, "a:5432 is a standby"),
         ({"a": refusal(), "b": "standby"}, asyncpg.InvalidPasswordError, "no"),
         ({"a": "hangs", "b": "hangs"}, TimeoutError, "^$"),
+        ({"a": AttributeError("server_version")}, ConnectionError, "a:5432 answers as no Postgre"),
         ({"a": starting(), "b": ConnectionRefusedError()}, asyncpg.CannotConnectNowError, "start"),
     ],
 )
@@ -178,6 +185,13 @@ async def test_whoever_gives_up_leaves_no_connection(monkeypatch: pytest.MonkeyP
         async with asyncio.timeout(0.05):
             await network.opener().open()
     assert all(each.ended for each in network.made)
+
+
+async def test_a_goodbye_that_nobody_hears_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was answered: whoever asks whether the database is there has heard that it is."""
+    opened = await Network(monkeypatch, {"a": "primary"}).opener().open()
+    await opened.close()
+    assert opened.connection.ended
 
 
 def test_of_several_errors_a_refusal_is_told_first() -> None:

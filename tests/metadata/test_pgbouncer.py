@@ -13,6 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.contracts.metadata_blobs import BlobsContract
+from tests.contracts.metadata_event_groups import EventGroupsContract
+from tests.contracts.metadata_event_log import EventLogContract
 from tests.contracts.metadata_manifests import ManifestsContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_uploads import UploadsContract
@@ -62,6 +64,12 @@ class TestUploads(UploadsContract): ...
 
 
 class TestRaces(RacesContract): ...
+
+
+class TestEventLog(EventLogContract): ...
+
+
+class TestEventGroups(EventGroupsContract): ...
 
 
 async def ask_at_once(*databases: Database) -> None:

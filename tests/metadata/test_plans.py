@@ -24,18 +24,20 @@ from tests.tables import each_row
 from treescale.metadata import (
     accounts,
     blobs,
-    events,
     keys,
     layouts,
     manifest_push,
     manifests,
     missing_copies,
+    namespaces,
+    organisations,
     repositories,
     servers,
     uploads,
     work,
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
+from treescale.metadata.events import groups, hooks, log, recording
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -44,14 +46,19 @@ from treescale.metadata.usage import counting, figures, pull_counts
 MODULES: tuple[ModuleType, ...] = (
     accounts,
     blobs,
-    events,
+    groups,
+    hooks,
     keys,
+    log,
     layouts,
     missing_copies,
     manifest_push,
     manifests,
+    namespaces,
+    organisations,
     purge_plan,
     purging,
+    recording,
     repositories,
     servers,
     uploads,
@@ -67,9 +74,12 @@ LISTS: dict[str, list[Any]] = {
     "digests": ["a", "b"],
     "sources": ["a/b", "c/d"],
     "these": [1, 2],
+    "namespaces": ["a", "b"],
 }
 
 READ_WHOLE = {
+    "hooks.ENABLED",
+    "hooks.DUE_HOOKS",
     "counting.ANY_CHANGE",
     "accounts.NOT_ADOPTED",
     "work.LIST",
@@ -98,15 +108,24 @@ SORTS = READ_WHOLE | {
     "figures.LIST",
     "figures.LIST_VISIBLE",
     "counting.LINKED",
+    "log.NUMBER",
+    "organisations.LIST_OF",
+    "hooks.LIST_OF",
+    "organisations.HELD",
+    "organisations.HELD_IN",
+    "namespaces.HOLD_OWNED",
+    "accounts.HOLD_OWNED",
 }
-"""A page, or the merge of two; the addresses of one account, and what one store was asked for, of
-which there are few."""
+"""A page, or the merge of several; what one user was granted; the addresses of one account, what
+one store was asked for, and what was recorded since the publisher's last look: there are few."""
 SORTS_ON_POSTGRESQL = SORTS | {
     "accounts.SINCE",
+    "groups.LIST",
     "manifest_push.HOLD_BLOBS",
     "manifest_push.HOLD_MANIFESTS",
 }
-"""At most `digests_max` rows, to lock them in order; and what changed since the last look."""
+"""At most `digests_max` rows, to lock them in order; what changed since the last look; the
+groups of a namespace, of which there are a hundred."""
 
 
 def found() -> Iterator[tuple[str, Statement]]:
@@ -120,7 +139,7 @@ def found() -> Iterator[tuple[str, Statement]]:
     yield "counting.LINKED", counting._LINKED
     yield "counting.NOTED", counting._NOTED
     yield "counting.LINKS_AFTER", counting._LINKS_AFTER
-    yield "repositories.SET_PUBLIC", repositories._SET_PUBLIC
+    yield "repositories.SET_VISIBILITY", repositories._SET_VISIBILITY
 
 
 STATEMENTS = dict(found())

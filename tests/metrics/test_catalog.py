@@ -9,7 +9,7 @@ from pathlib import Path
 from treescale.api.routes import ROUTES
 from treescale.http.errors import TABLE
 from treescale.metrics.catalog import ALL, Kind
-from treescale.metrics.meters import JOBS, METHODS, STATUSES, Call, Refusal, Route
+from treescale.metrics.meters import JOBS, METHODS, STATUSES, Call, Refusal, Route, Sent
 from treescale.oci.paths import ResourceKind
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +17,11 @@ DOCUMENT = (ROOT / "docs/metrics.md").read_text()
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 TESTS = sorted(ROOT.glob("deploy/prometheus/*.test.yaml"))
 DASHBOARD = ROOT / "deploy/grafana/treescale.json"
+GRAFANA_COLUMNS = 24
+UNUSED = {
+    "treescale_cluster_partitions_pending": "the sum of what the stores tell, which has a panel",
+}
+"""Metrics without a panel or an alert, and why."""
 NAME = re.compile(r"\btreescale_[a-z0-9_]+")
 MADE_OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
 
@@ -43,7 +48,7 @@ def test_every_metric_is_documented_as_it_is_and_every_documented_one_exists() -
 
 
 def test_the_document_names_every_value_of_a_label() -> None:
-    values = [each.name.lower() for kind in (Route, Refusal, Call) for each in kind]
+    values = [each.name.lower() for kind in (Route, Refusal, Call, Sent) for each in kind]
     assert [value for value in (*values, *METHODS) if f"`{value}`" not in DOCUMENT] == []
 
 
@@ -75,6 +80,23 @@ def test_the_dashboard_is_json_whose_panels_all_ask_something() -> None:
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
+def test_every_metric_is_on_the_dashboard_or_raises_an_alert() -> None:
+    used = names_in(DASHBOARD.read_text()) | names_in(ALERTS.read_text())
+    assert {metric.name for metric in ALL} - used == set(UNUSED)
+    assert names_in("treescale_nobody_asks") - used, "the control"
+
+
+def test_no_panel_lies_on_another() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        at = panel["gridPos"]
+        across, down = range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])
+        cells = {(x, y) for x in across for y in down}
+        assert max(x for x, _ in cells) < GRAFANA_COLUMNS
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
 def test_every_kind_of_resource_is_a_route() -> None:
     assert {kind.name for kind in ResourceKind} <= {route.name for route in Route}
     assert {method for _, method in ROUTES} <= set(METHODS)
@@ -87,7 +109,10 @@ def test_every_status_of_an_error_is_in_the_list() -> None:
 
 def jobs_of(path: Path) -> Iterator[str]:
     """Yield the names of the background work that a file registers, up to a slash."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    text = path.read_text()
+    if not re.search(r"\b(Job|Work)\(", text):
+        return
+    for node in ast.walk(ast.parse(text)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
             continue
         first = node.args[0]

@@ -20,6 +20,7 @@ from treescale.metrics.meters import (
     Meters,
     Refusal,
     Route,
+    Sent,
 )
 from treescale.metrics.page import Histogram
 
@@ -53,6 +54,22 @@ def test_a_request_is_counted_once_with_what_it_was_and_how_long_it_took() -> No
     assert blob.counts[bisect_left(REQUEST_BOUNDS, 0.3)] == blob.counts[0] == 1
     assert blob.sum == 0.3
     assert page.counts[-1] == 1, "past the last bound"
+
+
+def test_what_is_told_of_events_is_counted() -> None:
+    """Deliveries add up; followers, and whether NATS is connected, are as they are now."""
+    meters = Meters()
+    meters.sent(Sent.DELIVERED)
+    meters.sent(Sent.DELIVERED)
+    meters.sent(Sent.FAILED)
+    meters.followers(7)
+    meters.followers(3)
+    meters.nats(connected=True)
+    assert told(meters, catalog.DELIVERIES) == {("delivered",): 2, ("failed",): 1}
+    assert told(meters, catalog.FOLLOWERS) == {(): 3}
+    assert told(meters, catalog.NATS_CONNECTED) == {(): 1}
+    meters.nats(connected=False)
+    assert told(meters, catalog.NATS_CONNECTED) == {}
 
 
 def test_how_a_body_ended_is_told_in_the_place_of_a_status() -> None:

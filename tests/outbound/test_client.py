@@ -4,8 +4,10 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,6 +25,7 @@ from treescale.outbound.networks import Forbidden, Networks, Target, parse_targe
 HERE: Final = Networks(parse_targets("127.0.0.0/8"), never=())
 """What no server allows: its own machine."""
 QUICK: Final = Limits(seconds=0.5, answer_bytes=1000)
+SECONDS_MAX: Final = 10.0
 SECRET: Final = "hidden-word"
 NAME: Final = "server.example"
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -66,6 +69,33 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     return known
 
 
+async def test_names_that_nobody_answers_for_hold_up_no_other(
+    names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop's own look-ups too: of the database and of peers."""
+    known, answered = socket.getaddrinfo, threading.Event()
+    names["well.example"] = ["127.0.0.1"]
+
+    def look(host: Any, *rest: Any, **more: Any) -> Any:
+        if host == "hangs.example":
+            answered.wait(SECONDS_MAX)
+        return known(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    async with serving(hello) as port, asyncio.timeout(SECONDS_MAX):
+        asking = client()
+        hanging = [asking.ask("GET", f"http://hangs.example:{port}/") for _ in range(8)]
+        failed = asyncio.gather(*hanging, return_exceptions=True)
+        await asyncio.sleep(0)
+        answer = await asking.ask("GET", f"http://well.example:{port}/")
+        await asyncio.get_running_loop().getaddrinfo("127.0.0.1", port)
+        assert answer.status == 200
+        assert not failed.done()
+        assert {type(each) for each in await failed} == {OutboundFailed}
+    answered.set()
+
+
 @pytest.fixture
 def authority() -> Authority:
     return Authority()
@@ -106,7 +136,7 @@ async def test_the_address_that_counts_is_the_one_that_is_connected_to(
 ) -> None:
     """Control: a name that leads to this machine, and one that leads there as well."""
     never = (Forbidden(Target(ip_network("127.0.0.1/32")), "the server itself"),)
-    networks = Networks(parse_targets("127.0.0.2"), never)
+    networks = Networks(parse_targets("127.0.0.0/8"), never)
     async with serving(hello, host="127.0.0.2") as port, serving(hello) as other:
         names["inside.example"] = ["127.0.0.1"]
         names["both.example"] = ["127.0.0.1", "127.0.0.2"]
@@ -290,6 +320,8 @@ async def test_no_secret_is_in_an_error(names: dict[str, list[str]]) -> None:
         "http://user@example.com/",
         "http://user:password@example.com/",
         "http://[::1",
+        "http://%31%32%37.0.0.1/",
+        "http://example%2ecom/",
         "http://example.com/" + "x" * 2048,
         "//example.com/",
         "javascript:alert(1)",
@@ -300,7 +332,10 @@ def test_what_is_no_url_to_be_asked_is_refused(url: str) -> None:
         parse_url(url)
 
 
-@each_row("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost."])
+SPELLINGS: Final = ("2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.1.", "localhost.")
+
+
+@each_row("host", SPELLINGS)
 async def test_other_spellings_of_this_machine_are_not_asked(host: str) -> None:
     async with serving(hello) as port:
         with pytest.raises((AddressForbidden, OutboundFailed)):
@@ -355,7 +390,8 @@ async def test_a_proxy_connects_and_tls_is_with_the_host_behind_it(
 async def test_what_a_url_says_by_itself_is_refused_before_a_proxy_hears_of_it() -> None:
     async with serving(hello) as port, proxy_to(port) as (proxy, asked):
         through = client(Networks(), proxy=f"http://127.0.0.1:{proxy}")
-        for host in ("127.0.0.1", "localhost", "sub.localhost", "169.254.169.254", "10.0.0.1"):
+        known = ("127.0.0.1", "localhost", "sub.localhost", "169.254.169.254", "10.0.0.1", "[::1]")
+        for host in (*known, *SPELLINGS, "0xa9fea9fe", "[::ffff:0:a9fe:a9fe]"):
             with pytest.raises(AddressForbidden):
                 await through.ask("GET", f"http://{host}/")
     assert asked == []

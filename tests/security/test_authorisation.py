@@ -64,7 +64,22 @@ RIGHTS: Final[Mapping[str, str]] = {
     "delete token": "delete",
     "token for another repository": "",
     "revoked token": "",
+    "reader": "pull",
+    "writer": "pull,push",
+    "maintainer": "pull,push,delete",
+    "second owner": "pull,push,delete",
+    "maintainer of others": "",
+    "former writer": "",
 }
+MEMBERS: Final = {
+    "reader": ("reader", "*"),
+    "writer": ("writer", "alice/*"),
+    "maintainer": ("maintainer", "*"),
+    "second owner": ("owner", "*"),
+    "maintainer of others": ("maintainer", "alice/another*"),
+    "former writer": ("writer", "*"),
+}
+"""Bob, with a role in alice's namespace. An upload is still that of who has begun it."""
 NOBODY: Final = ("bare", "no account", "revoked token")
 """Those who may not even pull what is public: they must ask for a token first, or cannot."""
 TERMS: Final = {
@@ -91,6 +106,8 @@ async def somebody(registry: Running, alice: Client, role: str) -> Client:
     if role == "administrator":
         await accounts.add_user("root", PASSWORD, admin=True, actor=ACTOR)
         return Client(alice.session, alice.url, "root", PASSWORD)
+    if role in MEMBERS:
+        return await member(registry, alice, role)
     if role not in TERMS:
         return Client(alice.session, alice.url, {"owner": "alice"}.get(role, "bob"), PASSWORD)
     text, token = await accounts.create_token("alice", TERMS[role], actor=ACTOR)
@@ -102,6 +119,22 @@ async def somebody(registry: Running, alice: Client, role: str) -> Client:
         await accounts.revoke_token(token.token_id, actor=ACTOR)
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
+    return client
+
+
+async def member(registry: Running, alice: Client, role: str) -> Client:
+    """Return bob as a member; a former one has tokens of when he was one."""
+    organisations = registry.parts.database.organisations
+    word, glob = MEMBERS[role]
+    await organisations.grant("alice", "bob", role=word, repository=glob, actor=ACTOR)
+    client = Client(alice.session, alice.url, "bob", PASSWORD)
+    if role == "former writer":
+        for name in (STATES["private"], STATES["absent"]):  # void as a whole: public ones, too
+            await client.token(f"repository:{name}:{EVERYTHING}", SOURCE)
+        await organisations.revoke("alice", "bob", repository=None, actor=ACTOR)
+        registry.parts.clock.skip(60)
+        await registry.parts.tokens.refresh()
+        (await client.raw("GET", "/v2/", client.basic())).expect(200)  # a login outlives a role
     return client
 
 
@@ -138,7 +171,8 @@ def expected(role: str, state: str) -> list[tuple[str, str, int]]:
         rights.add("pull")
     found = []
     for method, path, right, there, absent in OPERATIONS:
-        allowed = absent if state == "absent" else there
+        is_others = path.startswith(UPLOAD) and role in MEMBERS
+        allowed = absent if state == "absent" or is_others else there
         found.append((method, path, allowed if right in rights else 401))
     return found
 
@@ -230,7 +264,7 @@ async def test_without_the_policy_the_matrix_notices(
 ) -> None:
     """The control: with everybody allowed everything, the same probe sees it."""
 
-    def permissive(_: Principal, __: str, *, public: bool) -> frozenset[Action]:  # noqa: ARG001
+    def permissive(_: Principal, __: str, ___: object) -> frozenset[Action]:
         return ALL_ACTIONS
 
     monkeypatch.setattr("treescale.registry.token_service.permitted", permissive)

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.api.client import Client
+from tests.api.conftest import followed
 from tests.api.running import PASSWORD, Running, make_parts_on
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
@@ -42,7 +43,8 @@ async def both(url: str) -> AsyncIterator[Running]:
         runner = web.ServerRunner(new_connections(api.handle, tls=False))
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield Running(address, parts, rooms, followed(parts.database))
         await runner.cleanup()
         await parts.database.close()
 

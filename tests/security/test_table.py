@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +21,17 @@ def exists(test: str) -> bool:
     path = ROOT / name
     if not path.is_file():
         return False
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = {
+    return rest.rpartition("::")[2] in functions(path)
+
+
+@cache
+def functions(path: Path) -> set[str]:
+    """Return the names of the functions in a file, and in its classes."""
+    return {
         node.name
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    return rest.rpartition("::")[2] in functions
 
 
 def test_every_attack_of_the_list_has_a_row() -> None:

@@ -14,7 +14,7 @@ from treescale.metadata.database import Database, open_database
 from treescale.metadata.schema import namespaces, repository_usage
 from treescale.metadata.usage.figures import Usage
 from treescale.metadata.usage.pull_counts import PullCounts
-from treescale.registry.pulled import PullCounter
+from treescale.registry.counted.pulled import PullCounter
 from treescale.server.background import Job, Scope
 from treescale.server.jobs import RECOUNTED_SETTING, usage_jobs
 
@@ -29,7 +29,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 def jobs(database: Database, counter: PullCounter) -> dict[str, Job]:
-    return {each.name: each for each in usage_jobs(database, counter)}
+    return {each.name: each for each in usage_jobs(database, counter, "s1")}
 
 
 async def test_sizes_and_pulls_are_kept(database: Database) -> None:
@@ -58,7 +58,9 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
         await found["usage.recount"].work()
         (app,) = await Usage(database.connections).repositories("", 9)
         assert app.bytes == 2, text
-    counter.note(APP, ["v1"])
+    counter.note(APP, manifest().digest, "v1")
     await found["pulls.write"].work()
     (tag,) = await Usage(database.connections).tags(APP, "", 9)
     assert tag.pulled == JumpingClock().now()
+    *_, told = await database.event_log.after(0, 100)
+    assert (told.kind, told.actor, told.payload) == ("image.pulled", "server:s1", {"count": 1})

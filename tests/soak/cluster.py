@@ -31,7 +31,10 @@ PATIENCE_SECONDS = 180.0
 HURTS = ("killed", "killed", "stopped", "asleep")
 WITHOUT = os.environ.get("SOAK_WITHOUT", "")
 """A protection that is switched off (`altered`): then the soak must fail."""
-UNSAFE = (("TREESCALE_UNSAFE_LEASES", "1"),)
+VARIABLES = (
+    ("TREESCALE_UNSAFE_LEASES", "1"),
+    ("TREESCALE_PUBLIC_URL", "https://registry.example.com"),
+)
 
 
 class Soaked:
@@ -49,7 +52,7 @@ class Soaked:
         advertise = f"http://127.0.0.1:{port}" if count > 1 else ""
         workers = 1 if count > 1 else 2
         options = Options(
-            workers=workers, port=port, database=database, advertise=advertise, variables=UNSAFE
+            workers=workers, port=port, database=database, advertise=advertise, variables=VARIABLES
         )
         if WITHOUT:
             options = replace(options, launcher=altered(WITHOUT))

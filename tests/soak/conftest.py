@@ -16,6 +16,11 @@ COLUMNS = (
     "/ copies | pushed, MiB | freed, MiB of all copies | left / referenced, MiB of all copies | "
     "all had ended after | refused / cut | broken pushes | unreadable | read from the trash"
 )
+EVENTS = "soak of events"
+EVENT_COLUMNS = (
+    "soak | lasted | killed, or away | pushes, or requests | events | followers | "
+    "delay: median / p99 / longest"
+)
 
 
 @pytest.fixture
@@ -24,6 +29,13 @@ def figures(record_property: Callable[[str, object], None]) -> Figures:
     return lambda line: record_property(SOAK, line)
 
 
+@pytest.fixture
+def event_figures(record_property: Callable[[str, object], None]) -> Figures:
+    """Return what publishes a line of the soak of events."""
+    return lambda line: record_property(EVENTS, line)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the lines; they come from every process of the run."""
     write_lines(terminalreporter, SOAK, "soaks, measured", COLUMNS)
+    write_lines(terminalreporter, EVENTS, "the event log, measured", EVENT_COLUMNS)

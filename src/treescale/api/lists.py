@@ -24,15 +24,12 @@ async def list_tags(call: Call) -> web.StreamResponse:
 
 
 async def list_catalog(call: Call) -> web.StreamResponse:
-    """GET /v2/_catalog?n=&last=: the caller's own repositories and the public ones."""
+    """GET /v2/_catalog?n=&last=: the repositories that the caller may pull from."""
     call.caller.check_catalog()
     limit, last = _page_asked(call)
     page = await call.rooms.publishing.list_repositories(call.caller.user or None, last, limit)
-    seen = [
-        found.name
-        for found in page.repositories
-        if call.caller.may_list(found.name, public=found.public)
-    ]
+    held = await call.rooms.authenticator.tokens.memberships(call.caller.principal)
+    seen = [found.name for found in page.repositories if call.caller.may_list(found, held)]
     link = _link("/v2/_catalog", limit, page.last)
     return json_response(call, {"repositories": seen}, JSON, link)
 

@@ -32,7 +32,8 @@ async def get_manifest(call: Call) -> web.StreamResponse:
         return empty(304, headers)
     if call.request.method == "GET":  # who only asks whether there is a newer one pulls nothing
         reference, digest = call.resource.reference, manifest.digest
-        publishing.counter.note(call.repository, {reference, digest})
+        tag = "" if reference == digest else reference
+        publishing.counter.note(call.repository, digest, tag)
     return bytes_response(call, manifest.payload, manifest.media_type, headers)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
+from treescale.auth.roles import ALLOWS, Allowed, Grant, Permission, Role, Visibility
 from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.oci.names import namespace_of
 
@@ -53,8 +54,11 @@ class Principal:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Return whose changes void what is derived from this; nobody's for the anonymous."""
-        user = (f"user:{self.user}",) if self.user else ()
+        """Return whose changes void what is derived from this; nobody's for the anonymous.
+
+        `member` is for what a user was granted. A login, and what it is kept by, outlives that.
+        """
+        user = (f"user:{self.user}", f"member:{self.user}") if self.user else ()
         return (*user, *self.login_subjects) if self.token_id else user
 
     @property
@@ -75,16 +79,81 @@ class Principal:
 ANONYMOUS: Final = Principal("", allow=frozenset({Action.PULL}))
 
 
-def permitted(principal: Principal, repository: str, *, public: bool) -> frozenset[Action]:
-    """Return everything `principal` may do to `repository`.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What there is to know of a principal and what is asked about, beside their names.
 
-    A namespace is its user's alone: all rights there, none elsewhere, but for pulling from public
-    repositories. An access token only ever narrows that, except that what anybody may pull, its
-    bearer may pull too.
+    `grants` are those that the user holds in the namespace, `closed` says that the cluster lets
+    nobody pull who has not logged in.
     """
-    anybody = frozenset({Action.PULL}) if public else frozenset[Action]()
-    if principal.anonymous or namespace_of(repository) != principal.user:
+
+    visibility: Visibility = Visibility.PRIVATE
+    grants: tuple[Grant, ...] = ()
+    is_administrator: bool = False
+    closed: bool = False
+
+
+NO_STANDING: Final = Standing()
+_PERMISSIONS: Final[frozenset[Allowed]] = frozenset(Permission)
+
+
+def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) -> frozenset[Allowed]:
+    """Return everything `principal` may do to `name`, a repository; without a slash a namespace.
+
+    A user is the owner of the namespace of that name; elsewhere grants say what she may. Public
+    repositories anybody may pull from, internal ones whoever is signed in. Administrators have all
+    permissions everywhere, and no right on the content of a repository: that they have to be
+    granted, as anybody. An access token only ever narrows that, except that what anybody may pull,
+    its bearer may pull too.
+    """
+    is_open = standing.visibility is Visibility.PUBLIC and not standing.closed
+    anybody = frozenset({Action.PULL}) if is_open and "/" in name else frozenset[Action]()
+    if principal.anonymous:
         return anybody
-    if not fnmatchcase(repository, principal.repository_glob):
-        return anybody
-    return principal.allow | anybody
+    held = _held(principal.user, name, standing)
+    return _narrowed(principal, name, held) | anybody
+
+
+def permitted(
+    principal: Principal, repository: str, standing: Standing = NO_STANDING
+) -> frozenset[Action]:
+    """Return which of the actions on a repository's content `rights` has."""
+    found = rights(principal, repository, standing)
+    return frozenset(action for action in Action if action in found)
+
+
+def may(
+    principal: Principal,
+    name: str,
+    permission: Permission,
+    standing: Standing = NO_STANDING,
+) -> bool:
+    """Return whether `rights` has the permission."""
+    return permission in rights(principal, name, standing)
+
+
+def _held(user: str, name: str, standing: Standing) -> frozenset[Allowed]:
+    """Return what a user may do by a password, which narrows nothing."""
+    held: frozenset[Allowed] = frozenset()
+    if namespace_of(name) == user:
+        held |= ALLOWS[Role.OWNER]
+    for grant in standing.grants:
+        if _is_of(grant, name):
+            held |= ALLOWS[grant.role]
+    if standing.is_administrator:
+        held |= _PERMISSIONS
+    if "/" in name and standing.visibility is not Visibility.PRIVATE:
+        held |= {Action.PULL}
+    return held
+
+
+def _is_of(grant: Grant, name: str) -> bool:
+    return grant.is_for_all or ("/" in name and fnmatchcase(name, grant.repository))
+
+
+def _narrowed(principal: Principal, name: str, held: frozenset[Allowed]) -> frozenset[Allowed]:
+    """Return what of it the credential opens."""
+    kept = held & _PERMISSIONS if principal.opens(TokenScope.API) else frozenset[Allowed]()
+    if "/" in name and fnmatchcase(name, principal.repository_glob):
+        kept |= held & principal.allow
+    return kept

@@ -6,6 +6,8 @@ its server and of the other servers, and each of those of its own workers. They 
 what the database said last and how long ago that was, or that it was taken away since. The newest
 word wins. Nothing is decided here: what is heard counts as if the database had said it then, so it
 ends when it would have ended where it comes from.
+
+By the same way servers tell each other that something has happened, so that they look sooner.
 """
 
 import asyncio
@@ -87,6 +89,13 @@ class AnswerExchange:
         finally:
             self._asking -= 1
         return (*near.result(), *far.result())
+
+    async def tell_servers(self, noun: str, name: str) -> None:
+        """Tell a word of a noun to one worker of each other server that is up; a hint, no more.
+
+        One of a version that does not know the noun answers that it knows nothing of it.
+        """
+        await self._servers(msgspec.json.encode(_Question(noun, "", name, here=True)))
 
     async def answer(self, question: bytes) -> bytes:
         """Return the answer to another's question; empty when nothing is known.

@@ -20,6 +20,7 @@ from treescale.cluster.queries import StatusReading, read_status
 from treescale.cluster.status import ClusterStatus
 from treescale.config import UNSAFE_LEASES_VARIABLE
 from treescale.errors import SettingInvalid
+from treescale.events.retention import SETTING as EVENTS_SETTING
 from treescale.lease_times import (
     COLLECTION_SETTING,
     LEASE_SETTING,
@@ -48,7 +49,10 @@ from treescale.maintenance.report.collection_report import (
 from treescale.maintenance.report.purge_report import PURGES
 from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
+from treescale.metadata.events.hook_records import HOOKS_SETTING, NETWORKS_SETTING
+from treescale.metadata.organisations import ANONYMOUS_SETTING
 from treescale.metadata.records import StoreState
+from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 
 DRAINED: Final = (
     "What it holds moves to the others, and is read the whole time: keep it in service until "
@@ -114,7 +118,12 @@ def set_(desk: CommandContext, setting: str) -> None:
     all. untagged: after how long an image goes that nothing holds, no tag, index or subject, and
     that nobody pulls; keep: never. lease: for how long a chunk is kept after its last put, 1h at
     least; all times of collection follow from it. collection: on, or off, and nothing is taken away
-    for good. read_only: on, and nothing is pushed, deleted or taken away while pulls go on; or off.
+    for good. events: for how long events are kept, a time such as 30d, or so many; keep: for ever.
+    events-pulls: on, or off, and no event tells of pulls. read_only: on, and nothing is pushed,
+    deleted or taken away while pulls go on; or off. hooks: on, or off, and no webhook is sent.
+    hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
+    192.168.1.5:8080, with commas between; none without any. anonymous: off, and nobody pulls
+    without logging in, not even what is public; or on.
     """
     name, equals, value = setting.partition("=")
     if (name, equals) == (READ_ONLY_SETTING, "="):
@@ -123,6 +132,18 @@ def set_(desk: CommandContext, setting: str) -> None:
     if (name, equals) == (COLLECTION_SETTING, "="):
         desk.run(lambda database: admin.set_collection(database, value))
         desk.out.done(f"{name} is {value} from now on.", {name: value})
+        return
+    if equals and name in (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING):
+        desk.run(lambda database: admin.set_hooks(database, name, value))
+        desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
+        return
+    if (name, equals) == (ANONYMOUS_SETTING, "="):
+        _set_anonymous(desk, value)
+        return
+    if (name, equals) == (EVENTS_SETTING, "="):
+        kept = desk.run(lambda database: admin.set_events(database, value))
+        told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
+        desk.out.done(f"{name} is {value} from now on.", told)
         return
     if equals and name in (LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING):
         unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
@@ -136,7 +157,8 @@ def set_(desk: CommandContext, setting: str) -> None:
     if (name, equals) != (COPIES_SETTING, "="):
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
-            "collection=off or read_only=on"
+            "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
+            "hook-networks=10.0.0.0/8 or anonymous=off"
         )
 
     async def work(database: Database) -> tuple[int, StatusReading]:
@@ -155,6 +177,12 @@ def _set_read_only(desk: CommandContext, value: str) -> None:
         desk.out.note(
             f"{', '.join(older)} runs 0.1.0, which knows no such setting and takes pushes: stop it."
         )
+
+
+def _set_anonymous(desk: CommandContext, value: str) -> None:
+    desk.run(lambda database: admin.set_anonymous(database, value))
+    who = "whoever is logged in, and nobody else," if value != ON else "anybody"
+    desk.out.done(f"What is public {who} pulls, within seconds.", {ANONYMOUS_SETTING: value})
 
 
 @cluster.command("drain")

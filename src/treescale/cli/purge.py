@@ -108,7 +108,8 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
         _ask(wanted, plan, status, yes=yes)
 
     async def work(database: Database) -> _Followed:
-        async with walking_here(desk.loaded.settings, database, mends=False) as here:
+        settings, actor = desk.loaded.settings, cli_actor()
+        async with walking_here(settings, database, mends=False, actor=actor) as here:
             with WorkProgress("Purging", clock, quiet=desk.out.as_json) as progress:
                 for path, why in here.refused.items():
                     progress.say(f"No server has {path}, and this command cannot use it: {why}.")

@@ -4,6 +4,7 @@ from functools import partial
 
 import click
 
+from treescale.auth.roles import Visibility
 from treescale.cli.reference import Reference, parse_reference, tags_of, unknown
 from treescale.cli.repo_restore import deleted, restore
 from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
@@ -17,6 +18,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.records import RepositoryUsage
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.oci.names import check_namespace, check_repository
+from treescale.registry.organisations import OrganisationService
 
 PAGE_SIZE = 500
 LISTED = (
@@ -27,10 +29,12 @@ LISTED = (
     Column("size", Kind.BYTES),
     Column("tags", Kind.COUNT),
     Column("pushed", Kind.TIME, empty="-"),
+    Column("visibility"),
 )
 SUMMARY = (
     Column("name"),
     Column("public", Kind.FLAG),
+    Column("visibility"),
     Column("read_only", empty="no"),
     Column("created", Kind.TIME),
     Column("tags", Kind.COUNT),
@@ -109,15 +113,23 @@ def show(desk: CommandContext, name: str) -> None:
 @cluster_options
 def public(desk: CommandContext, name: str) -> None:
     """Let everybody pull it, without logging in."""
-    _set_public(desk, name, public=True)
+    _set_visibility(desk, name, Visibility.PUBLIC, "public: everybody may pull it")
+
+
+@repo.command("internal")
+@click.argument("name")
+@cluster_options
+def internal(desk: CommandContext, name: str) -> None:
+    """Let whoever is signed in pull it."""
+    _set_visibility(desk, name, Visibility.INTERNAL, "internal: whoever is signed in may pull it")
 
 
 @repo.command("private")
 @click.argument("name")
 @cluster_options
 def private(desk: CommandContext, name: str) -> None:
-    """Let nobody but its owner pull it."""
-    _set_public(desk, name, public=False)
+    """Let nobody pull it but its user, or who has a role there."""
+    _set_visibility(desk, name, Visibility.PRIVATE, "private")
 
 
 @repo.command("read-only", short_help="Refuse pushes and deletions there.")
@@ -202,16 +214,14 @@ async def _delete_repository(wanted: Reference, database: Database) -> None:
         raise await unknown(database, wanted) from None
 
 
-def _set_public(desk: CommandContext, name: str, *, public: bool) -> None:
-    check_repository(name)
-
+def _set_visibility(desk: CommandContext, name: str, to: Visibility, word: str) -> None:
     async def work(database: Database) -> None:
-        now = await database.servers.now()
-        await database.repositories.set_public(name, public=public, now=now, actor=cli_actor())
+        service = OrganisationService(database)
+        await service.set_visibility(name, to.value, actor=cli_actor())
 
     desk.run(work)
-    word = "public: everybody may pull it" if public else "private"
-    desk.out.done(f"{name} is {word}", {"name": name, "public": public})
+    told = {"name": name, "public": to is Visibility.PUBLIC, "visibility": to.value}
+    desk.out.done(f"{name} is {word}", told)
 
 
 async def _repositories(database: Database) -> list[RepositoryFigures]:
@@ -227,6 +237,7 @@ def _listed(one: RepositoryFigures) -> Row:
     return {
         "name": one.name,
         "public": one.public,
+        "visibility": one.visibility,
         "read_only": one.read_only,
         "created": time(one.created),
         "size": one.bytes,
@@ -241,6 +252,7 @@ def _usage_row(usage: RepositoryUsage, read_only: str | None) -> Row:
     return {
         "name": one.name,
         "public": one.public,
+        "visibility": one.visibility,
         "read_only": read_only,
         "created": time(one.created),
         "tags": usage.tags,

@@ -18,7 +18,13 @@ async def accounts_of(database: Database) -> Accounts:
     """Return the accounts kept in this database, whose times are the database's."""
     time = DatabaseClock(SystemClock())
     await time.read(database.servers.now)
-    return Accounts(database.users, database.access_tokens, Passwords(), time)
+    return Accounts(
+        database.users,
+        database.access_tokens,
+        Passwords(),
+        time,
+        organisations=database.organisations,
+    )
 
 
 @click.group(cls=CommandGroup)

@@ -16,6 +16,8 @@ from treescale.cluster.lookup import Target
 from treescale.cluster.queries import LAYOUTS_READ, missing_at, placing_of, read_status, strike
 from treescale.cluster.status import ClusterStatus, Condition
 from treescale.errors import LastCopies, SettingInvalid, Unsupported
+from treescale.events.retention import DEFAULT, Retention, parse_retention
+from treescale.events.retention import SETTING as EVENTS_SETTING
 from treescale.lease_times import (
     COLLECTION_SETTING,
     FROZEN,
@@ -31,7 +33,11 @@ from treescale.lease_times import (
     stored,
 )
 from treescale.metadata.database import Database
+from treescale.metadata.events.hook_records import HOOKS_SETTING
+from treescale.metadata.organisations import ANONYMOUS_SETTING
 from treescale.metadata.records import LayoutRecord, StoreState, is_full
+from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
+from treescale.outbound.networks import parse_targets
 
 POLL_SECONDS: Final = 2.0
 
@@ -78,6 +84,34 @@ async def set_collection(database: Database, text: str) -> None:
             "what would go, and asks"
         )
     await database.settings.put(COLLECTION_SETTING, text)
+
+
+async def set_hooks(database: Database, name: str, text: str) -> None:
+    """Have webhooks sent, or pulls told of, or not; or say which networks hooks may lead to.
+
+    Raises SettingInvalid.
+    """
+    if name in (HOOKS_SETTING, PULLS_SETTING):
+        on_or_off(name, text)
+    else:
+        parse_targets(text)
+    await database.settings.put(name, text)
+
+
+async def set_anonymous(database: Database, text: str) -> None:
+    """Have what is public be for all, or for whoever logs in; raises SettingInvalid."""
+    on_or_off(ANONYMOUS_SETTING, text)
+    await database.settings.put(ANONYMOUS_SETTING, text)
+
+
+async def set_events(database: Database, text: str) -> Retention:
+    """Set which events are kept; return that. Raises SettingInvalid."""
+    kept = parse_retention(text)
+    if kept == DEFAULT:
+        await database.settings.remove(EVENTS_SETTING)
+    else:
+        await database.settings.put(EVENTS_SETTING, text)
+    return kept
 
 
 async def set_read_only(database: Database, text: str, *, actor: str) -> list[str]:

@@ -29,9 +29,10 @@ def parse_body(payload: bytes, kind: type[Taken]) -> Taken:
         document = json.loads(
             payload.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_refuse
         )
+        json.dumps(document, ensure_ascii=False).encode()  # half a pair of surrogates is no text
     except FieldInvalid:
         raise
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise FieldInvalid("the body is not UTF-8", field="") from None
     except (ValueError, RecursionError) as error:
         raise FieldInvalid(f"the body is no JSON: {error}", field="") from None
@@ -58,6 +59,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
+            name.encode()
             shown = name[:_FIELD_SHOWN_MAX]
             raise FieldInvalid(f"{shown}: is there twice", field=shown)
         found[name] = value

@@ -6,21 +6,26 @@ the route takes (400).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from treescale.auth.policy import ANONYMOUS, Principal
+from treescale.auth.roles import Memberships
 from treescale.console.body import BODY_BYTES_MAX, JSON, check_type, parse_body
 from treescale.console.problems import CONTENT_TYPE, problem_body, status_of
-from treescale.console.route import PREFIX, ApiRoute, Asked, Who, decoded
+from treescale.console.route import PREFIX, ApiRoute, Asked, Streamed, Who, decoded
 from treescale.errors import (
     CredentialsInvalid,
     Failed,
     Forbidden,
     NameUnknown,
     RequestInvalid,
+    TreeScaleError,
     Unsupported,
 )
 from treescale.http.administrators import Administrators
@@ -34,6 +39,7 @@ from treescale.log import get_logger
 from treescale.metrics.meters import Meters, Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
+from treescale.request_id import REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
@@ -67,6 +73,7 @@ class ApiDispatcher:
         """Answer one request, whatever happens."""
         record = record_of(request)
         record.route = Route.API
+        REQUEST_ID.set(request_id(request))
         record.client = self._authenticator.client_address(request)
         if self._meters is not None:
             self._meters.enter(Route.API)
@@ -77,6 +84,8 @@ class ApiDispatcher:
         finally:
             if self._meters is not None:
                 self._meters.leave(Route.API)
+        if response.prepared:
+            return response
         if request.method == HEAD:
             length = str(response.content_length or 0)
             headers = response.headers.copy()
@@ -86,19 +95,51 @@ class ApiDispatcher:
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._check()
         check_coding(request)
         route, parameters = self._find(request)
-        principal, is_administrator = await self._admit(request, route)
+        principal, is_administrator, held = await self._admit(request, route)
         query = _query(request, route)
         body = await self._body(request, route)
-        asked = Asked(principal, is_administrator, parameters, query, body)
+        asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)
+        asked = replace(asked, again=partial(self._again, request, route, asked))
         answered = await route.handler(asked)
+        if isinstance(answered, Streamed):
+            return await self._stream(request, answered)
         return web.Response(
             body=msgspec.json.encode(answered.content),
             headers={**answered.headers, "Content-Type": JSON},
         )
+
+    async def _again(self, request: web.BaseRequest, route: ApiRoute, asked: Asked) -> Asked:
+        """Look again who asks; raises what keeps them out now."""
+        principal, is_administrator, held = await self._admit(request, route)
+        return replace(asked, principal=principal, is_administrator=is_administrator, held=held)
+
+    async def _stream(self, request: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
+        """Send piece by piece, until there is no more, or nobody takes it.
+
+        What goes wrong once it has begun ends it: whoever reads goes on elsewhere.
+        """
+        headers = {**streamed.headers, "Content-Type": streamed.content_type}
+        pieces = streamed.pieces
+        async with aclosing(pieces):
+            first = await anext(pieces, b"")
+            if request.method == HEAD:
+                return web.Response(headers=headers)
+            response = web.StreamResponse(headers={**headers, "Cache-Control": "no-store"})
+            add_common_headers(response)
+            await response.prepare(request)
+            try:
+                await _write(response, first)
+                async for piece in pieces:
+                    await _write(response, piece)
+                await response.write_eof()
+            except (TreeScaleError, ConnectionError) as error:
+                response.force_close()
+                self._log.info("stream.ended", error=str(error), request_id=request_id(request))
+        return response
 
     def _find(self, request: web.BaseRequest) -> tuple[ApiRoute, Mapping[str, str]]:
         """Return the route, and its path's parameters; raises NameUnknown, Unsupported."""
@@ -114,10 +155,15 @@ class ApiDispatcher:
         allowed += [HEAD] * (GET in allowed)
         raise Unsupported(f"use {' or '.join(allowed)} here", allowed=tuple(allowed))
 
-    async def _admit(self, request: web.BaseRequest, route: ApiRoute) -> tuple[Principal, bool]:
-        """Return who asks, and whether that is an administrator; raises what keeps them out."""
+    async def _admit(
+        self, request: web.BaseRequest, route: ApiRoute
+    ) -> tuple[Principal, bool, Memberships]:
+        """Return who asks, whether that is an administrator, and what they were granted.
+
+        Raises what keeps them out.
+        """
         if route.who is Who.ANYBODY:
-            return ANONYMOUS, False
+            return ANONYMOUS, False, {}
         principal = await self._authenticator.basic(request)
         if principal is None:
             raise CredentialsInvalid(
@@ -132,7 +178,8 @@ class ApiDispatcher:
         is_administrator = await self._administrators.has(principal)
         if route.who is Who.ADMINISTRATOR and not is_administrator:
             raise Forbidden("this is for administrators")
-        return principal, is_administrator
+        held = await self._authenticator.tokens.memberships(principal)
+        return principal, is_administrator, held
 
     async def _body(self, request: web.BaseRequest, route: ApiRoute) -> Any:
         body = RequestBody(request, self._traffic)
@@ -156,6 +203,11 @@ class ApiDispatcher:
         if response.status == web.HTTPUnauthorized.status_code:
             response.headers["WWW-Authenticate"] = 'Basic realm="treescale"'
         return response
+
+
+async def _write(response: web.StreamResponse, piece: bytes) -> None:
+    if piece:
+        await response.write(piece)
 
 
 def _query(request: web.BaseRequest, route: ApiRoute) -> dict[str, str]:

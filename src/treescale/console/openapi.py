@@ -65,12 +65,13 @@ def _operation(row: ApiRoute, known: list[tuple[Any, dict[str, Any]]]) -> dict[s
         schema = next(schema for each, schema in known if each is kind)
         return {media_type: {"schema": schema}}
 
+    streams = {each: {"schema": {"type": "string"}} for each in row.streams}
     found: dict[str, Any] = {
         "operationId": _identity(row),
         "summary": row.summary,
         "description": _WHO[row.who],
         "responses": {
-            "200": {"description": "As asked.", "content": content(row.gives)},
+            "200": {"description": "As asked.", "content": content(row.gives) | streams},
             "default": {
                 "description": "What is wrong.",
                 "content": content(ProblemDetails, CONTENT_TYPE),

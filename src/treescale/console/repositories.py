@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import permitted
+from treescale.auth.policy import Principal, Standing, permitted
+from treescale.auth.roles import NO_MEMBER, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import NameInvalid, NameUnknown, PageInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
-from treescale.oci.names import check_repository
+from treescale.oci.names import check_repository, namespace_of
 from treescale.oci.pages import link_header, parse_last, parse_page_size
 
 
@@ -19,6 +20,8 @@ class RepositoryRow(msgspec.Struct):
 
     name: str
     public: bool
+    visibility: str
+    """`private`, `internal` (whoever is signed in pulls) or `public`."""
     read_only: str | None
     """What has it be so: `cluster`, `namespace` or `repository`."""
     created: datetime
@@ -42,9 +45,10 @@ class RepositoryDesk:
 
     def __init__(self, database: Database) -> None:
         self._usage = Usage(database.connections)
+        self._repositories = database.repositories
 
     async def list(self, asked: Asked) -> Answered:
-        """List what the caller may see: administrators all, others their own and public ones."""
+        """List what the caller may see: administrators all, others what they may pull from."""
         limit = parse_page_size(_given(asked, "n"))
         if limit == 0:
             raise PageInvalid("n must be 1 or more")
@@ -55,6 +59,8 @@ class RepositoryDesk:
             found = await self._usage.visible(asked.principal.user, after, limit + 1)
         shown = found[:limit]
         last = shown[-1].name if len(found) > limit else None
+        if not asked.is_administrator:
+            shown = [one for one in shown if _may_pull(asked, one.name, one.visibility)]
         page = RepositoryPage([_row(one) for one in shown], last)
         link = link_header(f"{PREFIX}/repositories", limit, last, cursor="after") if last else ""
         return Answered(page, {"Link": link} if link else {})
@@ -65,15 +71,27 @@ class RepositoryDesk:
             name = check_repository(asked.name)
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
-        found = await self._usage.repository(name)
-        if found is None or not (asked.is_administrator or _may_see(asked, found)):
+        found = await self._usage.repository(name) if await self._may_see(asked, name) else None
+        if found is None:
             raise NameUnknown(f"no repository {name} that you may see")
         return Answered(_row(found))
 
+    async def _may_see(self, asked: Asked, name: str) -> bool:
+        """Say so before anything is counted there: how long that takes tells what there is."""
+        if asked.is_administrator or asked.principal.user == namespace_of(name):
+            return True
+        try:
+            visibility = (await self._repositories.get(name)).visibility
+        except NameUnknown:
+            return False
+        return _may_pull(asked, name, visibility)
 
-def _may_see(asked: Asked, one: RepositoryFigures) -> bool:
-    owner = asked.principal.user == one.name.partition("/")[0]
-    return owner or Action.PULL in permitted(asked.principal, one.name, public=one.public)
+
+def _may_pull(asked: Asked, name: str, visibility: str) -> bool:
+    """Say whether the caller, whose access token is for no repository, may pull from it."""
+    grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
+    standing = Standing(Visibility(visibility), grants)
+    return Action.PULL in permitted(Principal(asked.principal.user), name, standing)
 
 
 def _given(asked: Asked, name: str) -> list[str]:
@@ -84,6 +102,7 @@ def _row(one: RepositoryFigures) -> RepositoryRow:
     return RepositoryRow(
         name=one.name,
         public=one.public,
+        visibility=one.visibility,
         read_only=one.read_only,
         created=_time(one.created),
         bytes=one.bytes,

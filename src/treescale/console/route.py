@@ -5,7 +5,7 @@ the names of repositories have some.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from treescale.auth.policy import Principal
+from treescale.auth.roles import Memberships
 from treescale.auth.scopes import TokenScope
 from treescale.errors import RequestInvalid
 
@@ -42,6 +43,11 @@ class Asked:
     query: Mapping[str, str]
     body: Any
     """As the route's `takes` has it; None for a route that takes none."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    held: Memberships = field(default_factory=dict)
+    """What the caller was granted, by namespace."""
+    again: "Callable[[], Awaitable[Asked]] | None" = None
+    """Looks again who asks, for an answer that takes its time; raises what keeps them out now."""
 
     @property
     def name(self) -> str:
@@ -57,7 +63,16 @@ class Answered:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Asked], Awaitable[Answered]]
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What goes out as it comes. An error before the first piece is the answer instead."""
+
+    content_type: str
+    pieces: AsyncGenerator[bytes, None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Asked], Awaitable[Answered | Streamed]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,8 @@ class ApiRoute:
     """The parameters of the query, and what each is."""
     scope: TokenScope = TokenScope.API
     """What an access token must have been made for."""
+    streams: Sequence[str] = ()
+    """The media types in which the answer also comes piece by piece, for as long as one reads."""
 
     @cached_property
     def names(self) -> Sequence[str]:

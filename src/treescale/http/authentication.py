@@ -14,7 +14,8 @@ from typing import Final
 
 from aiohttp import web
 
-from treescale.auth.policy import Principal, permitted
+from treescale.auth.policy import Principal, Standing, permitted
+from treescale.auth.roles import NO_MEMBER, Memberships, Visibility
 from treescale.auth.scopes import ALL_ACTIONS, CATALOG, Access, Action, scope_text
 from treescale.errors import CredentialsInvalid, NameInvalid, TooMany, Unauthorized
 from treescale.http.clients import Clients
@@ -22,8 +23,9 @@ from treescale.http.cors import NO_CORS, Cors
 from treescale.http.request_record import request_id
 from treescale.log import get_logger
 from treescale.metadata.events.recording import actor_of
+from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
-from treescale.oci.names import check_namespace
+from treescale.oci.names import check_namespace, namespace_of
 from treescale.registry.login import Login
 from treescale.registry.token_service import TokenService
 
@@ -65,11 +67,12 @@ class Caller:
     def could_ask(self, repository: str, action: Action) -> bool:
         """Return whether a token asked for with more might let this caller do what theirs does not.
 
-        Told from the request alone: whether the repository exists, or is public, is not looked up.
+        Told from the request alone: whether the repository exists, is public, or is one in which
+        the caller has a role, is not looked up.
         """
         if self.tokens is not None:
             return False
-        if action in permitted(self.principal, repository, public=False):
+        if action in permitted(self.principal, repository):
             return True
         return action is Action.PULL and repository not in self.refused
 
@@ -90,9 +93,11 @@ class Caller:
                 error="insufficient_scope",
             )
 
-    def may_list(self, repository: str, *, public: bool) -> bool:
-        """Return whether a list may show this repository to the caller."""
-        return Action.PULL in permitted(self.principal, repository, public=public)
+    def may_list(self, repository: Repository, held: Memberships) -> bool:
+        """Return whether a list may show it to the caller, who was granted what is in `held`."""
+        grants = held.get(namespace_of(repository.name), NO_MEMBER).grants
+        standing = Standing(Visibility(repository.visibility), grants)
+        return Action.PULL in permitted(self.principal, repository.name, standing)
 
 
 @dataclass(frozen=True, slots=True)

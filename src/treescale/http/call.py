@@ -14,6 +14,7 @@ from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.conditions import Condition, parse_condition
 from treescale.oci.paths import Resource
 from treescale.oci.query import query_values
+from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.manifests import ManifestService
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
@@ -30,6 +31,7 @@ class Service:
     publishing: ManifestService
     authenticator: Authenticator
     traffic: TrafficCounters
+    refused: RefusedUploads
     new_boundary: Callable[[], str]
     """What parts of an answer are told apart by: never the same, and in no blob."""
 

@@ -35,9 +35,11 @@ from treescale.metrics.meters import CUT, LEFT, Meters, Route
 from treescale.oci.digest import parse_digest
 from treescale.oci.names import check_tag
 from treescale.oci.paths import Resource, ResourceKind, parse_path
+from treescale.request_id import REQUEST_ID
 
 _ROOT: Final = Resource(ResourceKind.ROOT)
 _ROUTES: Final = {kind: Route[kind.name] for kind in ResourceKind}
+_UPLOADING: Final = ("POST", "PUT", "PATCH")
 _BARE: Final = (Unauthorized, CredentialsInvalid, UploadUnknown, DatabaseUnavailable, TooMany)
 """Refusals that carry nothing beside their error: they cannot, or must not, look it up."""
 
@@ -67,6 +69,7 @@ class Dispatcher:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
         call = Call(request, _ROOT, Caller(ANONYMOUS), self._rooms)
+        REQUEST_ID.set(request_id(request))
         record_of(request).client = self._rooms.authenticator.client_address(request)
         try:
             check_coding(request)
@@ -140,6 +143,9 @@ class Dispatcher:
             self._log.error("request.failed", request_id=request_id, exc_info=error)
         elif isinstance(error, Failed):
             self._log.warning("request.unavailable", error=str(error), request_id=request_id)
+        if call.request.method in _UPLOADING:
+            user = record_of(call.request).user
+            self._rooms.refused.note(user, call.repository, error, request_id)
         beside: dict[str, str] = {}
         try:
             beside = await self._beside(call, error)

@@ -81,7 +81,8 @@ def request_id(request: web.BaseRequest) -> str:
     record = record_of(request)
     if not record.request_id:
         told = request.headers.get("X-Request-Id", "")[:REQUEST_ID_CHARACTERS_MAX]
-        record.request_id = told or _new_id()
+        # Bytes that are no UTF-8 are not printable: no answer, nor span, could repeat them.
+        record.request_id = told if told and told.isprintable() else _new_id()
     return record.request_id
 
 

@@ -36,12 +36,14 @@ from treescale.maintenance.collection.state import (
     paused_by,
     unpacked,
 )
+from treescale.maintenance.finished import Tell, tell_nobody
 from treescale.maintenance.planning import planner
 from treescale.maintenance.planning.findings import GOING_MAX, Findings, Going
 from treescale.maintenance.trash import Trash
 from treescale.maintenance.walked import CollectedStore
 from treescale.metadata.collection.explained import COLLECTED_SETTING
 from treescale.metadata.database import Database
+from treescale.metadata.events.recording import Kind
 from treescale.metadata.layouts import noted_number
 
 AGED_AT_ONCE: Final = 1000
@@ -52,7 +54,10 @@ QUARANTINE_SECONDS: Final = 30 * 86_400.0
 WAIT_SECONDS_MIN: Final = 1.0
 
 
-async def _at_once(_: float) -> None:
+GiveWay = Callable[[float, Callable[[], bool]], Awaitable[None]]
+
+
+async def _at_once(_: float, __: Callable[[], bool]) -> None:
     """Hold nobody up."""
 
 
@@ -64,6 +69,8 @@ class Cycle:
     """Take nothing away."""
     resume: bool = False
     """Also more than a fifth of the store."""
+    asked_by: str = ""
+    """Who has asked for it; "": nobody."""
     done: int = 0
     """Partitions looked at."""
     here: int = 0
@@ -87,7 +94,7 @@ class Cycle:
 class Collector:
     """The collection of one store; used from one event loop. One cycle runs at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it asks, and what tests replace
         self,
         store_id: str,
         store: CollectedStore,
@@ -96,12 +103,13 @@ class Collector:
         *,
         clock: Clock,
         alone: bool = False,
-        give_way: Callable[[float], Awaitable[None]] = _at_once,
+        give_way: GiveWay = _at_once,
+        tell: Tell = tell_nobody,
     ) -> None:
         """`alone`: no push is under way anywhere, and none can begin meanwhile.
 
         `give_way` returns when a cycle that nobody asked for may go on that was at work for so
-        many seconds.
+        many seconds, or when what it is given says that somebody waits.
         """
         self._store_id = store_id
         self._store = store
@@ -110,10 +118,13 @@ class Collector:
         self._clock = clock
         self._alone = alone
         self._give_way = give_way
+        self._tell_finished = tell
         self._sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
         self._one = asyncio.Lock()
         self._asked = 0
         """How many cycles are under way, or wait for that."""
+        self._began = 0.0
+        """When the step of the one that is under way began, in monotonic seconds."""
         self._said: State | None = None
         self._log = get_logger()
 
@@ -138,12 +149,13 @@ class Collector:
 
     async def _slowly(self) -> None:
         """Have a cycle that gives way to clients, until somebody asks for one."""
-        began = self._clock.monotonic()
         async with aclosing(self.steps(Cycle())) as steps:
             async for _ in steps:
-                if self._asked == 1:
-                    await self._give_way(self._clock.monotonic() - began)
-                began = self._clock.monotonic()
+                await self._give_way(self._clock.monotonic() - self._began, self._is_waited_for)
+                self._began = self._clock.monotonic()
+
+    def _is_waited_for(self) -> bool:
+        return self._asked > 1
 
     async def steps(self, cycle: Cycle) -> AsyncGenerator[bool, None]:
         """Carry out a cycle bit by bit; yields whether it can go on at once.
@@ -151,6 +163,7 @@ class Collector:
         Raises what the database and the store raise: then nothing more is taken away.
         """
         async with self._in_turn():
+            begun = self._clock.monotonic()
             times = await self._times()
             permit = self._permit(times)  # before it is asked whether anything has happened
             cycle.pause = await self._obstacle(cycle, times)
@@ -166,7 +179,7 @@ class Collector:
                 cycle.dropped = await self._trash.empty(now=True)
                 await self._store.clean(QUARANTINE_SECONDS)
                 await self._tell(await self._state(cycle, times), cycle.pause)
-                self._log_work(cycle)
+                await self._tell_work(cycle, self._clock.monotonic() - begun)
             cycle.done = PARTITIONS
 
     @asynccontextmanager
@@ -175,6 +188,7 @@ class Collector:
         self._asked += 1
         try:
             async with self._one:
+                self._began = self._clock.monotonic()
                 yield
         finally:
             self._asked -= 1
@@ -369,15 +383,17 @@ class Collector:
             waiting_until=until if cycle.young else 0.0,
         )
 
-    def _log_work(self, cycle: Cycle) -> None:
-        if cycle.gone or cycle.dropped:
-            self._log.info(
-                "collection.copies",
-                store=self._store_id,
-                trashed=len(cycle.gone),
-                bytes=sum(copy.size for copy in cycle.gone),
-                dropped=cycle.dropped,
-            )
+    async def _tell_work(self, cycle: Cycle, seconds: float) -> None:
+        if not (cycle.gone or cycle.dropped):
+            return
+        done = {
+            "trashed": len(cycle.gone),
+            "bytes": sum(copy.size for copy in cycle.gone),
+            "dropped": cycle.dropped,
+        }
+        self._log.info("collection.copies", store=self._store_id, **done)
+        told = {"store_id": self._store_id, "seconds": round(seconds, 1), **done}
+        await self._tell_finished(Kind.COLLECT_FINISHED, cycle.asked_by, told)
 
     async def _tell(self, state: State, pause: Pause | None) -> None:
         """Note where it stands, if that is new."""

@@ -129,9 +129,11 @@ class StoreJobs:
             Kind.VERIFY: lambda: self._verify(doing),
             Kind.CHECK: lambda: self._check(doing, everything, read=False),
             Kind.CHECK_BYTES: lambda: self._check(doing, everything, read=True),
-            Kind.COLLECT: lambda: self._collect(doing, Cycle()),
+            Kind.COLLECT: lambda: self._collect(doing, Cycle(asked_by=doing.part.actor)),
             Kind.COLLECT_CHECK: lambda: self._collect(doing, Cycle(dry=True)),
-            Kind.COLLECT_RESUME: lambda: self._collect(doing, Cycle(resume=True)),
+            Kind.COLLECT_RESUME: lambda: self._collect(
+                doing, Cycle(resume=True, asked_by=doing.part.actor)
+            ),
         }
         begin = does.get(doing.part.kind)
         return None if begin is None else begin()
@@ -199,11 +201,13 @@ class StoreJobs:
 
     async def _repair(self, doing: _Doing) -> AsyncGenerator[bool, None]:
         self._hurry_all()
+        self._walk.asked_by = doing.part.actor
         async for more in self._settling(doing):
             yield more
 
     async def _verify(self, doing: _Doing) -> AsyncGenerator[bool, None]:
         self._hurry_all()
+        self._walk.asked_by = doing.part.actor
         any_lost = await self._is_any_lost()
         here = await self._walk.partitions_here()
         for number in range(PARTITIONS):

@@ -178,13 +178,16 @@ class Pace:
         if begin > now:
             await asyncio.sleep(begin - now)
 
-    async def looking(self, seconds: float) -> None:
+    async def looking(self, seconds: float, hurry: Callable[[], bool]) -> None:
         """Return when a walk may go on that has looked around for so long, of its own accord.
 
-        Names and rows cost no bytes of wires and disks: they cost the cores that clients need.
+        Names and rows cost no bytes of wires and disks: they cost the cores that clients need. So
+        it is sooner when the clients are gone; and when `hurry` says that something else is due.
         """
-        if self.is_beside:
-            await asyncio.sleep(seconds * (1 / LOOKING_SHARE_MAX - 1))
+        left = seconds * (1 / LOOKING_SHARE_MAX - 1)
+        while left > 0 and self.is_beside and not hurry():
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+            left -= LOOK_SECONDS
 
     def _look(self) -> None:
         now = self._clock.monotonic()

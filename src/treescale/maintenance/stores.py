@@ -13,6 +13,7 @@ from treescale.clock import Clock
 from treescale.cluster.lost import LossRecorder
 from treescale.errors import ChunkUnknown, Corrupt, NotEnoughStores
 from treescale.maintenance.collector import Collector
+from treescale.maintenance.finished import teller
 from treescale.maintenance.jobs import StoreJobs
 from treescale.maintenance.pace import Pace
 from treescale.maintenance.purger import Purger
@@ -97,13 +98,14 @@ class WalkedCluster:
         return False
 
 
-def works(
+def works(  # noqa: PLR0913  what each kind of work asks
     stores: Mapping[str, WholeStore],
     cluster: WalkedCluster,
     database: Database,
     pace: Pace,
     clock: Clock,
     *,
+    actor: str,
     mends: bool = True,
     alone: bool = False,
 ) -> Iterator[Work]:
@@ -111,9 +113,11 @@ def works(
 
     Without `mends` none is walked, and nothing is collected by itself: then only what looks and
     changes nothing, and what is to be collected now, comes to an end. `alone`: see `Collector`.
+    `actor` is who does what nobody has asked for.
     """
+    tell = teller(database, actor)
     for store_id, store in stores.items():
-        walk = Walk(store_id, store, cluster, database, pace, clock=clock)
+        walk = Walk(store_id, store, cluster, database, pace, clock=clock, tell=tell)
         collector = Collector(
             store_id,
             store,
@@ -122,6 +126,7 @@ def works(
             clock=clock,
             alone=alone,
             give_way=pace.looking,
+            tell=tell,
         )
         if mends:
             yield Work(

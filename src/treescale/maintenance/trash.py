@@ -59,13 +59,13 @@ class Trash:
         if not now and self._clock.monotonic() < self._look_at:
             return 0
         settings = self._database.settings
-        collects = await paused_by(settings) is None
         seconds = lease_of(await settings.get(LEASE_SETTING)).trash
         usage = await self._store.usage()
         if (usage.trouble or "").startswith(FULL_WORD):
             seconds = min(seconds, TRASH_SECONDS_OF_FULL)
         dropped, after = 0, b""
         while chunks := await self._store.trashed(seconds, TRASHED_AT_ONCE, after):
+            collects = await paused_by(settings) is None  # asked each time: it may be said now
             dropped += await self._look_at_some(chunks, collects=collects)
             after = chunks[-1]
         self._look_at = self._clock.monotonic() + TRASH_LOOK_SECONDS

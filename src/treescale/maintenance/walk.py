@@ -25,6 +25,7 @@ from treescale.errors import (
     Unreachable,
 )
 from treescale.log import get_logger
+from treescale.maintenance.finished import Tell, tell_nobody
 from treescale.maintenance.homes import Homes
 from treescale.maintenance.pace import Pace
 from treescale.maintenance.planning.planner import (
@@ -42,6 +43,7 @@ from treescale.maintenance.reading_back import ReadingBack
 from treescale.maintenance.trash import Trash
 from treescale.maintenance.walked import Cluster, WalkedStore
 from treescale.metadata.database import Database
+from treescale.metadata.events.recording import Kind
 from treescale.metadata.records import StoreWalk
 
 TURN_SECONDS: Final = 2.0
@@ -73,7 +75,7 @@ VERIFIED_TOLD_SECONDS: Final = 3600.0
 class Walk:
     """The walk of one store of this server; used from one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what it asks, and what tests replace
         self,
         store_id: str,
         store: WalkedStore,
@@ -83,6 +85,7 @@ class Walk:
         *,
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._store_id = store_id
         self._store = store
@@ -94,6 +97,7 @@ class Walk:
         self._reading = ReadingBack(store_id, store, clock)
         self._clock = clock
         self._sleep = sleep
+        self._tell_finished = tell
         self._tally = Tally()
         self._past = Tally()
         self._said: StoreWalk | None = None
@@ -108,6 +112,8 @@ class Walk:
         self.progress = Progress()
         self.refusal = ""
         """Why something could not be done lately."""
+        self.asked_by = ""
+        """Who has asked for all to be looked at now; "" once it is whole again."""
 
     @property
     def store_id(self) -> str:
@@ -191,7 +197,7 @@ class Walk:
         """
         left = by_risk(due, self._cluster.tables, self._cluster.is_up)
         until = self._clock.monotonic() + LOOK_SECONDS_MAX
-        again = self.progress.is_whole
+        again = not self._is_wanted()
         while left and self._clock.monotonic() < until:
             batch, left = left[: self._batch], left[self._batch :]
             began = self._clock.monotonic()
@@ -205,8 +211,12 @@ class Walk:
             took = self._clock.monotonic() - began
             for item in plans.items():
                 yield item
-            if again:  # nothing was known to be missing: it is the hourly look
-                await self._pace.looking(took)
+            if again:  # it is the hourly look
+                await self._pace.looking(took, self._is_wanted)
+
+    def _is_wanted(self) -> bool:
+        """Say whether something may be missing, or somebody has asked for a look."""
+        return not self.progress.is_whole or self._table.layout.number != self.progress.layout
 
     async def plans(self, batch: Sequence[int]) -> Mapping[int, Plan]:
         """Return what is to be done for these partitions; raises StoreUnusable.
@@ -429,7 +439,9 @@ class Walk:
             await self._database.walks.put(replace(walk, partitions=progress.packed()))
             self._said = walk
         if progress.is_whole and self._tally.since is not None:
-            self._say_whole(seconds)
+            await self._say_whole(seconds)
+        elif progress.is_whole and over:
+            self.asked_by = ""
 
     def _is_news(self, walk: StoreWalk, *, over: bool) -> bool:
         if self._said is None:
@@ -439,18 +451,20 @@ class Walk:
         verified = walk.verified - self._said.verified >= VERIFIED_TOLD_SECONDS
         return walk != said or (over and (looked or verified))
 
-    def _say_whole(self, seconds: float) -> None:
+    async def _say_whole(self, seconds: float) -> None:
         tally, self._tally = self._tally, Tally()
         self._past = self._past.and_of(tally)
+        asked_by, self.asked_by = self.asked_by, ""
         if tally.fetched or tally.restored or tally.given or tally.trimmed:
-            self._log.info(
-                "store.whole",
-                store=self._store_id,
-                layout=self.progress.layout,
-                seconds=round(seconds, 1),
-                fetched=tally.fetched,
-                restored=tally.restored,
-                given=tally.given,
-                trimmed=tally.trimmed,
-                bytes=tally.moved,
-            )
+            done = {
+                "layout": self.progress.layout,
+                "seconds": round(seconds, 1),
+                "fetched": tally.fetched,
+                "restored": tally.restored,
+                "given": tally.given,
+                "trimmed": tally.trimmed,
+                "bytes": tally.moved,
+            }
+            self._log.info("store.whole", store=self._store_id, **done)
+            told = {"store_id": self._store_id, **done}
+            await self._tell_finished(Kind.REPAIR_FINISHED, asked_by, told)

@@ -32,21 +32,30 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from treescale.errors import TokenUnknown, UserExists, UserUnknown
+from treescale.errors import TokenUnknown, UserUnknown
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
     Upsert,
-    insert_or_ignore,
     insert_or_update,
     insert_or_update_if,
 )
 from treescale.metadata.events.recording import Event, Kind, record
+from treescale.metadata.namespaces import (
+    HOLD_OWNED,
+    USER,
+    begin_namespace,
+    check_owner_left,
+    hold_namespace,
+    members_of,
+    strip,
+)
 from treescale.metadata.records import AccessToken, Change, Changes, User
 from treescale.metadata.schema import (
     access_tokens,
     counters,
     generations,
+    hooks,
     known_addresses,
     revocations,
     users,
@@ -225,9 +234,10 @@ LIST_USERS: Final = (
     .order_by(users.c.name)
     .limit(bindparam("limit"))
 )
-_ADD_USER: Final = insert_or_ignore(users)
+_ADD_USER: Final = insert(users)
 SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
 REMOVE_USER: Final = delete(users).where(_THIS_USER)
+_REMOVE_HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 
 
 class Users:
@@ -237,7 +247,10 @@ class Users:
         self._connections = connections
 
     async def add(self, user: User, *, actor: str) -> None:
-        """Create it, and void what an earlier one of its name left behind; raises UserExists."""
+        """Create it, and void what an earlier one of its name left behind.
+
+        Raises UserExists when a user or an organisation has the name.
+        """
         row = {
             "name": user.name,
             "password_hash": user.password_hash,
@@ -246,8 +259,8 @@ class Users:
         }
 
         def work(connection: Connection) -> None:
-            if changed(connection, _ADD_USER.on(connection), row) == 0:
-                raise UserExists(f"user {user.name} exists already")
+            begin_namespace(connection, user.name, kind=USER, adopt=True)
+            connection.execute(_ADD_USER, row)
             renew(connection, f"user:{user.name}")
             payload = {"admin": user.admin}
             record(connection, _of_user(Kind.USER_CREATED, actor, user.name, payload))
@@ -279,14 +292,24 @@ class Users:
         await self._connections.write(work)
 
     async def remove(self, name: str, *, actor: str) -> None:
-        """Remove the account and its access tokens, and change its generation.
+        """Remove the account, its access tokens and webhooks, and change its generation.
 
-        Its repositories stay. Raises UserUnknown.
+        Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown, and
+        LastOwner when an organisation has no other owner.
         """
 
         def work(connection: Connection) -> None:
+            own = hold_namespace(connection, name)
+            owned = connection.execute(HOLD_OWNED, {"user": name}).all()
             if changed(connection, REMOVE_USER, {"this": name}) == 0:
                 raise _unknown_user(name)
+            for row in owned:
+                check_owner_left(connection, row.namespace_id, row.name)
+            for user in [] if own is None else members_of(connection, own.row_id):
+                void(connection, f"member:{user}")
+            if own is not None:
+                strip(connection, own.row_id)
+            connection.execute(_REMOVE_HOOKS, {"this": name})
             void(connection, f"user:{name}")
             record(connection, _of_user(Kind.USER_REMOVED, actor, name))
 

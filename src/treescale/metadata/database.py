@@ -19,10 +19,16 @@ from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.connect import connect
 from treescale.metadata.engine.connections import WAIT_SECONDS_MAX, Connections
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metadata.events.groups import EventGroups
+from treescale.metadata.events.hooks import Hooks
+from treescale.metadata.events.log import EventLog
 from treescale.metadata.keys import PeerKeys, SigningKeys
 from treescale.metadata.layouts import Layouts, OldestLayout, ReadOnlySwitches, Settings
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated
+from treescale.metadata.organisations import KNOWN_BYTES_MAX as HELD_BYTES_MAX
+from treescale.metadata.organisations import KNOWN_SECONDS_MAX as HELD_SECONDS_MAX
+from treescale.metadata.organisations import Holding, Organisations
 from treescale.metadata.records import Blob, Examined, Manifest, Repository
 from treescale.metadata.repositories import KNOWN_BYTES_MAX, PUBLIC_SECONDS_MAX, Repositories
 from treescale.metadata.schema import SCHEMA_VERSION, SCHEMA_VERSION_TABLE, metadata
@@ -70,6 +76,10 @@ class _Answers:
         )
 
 
+def _never() -> None:
+    """Nothing is known for certain."""
+
+
 class Database:
     """All nouns on one database.
 
@@ -89,7 +99,8 @@ class Database:
         exchange: AnswerExchange | None = None,
     ) -> None:
         self._connections = connections
-        answers = _Answers(connections.answers_version, clock, exchange or AnswerExchange())
+        exchange = exchange or AnswerExchange()
+        answers = _Answers(connections.answers_version, clock, exchange)
         used = OldestLayout()
         self.blobs = Blobs(connections, used, answers.of("blob", Blob), clock)
         self.manifests = Manifests(
@@ -104,6 +115,13 @@ class Database:
         )
         self.uploads = Uploads(connections, used)
         self.users = Users(connections)
+        self.organisations = Organisations(
+            connections,
+            # Never current: a role that was taken away is not given once more.
+            _Answers(_never, clock, exchange).of(
+                "member", Holding, HELD_BYTES_MAX, HELD_SECONDS_MAX
+            ),
+        )
         self.access_tokens = AccessTokens(connections)
         self.known_addresses = KnownAddresses(connections)
         self.signing_keys = SigningKeys(connections)
@@ -121,6 +139,9 @@ class Database:
         self.walks = Walks(connections)
         self.collections = Collections(connections)
         self.jobs = Jobs(connections)
+        self.hooks = Hooks(connections)
+        self.event_log = EventLog(connections)
+        self.event_groups = EventGroups(connections)
 
     @property
     def connections(self) -> Connections:

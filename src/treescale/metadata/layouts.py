@@ -5,7 +5,7 @@ holds. So once it was said, and that transaction is over, nothing changes any mo
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -365,6 +365,8 @@ HOLD_WRITABLE: Final = (
 )
 HOLD_WRITABLE_WHOLE: Final = HOLD_WRITABLE.with_for_update()
 _WAIT_FOR_WRITERS: Final = text("LOCK TABLE repositories IN EXCLUSIVE MODE")
+# As strong as a lock on one of its rows, so one who waits for writers waits for this, too.
+_BE_A_WRITER: Final = text("LOCK TABLE repositories IN ROW SHARE MODE")
 _COLLECTS: Final = select(
     exists(
         select(settings.c.name).where(
@@ -392,7 +394,8 @@ _MAKE_NAMESPACE: Final = insert_or_ignore(namespaces)
 
 
 def may_collect(connection: Connection) -> bool:
-    """Return whether anything may be taken away for good, as of this transaction."""
+    """Return whether anything may be taken away for good, until this transaction ends."""
+    _be_a_writer(connection)
     return not connection.execute(_COLLECTS).scalar_one()
 
 
@@ -410,8 +413,15 @@ def check_writable(connection: Connection, repository: str, *, whole: bool = Fal
     refuse(repository, connection.execute(hold, {"repository": repository}).scalar_one_or_none())
 
 
+def check_purgeable(connection: Connection, names: Iterable[str]) -> None:
+    """Raise ReadOnly when nothing of one may be taken away for good, also once it is deleted."""
+    _be_a_writer(connection)
+    for name in {*names}:
+        refuse(name, connection.execute(WHY, named(name)).scalar_one())
+
+
 def is_read_only(connection: Connection, repository: str) -> bool:
-    """Return whether nothing may be changed there, as of this transaction."""
+    """Return whether nothing may be changed there, as of this statement."""
     return connection.execute(WHY, named(repository)).scalar_one() is not None
 
 
@@ -521,6 +531,12 @@ def _wait_for_writers(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(_WAIT_FOR_WRITERS)
+
+
+def _be_a_writer(connection: Connection) -> None:
+    """Have whoever makes something read-only wait for this transaction, or wait for theirs."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_BE_A_WRITER)
 
 
 def _layout_text(number: int) -> str:

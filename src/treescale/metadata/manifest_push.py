@@ -3,7 +3,7 @@
 Conditions are looked at where the row is written, so nobody comes between the look and the write.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -127,6 +127,7 @@ class Pushed:
     repository: str
     manifest: Manifest
     actor: str
+    payload: Mapping[str, object]
 
     def events(self, tags: Sequence[str]) -> tuple[Event, ...]:
         """Return what has happened if the manifest was not there before."""
@@ -137,22 +138,13 @@ class Pushed:
 
     def event(self, kind: Kind, tag: str | None = None) -> Event:
         """Return one event."""
-        manifest = self.manifest
-        told: dict[str, object] = {
-            "media_type": manifest.media_type,
-            "size": len(manifest.payload),
-        }
-        if manifest.artifact_type is not None:
-            told["artifact_type"] = manifest.artifact_type
-        if manifest.subject is not None:
-            told["subject"] = manifest.subject
         return Event(
             kind,
             self.actor,
             self.repository,
             reference=tag,
-            digest=manifest.digest,
-            payload=told,
+            digest=self.manifest.digest,
+            payload=self.payload,
         )
 
 

@@ -59,6 +59,7 @@ from treescale.metadata.schema import (
     tags,
 )
 from treescale.oci.conditions import Condition
+from treescale.oci.image_payload import image_payload
 from treescale.oci.manifests import Reference
 
 _COLUMNS: Final = (
@@ -196,6 +197,7 @@ class Manifests:
         as BuildKit's cache indexes need).
         """
         of_tags, of_it = (condition, None) if tags else (None, condition)
+        payload = image_payload(manifest, references)
 
         def work(connection: Connection) -> tuple[WrongSize, ...]:
             held = hold(connection, repository, actor=actor, now=now)
@@ -204,7 +206,7 @@ class Manifests:
             if held.any_lost:
                 check_whole(connection, row_id, references)
             row = manifest_row(row_id, manifest, actor=actor)
-            pushed = Pushed(repository, manifest, actor)
+            pushed = Pushed(repository, manifest, actor, payload)
             write_manifest(connection, row, pushed.events(tags), of_it)
             refer(connection, row_id, manifest.digest, references)
             # In one order everywhere, so that two pushes never wait for each other.
@@ -355,6 +357,7 @@ class Manifests:
             return told(connection, delete_piece(connection, Deletion(row_id, digest, stamp)))
 
         def go_on(connection: Connection) -> Deletion:
+            check_writable(connection, repository)
             return told(connection, delete_piece(connection, deletion))
 
         def told(connection: Connection, done: Deletion) -> Deletion:
@@ -367,7 +370,10 @@ class Manifests:
         deletion = await self._connections.write(begin)
         gone = set(deletion.marked)
         while deletion.left:
-            deletion = await self._connections.write(go_on)
+            try:
+                deletion = await self._connections.write(go_on)
+            except ReadOnly:
+                break  # the collection goes on with it, when it is over
             gone |= set(deletion.marked)
         return frozenset(gone)
 

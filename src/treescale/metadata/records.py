@@ -19,11 +19,22 @@ MissingCopy = tuple[bytes, str]
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository; public means that anybody may pull."""
+    """A repository: public means that anybody may pull, internal that whoever is signed in may."""
 
     name: str
     public: bool
     created: float
+    internal: bool = False
+
+    @property
+    def visibility(self) -> str:
+        """Return `public`, `internal` or `private`."""
+        return visibility_of(public=self.public, internal=self.internal)
+
+
+def visibility_of(*, public: bool, internal: bool) -> str:
+    """Return in a word who may pull; what is public is so, whatever else is said of it."""
+    return "public" if public else "internal" if internal else "private"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ While the database is away only what is public is known. So a private repository
 one never heard of are told alike: not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     LargeBinary,
     Row,
     ScalarSelect,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    or_,
     select,
     true,
     union,
@@ -42,6 +44,7 @@ from treescale.metadata.layouts import (
     read_only_by,
     refuse,
 )
+from treescale.metadata.namespaces import INTERNAL, PRIVATE, PUBLIC
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
 from treescale.metadata.schema import (
     blob_chunks,
@@ -49,6 +52,7 @@ from treescale.metadata.schema import (
     chunks,
     lost_chunks,
     manifests,
+    members,
     namespaces,
     repositories,
     repository_blobs,
@@ -74,13 +78,25 @@ def id_of(parameter: str = "repository") -> ScalarSelect[int]:
     return query.scalar_subquery()
 
 
-_COLUMNS: Final = (repositories.c.name, repositories.c.public, repositories.c.created)
+_COLUMNS: Final = (
+    repositories.c.name,
+    repositories.c.public,
+    repositories.c.created,
+    repositories.c.internal,
+)
 _NAMED: Final = repositories.c.name == bindparam("repository")
 
 GET: Final = select(*_COLUMNS).where(_NAMED)
+THESE: Final = select(*_COLUMNS).where(repositories.c.name.in_(bindparam("these", expanding=True)))
 
 
-def _page() -> Select[tuple[str, bool, float]]:
+def is_of_member(parameter: str) -> ColumnElement[bool]:
+    """Return whether a repository is in a namespace in which the user was granted anything."""
+    held = select(members.c.namespace_id).where(members.c.user_name == bindparam(parameter))
+    return repositories.c.namespace_id.in_(held)
+
+
+def _page() -> Select[tuple[str, bool, float, bool]]:
     return (
         select(*_COLUMNS)
         .where(repositories.c.name > bindparam("after"), repositories.c.deleted.is_(None))
@@ -89,24 +105,31 @@ def _page() -> Select[tuple[str, bool, float]]:
     )
 
 
-# Two index ranges, each cut at the limit, then merged: never the whole of either. A namespace is
-# compared as a value, so '_' and '%' in it mean themselves.
+# Index ranges, each cut at the limit, then merged: never the whole of any. A namespace is compared
+# as a value, so '_' and '%' in it mean themselves.
 _PUBLIC: Final = _page().where(repositories.c.public == true()).subquery("open_to_all")
 _OWN: Final = (
     _page().where(repositories.c.namespace == bindparam("namespace")).subquery("of_namespace")
 )
-_EITHER: Final = union(select(_PUBLIC), select(_OWN)).subquery("visible")
+_INTERNAL: Final = _page().where(repositories.c.internal == true()).subquery("open_to_users")
+_OF_MEMBER: Final = _page().where(is_of_member("namespace")).subquery("of_member")
+_EITHER: Final = union(
+    select(_PUBLIC), select(_INTERNAL), select(_OWN), select(_OF_MEMBER)
+).subquery("visible")
 LIST_ALL: Final = _page()
 LIST_PUBLIC: Final = _page().where(repositories.c.public == true())
 LIST_VISIBLE: Final = select(_EITHER).order_by(_EITHER.c.name).limit(bindparam("limit"))
 
-_SET_PUBLIC: Final = (
+_SET_VISIBILITY: Final = (
     update(repositories)
     .where(
         repositories.c.repository_id == bindparam("row_id"),
-        repositories.c.public != bindparam("is_public"),
+        or_(
+            repositories.c.public != bindparam("is_public"),
+            repositories.c.internal != bindparam("is_internal"),
+        ),
     )
-    .values(public=bindparam("is_public"))
+    .values(public=bindparam("is_public"), internal=bindparam("is_internal"))
 )
 _ROW_ID: Final = cast(repositories.c.repository_id, Text())
 # Its name is free at once, and nobody can ask for it by the one it has from now on.
@@ -117,6 +140,7 @@ DELETE: Final = (
         name=repositories.c.name + DELETED_MARK + _ROW_ID,
         namespace=literal(DELETED_MARK, Text()) + repositories.c.namespace,
         public=false(),
+        internal=false(),
         deleted=DatabaseNow(),
     )
     .returning(repositories.c.created)
@@ -272,7 +296,23 @@ def namespace_id() -> ScalarSelect[int]:
     return select(namespaces.c.namespace_id).where(named).scalar_subquery()
 
 
-_CREATE: Final = insert_or_ignore(repositories, computed={"namespace_id": namespace_id()})
+def _is_made(visibility: str) -> ColumnElement[bool]:
+    """Return whether repositories come into being with this visibility there."""
+    return exists(
+        select(namespaces.c.namespace_id).where(
+            namespaces.c.name == bindparam("namespace_name"), namespaces.c.visibility == visibility
+        )
+    )
+
+
+_CREATE: Final = insert_or_ignore(
+    repositories,
+    computed={
+        "namespace_id": namespace_id(),
+        "public": _is_made(PUBLIC),
+        "internal": _is_made(INTERNAL),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +347,16 @@ class Repositories:
             self._known.invalidate(name, "")
         return found
 
+    async def named(self, names: Collection[str]) -> dict[str, Repository]:
+        """Return by name those that there are of these, a few hundred; nothing is known of others.
+
+        In one query. Raises DatabaseUnavailable, also for what is public.
+        """
+        if not names:
+            return {}
+        rows = await self._connections.rows(THESE, {"these": sorted(names)})
+        return {each.name: each for each in _repositories(rows)}
+
     async def list_all(self, after: str, limit: int) -> list[Repository]:
         """Return a page of all repositories."""
         return _repositories(
@@ -327,7 +377,11 @@ class Repositories:
         return min(float(row.created), noted_number(OLDEST_DELETED, deleted.value) or 0.0)
 
     async def list_visible(self, namespace: str | None, after: str, limit: int) -> list[Repository]:
-        """Return a page of the public ones and those of `namespace` (exactly that first part)."""
+        """Return a page of the public ones and, for the user of `namespace`, of what she may see.
+
+        That are internal ones, those of her namespace (exactly that first part), and those of the
+        namespaces in which she was granted anything: whether for these, the caller looks.
+        """
         page = {"after": after, "limit": limit}
         if namespace is None:
             return _repositories(await self._connections.rows(LIST_PUBLIC, page))
@@ -335,13 +389,20 @@ class Repositories:
         return _repositories(visible)
 
     async def set_public(self, name: str, *, public: bool, now: float, actor: str) -> None:
-        """Open pulling to everybody, or close it. Creates an empty repository when absent."""
-        visibility = Event(Kind.REPOSITORY_VISIBILITY, actor, name, payload={"public": public})
+        """Open pulling to everybody, or close it; see `set_visibility`."""
+        await self.set_visibility(name, PUBLIC if public else PRIVATE, now=now, actor=actor)
+
+    async def set_visibility(self, name: str, visibility: str, *, now: float, actor: str) -> None:
+        """Say who may pull without a role. Creates an empty repository when absent."""
+        is_public, is_internal = visibility == PUBLIC, visibility == INTERNAL
+        told = {"public": is_public, "visibility": visibility}
+        event = Event(Kind.REPOSITORY_VISIBILITY, actor, name, payload=told)
+        to = {"is_public": is_public, "is_internal": is_internal}
 
         def work(connection: Connection) -> None:
             row_id = hold(connection, name, actor=actor, now=now, changes=False).row_id
-            if changed(connection, _SET_PUBLIC, {"row_id": row_id, "is_public": public}):
-                record(connection, visibility)
+            if changed(connection, _SET_VISIBILITY, {"row_id": row_id, **to}):
+                record(connection, event)
 
         await self._connections.write(work)
         self._known.invalidate(name, "")
@@ -431,7 +492,7 @@ def hold(
             return Held(int(held.repository_id), bool(held.any_lost), bool(held.any_purged))
         namespace = namespace_of(name)
         make_namespace(connection, namespace)
-        row = {"name": name, "namespace": namespace, "public": False, "created": now}
+        row = {"name": name, "namespace": namespace, "created": now}
         if changed(connection, _CREATE.on(connection), {**row, "namespace_name": namespace}):
             record(connection, Event(Kind.REPOSITORY_CREATED, actor, name))
     raise DatabaseUnavailable(f"repository {name} is deleted as fast as it is created; try again")
@@ -448,7 +509,7 @@ def lock_repository(connection: Connection, name: str, *, actor: str, now: float
 
 
 def _repository(row: Row[Any]) -> Repository:
-    return Repository(name=row.name, public=bool(row.public), created=row.created)
+    return Repository(row.name, bool(row.public), row.created, bool(row.internal))
 
 
 def _repositories(rows: Sequence[Row[Any]]) -> list[Repository]:

@@ -57,6 +57,9 @@ BACKGROUND_FAILURES: Final = _counter(
     "background_failures", "Runs of background work that failed.", "work"
 )
 LINES_DROPPED: Final = _counter("log_lines_dropped", "Log lines that could not be written.")
+DELIVERIES: Final = _counter("hook_deliveries", "Webhooks that were sent, by result.", "result")
+FOLLOWERS: Final = _gauge("event_followers", "Who follows the events here, in all workers.")
+NATS_CONNECTED: Final = _gauge("nats_connected", "Whether this server sends events to NATS now.")
 PROCESSES_STARTED: Final = _counter("processes_started", "Processes that began to count.")
 PROCESSES: Final = _gauge("processes", "Processes of this server that live, but the supervisor.")
 
@@ -131,5 +134,17 @@ BACKUP_SUCCESS: Final = _gauge(
 )
 BACKUP_SIZE: Final = _gauge("cluster_backup_size_bytes", "Size of that backup.")
 READ_ONLY: Final = _gauge("cluster_read_only", "Whether all of the registry is read-only.")
+EVENTS_SEQUENCE: Final = _gauge("cluster_events_sequence", "Number of the newest event.")
+EVENTS_WAITING: Final = _gauge(
+    "cluster_events_waiting", "Events that are committed and have no number yet."
+)
+HOOKS: Final = _gauge("cluster_hooks", "Webhooks, by state.", "state")
+DELIVERIES_WAITING: Final = _gauge(
+    "cluster_hook_deliveries_waiting", "Deliveries that are still to be sent."
+)
+DELIVERIES_AGE: Final = _gauge(
+    "cluster_hook_deliveries_oldest_seconds", "Age of the oldest of them; 0 without any."
+)
+NATS_LAG: Final = _gauge("cluster_nats_lag_events", "Events that NATS has not got yet.")
 
 ALL: Final = tuple(each for each in globals().copy().values() if isinstance(each, Metric))

@@ -51,6 +51,16 @@ class Refusal(IntEnum):
     """Not looked at: too many failed before."""
 
 
+class Sent(IntEnum):
+    """What came of sending a webhook."""
+
+    DELIVERED = 0
+    RETRIED = 1
+    """It failed, and is tried again."""
+    FAILED = 2
+    """For good."""
+
+
 class Call(IntEnum):
     """What is asked of a database or a disk."""
 
@@ -73,8 +83,18 @@ JOBS: Final = (
     *("clock.read", "cluster.follow", "worker.pulse"),
     *("cluster.report", "collection.older", "collection.rows", "collection.slow"),
     *("connections.look", "copies.mend", "database.watch", "disks.look", "generations.adopt"),
+    *("events.ask", "events.follow", "events.losses", "events.number", "events.prune"),
+    *("events.servers", "events.tell", "events.watch", "hooks.deliver", "hooks.prune"),
+    *("cluster.hear", "nats.send", "tokens.hear"),
     *("generations.prune", "jobs.prune", "layout.settle", "losses.note", "peer.ping"),
-    *("pulls.write", "purge.settle", "readiness.look", "store.collect", "store.jobs"),
+    *(
+        "pulls.write",
+        "purge.settle",
+        "readiness.look",
+        "refusals.write",
+        "store.collect",
+        "store.jobs",
+    ),
     *("store.purge", "store.walk", "tokens.refresh", "uploads.expire", "usage.count"),
     *("usage.recount", "walk.look"),
 )
@@ -90,6 +110,9 @@ CALL_BOUNDS: Final = (
 )
 """Of a database or a disk."""
 _MICROSECONDS: Final = 1_000_000
+_REQUEST_SUM: Final = len(REQUEST_BOUNDS) + 1
+_CALL_SUM: Final = len(CALL_BOUNDS) + 1
+"""Where in a histogram its sum is."""
 _METHOD: Final[Mapping[str, int]] = {name: index for index, name in enumerate(METHODS) if index}
 _JOB: Final[Mapping[str, int]] = {name: index for index, name in enumerate(JOBS)}
 _STATUS: Final[Mapping[int, int]] = {
@@ -98,6 +121,7 @@ _STATUS: Final[Mapping[int, int]] = {
     **{int(text): index for index, text in enumerate(STATUSES) if text.isdecimal()},
 }
 _ANY_OTHER: Final = 0
+_OTHER_METHOD: Final = METHODS[_ANY_OTHER]
 _CALLS: Final = tuple(each.name.lower() for each in Call)
 
 
@@ -160,9 +184,14 @@ class Meters:
         self._failures = self._add(catalog.BACKGROUND_FAILURES, JOBS)
         self._dropped = self._add(catalog.LINES_DROPPED)
         self._started = self._add(catalog.PROCESSES_STARTED)
+        self._sent = self._add(catalog.DELIVERIES, [each.name.lower() for each in Sent])
         self._in_flight = self._add(catalog.IN_FLIGHT, routes)
+        self._followers = self._add(catalog.FOLLOWERS)
+        self._nats = self._add(catalog.NATS_CONNECTED)
+        self._pairs = [self._of_route(route) for route in Route]
+        self._first_in_flight = self._in_flight.first
         self._counters = SharedCounters(
-            self._in_flight.end, processes, present=self._in_flight.end - self._in_flight.first
+            self._nats.end, processes, present=self._nats.end - self._in_flight.first
         )
 
     def begin(self) -> None:
@@ -172,19 +201,18 @@ class Meters:
     def request(self, route: int, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `status` may be LEFT or CUT."""
         row = self._counters.row
-        pair = route * len(METHODS) + _METHOD.get(method, _ANY_OTHER)
-        row[pair * len(STATUSES) + _STATUS.get(status, _ANY_OTHER)] += 1  # they are the first block
-        start = self._times.first + pair * (len(REQUEST_BOUNDS) + 2)
-        row[start + bisect_left(REQUEST_BOUNDS, seconds)] += 1
-        row[start + len(REQUEST_BOUNDS) + 1] += int(seconds * _MICROSECONDS)
+        of_status, of_time = self._pairs[route][method if method in _METHOD else _OTHER_METHOD]
+        row[of_status + _STATUS.get(status, _ANY_OTHER)] += 1
+        row[of_time + bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        row[of_time + _REQUEST_SUM] += int(seconds * _MICROSECONDS)
 
     def enter(self, route: int) -> None:
         """Count a request that is being answered, until it leaves."""
-        self._counters.row[self._in_flight.first + route] += 1
+        self._counters.row[self._first_in_flight + route] += 1
 
     def leave(self, route: int) -> None:
         """Count it no more."""
-        self._counters.row[self._in_flight.first + route] -= 1
+        self._counters.row[self._first_in_flight + route] -= 1
 
     def refused(self, why: Refusal) -> None:
         """Count credentials that were refused."""
@@ -211,6 +239,18 @@ class Meters:
         """Count lines of the log that were not written."""
         self._counters.row[self._dropped.first] += lines
 
+    def sent(self, result: Sent) -> None:
+        """Count a webhook that was sent."""
+        self._counters.row[self._sent.first + result] += 1
+
+    def followers(self, here: int) -> None:
+        """Note how many follow the events in this process now."""
+        self._counters.row[self._followers.first] = here
+
+    def nats(self, *, connected: bool) -> None:
+        """Note whether this process sends events to NATS now."""
+        self._counters.row[self._nats.first] = connected
+
     def families(self) -> Iterator[Family]:
         """Yield all with what the processes counted together."""
         totals = self._counters.totals()
@@ -229,7 +269,18 @@ class Meters:
         self._blocks.append(_Block(metric, values, first, bounds, sparse))
         return self._blocks[-1]
 
+    def _of_route(self, route: Route) -> dict[str, tuple[int, int]]:
+        """Return by method where the statuses of its requests, and their times, are counted."""
+        pairs = {name: route * len(METHODS) + index for index, name in enumerate(METHODS)}
+        return {
+            name: (
+                self._requests.first + pair * len(STATUSES),
+                self._times.first + pair * self._times.width,
+            )
+            for name, pair in pairs.items()
+        }
+
     def _count(self, block: _Block, value: int, seconds: float) -> None:
-        row, start = self._counters.row, block.first + value * (len(CALL_BOUNDS) + 2)
+        row, start = self._counters.row, block.first + value * (_CALL_SUM + 1)
         row[start + bisect_left(CALL_BOUNDS, seconds)] += 1
-        row[start + len(CALL_BOUNDS) + 1] += int(seconds * _MICROSECONDS)
+        row[start + _CALL_SUM] += int(seconds * _MICROSECONDS)

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 HUNG_WORKERS_MAX: Final = 4
@@ -35,21 +36,18 @@ class SharedCounters:
         memory = mmap.mmap(-1, self._places * numbers * _COUNT_BYTES)  # shared with forks
         self._counts = memoryview(memory).cast("q")
         self._place: int | None = None
-        self._row: memoryview[int] | None = None
 
     def __del__(self) -> None:
         """Let go of the place."""
         os.close(self._locks)
 
-    @property
+    @cached_property
     def row(self) -> "memoryview[int]":
         """Return the numbers of this process, to add to from one thread at a time.
 
         A place is taken by whoever asks first, so nobody may ask before the last fork.
         """
-        if self._row is None:
-            self._row = self._taken()
-        return self._row
+        return self._taken()
 
     @property
     def living(self) -> int:

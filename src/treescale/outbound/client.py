@@ -24,7 +24,8 @@ from yarl import URL
 
 import treescale
 from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
-from treescale.outbound.networks import Networks
+from treescale.outbound.names import Names, threads_for_names
+from treescale.outbound.networks import Networks, is_public
 
 URL_CHARACTERS_MAX: Final = 2048
 CHUNK_BYTES: Final = 16 * 1024
@@ -41,6 +42,8 @@ class Limits:
     seconds: float = 15.0
     """From the look-up of the name to the last byte of the answer."""
     answer_bytes: int = 64 * 1024
+    cut: bool = False
+    """Whether a longer answer is cut there, and not taken for a failure."""
 
 
 LIMITS: Final = Limits()
@@ -53,6 +56,17 @@ class Answer:
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    is_public: bool = False
+    """Whether it came from a public address. Of one that a proxy of ours asked nobody knows."""
+
+
+@dataclass(slots=True)
+class _Places:
+    """What was seen of the addresses that a URL leads to."""
+
+    refused: str = ""
+    """Why one of them is not asked."""
+    are_public: bool = True
 
 
 class Outbound:
@@ -60,28 +74,35 @@ class Outbound:
 
     def __init__(self, *, ca_file: str = "", proxy: str = "") -> None:
         """Trust the system's authorities, and those in `ca_file`; raises SettingInvalid."""
-        self._tls = ssl.create_default_context()
+        self.tls = ssl.create_default_context()
         if ca_file:
             try:
-                self._tls.load_verify_locations(ca_file)
+                self.tls.load_verify_locations(ca_file)
             except (OSError, ssl.SSLError) as error:
                 why = getattr(error, "strerror", None) or "no certificates in PEM"
                 raise SettingInvalid(f"cannot use {ca_file} as outbound_ca: {why}") from None
         self._proxy = parse_proxy(proxy) if proxy else None
+        self._names = Names(threads_for_names())
 
     def client(self, networks: Networks, limits: Limits = LIMITS) -> "OutboundClient":
         """Return a client for one use: what it may ask, and how long and large an answer is."""
-        return OutboundClient(self._tls, self._proxy, networks, limits)
+        return OutboundClient(self.tls, self._proxy, networks, limits, self._names)
 
 
 class OutboundClient:
     """Asks for one use."""
 
     def __init__(
-        self, tls: ssl.SSLContext, proxy: URL | None, networks: Networks, limits: Limits
+        self,
+        tls: ssl.SSLContext,
+        proxy: URL | None,
+        networks: Networks,
+        limits: Limits,
+        names: Names,
     ) -> None:
         self._tls = tls
         self._proxy = proxy
+        self._names = names
         self._networks = networks
         self._limits = limits
 
@@ -93,12 +114,11 @@ class OutboundClient:
         Raises AddressForbidden when the URL, or all it leads to, may not be asked; OutboundFailed
         when no whole answer came within the limits.
         """
-        target = parse_url(url)
-        self._check_written(target)
-        refused: list[str] = []
+        target = check_url(url, self._networks)
+        places = _Places(are_public=self._proxy is None)
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._ask(method, target, {**(headers or {})}, body, refused)
+                return await self._ask(method, target, {**(headers or {})}, body, places)
         except TimeoutError:
             raise OutboundFailed(
                 f"{_shown(target)} gave no whole answer within {self._limits.seconds:g} s"
@@ -108,19 +128,19 @@ class OutboundClient:
                 f"{_shown(target)} has no certificate for its name that is trusted here"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError):
-            if refused:
-                raise _forbidden(target, refused[0]) from None
+            if places.refused:
+                raise _forbidden(target, places.refused) from None
             raise OutboundFailed(f"{_shown(target)} cannot be reached, or broke off") from None
 
     async def _ask(
-        self, method: str, target: URL, headers: dict[str, str], body: bytes, refused: list[str]
+        self, method: str, target: URL, headers: dict[str, str], body: bytes, places: _Places
     ) -> Answer:
         common = {
             "User-Agent": f"TreeScale/{treescale.__version__}",
             "Accept-Encoding": "identity",
         }
         async with (
-            self._session(refused) as session,
+            self._session(places) as session,
             session.request(
                 method,
                 target,
@@ -131,15 +151,16 @@ class OutboundClient:
                 ssl=self._tls,
             ) as response,
         ):
-            return Answer(response.status, response.headers, await self._body(target, response))
+            whole = await self._body(target, response)
+            return Answer(response.status, response.headers, whole, places.are_public)
 
-    def _session(self, refused: list[str]) -> aiohttp.ClientSession:
-        """Return what makes the one connection; why an address is not asked goes to `refused`."""
-        make = None if self._proxy else partial(self._socket, refused)
+    def _session(self, places: _Places) -> aiohttp.ClientSession:
+        """Return what makes the one connection; what is seen of addresses goes to `places`."""
+        make = None if self._proxy else partial(self._socket, places)
         connector = aiohttp.TCPConnector(
             force_close=True,
             use_dns_cache=False,
-            resolver=aiohttp.ThreadedResolver(),
+            resolver=self._names,
             socket_factory=make,
         )
         return aiohttp.ClientSession(
@@ -151,13 +172,14 @@ class OutboundClient:
             max_field_size=HEAD_BYTES_MAX,
         )
 
-    def _socket(self, refused: list[str], found: tuple[Any, ...]) -> socket.socket:
+    def _socket(self, places: _Places, found: tuple[Any, ...]) -> socket.socket:
         """Return a socket for the very address that is connected to; raises OSError."""
         family, kind, protocol, _, place = found
         why = self._networks.refusal(str(place[0]), int(place[1]))
         if why:
-            refused.append(why)
+            places.refused = places.refused or why
             raise OSError(why)
+        places.are_public &= is_public(str(place[0]))
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)  # noqa: FBT003  it takes no keyword
         return made
@@ -166,22 +188,42 @@ class OutboundClient:
         limit, body = self._limits.answer_bytes, bytearray()
         async for piece in response.content.iter_chunked(CHUNK_BYTES):
             body += piece
+            if len(body) > limit and self._limits.cut:
+                return bytes(body[:limit])
             if len(body) > limit:
                 raise OutboundFailed(f"{_shown(target)} answers with more than {limit} bytes")
         return bytes(body)
 
-    def _check_written(self, target: URL) -> None:
-        """Raise AddressForbidden for what the URL itself says, also where a proxy connects."""
-        host = (target.host or "").rstrip(".")
-        if host == _LOCAL or host.endswith(f".{_LOCAL}"):
-            host = "127.0.0.1"
-        try:
-            ip_address(host)
-        except ValueError:
-            return
-        why = self._networks.refusal(host, target.port or 0)
-        if why:
-            raise _forbidden(target, why)
+
+def check_url(text: str, networks: Networks) -> URL:
+    """Return a URL that may be asked as far as it says itself; raises AddressForbidden.
+
+    Where its name leads is seen when it is asked; where a proxy connects, by the proxy.
+    """
+    target = parse_url(text)
+    host = (target.host or "").rstrip(".")
+    if host == _LOCAL or host.endswith(f".{_LOCAL}"):
+        host = "127.0.0.1"
+    host = _dotted(host)
+    try:
+        ip_address(host)
+    except ValueError:
+        return target
+    why = networks.refusal(host, target.port or 0)
+    if why:
+        raise _forbidden(target, why)
+    return target
+
+
+def _dotted(host: str) -> str:
+    """Return an IPv4 address as it is usually written, of the forms that resolvers read as well.
+
+    Those are `2130706433`, `0x7f.1` and `0177.0.0.1`. Anything else is returned as it is.
+    """
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, ValueError):
+        return host
 
 
 def parse_url(text: str) -> URL:
@@ -197,6 +239,8 @@ def parse_url(text: str) -> URL:
         raise AddressForbidden("a URL that can be asked begins with https:// or http:// and a host")
     if url.user is not None or url.password is not None:
         raise AddressForbidden("a URL with a name or password in it is not asked: use a header")
+    if "%" in url.host and ":" not in url.host:
+        raise AddressForbidden("a host in a URL is written without %: say https://HOST/PATH")
     return url.with_fragment(None)
 
 

@@ -1,7 +1,8 @@
 """Which addresses may be asked, for one use: public ones, and networks that were allowed. Pure.
 
 The address is that of the socket, never a name: what a name leads to may change between two looks.
-Addresses in which another one is written (IPv4 in IPv6, 6to4, Teredo, NAT64) are judged by both.
+Addresses in which another one is written (IPv4 in IPv6, 6to4, Teredo, NAT64, SIIT) are judged by
+both.
 Some may never be asked, whatever was allowed: this machine itself, its link, the addresses at which
 clouds tell their machines secrets, and what is no one machine.
 """
@@ -25,7 +26,8 @@ Address = IPv4Address | IPv6Address
 NETWORKS_MAX: Final = 64
 PORT_MAX: Final = 65_535
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
-_NAT64: Final = IPv6Network("64:ff9b::/96")
+_TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::ffff:0:0:0/96"))
+"""NAT64 (RFC 6052), SIIT (RFC 7915): the last 32 bits are an IPv4 address."""
 _LOCAL_USE: Final = tuple(map(IPv6Network, ("fec0::/10", "64:ff9b:1::/48", "::/96")))
 """Of one site each (RFC 3879, 8215), or of nobody any more (RFC 4291, 2.5.5.1)."""
 _LOW_32_BITS: Final = 0xFFFF_FFFF
@@ -71,6 +73,9 @@ NEVER: Final = (
 )
 
 
+_PRIVATE: Final = _never("0.0.0.0/0", "in a private network")
+
+
 @dataclass(frozen=True, slots=True)
 class Networks:
     """What one use may ask. `never` is for whoever adds to it (the server's own listeners)."""
@@ -79,23 +84,36 @@ class Networks:
     never: tuple[Forbidden, ...] = NEVER
 
     def refusal(self, host: str, port: int) -> str:
-        """Return why this IP address may not be asked, without naming it; "" when it may."""
+        """Return why this IP address may not be asked, without naming it; "" when it may.
+
+        Of a private address that is not allowed the answer is the same whatever is there: else
+        whoever has names that lead where they like could find out where the database listens.
+        """
         try:
             address = ip_address(host.partition("%")[0])
         except ValueError:
             return "no IP address"
         found = [*forms(address)]
-        for form in found:
-            for one in self.never:
-                if one.target.covers(form, port):
-                    return one.what
-        if all(self._may(form, port) for form in found):
-            return ""
-        return "in a private network"
+        never = [one for form in found for one in self.never if one.target.covers(form, port)]
+        if not all(self._may(form, port) for form in found):
+            never = [*(one for one in never if one in NEVER), _PRIVATE]
+        return never[0].what if never else ""
 
     def _may(self, address: Address, port: int) -> bool:
-        is_public = address.is_global and not any(address in each for each in _LOCAL_USE)
-        return is_public or any(one.covers(address, port) for one in self.allowed)
+        return _is_global(address) or any(one.covers(address, port) for one in self.allowed)
+
+
+def is_public(host: str) -> bool:
+    """Return whether an IP address is of the Internet, in each form that is written in it."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return all(_is_global(form) for form in forms(address))
+
+
+def _is_global(address: Address) -> bool:
+    return address.is_global and not any(address in each for each in _LOCAL_USE)
 
 
 def forms(address: Address) -> Iterator[Address]:
@@ -111,7 +129,7 @@ def forms(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     if address.teredo is not None:
         yield address.teredo[1]
-    if address in _NAT64:
+    if any(address in each for each in _TRANSLATED):
         yield IPv4Address(int(address) & _LOW_32_BITS)
 
 

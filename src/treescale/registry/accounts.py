@@ -5,7 +5,7 @@ A secret leaves here once, when it is made: nothing returned later contains one.
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from treescale.auth.passwords import check_new_password
 from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.clock import Clock
 from treescale.errors import (
+    NamespaceUnknown,
     PasswordInvalid,
     RequestInvalid,
     SettingInvalid,
@@ -23,6 +24,8 @@ from treescale.errors import (
 )
 from treescale.metadata.accounts import AccessTokens, Users
 from treescale.metadata.database import Database
+from treescale.metadata.namespaces import ORGANISATION
+from treescale.metadata.organisations import Organisations
 from treescale.metadata.records import AccessToken, User
 from treescale.oci.names import NAME_CHARACTERS_MAX, check_new_namespace
 
@@ -69,7 +72,10 @@ class Accounts:
         clock: Clock,
         *,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        organisations: Organisations | None = None,
     ) -> None:
+        """`organisations` say where else a user has a role, for whoever makes access tokens."""
+        self._organisations = organisations
         self._users = users
         self._access_tokens = access_tokens
         self._passwords = passwords
@@ -139,7 +145,7 @@ class Accounts:
 
         Raises UserUnknown, RequestInvalid.
         """
-        check_terms(user, terms)
+        check_terms(user, terms, await self._roles_of(user))
         if TokenScope.METRICS in terms.allow and not (await self._users.get(user)).admin:
             raise RequestInvalid(f"metrics are for administrators, and {user} is none")
         text = access_token_text(self._random(RANDOM_BYTES))
@@ -167,6 +173,10 @@ class Accounts:
         """Void an access token, within a minute everywhere; raises TokenUnknown."""
         await self._access_tokens.revoke(token_id, actor=actor)
 
+    async def _roles_of(self, user: str) -> Collection[str]:
+        """Return the namespaces in which the user was granted anything."""
+        return await self._organisations.holdings(user) if self._organisations else ()
+
     def _password(self) -> str:
         """Return a random password of 100 bits, in groups that can be read out."""
         letters = [_LETTERS[byte & 31] for byte in self._random(_GENERATED_GROUPS * 4)]
@@ -182,6 +192,7 @@ async def check_unclaimed(database: Database, name: str) -> None:
     try:
         await database.users.get(name)
     except UserUnknown:
+        await _check_no_organisation(database, name)
         left = await database.repositories.list_all(f"{name}/", 1)
         if left and left[0].name.startswith(f"{name}/"):
             raise UserExists(
@@ -190,8 +201,21 @@ async def check_unclaimed(database: Database, name: str) -> None:
             ) from None
 
 
-def check_terms(user: str, terms: TokenTerms) -> None:
-    """Raise RequestInvalid when no token of `user` may be made like this."""
+async def _check_no_organisation(database: Database, name: str) -> None:
+    """Raise UserExists for the name of an organisation, whose repositories are nobody else's."""
+    try:
+        found = await database.organisations.get(name)
+    except NamespaceUnknown:
+        return
+    if found.kind == ORGANISATION:
+        raise UserExists(f"the organisation {name} exists already")
+
+
+def check_terms(user: str, terms: TokenTerms, others: Collection[str] = ()) -> None:
+    """Raise RequestInvalid when no token of `user` may be made like this.
+
+    `others` are the namespaces in which she has a role.
+    """
     label = terms.label
     if not (0 < len(label) <= LABEL_CHARACTERS_MAX and label.isprintable() and label.strip()):
         raise RequestInvalid(
@@ -206,10 +230,11 @@ def check_terms(user: str, terms: TokenTerms) -> None:
         raise RequestInvalid(
             "a repository pattern is made of the characters of a name, * (anything) and ?"
         )
-    if not fnmatchcase(user, glob.partition("/")[0]):
+    of = glob.partition("/")[0]
+    if not any(fnmatchcase(one, of) for one in (user, *others)):
         raise RequestInvalid(
-            f"the pattern {glob} matches no repository of {user}: it is compared with whole names, "
-            f"such as {user}/app or {user}/*"
+            f"the pattern {glob} matches no repository of {user}, nor of an organisation in which "
+            f"{user} has a role: it is compared with whole names, such as {user}/app or {user}/*"
         )
 
 

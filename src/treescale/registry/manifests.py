@@ -16,7 +16,7 @@ from treescale.metadata.repositories import Repositories
 from treescale.oci.conditions import Condition
 from treescale.oci.digest import Digest, digest_of
 from treescale.oci.manifests import ParsedManifest, parse_manifest
-from treescale.registry.pulled import PullCounter
+from treescale.registry.counted.pulled import PullCounter
 
 REFERRERS_ANNOTATION_BYTES_MAX: Final = 2 * 1024 * 1024
 """A page of referrers stays under 4 MiB, which is what clients read."""

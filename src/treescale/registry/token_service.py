@@ -39,7 +39,8 @@ from treescale.auth.jwt import (
     sign,
     verify,
 )
-from treescale.auth.policy import Principal, permitted
+from treescale.auth.policy import Principal, Standing, permitted
+from treescale.auth.roles import Memberships, Visibility
 from treescale.auth.scopes import Access, Action
 from treescale.clock import Clock
 from treescale.errors import (
@@ -49,10 +50,14 @@ from treescale.errors import (
     NameUnknown,
     UserUnknown,
 )
+from treescale.lease_times import OFF
 from treescale.metadata.database import Database
+from treescale.metadata.organisations import ANONYMOUS_SETTING
 from treescale.metadata.records import AccessToken, Change, SigningKey, User
+from treescale.oci.names import namespace_of
 from treescale.registry.credential_cache import AWAY_SECONDS_MAX, CredentialCache
 from treescale.registry.login import expired, record_use, token_principal
+from treescale.registry.organisations import membership_of, memberships_of
 
 FINISH_GRACE_SECONDS: Final = 86_400
 """How long after its token's end an upload begun with it may still be finished by its user."""
@@ -120,6 +125,8 @@ class TokenService:
         self._key_rows: list[SigningKey] = []
         self._changes: OrderedDict[str, _Heard] = OrderedDict()
         self._last = 0
+        self._closed = False
+        """Whether nobody may do anything without logging in."""
         self._verified: OrderedDict[bytes, BearerClaims] = OrderedDict()
         self._redeemed = redeemed or CredentialCache(random(32), clock)
         self._refreshing = asyncio.Lock()
@@ -205,6 +212,12 @@ class TokenService:
             return []
         return [access for one in wanted if (access := await self._grant(principal, one))]
 
+    async def memberships(self, principal: Principal) -> Memberships:
+        """Return what the principal's user was granted, by namespace."""
+        if principal.anonymous:
+            return {}
+        return await memberships_of(self._database, principal.user)
+
     async def verify(self, token: str, *, grace: bool = False) -> Bearer:
         """Return what a bearer token says; raises CredentialsInvalid when it counts for nothing.
 
@@ -217,6 +230,8 @@ class TokenService:
         check_times(claims, self._clock.now(), expired_grace_seconds=seconds)
         if self.revoked(claims.principal):
             raise CredentialsInvalid("the bearer token has been revoked: log in again")
+        if self._closed and claims.principal.anonymous:
+            raise CredentialsInvalid("nothing is for the anonymous here: log in first")
         access = {one.repository: one.actions for one in claims.access}
         return Bearer(claims.principal, access, claims.catalog, frozenset(claims.refused))
 
@@ -290,6 +305,7 @@ class TokenService:
         """Replace the keys in memory by what the database holds, and add what has changed."""
         rows = await self._database.signing_keys.list()
         await self._read_changes()
+        self._closed = await self._database.settings.get(ANONYMOUS_SETTING) == OFF
         if not rows:
             raise Failed("the database holds no signing key; restart the server to make one")
         if rows != self._key_rows:
@@ -344,21 +360,36 @@ class TokenService:
     async def _grant(self, principal: Principal, wanted: Access) -> Access | None:
         """Return what is granted of one scope; None for nothing.
 
-        Whether a repository is public is looked up only if that makes a difference.
+        Roles, and who may pull, are looked up only if that makes a difference.
         """
-        own = permitted(principal, wanted.repository, public=False)
-        if Action.PULL not in wanted.actions - own:
-            actions = wanted.actions & own
-        else:
-            public = await self._is_public(wanted.repository)
-            actions = wanted.actions & permitted(principal, wanted.repository, public=public)
-        return Access(wanted.repository, actions) if actions else None
+        name, away = wanted.repository, None
+        standing = Standing(closed=self._closed)
+        granted = wanted.actions & permitted(principal, name, standing)
+        if granted < wanted.actions and self._may_be_member(principal, name):
+            try:
+                held = await self._database.organisations.holding(
+                    principal.user, namespace_of(name)
+                )
+                standing = replace(standing, grants=membership_of(held).grants)
+                granted = wanted.actions & permitted(principal, name, standing)
+            except DatabaseUnavailable as error:
+                away = error  # what is known to be public is so, whoever asks
+        if Action.PULL in wanted.actions - granted and not (principal.anonymous and self._closed):
+            standing = replace(standing, visibility=await self._visibility(name))
+            granted = wanted.actions & permitted(principal, name, standing)
+        if away is not None and Action.PULL not in granted:
+            raise away
+        return Access(name, granted) if granted else None
 
-    async def _is_public(self, repository: str) -> bool:
+    @staticmethod
+    def _may_be_member(principal: Principal, repository: str) -> bool:
+        return not principal.anonymous and namespace_of(repository) != principal.user
+
+    async def _visibility(self, repository: str) -> Visibility:
         try:
-            return (await self._database.repositories.get(repository)).public
+            return Visibility((await self._database.repositories.get(repository)).visibility)
         except NameUnknown:
-            return False
+            return Visibility.PRIVATE
 
     async def _access_token(self, principal: Principal, now: float) -> AccessToken:
         for token in await self._database.access_tokens.list(principal.user):

@@ -3,12 +3,17 @@
 Peers, stores and losses register theirs where they are made, since those come and go.
 """
 
-from collections.abc import Callable, Collection, Iterator
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from functools import partial
 from typing import Final
 
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.liveness import HEARTBEAT_SECONDS
+from treescale.events.hooks.deliverer import Deliverer
+from treescale.events.nats.sink import Sink
+from treescale.events.signals import Signal
 from treescale.http.connections.connection import ConnectionServer
 from treescale.http.connections.listener import Listener
 from treescale.lease_times import LEASE_SETTING, lease_of
@@ -16,16 +21,22 @@ from treescale.log import get_logger
 from treescale.maintenance.collection.row_turns import RowTurns
 from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database
+from treescale.metadata.events.positions import Positions
+from treescale.metadata.events.recording import actor_of_server
 from treescale.metadata.layouts import noted_number
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.pull_counts import PullCounts
-from treescale.registry.pulled import PullCounter
+from treescale.registry.counted.pulled import PullCounter
+from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.token_service import GENERATION_SECONDS, TokenService
 from treescale.server.background import Job, Scope
 from treescale.server.cluster_view import ClusterView
+from treescale.server.events.work import EventWork
 from treescale.server.network.address import advertised
 from treescale.server.network.certificate_watch import CertificateWatch
+from treescale.server.network.hook_clients import HookClients
 from treescale.server.network.key_pair import context_of
+from treescale.server.network.outbound import nats_target
 from treescale.server.network.own_address import look_for_itself
 from treescale.server.network.served_certificate import ServedCertificate
 from treescale.server.processes.service_manager import PULSE_SECONDS, Pulse
@@ -42,6 +53,9 @@ PRUNE_SECONDS: Final = 1800.0
 """From the start on, too: a machine that runs an hour a day gets there."""
 EXPIRE_SECONDS: Final = 600.0
 EXPIRED_AT_ONCE: Final = 1000
+HINT_WAIT_SECONDS: Final = 60.0
+HINT_PAUSE_SECONDS: Final = 0.1
+"""After a look: hints that come meanwhile share the next."""
 PURGE_SECONDS: Final = 30.0
 """How often purges are ended that nobody waits for: three reads of tables that are empty."""
 ROWS_SECONDS: Final = 60.0
@@ -59,6 +73,11 @@ RECOUNT_LOOK_SECONDS: Final = 900.0
 """How often it is looked whether that is over, also since another process."""
 RECOUNTED_SETTING: Final = "usage_recounted"
 """When all was counted last, by the database's clock."""
+LOSSES_SECONDS: Final = 15.0
+"""How often it is looked how much is lost: three counts of tables that are empty as a rule."""
+EVENTS_SECONDS: Final = 600.0
+"""How often events are removed that are kept no longer."""
+EVENTS_SECONDS_MAX: Final = 3600.0
 WALK_LOOK_SECONDS: Final = 2.0
 WALK_ALONE_SECONDS: Final = 600.0
 """So long after its start a store that is alone is walked."""
@@ -67,6 +86,14 @@ CERTIFICATE_SECONDS: Final = 1.0
 ADDRESS_LOOK_SECONDS: Final = 24 * 3600.0
 ADDRESS_LOOK_SECONDS_MAX: Final = 60.0
 """A name that nobody answers for takes half a minute to look up."""
+HOOKS_KEPT_SECONDS: Final = 7 * 24 * 3600.0
+"""What was sent to webhooks is looked up for so long."""
+HOOKS_KEPT_OF_EACH: Final = 1000
+HOOKS_PRUNE_SECONDS: Final = 600.0
+HOOKS_PRUNE_SECONDS_MAX: Final = 3600.0
+HOOKS_PRUNED_AT_ONCE: Final = 1000
+HOOKS_PRUNE_PAUSE_SECONDS: Final = 0.1
+"""Between two rounds: deliveries go first."""
 
 
 def database_jobs(database: Database, time: DatabaseClock) -> Iterator[Job]:
@@ -89,14 +116,19 @@ def database_jobs(database: Database, time: DatabaseClock) -> Iterator[Job]:
     )
 
 
-def rights_jobs(database: Database, tokens: TokenService) -> Iterator[Job]:
-    """Yield what keeps rights as the database has them."""
+def rights_jobs(database: Database, tokens: TokenService, changed: Signal) -> Iterator[Job]:
+    """Yield what keeps rights as the database has them; `changed` is a hint to look at once."""
     yield Job(
         "tokens.refresh",
         tokens.refresh,
         "new keys, and whose rights have changed, are not heard of",
         period_seconds=REFRESH_SECONDS,
         limit_seconds=LIMIT_SECONDS,
+    )
+    yield Job(
+        "tokens.hear",
+        partial(_whenever, changed, tokens.refresh),
+        "changes of rights are heard of some seconds later",
     )
     yield Job(
         "generations.adopt",
@@ -124,10 +156,12 @@ def rights_jobs(database: Database, tokens: TokenService) -> Iterator[Job]:
     )
 
 
-def cluster_jobs(view: ClusterView, measure: Callable[[], None] = lambda: None) -> Iterator[Job]:
+def cluster_jobs(
+    view: ClusterView, measure: Callable[[], None] = lambda: None, changed: Signal | None = None
+) -> Iterator[Job]:
     """Yield what a process does as a part of its cluster, and with the disks of its server.
 
-    `measure` is done whenever the rows are looked at.
+    `measure` is done whenever the rows are looked at; `changed` is a hint to look at once.
     """
 
     async def follow() -> None:
@@ -141,6 +175,12 @@ def cluster_jobs(view: ClusterView, measure: Callable[[], None] = lambda: None) 
         period_seconds=HEARTBEAT_SECONDS,
         limit_seconds=LIMIT_SECONDS,
     )
+    if changed is not None:
+        yield Job(
+            "cluster.hear",
+            partial(_whenever, changed, view.follow),
+            "servers and layouts that are new are known here some seconds later",
+        )
     yield Job(
         "disks.look",
         view.look,
@@ -327,8 +367,8 @@ def uploads_job(database: Database, idle_seconds_max: float, look_every: float) 
     )
 
 
-def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
-    """Yield what keeps sizes, and when something was pulled."""
+def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Iterator[Job]:
+    """Yield what keeps sizes, and what was pulled when."""
     counter, counts = UsageCounter(database.connections), PullCounts(database.connections)
 
     async def recount() -> None:
@@ -361,8 +401,120 @@ def usage_jobs(database: Database, pulled: PullCounter) -> Iterator[Job]:
     )
     yield Job(
         "pulls.write",
-        pulled.write,
-        "when something was pulled last is not noted",
+        partial(pulled.write, actor=actor_of_server(server_id)),
+        "when something was pulled last is not noted, nor told of",
         period_seconds=USAGE_SECONDS,
         limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def told_jobs(shared: Shared, database: Database, time: Clock, grown: Signal) -> Iterator[Job]:
+    """Yield what tells others of events: webhooks, and NATS where the settings name one."""
+    settings, meters = shared.settings, shared.meters
+    deliverer = Deliverer(
+        database,
+        client=HookClients(settings, database, time).client,
+        actor=actor_of_server(shared.server_id),
+        clock=time,
+        chance=secrets.SystemRandom().random,
+        on_sent=meters.sent,
+    )
+
+    async def prune() -> None:
+        hooks, more = database.hooks, True
+        while more:
+            removed = await hooks.prune(
+                HOOKS_KEPT_SECONDS, HOOKS_KEPT_OF_EACH, HOOKS_PRUNED_AT_ONCE
+            )
+            more = removed > 0
+            await asyncio.sleep(HOOKS_PRUNE_PAUSE_SECONDS)
+
+    yield Job(
+        "hooks.deliver",
+        deliverer.run,
+        "webhooks are sent late",
+        scope=Scope.CLUSTER,
+    )
+    yield Job(
+        "hooks.prune",
+        prune,
+        "deliveries of long ago are kept",
+        period_seconds=HOOKS_PRUNE_SECONDS,
+        limit_seconds=HOOKS_PRUNE_SECONDS_MAX,
+        scope=Scope.CLUSTER,
+    )
+    if settings.nats:
+        log, positions = database.event_log, Positions(database.connections)
+        sink = Sink(
+            log,
+            positions,
+            nats_target(settings),
+            grown,
+            lambda connected: meters.nats(connected=connected),
+        )
+        yield Job(
+            "nats.send",
+            sink.run,
+            "events wait in the log, and NATS gets them later",
+            scope=Scope.CLUSTER,
+        )
+
+
+async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> None:
+    """Do it whenever the signal says so, until cancelled."""
+    with signal.listening() as heard:
+        while True:
+            if await heard.wait(HINT_WAIT_SECONDS):
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    await work()
+                await asyncio.sleep(HINT_PAUSE_SECONDS)
+
+
+def event_jobs(events: EventWork, refused: RefusedUploads) -> Iterator[Job]:
+    """Yield what numbers, follows, heeds and removes events, and tells other servers of them."""
+    yield Job(
+        "refusals.write",
+        refused.write,
+        "pushes that were refused are told of later, or not at all",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    yield Job(
+        "events.watch",
+        events.watch,
+        "changes of rights and layouts are heard of some seconds later",
+        scope=Scope.SERVER,
+    )
+    yield Job(
+        "events.number",
+        events.number,
+        "what this server records is followed a second later, once another server numbers it",
+        scope=Scope.SERVER,
+    )
+    yield Job("events.follow", events.live.run, "whoever follows the events hears of none")
+    yield Job("events.tell", events.tell, "other servers hear of events a second later")
+    yield Job("events.ask", events.ask, "this server hears of others' events a second later")
+    yield Job(
+        "events.prune",
+        events.prune,
+        "events are kept for longer than the cluster is set to",
+        period_seconds=EVENTS_SECONDS,
+        limit_seconds=EVENTS_SECONDS_MAX,
+        scope=Scope.CLUSTER,
+    )
+    yield Job(
+        "events.servers",
+        events.look_for_servers,
+        "that a server has fallen silent, or is back, is no event",
+        period_seconds=HEARTBEAT_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+    yield Job(
+        "events.losses",
+        events.look_for_losses,
+        "that chunks are lost, or found again, is no event",
+        period_seconds=LOSSES_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.CLUSTER,
     )

@@ -90,12 +90,12 @@ class _View:
 
 @asynccontextmanager
 async def walking_here(
-    settings: Settings, database: Database, *, mends: bool
+    settings: Settings, database: Database, *, mends: bool, actor: str
 ) -> AsyncIterator[Walked]:
     """Within it, the stores of this machine that no server has do their jobs.
 
     And are walked, if something is to be mended. They are looked for in `data`, and where the
-    database says that stores lie.
+    database says that stores lie. `actor` is whose command it is.
     """
     rows = {store.store_id: store for store in await database.stores.list()}
     servers = {server.server_id: server for server in await database.servers.list()}
@@ -119,7 +119,7 @@ async def walking_here(
                 taken.append(each)
         if taken:
             others = [*rows, *(label.store_id for x in tables for label in x.layout.stores)]
-            await _walk(parts, taken, others, tables, database, settings, mends=mends)
+            await _walk(parts, taken, others, tables, database, settings, mends=mends, actor=actor)
         yield Walked({each.store_id: each.root for each in taken}, refused)
 
 
@@ -168,7 +168,7 @@ async def _locked(
     return ""
 
 
-async def _walk(
+async def _walk(  # noqa: PLR0913  what was found before
     parts: AsyncExitStack,
     taken: Sequence[DataDirectory],
     others: Sequence[str],
@@ -177,6 +177,7 @@ async def _walk(
     settings: Settings,
     *,
     mends: bool,
+    actor: str,
 ) -> None:
     """Walk these, or only do their jobs, until the parts end."""
     log_errors_only()
@@ -200,7 +201,7 @@ async def _walk(
     pace = Pace(time, nobody, rate_max=settings.walk_bytes_per_second_max)
     cluster = WalkedCluster(view, database.lost, losses)
     alone = _is_alone(settings)
-    todo = works(stores, cluster, database, pace, time, mends=mends, alone=alone)
+    todo = works(stores, cluster, database, pace, time, actor=actor, mends=mends, alone=alone)
     for job in (
         *(Job(*work) for work in todo),
         Job("database.watch", database.run, "each call finds out for itself that it is away"),

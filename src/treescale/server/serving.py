@@ -29,11 +29,12 @@ from treescale.metadata.database import Database
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
+from treescale.registry.counted.pulled import PullCounter
+from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.login import Login
 from treescale.registry.manifests import ManifestService
 from treescale.registry.pull import Pulls
-from treescale.registry.pulled import PullCounter
 from treescale.registry.push import Pushes
 from treescale.registry.throttle import Throttle
 from treescale.registry.token_service import TokenService
@@ -100,6 +101,7 @@ def compose(
         ),
         authenticator=guard,
         traffic=traffic,
+        refused=RefusedUploads(database.connections),
         new_boundary=lambda: secrets.token_hex(16),
     )
 

@@ -179,7 +179,12 @@ async def _tell_connections(settings: Settings, servers: int, say: Callable[[str
         connections_wanted,
     )
 
-    limit, wanted = await connection_limit(address), connections_wanted(settings.workers, servers)
+    wanted = connections_wanted(settings.workers, servers)
+    try:
+        limit = await connection_limit(address)
+    except DatabaseUnavailable as error:  # none may be left for this, which no server fails of
+        get_logger().warning("database.connections", wanted=wanted, error=str(error))
+        return
     advice = "" if limit is None else limit.advice(wanted)
     if limit is not None and advice:
         get_logger().warning(

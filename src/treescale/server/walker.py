@@ -16,6 +16,7 @@ from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.settle import settle
 from treescale.maintenance.stores import WalkedCluster, works
 from treescale.metadata.database import Database
+from treescale.metadata.events.recording import actor_of_server
 from treescale.server.background import Background, Job, Scope
 from treescale.server.jobs import PRUNE_SECONDS, cluster_jobs, database_jobs
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
@@ -70,10 +71,12 @@ async def _work(shared: Shared, ready: Callable[[], None]) -> None:
             told=view.peers.walk_rate,
             rate_max=shared.settings.walk_bytes_per_second_max,
         )
+        actor = actor_of_server(shared.server_id)
+        todo = works(here.stores, cluster, database, pace, time, actor=actor)
         for job in (
             *database_jobs(database, time),
             *cluster_jobs(view),
-            *(Job(*work) for work in works(here.stores, cluster, database, pace, time)),
+            *(Job(*work) for work in todo),
             *_jobs_of_all(database),
         ):
             background.register(job)

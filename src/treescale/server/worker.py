@@ -7,9 +7,14 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -24,6 +29,8 @@ from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
 from treescale.console.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.routes import api_routes
+from treescale.events.hints import Hint
+from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
 from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
@@ -38,6 +45,7 @@ from treescale.log import hear_dropped_lines
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.stopping import Stopping
 from treescale.metadata.database import Database, opened
+from treescale.metadata.engine.address import parse_address
 from treescale.peer.keyring import peer_keys
 from treescale.peer.protocol import PREFIX, Pong
 from treescale.peer.server import Host, PeerServer, span_of
@@ -45,6 +53,7 @@ from treescale.peer.signing import PeerKeys
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores, open_stores
+from treescale.server.events.work import EventWork, ThisWorker, event_work
 from treescale.server.heartbeat import Heartbeat
 from treescale.server.jobs import (
     address_job,
@@ -53,8 +62,10 @@ from treescale.server.jobs import (
     collection_jobs,
     connections_job,
     database_jobs,
+    event_jobs,
     pulse_job,
     rights_jobs,
+    told_jobs,
     usage_jobs,
     walk_job,
 )
@@ -95,6 +106,7 @@ class _Worker:
     jobs: tuple[Job, ...]
     """What it does in the background from when it serves."""
     metrics: Page
+    live: LiveLog
 
 
 def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
@@ -148,6 +160,7 @@ async def _serve(
     redirect = await _redirecting(worker, shared)
     ready()
     await stop.wait()
+    worker.live.close()
     await be_seen_ending(worker.readiness)
     if redirect is not None:
         await redirect.stop(REDIRECT_DRAIN_SECONDS)
@@ -195,36 +208,60 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
         rooms = compose(database, view.store, hashing, callers, time, traffic, losses)
         metrics = MetricsPage(_sights(shared, here, view, readiness), Rows(database, time), clock)
         desk = MetricsDesk(metrics, Administrators(database.users, clock))
-        registry = _registry(shared, view, database, rooms, readiness, desk)
         keys = _keys_of(view)
         peers = PeerServer(_host(shared, here, exchange, time), keys, time, sender_for)
         fellow_workers = await parts.enter_async_context(
             FellowWorkers(shared.server_id, shared.boot, settings.workers, keys, time, peers.handle)
         )
         exchange.connect(fellow_workers.ask, view.peers.ask)
+        this = this_worker(shared)
+        events = parts.enter_context(event_work(this, database, exchange, time))
+        api = _api(shared, view, database, rooms, desk, events.live)
         jobs = [
             *database_jobs(database, time),
-            *rights_jobs(database, callers.tokens),
+            *rights_jobs(database, callers.tokens, events.signals.hints[Hint.RIGHTS]),
             *Looks(shared.board, database, heartbeat, clock).jobs(),
-            *cluster_jobs(view, heartbeat.measure),
+            *cluster_jobs(view, heartbeat.measure, events.signals.hints[Hint.LAYOUT]),
             walk_job(database, view, here.stores, shared.walk_wanted, time),
             *await collection_jobs(database, settings.upload_idle_seconds_max),
-            *usage_jobs(database, rooms.publishing.counter),
+            *usage_jobs(database, rooms.publishing.counter, shared.server_id),
+            *event_jobs(events, rooms.refused),
+            *told_jobs(shared, database, time, events.signals.grown),
         ]
-        if not settings.database.startswith("sqlite:"):  # else nobody looks for this server
+        if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
             jobs.append(address_job(shared, view, time))
         yield _Worker(
-            with_spans(registry.handle),
-            {
-                PREFIX: with_peers_spans(peers.handle, span_of),
-                API_PATHS: with_spans(_api(shared, view, database, rooms, desk).handle),
-            },
+            with_spans(_registry(shared, view, database, rooms, readiness, desk).handle),
+            {PREFIX: with_peers_spans(peers.handle, span_of), API_PATHS: with_spans(api.handle)},
             callers.clients.is_proxy,
             readiness,
             background,
             tuple(jobs),
             metrics,
+            events.live,
         )
+
+
+@contextmanager
+def _events(
+    shared: Shared, database: Database, exchange: AnswerExchange, time: Clock
+) -> Iterator[EventWork]:
+    """Have what this worker does with the log, for the time of a block."""
+    with event_work(this_worker(shared), database, exchange, time) as events:
+        events.live.on_followers = shared.meters.followers
+        yield events
+
+
+def this_worker(shared: Shared) -> ThisWorker:
+    """Return whose worker this process is."""
+    is_on_sqlite = parse_address(shared.settings.database).path is not None
+    return ThisWorker(
+        shared.server_id,
+        shared.boot,
+        shared.settings.workers,
+        is_on_sqlite,
+        shared.meters.followers,
+    )
 
 
 def database_of(
@@ -293,10 +330,11 @@ def _api(
     database: Database,
     rooms: Service,
     metrics: MetricsDesk,
+    live: LiveLog,
 ) -> ApiDispatcher:
     """Return what answers whoever looks after the cluster."""
     return ApiDispatcher(
-        api_routes(database, SystemClock()),
+        api_routes(database, SystemClock(), live, public_url=shared.settings.public_url),
         rooms.authenticator,
         metrics.administrators,
         rooms.traffic,
@@ -316,6 +354,7 @@ def _sights(shared: Shared, here: LocalStores, view: ClusterView, readiness: Rea
         stores=here.reports,
         writable=here.is_writable,
         certificate_ends=shared.certificate_expires,
+        nats=bool(shared.settings.nats),
     )
 
 

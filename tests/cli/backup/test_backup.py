@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tests.cli.conftest import Command
 from tests.metadata.portable.every_row import ROWS, fill
@@ -18,6 +19,7 @@ from tests.templates import migrate_by_template
 from treescale.cli.terminal.actor import cli_actor
 from treescale.errors import BackupInvalid, DatabaseUnavailable
 from treescale.lease_times import COLLECTION_SETTING
+from treescale.maintenance.backup import sealing
 from treescale.metadata.database import Database
 from treescale.metadata.portable.last_backup import LastBackup, last_backup
 
@@ -31,6 +33,11 @@ PASSPHRASE = "correct horse\n"
 @pytest.fixture(autouse=True)
 def quick_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     migrate_by_template(monkeypatch)
+
+
+def quick_scrypt(salt: bytes, length: int, _n: int, r: int, p: int) -> Scrypt:
+    """Derive a key in a millisecond, and not in a third of a second."""
+    return Scrypt(salt, length, 2, r, p)
 
 
 @pytest.fixture
@@ -70,7 +77,10 @@ def test_a_backup_is_restored(full: Command, target: Command) -> None:
     assert target.database(lambda database: database.settings.get(COLLECTION_SETTING)) == "frozen"
 
 
-def test_scripts_are_told_all_of_it(full: Command, target: Command, tmp_path: Path) -> None:
+def test_scripts_are_told_all_of_it(
+    full: Command, target: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "Scrypt", quick_scrypt)
     file = str(full.data / "backup")
     secret = tmp_path / "passphrase"
     secret.write_text(PASSPHRASE)
@@ -136,7 +146,10 @@ def test_what_is_there_is_not_written_over(full: Command, target: Command) -> No
     assert "is not empty" in refusal(full, "restore", str(file))
 
 
-def test_passphrases(full: Command, target: Command, tmp_path: Path) -> None:
+def test_passphrases(
+    full: Command, target: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "Scrypt", quick_scrypt)
     file, secret, other = (str(tmp_path / name) for name in ("backup", "secret", "other"))
     Path(secret).write_text(PASSPHRASE)
     Path(other).write_text("guess\n")
@@ -183,6 +196,7 @@ def test_what_the_disk_did_not_keep_is_no_backup(
     assert not list(full.data.glob("backup*"))
 
 
+@pytest.mark.long  # starts programs
 def test_a_pipe(full: Command, target: Command) -> None:
     """The stream alone is on standard output."""
     made = subprocess.run(
@@ -203,6 +217,7 @@ def test_a_pipe(full: Command, target: Command) -> None:
     assert users(target) == users(full)
 
 
+@pytest.mark.long  # starts programs
 def test_a_backup_that_is_killed_leaves_none(full: Command, tmp_path: Path) -> None:
     """While it derives its keys, which takes a while: the file is there, and not under its name."""
     file, secret = tmp_path / "backup", tmp_path / "secret"
@@ -219,6 +234,7 @@ def test_a_backup_that_is_killed_leaves_none(full: Command, tmp_path: Path) -> N
     assert file.read_bytes().startswith(b"TreeScale backup")
 
 
+@pytest.mark.long  # starts programs
 def test_a_restore_that_is_killed_leaves_nothing(full: Command, target: Command) -> None:
     """It has nearly all of the backup, and waits for the rest."""
 

@@ -23,6 +23,7 @@ LAST = LastBackup(NOW - DAY, "cli:root@s1", 12_300_000, "/b", encrypted=False)
         (replace(LAST, taken=NOW - 1.9 * DAY), 0.0, State.OK, "46 hours ago"),
         (replace(LAST, taken=NOW - 3 * DAY), 0.0, State.WARNING, "3 days ago"),
         (replace(LAST, taken=NOW + 5), 0.0, State.OK, "of 0 s ago"),
+        (replace(LAST, taken=NOW + 300 * DAY), 0.0, State.WARNING, "is dated 300 days ahead"),
         (None, 0.0, State.WARNING, "none that was read back is known"),
         (None, NOW - DAY, State.OK, "none yet"),
         (None, None, State.OK, "none yet"),

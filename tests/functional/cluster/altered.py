@@ -38,6 +38,7 @@ from treescale.metadata import database
 from treescale.metadata.blobs import Blobs
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metadata.events.log import EventLog
 from treescale.metrics.meters import Meters
 from treescale.peer import health
 from treescale.peer.address import PeerAddress
@@ -137,6 +138,15 @@ def hear_of_no_change() -> None:
         pass
 
     _replace(TokenService, "_read_changes", read)
+
+
+def read_no_log() -> None:
+    """Have a server that reads nothing in the log of events, as if that were not there."""
+
+    async def nothing(*_: object) -> list[object]:
+        return []
+
+    _replace(EventLog, "after", nothing)
 
 
 def ping_nobody() -> None:
@@ -298,6 +308,7 @@ ALTERATIONS: Final[Mapping[str, Callable[[], None]]] = {
     "go-by-ones-own-clock": go_by_ones_own_clock,
     "hear-of-no-change": hear_of_no_change,
     "wait-for-disks": wait_for_disks,
+    "read-no-log": read_no_log,
     "judge-nobody": judge_nobody,
     "believe-everybody": believe_everybody,
     "look-at-no-file": look_at_no_file,

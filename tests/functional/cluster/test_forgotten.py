@@ -58,8 +58,11 @@ def test_a_forgotten_server_that_runs_says_so_and_stays_out(clusters: Clusters) 
             assert status == http.client.SERVICE_UNAVAILABLE
             message = json.loads(said)["errors"][0]["message"]
             assert "no part of the registry any more: ask another one" in message
-            status, said = answer(gone, "/readyz")
-            assert "the cluster has forgotten this server" in said
+            wait_until(
+                "it says so to balancers",
+                lambda: "the cluster has forgotten this server" in answer(gone, "/readyz")[1],
+                every=0.2,
+            )
             before = len(gone.events("background.failed"))
             wait_until(
                 "it tries to say that it lives, and is not heard",

@@ -6,7 +6,7 @@ import pytest
 
 from treescale.errors import Failed
 from treescale.maintenance.backup.directory import rotate
-from treescale.maintenance.backup.file import BEGIN
+from treescale.maintenance.backup.file import BEGIN, is_backup
 from treescale.maintenance.backup.rotation import name_of
 
 DAY = 86_400
@@ -45,6 +45,22 @@ def test_what_is_no_backup_pushes_none_out_and_stays(tmp_path: Path) -> None:
     assert rotate(tmp_path, name(9), 3) == []
     assert rotate(tmp_path, name(9), 2) == [name(1)]
     assert there(tmp_path) == before - {name(1)}
+
+
+def test_one_that_is_somebody_else_s_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root has made by hand: else none would ever go again, until the disk is full."""
+    put(tmp_path, 1, 2, 3, 4)
+
+    def of_root(path: Path) -> bool:
+        if path.name == name(3):
+            raise PermissionError(13, "Permission denied")
+        return is_backup(path)
+
+    monkeypatch.setattr("treescale.maintenance.backup.directory.is_backup", of_root)
+    assert rotate(tmp_path, name(4), 2) == [name(1)]
+    assert there(tmp_path) == {name(2), name(3), name(4)}
 
 
 def test_a_file_that_cannot_be_removed_is_told(

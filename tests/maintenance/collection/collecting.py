@@ -25,6 +25,7 @@ LEASE = 24 * 3600.0
 QUIET = 3 * 3600.0
 TRASH = 24 * 3600.0
 STORE = "a"
+SERVER = "server:s1"
 
 
 class Cluster:

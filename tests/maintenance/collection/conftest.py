@@ -10,13 +10,14 @@ import pytest
 from tests.contracts.metadata_values import ACTOR, server
 from tests.contracts.metadata_values import store as store_row
 from tests.fakes_disk import JumpingClock, SteppedDisk
-from tests.maintenance.collection.collecting import LEASE, STORE, Cluster, Rig
+from tests.maintenance.collection.collecting import LEASE, SERVER, STORE, Cluster, Rig
 from tests.templates import empty_database
 from treescale.chunks.disk.directory import Reserve
 from treescale.chunks.disk.store import DiskStore
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.maintenance.collection.state import Mode
 from treescale.maintenance.collector import Collector
+from treescale.maintenance.finished import teller
 from treescale.maintenance.homes import Homes
 from treescale.maintenance.trash import Trash
 from treescale.metadata.database import Database, open_database
@@ -45,7 +46,8 @@ async def rig(database: Database, tmp_path: Path) -> AsyncIterator[Rig]:
         )
         cluster = Cluster(store)
         trash = Trash(STORE, store, cluster, Homes(cluster), database, clock)
-        collects = Collector(STORE, store, trash, database, clock=clock)
+        tell = teller(database, SERVER)
+        collects = Collector(STORE, store, trash, database, clock=clock, tell=tell)
         rig = Rig(database, store, disk, clock, cluster, trash, collects)
         orphan, named = await rig.put(1), await rig.put(2)
         await rig.name(1, named)

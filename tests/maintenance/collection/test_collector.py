@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.maintenance.collection.collecting import LEASE, QUIET, TRASH, Rig, before
+from tests.maintenance.collection.collecting import LEASE, QUIET, SERVER, STORE, TRASH, Rig, before
 from treescale.chunks.disk.copies import Copies
 from treescale.chunks.disk.quiet import Quiet
 from treescale.lease_times import COLLECTION_SETTING
@@ -18,6 +18,7 @@ from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.state import Mode
 from treescale.maintenance.collector import Collector, Cycle
 from treescale.metadata.blobs import References
+from treescale.metadata.events.recorded import Recorded
 
 # What goes, and what stays
 
@@ -36,17 +37,41 @@ async def test_what_no_row_names_goes_once_its_lease_is_over(
     assert await rig.here(named) == [True]
 
 
+async def test_what_was_taken_is_an_event_and_a_cycle_that_takes_nothing_is_none(
+    rig: Rig, orphan: bytes
+) -> None:
+    """By the server itself; a look that takes nothing away tells of nothing either."""
+
+    async def told() -> list[Recorded]:
+        found = await rig.database.event_log.after(0, 100)
+        return [one for one in found if one.kind == "collect.finished"]
+
+    await rig.cycle(dry=True)
+    assert await told() == []
+    (gone,) = (await rig.cycle()).gone
+    assert gone.chunk == orphan
+    await rig.cycle()
+    (one,) = await told()
+    assert one.actor == SERVER
+    seconds = one.payload["seconds"]
+    done = {"trashed": 1, "bytes": gone.size, "dropped": 0}
+    assert one.payload == {"store_id": STORE, "seconds": seconds, **done}
+
+
 async def test_of_its_own_accord_it_gives_way_after_each_step_until_somebody_asks(
     rig: Rig, orphan: bytes
 ) -> None:
     pauses: list[float] = []
     asked = asyncio.Event()
 
-    async def give_way(seconds: float) -> None:
+    async def give_way(seconds: float, is_waited_for: Callable[[], bool]) -> None:
+        if is_waited_for():
+            return
         pauses.append(seconds)
         if len(pauses) == 3:
             asked.set()
             await asyncio.sleep(0)  # the other one waits for its turn now
+            assert is_waited_for(), "so this pause can end"
 
     async def ask() -> Cycle:
         await asked.wait()
@@ -60,6 +85,23 @@ async def test_of_its_own_accord_it_gives_way_after_each_step_until_somebody_ask
     assert min(pauses) >= 0
     assert await rig.here(orphan) == [False], "it came to its end"
     assert second.result().gone == []
+
+
+async def test_to_wait_for_its_turn_is_no_work_that_it_would_rest_from(rig: Rig) -> None:
+    """A cycle that somebody asked for may take an hour: ten more of rest would follow."""
+    pauses: list[float] = []
+
+    async def give_way(seconds: float, _: Callable[[], bool]) -> None:
+        pauses.append(seconds)
+
+    rig.collector._give_way = give_way
+    async with asyncio.TaskGroup() as group, rig.collector._one:
+        group.create_task(rig.collector._turn())
+        await asyncio.sleep(0.1)
+        assert rig.collector._asked == 1
+        rig.clock.seconds += 3600
+    assert pauses
+    assert max(pauses) < 60
 
 
 async def test_what_an_unfinished_upload_names_stays_however_old_it_is(

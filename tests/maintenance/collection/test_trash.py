@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.maintenance.collection.collecting import LEASE, STORE, TRASH, Rig
+from tests.maintenance.collection.collecting import LEASE, STORE, TRASH, Rig, before
 from treescale.chunks.disk.quiet import Quiet
 from treescale.errors import DatabaseUnavailable, StoreUnusable
-from treescale.lease_times import COLLECTION_SETTING, LeaseTimes
-from treescale.maintenance import collector
+from treescale.lease_times import COLLECTION_SETTING, ON, READ_ONLY_SETTING, LeaseTimes
+from treescale.maintenance import collector, trash
 from treescale.maintenance.collection import orphans
 from treescale.maintenance.collection.state import Mode
 from treescale.maintenance.planning.findings import Findings
@@ -41,6 +41,25 @@ async def test_control_trash_emptied_without_a_look_loses_it(
     monkeypatch.setattr(rig.database.references, "among", none)
     assert (await rig.cycle()).dropped == 1
     assert await rig.here(orphan) == [False]
+
+
+@pytest.mark.parametrize("name", [COLLECTION_SETTING, READ_ONLY_SETTING])
+async def test_what_is_stopped_in_the_middle_ends_with_what_is_looked_at_just_then(
+    rig: Rig, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emptying much takes minutes, and whoever says stop means it: nothing brings it back."""
+    for number in range(1, 5):
+        await rig.put(number)
+    rig.go(LEASE + 1)
+    await rig.cycle()
+    there = (await rig.store.trash()).chunks
+    assert there > 2
+    rig.go(TRASH + 1)
+    stopped = Mode.OFF if name == COLLECTION_SETTING else ON
+    monkeypatch.setattr(trash, "TRASHED_AT_ONCE", 1)
+    before(monkeypatch, rig.store, "drop", lambda: rig.database.settings.put(name, stopped))
+    assert await rig.trash.empty(now=True) == 1
+    assert (await rig.store.trash()).chunks == there - 1
 
 
 async def test_it_is_an_alarm_when_nobody_else_has_it(rig: Rig, orphan: bytes) -> None:

@@ -16,6 +16,7 @@ from treescale.errors import BackupInvalid, DatabaseUnavailable, SettingInvalid
 from treescale.metadata.database import open_database
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.connect import connect
+from treescale.metadata.events.hook_records import RESTORED
 from treescale.metadata.migrations import HEAD
 from treescale.metadata.portable.fill import filling
 from treescale.metadata.portable.identity import RAISED_BY, a_move, no_twin
@@ -138,6 +139,25 @@ async def test_no_twin_is_frozen_and_counts_on_far_above(sqlite_full: str, targe
     }
     frozen = "SELECT value FROM settings WHERE name = 'collection'"
     assert await one(target, frozen) == "frozen"
+    assert await one(target, _HOOKS) == RESTORED
+
+
+async def test_webhooks_are_paused_in_no_move_and_where_there_are_none(
+    sqlite_full: str, target: str, tmp_path: Path
+) -> None:
+    await copied(sqlite_full, target, a_move)
+    assert await one(target, _COUNT_HOOKS) == 0
+    for table in ("deliveries", "hooks"):
+        database = open_database(sqlite_full)
+        await database.connections.change(text(f"DELETE FROM {table}"))  # noqa: S608  a name above
+        await database.close()
+    other = f"sqlite:///{tmp_path}/without.db"
+    await copied(sqlite_full, other, no_twin)
+    assert await one(other, _COUNT_HOOKS) == 0
+
+
+_HOOKS = "SELECT value FROM settings WHERE name = 'hooks'"
+_COUNT_HOOKS = "SELECT count(*) FROM settings WHERE name = 'hooks'"
 
 
 def altered(name: str, change: Callable[[list[Any]], object]) -> Callable[[Dump], None]:

@@ -72,4 +72,11 @@ def test_what_is_no_table_of_ours_is_refused(name: str, columns: tuple[str, ...]
 
 def test_a_table_says_whose_numbers_it_gives_out() -> None:
     numbered = {name for name in metadata.tables if Carried(name, ("x",)).numbered is not None}
-    assert numbered == {"namespaces", "repositories", "blobs", "usage_changes"}
+    assert numbered == {
+        "namespaces",
+        "repositories",
+        "blobs",
+        "usage_changes",
+        "event_groups",
+        "deliveries",
+    }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,14 @@ async def test_the_page_has_counts_the_server_and_the_cluster(database: Database
     assert found["treescale_cluster_figures_known"] == 1
     assert found['treescale_cluster_servers{condition="up"}'] == len(NAMES)
     assert found["treescale_cluster_lost_chunks"] == 0
+    assert found["treescale_cluster_events_sequence"] == await database.event_log.last() > 0
+    assert found['treescale_cluster_hooks{state="enabled"}'] == 0
+    assert found["treescale_cluster_hook_deliveries_oldest_seconds"] == 0
+    assert "treescale_cluster_nats_lag_events" not in found, "nothing goes there"
+    sights = replace(server.sights(), nats=True)
+    there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())
+    newest = found["treescale_cluster_events_sequence"]
+    assert there["treescale_cluster_nats_lag_events"] == newest
     assert f'treescale_store_in_layout{{store="{own}"}}' in found
     assert not [name for name in found if other in name], "each tells of its own"
 

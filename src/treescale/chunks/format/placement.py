@@ -84,6 +84,8 @@ def build_table(layout: Layout) -> Table:
     For 150 stores about a second of a processor: never in an event loop.
     """
     _check(layout)
+    if len(layout.stores) == 1:
+        return Table(layout, ((layout.stores[0].store_id,),) * PARTITIONS)
     ranking = Ranking(layout)
     fair = fair_shares(layout)
     pulls = {label.store_id: label.weight for label in layout.stores}
@@ -151,6 +153,8 @@ class Ranking:
         self._zone_sizes = list(Counter(self._zones).values())
         self._servers = _numbered([label.server for label in labels])
         self._copies = min(layout.copies, len(labels))
+        alone = len({*self._servers}) == len(labels)
+        self._best_are_apart = alone and len(self._zone_sizes) in (1, len(labels))
         self._draws: list[tuple[float, ...]] = []
         """For each partition the draws of all stores."""
         drawn = zip(*map(_draws, labels), strict=True)
@@ -159,6 +163,8 @@ class Ranking:
 
     def held(self, pulls: Mapping[str, float]) -> dict[str, int]:
         """Return for how many partitions each store is a home under these pulls."""
+        if self._copies == len(self.names):
+            return dict.fromkeys(self.names, PARTITIONS)
         counts = [0] * len(self.names)
         for ranked in self._ranked(pulls):
             for store in self.homes(ranked):
@@ -192,6 +198,8 @@ class Ranking:
         Each comes from the zones used least so far, in them from the servers used least, and is
         the best scored of those.
         """
+        if self._best_are_apart:
+            return [*ranked[: self._copies]]
         zones, servers = self._zones, self._servers
         in_zones, on_servers = [0] * len(self._zone_sizes), [0] * len(ranked)
         homes: list[int] = []

@@ -55,6 +55,9 @@ def backup_age(facts: BackupFacts) -> Finding:
             return fine("backup", "none yet, and nothing here is older than two days")
         return warning("backup", "none that was read back is known of this database", _ADVICE)
     age = facts.now - facts.last.taken
+    if age < -AGE_SECONDS_MAX:
+        told = f"is dated {age_text(-age)} ahead, by {facts.last.actor}: the clock was wrong then"
+        return warning("backup", told, f"nobody knows how old it is: make another, and {_ADVICE}")
     found = f"of {age_text(age)} ago, {size(facts.last.bytes)}, by {facts.last.actor}"
     if age > AGE_SECONDS_MAX:
         return warning("backup", found, f"look why there is no newer one, or {_ADVICE}")

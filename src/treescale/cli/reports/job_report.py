@@ -94,7 +94,8 @@ def carry_out(desk: CommandContext, kind: findings.Kind) -> Ended:
     clock = SystemClock()
 
     async def work(database: Database) -> Ended:
-        async with walking_here(desk.loaded.settings, database, mends=kind in MENDING) as here:
+        settings, mends = desk.loaded.settings, kind in MENDING
+        async with walking_here(settings, database, mends=mends, actor=cli_actor()) as here:
             with WorkProgress(TITLES[kind], clock, quiet=desk.out.as_json) as progress:
                 for path in here.paths.values():
                     progress.say(f"No server has {path}: this command walks it.")

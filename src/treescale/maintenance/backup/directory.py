@@ -10,8 +10,9 @@ from treescale.maintenance.backup.rotation import is_name, to_remove
 def rotate(directory: Path, made: str, keep: int) -> list[str]:
     """Remove what `rotation` says; return the names. Call it when `made` has been read back.
 
-    What is no backup by its first bytes (cut to nothing, written over) neither counts nor goes.
-    Raises Failed when a file cannot be removed: the backup is there all the same.
+    What is no backup by its first bytes (cut to nothing, written over), or is not for this user to
+    read, neither counts nor goes. Raises Failed when a file cannot be removed: the backup is there
+    all the same.
     """
     try:
         found = [
@@ -28,4 +29,7 @@ def rotate(directory: Path, made: str, keep: int) -> list[str]:
 
 
 def _is_sound(path: Path) -> bool:
-    return not path.is_symlink() and path.is_file() and is_backup(path)
+    try:
+        return not path.is_symlink() and path.is_file() and is_backup(path)
+    except PermissionError:  # as of somebody who made one by hand: those of each night go on
+        return False

@@ -11,7 +11,7 @@ to be purged have a digest nobody can ask for (`purge:`, the purge, the row id) 
 their chunks is dropped, so that a purge that broke off can be finished (`finish`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,7 +48,7 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.layouts import lease_seconds
+from treescale.metadata.layouts import check_purgeable, lease_seconds
 from treescale.metadata.schema import (
     SETTLED,
     blob_chunks,
@@ -319,8 +319,9 @@ class Purging:
     ) -> None:
         """Take the rows of the plan away, but for chunks; `moved` hears of each step that is done.
 
-        What was restored or pushed again since the plan was made stays. Raises InUse: then it may
-        be asked again. Raises Ended: then what is left may be asked of another purge.
+        What was restored or pushed again since the plan was made stays. Raises ReadOnly, at any
+        step; InUse: then it may be asked again. Raises Ended: then what is left may be asked of
+        another purge.
         """
         for page in _pages(plan.manifests, MANIFESTS_AT_ONCE):
             names = {(row_id, digest): plan.names[row_id] for row_id, digest in page}
@@ -329,7 +330,8 @@ class Purging:
                 moved()
             moved()
         for page in _pages(plan.links, LINKS_AT_ONCE):
-            await self._connections.write(_take_links(purge_id, page))
+            of = [plan.names[row_id] for row_id, _ in page]
+            await self._connections.write(_take_links(purge_id, page, of))
             moved()
         for row_id in plan.whole:
             await self._connections.write(_drop_repository(row_id, plan.names[row_id], actor))
@@ -425,6 +427,7 @@ def _take_manifests(
     """
 
     def work(connection: Connection) -> bool:
+        check_purgeable(connection, names.values())
         _check_begun(connection, purge_id)
         _hold_repositories(connection, page)
         found = connection.execute(_HOLD_MANIFESTS, among(page))
@@ -448,10 +451,13 @@ def _take_manifests(
     return work
 
 
-def _take_links(purge_id: str, page: Sequence[tuple[int, str]]) -> Callable[[Connection], None]:
+def _take_links(
+    purge_id: str, page: Sequence[tuple[int, str]], of: Collection[str]
+) -> Callable[[Connection], None]:
     """Return what takes deleted links away to which no manifest refers."""
 
     def work(connection: Connection) -> None:
+        check_purgeable(connection, of)
         _check_begun(connection, purge_id)
         _hold_repositories(connection, page)
         _hold_links(connection, connection.execute(_LINKS_DELETED, among(page)).all())
@@ -495,6 +501,7 @@ def _unlink(connection: Connection, purge_id: str, there: Sequence[Any]) -> None
 
 def _drop_repository(row_id: int, name: str, actor: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
+        check_purgeable(connection, {name})
         if changed(connection, _DROP_REPOSITORY, {"row_id": row_id}):
             record(connection, Event(Kind.REPOSITORY_PURGED, actor, name))
 

@@ -98,7 +98,8 @@ def _postgresql(text: str) -> Address:
 def _hosts(url: URL, authority: str) -> tuple[Host, ...]:
     name = url.host or ""
     if name or url.port is not None:
-        authority = (f"[{name}]" if ":" in name else name) + (f":{url.port}" if url.port else "")
+        port = "" if url.port is None else f":{url.port}"
+        authority = (f"[{name}]" if ":" in name else name) + port
     try:
         return parse_hosts(authority, _words("host", url), _words("port", url))
     except ValueError as error:

@@ -18,6 +18,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.errors import Failed
 from treescale.metadata.engine.errors import translate
 from treescale.metrics.meters import Call, Meters
+from treescale.request_id import REQUEST_ID
 from treescale.tracing import TRACING
 
 _CLOCK: Final = SystemClock()
@@ -28,6 +29,10 @@ Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
 Parameters = Mapping[str, object]
 NOTHING: Final[Parameters] = {}
+_RECORDED: Final = "recorded"
+"""Under this a connection knows whether its transaction has recorded an event."""
+_REQUEST: Final = "request"
+"""Likewise, for which request of a client it runs."""
 
 
 class Driver(Protocol):
@@ -68,6 +73,9 @@ class Connections:
         self._driver = driver
         self._meters = meters
         self._clock = clock
+        self.on_recorded: Callable[[], None] = _nobody
+        """Is told when a write of this process has recorded an event, once it is committed. One
+        whose commit was not answered may have, and is not told of."""
 
     async def rows(
         self, statement: Executable, parameters: Parameters = NOTHING
@@ -96,7 +104,20 @@ class Connections:
         Without `durable` it survives the end of every process of ours, but perhaps not a power
         cut; the next durable write makes it durable too. A cancelled write is whole or not at all.
         """
-        return await self._timed(Call.WRITE, self._driver.transact(work, durable=durable))
+        request_id = REQUEST_ID.get()
+
+        def noting(connection: Connection) -> tuple[Result, bool]:
+            connection.info.pop(_RECORDED, None)
+            connection.info[_REQUEST] = request_id
+            result = work(connection)
+            return result, connection.info.pop(_RECORDED, False)
+
+        result, recorded = await self._timed(
+            Call.WRITE, self._driver.transact(noting, durable=durable)
+        )
+        if recorded:
+            self.on_recorded()
+        return result
 
     def answers_version(self) -> int | None:
         """Return a number that is another after whatever changes a row of `ANSWERS`; at once.
@@ -154,3 +175,18 @@ class Connections:
 def changed(connection: Connection, statement: Executable, parameters: Parameters = NOTHING) -> int:
     """Run a statement inside a transaction; return how many rows it changed."""
     return connection.execute(statement, parameters).rowcount
+
+
+def note_recorded(connection: Connection) -> None:
+    """Note that the transaction has recorded an event."""
+    connection.info[_RECORDED] = True
+
+
+def request_of(connection: Connection) -> str:
+    """Return the id of the client's request that the transaction is of, "" when it is of none."""
+    request_id: str = connection.info.get(_REQUEST, "")
+    return request_id
+
+
+def _nobody() -> None:
+    """Nobody is told."""

@@ -1,7 +1,7 @@
 """What happened, as rows: a write that people want to know of records it in its own transaction.
 
 So a row is there exactly when the change is, and a write that changes nothing leaves none. Rows
-have no order yet: `sequence` is for a publisher, which numbers them after they are committed. Who
+have no order yet: `sequence` is given them once they are committed (`log`). Who
 did it is an actor: a user's name, `anonymous`, `cli:USER@HOST` for a command on the database,
 `server:ID` for what a server does by itself, `rule:NAME` for what a setting has it do.
 """
@@ -18,10 +18,13 @@ from sqlalchemy.engine import Connection
 
 from treescale.clock import SystemClock
 from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.engine.connections import note_recorded, request_of
 from treescale.metadata.schema import events, manifests, tags
 from treescale.oci.names import namespace_of
 
 ANONYMOUS: Final = "anonymous"
+REQUEST_ID: Final = "request_id"
+"""Where a row's payload has the client's request; what tells of several has the first of them."""
 CHANCE_BYTES: Final = 10
 _CLOCK: Final = SystemClock()
 
@@ -30,9 +33,11 @@ class Kind(StrEnum):
     """What may have happened."""
 
     IMAGE_PUSHED = "image.pushed"
+    IMAGE_PULLED = "image.pulled"
     IMAGE_DELETED = "image.deleted"
     IMAGE_RESTORED = "image.restored"
     IMAGE_PURGED = "image.purged"
+    UPLOAD_REFUSED = "upload.refused"
     REFERRER_ADDED = "referrer.added"
     TAG_DELETED = "tag.deleted"
     REPOSITORY_CREATED = "repository.created"
@@ -42,6 +47,11 @@ class Kind(StrEnum):
     REPOSITORY_VISIBILITY = "repository.visibility"
     REPOSITORY_READ_ONLY = "repository.read_only"
     NAMESPACE_READ_ONLY = "namespace.read_only"
+    NAMESPACE_VISIBILITY = "namespace.visibility"
+    ORGANISATION_CREATED = "organisation.created"
+    ORGANISATION_REMOVED = "organisation.removed"
+    MEMBER_GRANTED = "member.granted"
+    MEMBER_REVOKED = "member.revoked"
     CLUSTER_READ_ONLY = "cluster.read_only"
     TOKEN_CREATED = "token.created"  # noqa: S105  a kind
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  likewise
@@ -50,9 +60,22 @@ class Kind(StrEnum):
     USER_PASSWORD = "user.password"  # noqa: S105  likewise
     SERVER_REGISTERED = "server.registered"
     SERVER_FORGOTTEN = "server.forgotten"
+    SERVER_DOWN = "server.down"
+    SERVER_UP = "server.up"
     STORE_STATE = "store.state"
+    STORE_SUSPECT = "store.suspect"
+    STORE_BACK = "store.back"
+    CHUNK_LOST = "chunk.lost"
+    CHUNK_HEALED = "chunk.healed"
     LAYOUT_CHANGED = "layout.changed"
+    REPAIR_FINISHED = "repair.finished"
+    COLLECT_FINISHED = "collect.finished"
     BACKUP_MADE = "backup.made"
+    HOOK_ADDED = "hook.added"
+    HOOK_REMOVED = "hook.removed"
+    HOOK_ENABLED = "hook.enabled"
+    HOOK_DISABLED = "hook.disabled"
+    HOOK_ROTATED = "hook.rotated"
 
 
 def uuid7(seconds: float, chance: bytes) -> str:
@@ -143,14 +166,16 @@ _RECORD_NEW: Final = _record_unless_same(HOLD_MANIFEST)
 
 def record(connection: Connection, event: Event) -> None:
     """Record the event in the transaction that made it happen."""
-    connection.execute(_RECORD, _row(event))
+    connection.execute(_RECORD, _row(connection, event))
+    note_recorded(connection)
 
 
 def record_all(connection: Connection, happened: Iterable[Event]) -> None:
     """Record several events, as `record` does each."""
-    rows = [_row(event) for event in happened]
+    rows = [_row(connection, event) for event in happened]
     if rows:
         connection.execute(_RECORD, rows)
+        note_recorded(connection)
 
 
 def record_tagged(connection: Connection, event: Event, row_id: int) -> str | None:
@@ -177,13 +202,18 @@ def take_back(connection: Connection, recorded: Iterable[Event]) -> None:
 
 
 def _recorded(connection: Connection, statement: Insert, event: Event, row_id: int) -> str | None:
-    row = connection.execute(statement, {**_row(event), "row_id": row_id}).one_or_none()
-    previous: str | None = event.digest if row is None else row.previous_digest
+    row = connection.execute(statement, {**_row(connection, event), "row_id": row_id}).one_or_none()
+    if row is None:
+        return event.digest
+    note_recorded(connection)
+    previous: str | None = row.previous_digest
     return previous
 
 
-def _row(event: Event) -> dict[str, Any]:
-    namespace = event.namespace
+def _row(connection: Connection, event: Event) -> dict[str, Any]:
+    namespace, payload = event.namespace, event.payload
+    if request_id := request_of(connection):
+        payload = {**payload, REQUEST_ID: request_id}
     if namespace is None and event.repository is not None:
         namespace = namespace_of(event.repository)
     return {
@@ -194,5 +224,5 @@ def _row(event: Event) -> dict[str, Any]:
         "reference": event.reference,
         "digest": event.digest,
         "actor": event.actor,
-        "payload": msgspec.json.encode(event.payload).decode(),
+        "payload": msgspec.json.encode(payload).decode(),
     }

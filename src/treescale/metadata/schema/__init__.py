@@ -9,6 +9,7 @@ from treescale.metadata.schema.accounts import (
     access_tokens,
     generations,
     known_addresses,
+    members,
     revocations,
     settings,
     signing_keys,
@@ -51,6 +52,8 @@ from treescale.metadata.schema.contents import (
     uploads,
 )
 from treescale.metadata.schema.events import (
+    event_groups,
+    event_leases,
     events,
 )
 from treescale.metadata.schema.freeing import (
@@ -62,6 +65,7 @@ from treescale.metadata.schema.freeing import (
     repository_usage,
     usage_changes,
 )
+from treescale.metadata.schema.hooks import deliveries, hooks
 
 __all__ = [
     "BYTEWISE",
@@ -77,8 +81,12 @@ __all__ = [
     "chunks",
     "counters",
     "deleted_tags",
+    "deliveries",
+    "event_groups",
+    "event_leases",
     "events",
     "generations",
+    "hooks",
     "jobs",
     "known_addresses",
     "layouts",
@@ -86,6 +94,7 @@ __all__ = [
     "lost_chunks",
     "manifest_references",
     "manifests",
+    "members",
     "metadata",
     "namespace_blobs",
     "namespaces",

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Table, Text
 
-from treescale.metadata.schema.columns import BYTEWISE, metadata
+from treescale.metadata.schema.columns import BYTEWISE, metadata, part_of
 
 users: Final = Table(
     "users",
@@ -28,6 +28,20 @@ access_tokens: Final = Table(
     Column("expires", Double),
     Column("last_used", Double),
     Index(None, "user_name", "created", "token_id"),
+)
+
+# Of a namespace that has a user of its name that user is the owner without a row here.
+members: Final = Table(
+    "members",
+    metadata,
+    part_of("namespaces.namespace_id"),
+    Column("user_name", BYTEWISE, ForeignKey("users.name", ondelete="CASCADE"), primary_key=True),
+    # A glob: the role is for repositories whose whole names match.
+    Column("repository", BYTEWISE, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Index(None, "user_name", "namespace_id"),
+    sqlite_with_rowid=False,
 )
 
 signing_keys: Final = Table(
@@ -54,7 +68,8 @@ revocations: Final = Table(
     Index(None, "revoked", "subject"),
 )
 
-# One row a subject ("user:NAME", "token:ID"), numbered anew by every change of what it may do.
+# One row a subject, numbered anew by every change of what it may do: "user:NAME", "token:ID", and
+# "member:NAME" for what a user was granted.
 generations: Final = Table(
     "generations",
     metadata,

@@ -31,7 +31,19 @@ namespaces: Final = Table(
     Column("bytes", BigInteger, nullable=False, server_default="0"),
     Column("blobs", BigInteger, nullable=False, server_default="0"),
     Column("read_only", Boolean, nullable=False, server_default=false()),
+    # Of the repositories that come into being there.
+    Column("visibility", Text, nullable=False, server_default="private"),
+    # Of an organisation, by the database's clock.
+    Column("created", Double),
     sqlite_autoincrement=True,
+)
+
+_IS_ORGANISATION: Final = text("kind = 'organisation'")
+Index(
+    "ix_namespaces_organisation",
+    namespaces.c.name,
+    sqlite_where=_IS_ORGANISATION,
+    postgresql_where=_IS_ORGANISATION,
 )
 
 repositories: Final = Table(
@@ -47,7 +59,10 @@ repositories: Final = Table(
     # None of those that a server of 0.1.0 makes, until `usage.counting` finds them.
     Column("namespace_id", ROW_ID, ForeignKey("namespaces.namespace_id")),
     Column("read_only", Boolean, nullable=False, server_default=false()),
+    # For whoever is signed in; never of one that is public (a trigger sees to that).
+    Column("internal", Boolean, nullable=False, server_default=false()),
     Index(None, "namespace", "name"),
+    Index(None, "internal", "name"),
     Index(None, "public", "name"),
     Index(None, "namespace_id", "name"),
 )

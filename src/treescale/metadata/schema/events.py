@@ -2,11 +2,20 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Double, Index, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Table,
+    Text,
+)
 
-from treescale.metadata.schema.columns import BYTEWISE, metadata
+from treescale.metadata.schema.columns import BYTEWISE, ROW_ID, metadata, part_of
 
-# No foreign keys: an event outlives what it tells of. A publisher numbers those that are committed.
+# No foreign keys: an event outlives what it tells of. A publisher numbers those that are committed;
+# on SQLite a trigger does as they are inserted.
 events: Final = Table(
     "events",
     metadata,
@@ -23,5 +32,34 @@ events: Final = Table(
     Column("at", Double, nullable=False),
     Index(None, "sequence"),
     Index(None, "at"),
+    sqlite_with_rowid=False,
+)
+
+# A group of consumers, of each of which one gets an event. `position`: what was given out last.
+event_groups: Final = Table(
+    "event_groups",
+    metadata,
+    Column("group_id", ROW_ID, primary_key=True, autoincrement=True),
+    Column(
+        "namespace_id",
+        ROW_ID,
+        ForeignKey("namespaces.namespace_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("name", BYTEWISE, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Index(None, "namespace_id", "name", unique=True),
+    sqlite_autoincrement=True,
+)
+
+# What a group was given and has not acknowledged; given out again after `until`.
+event_leases: Final = Table(
+    "event_leases",
+    metadata,
+    part_of("event_groups.group_id"),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("until", Double, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.layouts import read_only_by
-from treescale.metadata.repositories import id_of
+from treescale.metadata.records import visibility_of
+from treescale.metadata.repositories import id_of, is_of_member
 from treescale.metadata.schema import namespaces, pulls, repositories, repository_usage, tags
 from treescale.metadata.usage.counting import links_of, tags_of, waiting_of
 
@@ -33,10 +34,14 @@ _NEXT: Final = (
     .order_by(repositories.c.name)
     .limit(bindparam("limit"))
 )
-# Two index ranges, each cut at the limit, then merged: never the whole of either.
+# Index ranges, each cut at the limit, then merged: never the whole of any.
 _PUBLIC: Final = _NEXT.where(repositories.c.public == true()).subquery("open_to_all")
 _OWN: Final = _NEXT.where(repositories.c.namespace == bindparam("namespace")).subquery("own")
-_EITHER: Final = union(select(_PUBLIC), select(_OWN)).subquery("either")
+_INTERNAL: Final = _NEXT.where(repositories.c.internal == true()).subquery("open_to_users")
+_OF_MEMBER: Final = _NEXT.where(is_of_member("namespace")).subquery("of_member")
+_EITHER: Final = union(
+    select(_PUBLIC), select(_INTERNAL), select(_OWN), select(_OF_MEMBER)
+).subquery("either")
 
 
 def _figures(page: FromClause) -> Select[Any]:
@@ -61,6 +66,7 @@ def _figures(page: FromClause) -> Select[Any]:
         select(
             page.c.name,
             page.c.public,
+            page.c.internal,
             page.c.created,
             read_only_by(page.c.namespace, page.c.read_only).label("read_only"),
             figure("bytes", links_of(row_id)),
@@ -124,6 +130,12 @@ class RepositoryFigures:
     """When a tag was pushed last; None: none ever was."""
     read_only: str | None = None
     """What has it be read-only (`layouts.ReadOnlyBy`)."""
+    internal: bool = False
+
+    @property
+    def visibility(self) -> str:
+        """Return `public`, `internal` or `private`."""
+        return visibility_of(public=self.public, internal=self.internal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +175,7 @@ class Usage:
         return _rows(await self._connections.rows(LIST, {"after": after, "limit": limit}))
 
     async def visible(self, namespace: str, after: str, limit: int) -> list[RepositoryFigures]:
-        """Return a page of the public ones and those of a namespace, by name."""
+        """Return a page of what a user may see, by name, as `Repositories.list_visible` does."""
         page = {"namespace": namespace, "after": after, "limit": limit}
         return _rows(await self._connections.rows(LIST_VISIBLE, page))
 
@@ -195,6 +207,7 @@ def _rows(rows: Sequence[Row[Any]]) -> list[RepositoryFigures]:
             tags=int(row.tags),
             pushed=row.pushed,
             read_only=row.read_only,
+            internal=bool(row.internal),
         )
         for row in rows
     ]

@@ -1,6 +1,7 @@
 """How often, and when last, each tag and each digest of a repository was pulled.
 
-Gathered in memory by each worker and added once a minute: what a crash loses is lost.
+Gathered in memory by each worker and added once a minute: what a crash loses is lost. What was
+pulled meanwhile is told of with that write.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +14,13 @@ from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import NewRow, Upsert
-from treescale.metadata.schema import manifests, pulls, repositories, tags
+from treescale.metadata.events.recording import Event, Kind, record_all
+from treescale.metadata.schema import manifests, pulls, repositories, settings, tags
 
 LOOKED_AT: Final = 500
+SETTING: Final = "events-pulls"
+"""The setting with which pulls are no events while it is `OFF`."""
+OFF: Final = "off"
 
 
 def _add() -> Upsert:
@@ -60,6 +65,10 @@ AFTER: Final = (
     .order_by(pulls.c.repository_id, pulls.c.reference)
     .limit(LOOKED_AT)
 )
+_OFF: Final = select(settings.c.value).where(settings.c.name == SETTING, settings.c.value == OFF)
+_THERE: Final = select(repositories.c.name).where(
+    repositories.c.name.in_(bindparam("these", expanding=True))
+)
 _DROP: Final = delete(pulls).where(
     pulls.c.repository_id == bindparam("row_id"), pulls.c.reference == bindparam("this")
 )
@@ -75,14 +84,32 @@ class Pulled:
     times: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ImagePulls:
+    """How often an image was pulled by a tag, or by its digest alone (no tag).
+
+    Without either it is what was pulled of a repository beside what is told of one by one.
+    """
+
+    repository: str
+    tag: str
+    digest: str
+    times: int
+
+
 class PullCounts:
     """The counts of all workers."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def add(self, counts: Iterable[Pulled]) -> None:
-        """Add these; of repositories that are not there any more nothing is kept."""
+    async def add(
+        self, counts: Iterable[Pulled], images: Iterable[ImagePulls] = (), *, actor: str
+    ) -> None:
+        """Add these, and record an event for each of `images`, unless the cluster wants none.
+
+        Of repositories that are not there any more nothing is kept.
+        """
         # In one order everywhere, so that two workers never wait for each other.
         rows = [
             {"repository": one.repository, "this": one.reference, "at": one.at, "times": one.times}
@@ -91,8 +118,11 @@ class PullCounts:
         if not rows:
             return
 
+        told = sorted(images)
+
         def work(connection: Connection) -> None:
             connection.execute(_ADD.on(connection), rows)
+            _record(connection, told, actor)
 
         await self._connections.write(work, durable=False)
 
@@ -110,6 +140,28 @@ class PullCounts:
             found += len(gone)
             row_id, after = page[-1].repository_id, page[-1].reference
         return found
+
+
+def _record(connection: Connection, images: Sequence[ImagePulls], actor: str) -> None:
+    if not images or connection.execute(_OFF).first() is not None:
+        return
+    these = sorted({one.repository for one in images})
+    there = set(connection.execute(_THERE, {"these": these}).scalars())
+    record_all(
+        connection,
+        [
+            Event(
+                Kind.IMAGE_PULLED,
+                actor,
+                one.repository,
+                reference=one.tag or None,
+                digest=one.digest or None,
+                payload={"count": one.times},
+            )
+            for one in images
+            if one.repository in there
+        ],
+    )
 
 
 def _drop(gone: Sequence[dict[str, object]]) -> Callable[[Connection], None]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from treescale.cluster.status import ClusterStatus, Condition, StoreView, redundancy
 from treescale.maintenance.collection.state import State
+from treescale.metadata.events.figures import EventFigures
 from treescale.metadata.portable.last_backup import LastBackup
 from treescale.metadata.records import LostData, StoreWalk
 from treescale.metrics import catalog
@@ -19,6 +20,7 @@ from treescale.metrics.page import Family, Sample, one
 _OfWalk = Callable[[StoreWalk], float]
 _OfCollection = Callable[[State], float]
 _NOT_COLLECTED: Final = State()
+_NO_EVENTS: Final = EventFigures()
 _OF_A_SERVER: Final = (Condition.UP, Condition.SILENT, Condition.STOPPED)
 _OF_A_WALK: Final[Mapping[Metric, _OfWalk]] = {
     catalog.STORE_MISSING: lambda walk: walk.missing,
@@ -49,6 +51,7 @@ class ClusterRows:
     """Whether nothing is pushed or deleted."""
     backup: LastBackup | None = None
     """The last one that was read back."""
+    events: EventFigures = _NO_EVENTS
 
 
 def cluster_families(rows: ClusterRows) -> Iterator[Family]:
@@ -88,6 +91,22 @@ def cluster_families(rows: ClusterRows) -> Iterator[Family]:
     yield one(catalog.BACKUP_SUCCESS, 0 if rows.backup is None else rows.backup.taken)
     yield one(catalog.BACKUP_SIZE, 0 if rows.backup is None else rows.backup.bytes)
     yield one(catalog.READ_ONLY, rows.read_only)
+    yield from _of_events(rows)
+
+
+def _of_events(rows: ClusterRows) -> Iterator[Family]:
+    events = rows.events
+    yield one(catalog.EVENTS_SEQUENCE, events.newest)
+    yield one(catalog.EVENTS_WAITING, events.waiting)
+    states = {"enabled": events.hooks_enabled, "disabled": events.hooks_disabled}
+    yield Family(catalog.HOOKS, [Sample((state,), count) for state, count in states.items()])
+    yield one(catalog.DELIVERIES_WAITING, events.deliveries_waiting)
+    yield one(catalog.DELIVERIES_AGE, events.oldest_seconds)
+
+
+def nats_families(rows: ClusterRows) -> Iterator[Family]:
+    """Yield what every server says alike where events go to NATS."""
+    yield one(catalog.NATS_LAG, max(0, rows.events.newest - rows.events.read))
 
 
 def own_families(rows: ClusterRows, own: Collection[str]) -> Iterator[Family]:

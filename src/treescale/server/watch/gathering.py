@@ -16,16 +16,23 @@ from treescale.clock import Clock
 from treescale.cluster.queries import read_status
 from treescale.cluster.readiness import Finding
 from treescale.errors import Failed
+from treescale.events.nats.sink import READER
 from treescale.log import get_logger
 from treescale.maintenance.collection.state import paused_by, unpacked
 from treescale.metadata.database import Database
+from treescale.metadata.events.figures import event_figures
 from treescale.metadata.portable.last_backup import last_backup
 from treescale.metadata.records import StoreReport, is_full
 from treescale.metrics import catalog
 from treescale.metrics.meters import Meters
 from treescale.metrics.page import Family, Sample, one, page
 from treescale.metrics.traffic import Flow, TrafficCounters
-from treescale.server.watch.cluster_figures import ClusterRows, cluster_families, own_families
+from treescale.server.watch.cluster_figures import (
+    ClusterRows,
+    cluster_families,
+    nats_families,
+    own_families,
+)
 
 PAGE_SECONDS: Final = 1.0
 """A page is as good as new for so long."""
@@ -51,6 +58,8 @@ class Sights:
     writable: Callable[[str], bool]
     """Whether one of them takes writes."""
     certificate_ends: Callable[[], float | None]
+    nats: bool = False
+    """Whether events go there."""
 
 
 class Rows:
@@ -84,6 +93,7 @@ class Rows:
             await paused_by(database.settings) is not None,
             await database.read_only.cluster(),
             await last_backup(database),
+            await event_figures(database.connections, READER),
         )
 
 
@@ -118,6 +128,7 @@ class MetricsPage:
             *_of_stores(reports, self._sights.writable),
             one(catalog.FIGURES_KNOWN, rows is not None),
             *(_of_cluster(rows, own) if rows is not None else ()),
+            *(nats_families(rows) if rows is not None and self._sights.nats else ()),
         ]
 
 

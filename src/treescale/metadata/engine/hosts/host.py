@@ -35,7 +35,7 @@ class Host:
 def split_authority(text: str) -> tuple[str, str]:
     """Return a URL without the hosts before its path, if it has several there; and these."""
     found = _AUTHORITY.fullmatch(text)
-    if found is None or "," not in found["hosts"] or "@" in found["after"].partition("?")[0]:
+    if found is None or "," not in found["hosts"] or "@" in found["after"]:
         return text, ""  # an @ there: the commas are in a password that is not written as a URL's
     return found["before"] + found["after"], found["hosts"]
 
@@ -57,6 +57,7 @@ def parse_hosts(authority: str, hosts: Sequence[str], ports: Sequence[str]) -> t
     given = [_port(word) for word in chain.from_iterable(each.split(",") for each in ports)]
     if not given:
         return tuple(found)
+    found = found or [Host("")]
     if any(host.port is not None for host in found):
         raise ValueError("a port is said twice, with its host and after '?'")
     if len(given) not in (1, len(found)):
@@ -71,9 +72,14 @@ def _host(word: str) -> Host:
     found = _HOST.fullmatch(word)
     if found is None:
         raise ValueError("a host is a name, an address or [an IPv6 address], and perhaps :PORT")
-    return Host(
-        found["v6"] or found["name"], None if found["port"] is None else _port(found["port"])
-    )
+    name = found["v6"] or found["name"]
+    try:
+        name.encode("idna")  # as the look-up does
+    except UnicodeError:
+        raise ValueError("a host's name has parts of 1 to 63 characters") from None
+    if not name.isprintable():
+        raise ValueError("a host's name has no such characters")
+    return Host(name, None if found["port"] is None else _port(found["port"]))
 
 
 def _port(word: str) -> int | None:

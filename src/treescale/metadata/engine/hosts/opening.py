@@ -9,6 +9,7 @@ and no setting that outlives its transaction.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,8 +49,9 @@ class Opened:
     """Whether a pooler is between: see the module."""
 
     async def close(self) -> None:
-        """Let it go, with a goodbye if there is somebody to hear it."""
-        await self.connection.close(timeout=_GOODBYE_SECONDS_MAX)
+        """Let it go, with a goodbye if there is somebody to hear it soon."""
+        with suppress(*DRIVERS_ERRORS, OSError):  # it is closed all the same
+            await self.connection.close(timeout=_GOODBYE_SECONDS_MAX)
 
 
 class Opener:
@@ -123,6 +125,9 @@ class Opener:
                 made.append((host, await self._open(host)))
         except (*DRIVERS_ERRORS, OSError) as error:
             refused.append(error)
+        except Exception as error:  # noqa: BLE001  the driver takes it for granted who answers
+            told = f"{host or 'the server'} answers as no PostgreSQL does ({error!r})"
+            refused.append(ConnectionError(told))
 
     async def _open(self, host: Host | None) -> Opened:
         connection = await self._connect(host)

@@ -1,0 +1,155 @@
+"""`/events/groups`: consumers that share the work; each event is given to one of them.
+
+A group belongs to a namespace: whoever owns that, or an administrator, asks for its events, does
+what they are about, and acknowledges them. What nobody acknowledges is given again.
+"""
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from treescale.console.route import Answered, Asked
+from treescale.errors import FieldInvalid, Forbidden, NameInvalid, RequestInvalid
+from treescale.events.live import LiveLog
+from treescale.events.rights import EVERYWHERE
+from treescale.events.rows import NEWEST, OLDEST, EventRow, row_of
+from treescale.metadata.database import Database
+from treescale.metadata.events.groups import GIVEN_AT_ONCE_MAX, LEASE_SECONDS
+from treescale.oci.names import check_namespace
+
+WAIT_SECONDS_MAX: Final = 30
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+_BEGIN: Final = (OLDEST, NEWEST)
+
+
+class GivenEvents(msgspec.Struct):
+    """What a consumer has to acknowledge in `lease_seconds`, or it is given again."""
+
+    events: list[EventRow]
+    lease_seconds: float
+    gap: bool
+    """Whether events that the group was not given are kept no more."""
+
+
+class Acknowledgement(msgspec.Struct, forbid_unknown_fields=True):
+    """The sequences of events that are done with."""
+
+    sequences: list[int]
+
+
+class Acknowledged(msgspec.Struct):
+    """How many of these the group had still to acknowledge."""
+
+    acknowledged: int
+
+
+class GroupRow(msgspec.Struct):
+    """A group; times are UTC."""
+
+    name: str
+    position: int
+    """The sequence up to which events were given out."""
+    created: datetime
+    seen: datetime
+    """When one was last given something."""
+
+
+class GroupList(msgspec.Struct):
+    """The groups of a namespace."""
+
+    groups: list[GroupRow]
+
+
+class GroupRemoved(msgspec.Struct):
+    """The group that is no more."""
+
+    removed: str
+
+
+class EventGroupDesk:
+    """What answers for groups."""
+
+    def __init__(self, database: Database, live: LiveLog) -> None:
+        self._groups = database.event_groups
+        self._log = database.event_log
+        self._live = live
+
+    async def next(self, asked: Asked) -> Answered:
+        """Give what comes next, or wait for it for a while."""
+        namespace, name = _namespace(asked), _name(asked)
+        limit = _number(asked, "n", GIVEN_AT_ONCE_MAX, 1, GIVEN_AT_ONCE_MAX)
+        wait = _number(asked, "wait", 0, 0, WAIT_SECONDS_MAX)
+        begin = asked.query.get("begin", NEWEST)
+        if begin not in _BEGIN:
+            raise RequestInvalid(f"begin is {OLDEST} or {NEWEST}")
+        position = 0 if begin == OLDEST else await self._log.last()
+        group_id = await self._groups.ensure(namespace, name, position=position)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait
+        while True:
+            given = await self._groups.give(group_id, namespace, limit)
+            left = until - loop.time()
+            if given.events or given.gap or left <= 0:
+                break
+            if not await self._live.wait_for_more(left, asked.principal.user):
+                break
+        rows = [row_of(event) for event in given.events]
+        return Answered(GivenEvents(rows, LEASE_SECONDS, given.gap))
+
+    async def acknowledge(self, asked: Asked) -> Answered:
+        """Note that these are done with."""
+        body: Acknowledgement = asked.body
+        if len(body.sequences) > GIVEN_AT_ONCE_MAX:
+            raise FieldInvalid(f"sequences: at most {GIVEN_AT_ONCE_MAX} at once", field="sequences")
+        if any(not 0 < each < 2**63 for each in body.sequences):
+            raise FieldInvalid("sequences: these are of no events", field="sequences")
+        done = await self._groups.acknowledge(_namespace(asked), _name(asked), body.sequences)
+        return Answered(Acknowledged(done))
+
+    async def list(self, asked: Asked) -> Answered:
+        """List the groups of a namespace."""
+        rows = [
+            GroupRow(each.name, each.position, _time(each.created), _time(each.seen))
+            for each in await self._groups.list(_namespace(asked))
+        ]
+        return Answered(GroupList(rows))
+
+    async def remove(self, asked: Asked) -> Answered:
+        """Remove a group."""
+        await self._groups.remove(_namespace(asked), _name(asked))
+        return Answered(GroupRemoved(_name(asked)))
+
+
+def _namespace(asked: Asked) -> str:
+    """Return whose group it is: the caller's, or one that an administrator names."""
+    if asked.principal.repository_glob != EVERYWHERE:
+        raise Forbidden("groups are for access tokens that are not for certain repositories")
+    namespace = check_namespace(asked.query.get("namespace", asked.principal.user))
+    if namespace != asked.principal.user and not asked.is_administrator:
+        raise Forbidden("a group is for the owner of its namespace, and for administrators")
+    return namespace
+
+
+def _name(asked: Asked) -> str:
+    if _NAME.fullmatch(asked.name) is None:
+        raise NameInvalid(
+            "a group's name is lower-case letters and digits, and . _ - between them, "
+            "at most 64 characters"
+        )
+    return asked.name
+
+
+def _number(asked: Asked, name: str, default: int, least: int, most: int) -> int:
+    text = asked.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+        raise RequestInvalid(f"{name} is a number from {least} to {most}")
+    return int(text)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)

@@ -1,0 +1,53 @@
+"""How long events are kept: the cluster's setting `events`, a time or a number. Pure."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from treescale.errors import SettingInvalid
+from treescale.lease_times import parse_seconds
+
+SETTING: Final = "events"
+KEEP: Final = "keep"
+DAYS: Final = 30
+SECONDS_MIN: Final = 3600.0
+COUNT_MIN: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept: events of the last so many seconds, or the last so many; None: all."""
+
+    seconds: float | None = None
+    count: int | None = None
+
+
+DEFAULT: Final = Retention(seconds=DAYS * 86400.0)
+EVERYTHING: Final = Retention()
+
+
+def parse_retention(text: str) -> Retention:
+    """Return what a setting says; raises SettingInvalid."""
+    if text == KEEP:
+        return EVERYTHING
+    if text.isascii() and text.isdecimal():
+        count = int(text)
+        if not COUNT_MIN <= count < 2**63:
+            raise SettingInvalid(f"{SETTING}={text} is outside of {COUNT_MIN} to 2^63 events")
+        return Retention(count=count)
+    try:
+        seconds = parse_seconds(text)
+    except SettingInvalid as error:
+        raise SettingInvalid(
+            f"{error}; {SETTING} is a time such as 30d, a number of events, or {KEEP}"
+        ) from None
+    if seconds < SECONDS_MIN:
+        raise SettingInvalid(f"{SETTING}={text} is too short: say 1h or more, or {KEEP}")
+    return Retention(seconds=seconds)
+
+
+def retention_of(text: str | None) -> Retention:
+    """Return what servers go by: of what cannot be read nothing is removed."""
+    try:
+        return DEFAULT if text is None else parse_retention(text)
+    except SettingInvalid:
+        return EVERYTHING

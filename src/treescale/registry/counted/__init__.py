@@ -1,0 +1,1 @@
+"""What is counted in memory of requests, and written once a minute."""

@@ -1,0 +1,66 @@
+"""What clients pull, counted in memory until it is written: one write a minute, if there is any."""
+
+from typing import Final
+
+from treescale.clock import Clock
+from treescale.errors import Failed
+from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled
+
+NAMES_MAX: Final = 10_000
+"""Tags and digests that are counted between two writes: some megabytes."""
+TOLD_MAX: Final = 500
+"""Images that are told of one by one at a write; of the rest so many repositories, with sums."""
+
+
+class PullCounter:
+    """The pulls that this worker has served since it wrote last. A crash loses them."""
+
+    def __init__(self, counts: PullCounts, clock: Clock) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._pulled: dict[tuple[str, str], Pulled] = {}
+        self._images: dict[tuple[str, str, str], int] = {}
+        self._sums: dict[str, int] = {}
+
+    def note(self, repository: str, digest: str, tag: str = "") -> None:
+        """Count a pull of a manifest by its digest, and by its tag if it has one. Never waits."""
+        now = self._clock.now()
+        for reference in (digest, tag) if tag else (digest,):
+            self._add(Pulled(repository, reference, now, 1))
+        self._add_image(ImagePulls(repository, tag, digest, 1))
+
+    async def write(self, *, actor: str) -> None:
+        """Write them down, if there are any; raises DatabaseUnavailable, and keeps them.
+
+        `actor` is who tells of them: a minute's pulls are of many.
+        """
+        pulled, images = [*self._pulled.values()], [*self._told()]
+        self._pulled, self._images, self._sums = {}, {}, {}
+        try:
+            await self._counts.add(pulled, images, actor=actor)
+        except Failed:
+            for one in pulled:
+                self._add(one)
+            for each in images:
+                self._add_image(each)
+            raise
+
+    def _told(self) -> list[ImagePulls]:
+        images = [ImagePulls(*key, times) for key, times in self._images.items()]
+        return images + [ImagePulls(name, "", "", times) for name, times in self._sums.items()]
+
+    def _add(self, one: Pulled) -> None:
+        key = one.repository, one.reference
+        known = self._pulled.get(key)
+        if known is not None:
+            at, times = max(known.at, one.at), known.times + one.times
+            self._pulled[key] = Pulled(one.repository, one.reference, at, times)
+        elif len(self._pulled) < NAMES_MAX:
+            self._pulled[key] = one
+
+    def _add_image(self, one: ImagePulls) -> None:
+        key = one.repository, one.tag, one.digest
+        if one.digest and (key in self._images or len(self._images) < TOLD_MAX):
+            self._images[key] = self._images.get(key, 0) + one.times
+        elif one.repository in self._sums or len(self._sums) < TOLD_MAX:
+            self._sums[one.repository] = self._sums.get(one.repository, 0) + one.times

@@ -1,0 +1,1 @@
+"""What tells of the log of events within a server and between servers."""

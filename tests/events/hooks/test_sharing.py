@@ -1,0 +1,126 @@
+"""What the deliverer has room for is shared, and nobody takes that of others."""
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from tests.events.hooks.test_deliverer import (
+    SERVER,
+    Receiver,
+    _quick,
+    _tried,
+    database,
+    deliverer,
+    hook_at,
+    hurry,
+    pushed,
+    running,
+    settled,
+    until,
+)
+from tests.events.hooks.told import HOOK
+from tests.outbound.test_client import serving
+from treescale.clock import SystemClock
+from treescale.events.hooks import deliverer as under_test
+from treescale.events.hooks import schedule
+from treescale.events.hooks.deliverer import Deliverer
+from treescale.metadata.database import Database
+from treescale.metadata.events.hook_records import DeliveryState
+from treescale.outbound import client as outbound
+
+__all__ = ["_quick", "database"]  # fixtures
+
+
+async def test_a_namespace_of_receivers_that_hang_delays_no_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hooks are many, their ids come first, and something of each is always due."""
+    monkeypatch.setattr(schedule, "AT_ONCE", 8)
+    monkeypatch.setattr(schedule, "AT_ONCE_OF_A_NAMESPACE", 6)
+    asleep = asyncio.Event()
+
+    async def hangs(_: web.BaseRequest) -> web.StreamResponse:
+        await asleep.wait()
+        return web.Response()
+
+    poisoned, well = Receiver(hangs), Receiver()
+    async with serving(poisoned.handle) as bad, serving(well.handle) as good:
+        for n in range(4):
+            await hook_at(database, bad, hook_id=f"h0{n}", namespace="eve", scope="eve")
+        await hook_at(database, good)
+        async with running(deliverer(database)):
+            for n in range(4):
+                await pushed(database, "1", repository=f"eve/app{n}")
+            await until(lambda: _are(poisoned, 6))
+            await pushed(database, "1", "2")
+            await settled(database, 2)
+            assert poisoned.most == 6
+        asleep.set()
+
+
+async def _are(receiver: Receiver, count: int) -> bool:
+    return receiver.at_once >= count
+
+
+def test_room_is_for_whom_has_least_and_waited_longest(database: Database) -> None:
+    one = deliverer(database)
+    names = ("eve", "1"), ("eve", "2"), ("bob", "3"), ("alice", "4")
+    hooks = [replace(HOOK, hook_id=each, namespace=name) for name, each in names]
+    one._flights = {1: under_test._Flight(hooks[0], "eve/app")}
+    one._served = {"1": 3, "3": 2}
+    assert [hook.hook_id for hook in one._fairly(hooks)] == ["4", "3", "2", "1"]
+
+
+async def test_what_waits_has_a_limit_and_the_log_keeps_the_rest(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver that is away for a day must not fill the database, and misses nothing by it."""
+    monkeypatch.setattr(under_test, "FULL_SECONDS", 0.05)
+    monkeypatch.setattr(
+        database.hooks, "is_full", partial(type(database.hooks).is_full, database.hooks, most=3)
+    )
+    receiver = Receiver(503)
+    async with serving(receiver.handle) as port:
+        await hook_at(database, port)
+        async with running(deliverer(database)):
+            ids = await pushed(database, "1", "2", "3")
+            await until(lambda: _tried(database, 1))
+            ids += await pushed(database, "4", "5")
+            await asyncio.sleep(0.2)
+            assert len(await database.hooks.history("h1", 9)) == 3
+            receiver.answer = 200
+            await hurry(database)
+            done = await settled(database, 5)
+    assert [one.event_id for one in done] == ids
+
+
+async def test_an_answer_that_nobody_thought_of_ends_no_delivery_but_its_own(
+    database: Database,
+) -> None:
+    class Client:
+        async def ask(self, method: str, url: str, **more: Any) -> Any:
+            if url.endswith("/bad"):
+                raise RuntimeError(f"{method} {more}")
+            return outbound.Answer(200, cast("Any", {}), b"")
+
+    async def client() -> Any:
+        return Client()
+
+    one = Deliverer(database, client=client, actor=SERVER, clock=SystemClock(), chance=lambda: 0.0)
+    await hook_at(database, 1, hook_id="h0")
+    await database.connections.change(text("UPDATE hooks SET url = 'https://bad.example/bad'"))
+    await hook_at(database, 1)
+    with capture_logs() as lines:
+        async with running(one):
+            await pushed(database, "1")
+            await settled(database, 1)
+            await until(partial(_tried, database, 1, "h0"))
+    (failed,) = await database.hooks.history("h0", 9)
+    assert failed.state is DeliveryState.WAITING
+    assert [(line["event"], line["hook"]) for line in lines] == [("hook.failed", "h0")]

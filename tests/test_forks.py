@@ -1,0 +1,97 @@
+"""Tests in forks come out as they do in one process: `forks.py`."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.long  # starts interpreters
+
+TESTS = """
+import gc, os, pytest
+
+@pytest.fixture(scope="module")
+def kept():
+    kept = []
+    yield kept
+    assert "seven" not in kept, "told at the end of its file"
+
+@pytest.mark.parametrize("number", range(70))
+def test_each(kept, number, tmp_path):
+    (tmp_path / "file").write_text(str(number))
+    assert number != 5
+    print("said", number)
+    kept.append("seven" if number == 69 and "other" in __file__ else number)
+
+@pytest.mark.skip
+def test_skipped(): ...
+
+@pytest.mark.xfail
+def test_not_yet(): assert 0
+
+def test_output():
+    print("what it said")
+    os.write(2, b"what a program said")
+    raise ValueError("here")
+"""
+ENDS = """
+import os
+def test_before(): ...
+def test_ends(): os._exit(0)
+"""
+LEAVES = """
+class Left:
+    def __del__(self): raise ValueError("left")
+def test_leaves():
+    left = Left()
+    left.itself = left
+"""
+
+
+def run(directory: Path, *flags: str) -> tuple[int, str]:
+    words = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-c", os.devnull, *flags]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.forks", *words, directory],
+        env=os.environ | {"PYTHONPATH": f"{ROOT}", "TMPDIR": str(directory)},
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_they_pass_and_fail_and_say_the_same(tmp_path: Path) -> None:
+    for name in ("test_one.py", "test_other.py", "test_third.py"):
+        (tmp_path / name).write_text(TESTS)
+    status, alone = run(tmp_path, "-rA")
+    forked_status, forked = run(tmp_path, "-rA", "--forks", "3")
+    assert status == forked_status == 1
+    summary = re.compile(
+        r"^(?:PASSED|FAILED|ERROR|SKIPPED|XFAIL) .*$|^.* in [0-9.]+s", re.MULTILINE
+    )
+    told = [
+        sorted(re.sub(r" in [0-9.]+s", "", line) for line in summary.findall(text))
+        for text in (alone, forked)
+    ]
+    assert told[0] == told[1]
+    assert "207 passed" in forked
+    for words in ("what it said", "what a program said", "ValueError: here"):
+        assert forked.count(words) == alone.count(words) > 0
+
+
+def test_a_process_that_ends_is_told_and_so_is_what_it_left(tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text(ENDS)
+    status, said = run(tmp_path, "--forks", "2")
+    assert status == 3
+    assert "a process ended in test_it.py::test_ends" in said
+    file.write_text(LEAVES)
+    status, said = run(tmp_path, "--forks", "2")
+    assert status != 0
+    assert "left" in said
