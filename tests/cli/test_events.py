@@ -1,7 +1,6 @@
 """`treescale events`: what has happened, a line each, and on as it happens."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -96,12 +95,19 @@ def test_how_long_they_are_kept(command: Command) -> None:
     assert "events" in command.refused("cluster", "set", "events=5m")
 
 
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from treescale.cli.main import main; main()"
+)
+"""The command as in a terminal, also where the tests themselves ignore the signal (nohup)."""
+
+
 def test_followed_it_goes_on_until_it_is_interrupted(command: Command) -> None:
     """Another process adds a user meanwhile."""
     add(command, "alice")
-    words = ["-m", "treescale", "events", "--follow", "--json", "--data", str(command.data)]
+    words = ["events", "--follow", "--json", "--data", str(command.data)]
     follower = subprocess.Popen(
-        [sys.executable, *words, "--after", "0"], stdout=subprocess.PIPE, env={**os.environ}
+        [sys.executable, "-c", INTERRUPTIBLE, *words, "--after", "0"], stdout=subprocess.PIPE
     )
     ended = threading.Timer(60, follower.kill)
     ended.start()

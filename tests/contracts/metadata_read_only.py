@@ -218,6 +218,7 @@ class ReadOnlyContract:
         monkeypatch.setattr(manifest_push, "_LOOKS_AT_ONCE", 0)  # all pieces after the first
         said = manifest(b"said", subject=manifest().digest)
         await database.manifests.put(APP, said, [], [], now=NOW, actor=ACTOR)
+        await asyncio.sleep(0.005)  # what was pushed within one millisecond may have come after
         write, writes = database.connections.write, 0
 
         async def then_read_only(work: Any, **named: Any) -> Any:
