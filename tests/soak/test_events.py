@@ -40,8 +40,8 @@ RESTARTS_OF_DATABASE = 0.2
 """So many of the kills are of the database."""
 READ_AT_ONCE = 1000
 CAUGHT_UP_SECONDS_MAX = 60.0
-DELIVERED_SECONDS_MAX = 300.0
-"""After the last refusal pauses have grown."""
+DELIVERED_SECONDS_MAX = 900.0
+"""After the last refusal pauses have grown, and what waited is sent in its order."""
 TROUBLES = ((503, 0.0), (500, 0.0), (429, 0.0), (200, 1.0), (503, 2.0))
 """What the receiver answers, and after how many seconds."""
 SECONDS_MAX = 600 + PUSHES / 5

@@ -17,8 +17,11 @@ from typing import Final
 
 from treescale.metadata.events.hook_records import PING, Delivery, DeliveryState, Hook, Outcome
 
-PAUSES_SECONDS: Final = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-"""After each attempt; the last one again and again."""
+PAUSES_SECONDS: Final = (*(5.0 * 2**number for number in range(10)), 3600.0)
+"""After each attempt, twice as long each time; an hour again and again.
+
+A receiver that is back is told within the time that it was away, and others wait no longer for what
+it had refused."""
 JITTER: Final = 0.2
 """By up to this fraction a pause is longer: what failed together must not come back together."""
 TRIED_SECONDS_MAX: Final = 24 * 3600.0
