@@ -35,7 +35,9 @@ READ_POLL_SECONDS: Final = 0.05
 DELAY_MS_MAX: Final = 50.0
 P99: Final = 0.99
 _EVENT: Final = re.compile(rb'"reference":"([0-9a-f]{16})"')
-_JOINED: Final = b": follow"
+_JOINED: Final = b"\n: follow\n"
+OTHER: Final = "other"
+"""A second administrator: half of the places of a worker are for others than one user."""
 _MB: Final = 1e6
 
 
@@ -69,6 +71,8 @@ def _two_servers(root: Path) -> Iterator[tuple[Target, Target]]:
             for server in servers:
                 server.start()
             pushed, followed = (_target(server, servers[0]) for server in servers)
+            words = ("user", "add", OTHER, "--admin", "--password-stdin")
+            servers[0].admin(*words, text_in=pushed.password)
             yield pushed, followed
         finally:
             for server in servers:
@@ -140,9 +144,10 @@ async def _follow_all(target: Target, count: int, pipe: Pipe) -> None:
     loop = asyncio.get_running_loop()
     read: list[tuple[bytes, float]] = []
     joined = [loop.create_future() for _ in range(count)]
-    for each in joined:
+    for number, each in enumerate(joined):
+        user = OTHER if number % 2 else target.user
         await loop.create_connection(
-            lambda each=each: _Follower(target, each, read),  # type: ignore[misc]
+            lambda each=each, user=user: _Follower(target, user, each, read),  # type: ignore[misc]
             target.host,
             target.port,
         )
@@ -159,20 +164,23 @@ class _Follower(asyncio.Protocol):
     """One connection."""
 
     def __init__(
-        self, target: Target, joined: "asyncio.Future[None]", read: list[tuple[bytes, float]]
+        self,
+        target: Target,
+        user: str,
+        joined: "asyncio.Future[None]",
+        read: list[tuple[bytes, float]],
     ) -> None:
-        self._target = target
+        self._account = f"{user}:{target.password}".encode()
         self._joined = joined
         self._read = read
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        account = f"{self._target.user}:{self._target.password}".encode()
         transport.write(
             b"GET /api/v1/events?kind=image.pushed HTTP/1.1\r\nHost: localhost\r\n"
             b"Accept: text/event-stream\r\n"
-            b"Authorization: Basic " + base64.b64encode(account) + b"\r\n\r\n"
+            b"Authorization: Basic " + base64.b64encode(self._account) + b"\r\n\r\n"
         )
 
     def data_received(self, data: bytes) -> None:

@@ -16,6 +16,7 @@ from treescale.server.events.work import WATCH_SECONDS, EventWork, ThisWorker, e
 
 SECONDS_MAX = 20.0
 NOTHING_SECONDS = 2 * WATCH_SECONDS
+TIMES_MAX = 10
 
 
 @asynccontextmanager
@@ -33,8 +34,6 @@ async def two_workers(path: Path) -> AsyncIterator[tuple[EventWork, EventWork, D
         )
         async with asyncio.TaskGroup() as group:
             task = group.create_task(reader.watch())
-            while not reader.signals.grown._listeners:  # noqa: ASYNC110  until it reads
-                await asyncio.sleep(0.01)
             yield reader, other, databases[2]
             task.cancel()
 
@@ -51,9 +50,11 @@ async def test_each_worker_hears_what_one_of_them_reads(tmp_path: Path) -> None:
     async with two_workers(tmp_path) as (reader, other, command):
         with ExitStack() as stack:
             heard = listening(stack, reader, other)
-            await command.servers.register(server("b"), live_seconds=15.0, actor=ACTOR)
-            for each in heard:
-                assert await each[Hint.LAYOUT].wait(SECONDS_MAX)
+            names = [f"s{number}" for number in range(TIMES_MAX)]  # who begins hears of nothing
+            while not await heard[0][Hint.LAYOUT].wait(2 * WATCH_SECONDS):
+                await command.servers.register(server(names.pop()), live_seconds=15.0, actor=ACTOR)
+            assert await heard[1][Hint.LAYOUT].wait(SECONDS_MAX)
+            await heard[0][Hint.LAYOUT].wait(NOTHING_SECONDS)
             await command.read_only.set_cluster(read_only=True, actor=ACTOR)
             for each in heard:
                 assert not await each[Hint.RIGHTS].wait(NOTHING_SECONDS)

@@ -41,7 +41,8 @@ ASKED_SECONDS: Final = 0.5
 PRUNE_PAUSE_SECONDS: Final = 0.05
 """Between two transactions that remove: pushes go first."""
 WATCH_SECONDS: Final = 1.0
-"""How often a server looks in the log for what it would else hear of some seconds later."""
+"""How often a server looks in the log for what it would else hear of some seconds later: not with
+each push, which would pay for it."""
 _HINTS: Final = {Hint.RIGHTS: b"a", Hint.LAYOUT: b"l"}
 _WORDS: Final = {b"r": "recorded", b"g": GROWN, b"f": FOLLOW}
 
@@ -122,16 +123,15 @@ class EventWork:
         Until cancelled, in one worker of each server. Who begins hears of nothing older.
         """
         position = await self._log.last()
-        with self.signals.grown.listening() as grown:
-            while True:
-                page = await self._log.after(position, READ_AT_ONCE_MAX)
-                for hint in hints(event.kind for event in page):
-                    self.signals.hints[hint].set()
-                    self._bell.ring(_HINTS[hint])
-                if page:
-                    position = page[-1].sequence
-                else:
-                    await grown.wait(WATCH_SECONDS)
+        while True:
+            page = await self._log.after(position, READ_AT_ONCE_MAX)
+            for hint in hints(event.kind for event in page):
+                self.signals.hints[hint].set()
+                self._bell.ring(_HINTS[hint])
+            if page:
+                position = page[-1].sequence
+            if len(page) < READ_AT_ONCE_MAX:
+                await asyncio.sleep(WATCH_SECONDS)
 
     async def look_for_servers(self) -> None:
         """Record which servers have fallen silent, or are back."""
