@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.collect.idle import CHUNKS_OF_BLOB, fill
 from bench.collect.stores import migrated
+from bench.processes import at_once
 from bench.rows import Bar, Effort, Row, at_most
 
 MEGABYTES_MAX: Final = 500
@@ -26,7 +28,8 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     database = root / "full" / "treescale.db"
     database.parent.mkdir()
     migrated(f"sqlite:///{database}")
-    fill(database, effort.chunks)
+    # By a process of its own: a program's `ru_maxrss` begins with what its parent had at most.
+    at_once([partial(fill, database, effort.chunks)])
     secret = root / "passphrase"
     secret.write_text(PASSPHRASE)
     name = f"{effort.chunks // CHUNKS_OF_BLOB:,} blobs, {effort.chunks:,} chunks"
