@@ -187,6 +187,16 @@ class HooksContract:
         await made_older(database, 3600)
         assert await ids(database) == ["a", "b"]
 
+    async def test_what_waits_for_its_turn_keeps_its_place_however_long(
+        self, database: Database
+    ) -> None:
+        """A receiver that is slower than pushes come gets them in their order."""
+        await database.hooks.add(HOOK, actor=ACTOR)
+        first, *_ = await planned(database, new("a"), new("b"), new("c"))
+        await made_older(database, HELD_BACK + 1)
+        assert await ids(database) == ["a"]
+        assert await due(database, [first.delivery_id]) == []
+
     async def test_what_is_in_flight_is_not_due(self, database: Database) -> None:
         await database.hooks.add(HOOK, actor=ACTOR)
         found = await planned(database, new("a"), new("c", "alice/other"))

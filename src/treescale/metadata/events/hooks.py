@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -110,7 +111,10 @@ _HELD_BACK: Final = exists(
         _earlier.c.repository == deliveries.c.repository,
         _earlier.c.state == DeliveryState.WAITING.value,
         _earlier.c.delivery_id < deliveries.c.delivery_id,
-        _earlier.c.created > ASKED_ONCE - bindparam("held_back", type_=Double()),
+        or_(
+            _earlier.c.attempt == 0,  # it is tried at once, and only waits for its turn
+            _earlier.c.created > ASKED_ONCE - bindparam("held_back", type_=Double()),
+        ),
     )
 )
 DUE_HOOKS: Final = select(hooks.c.hook_id).where(
@@ -351,8 +355,8 @@ class Hooks:
     ) -> list[tuple[Delivery, float]]:
         """Return what may be sent of a hook now, the earliest first, and how long each has waited.
 
-        Not one of which an earlier one of its repository waits, unless that is `held_back` seconds
-        old; nor what is in flight.
+        Not one of which an earlier one of its repository waits, unless that has failed already and
+        is `held_back` seconds old; nor what is in flight.
         """
         given = {
             "hook": hook_id,
