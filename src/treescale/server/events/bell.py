@@ -14,6 +14,7 @@ from typing import Final, Self
 
 from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 
+ABSENT_SECONDS: Final = 0.5
 READ_AT_ONCE: Final = 64
 
 
@@ -29,6 +30,7 @@ class Bell:
         self._others: list[str] = []
         self._mine = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._heard: Callable[[bytes], None] = _nobody
+        self._absent_until: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         """Take a name."""
@@ -56,10 +58,20 @@ class Bell:
         asyncio.get_running_loop().add_reader(self._mine.fileno(), self._read)
 
     def ring(self, word: bytes) -> None:
-        """Ring the bells of all others; waits for nobody."""
+        """Ring the bells of all others; waits for nobody.
+
+        Who was not there is left out for `ABSENT_SECONDS`: most names are for hung workers' heirs.
+        """
+        now = asyncio.get_running_loop().time()
         for name in self._others:
-            with suppress(OSError):  # nobody has that name, or it has been rung enough
+            if self._absent_until.get(name, now) > now:
+                continue
+            try:
                 self._mine.sendto(word, name)
+            except ConnectionRefusedError:
+                self._absent_until[name] = now + ABSENT_SECONDS
+            except OSError:  # it has been rung enough
+                continue
 
     def _read(self) -> None:
         words = set[bytes]()
