@@ -111,6 +111,7 @@ SORTS = READ_WHOLE | {
     "log.NUMBER",
     "organisations.LIST_OF",
     "hooks.LIST_OF",
+    "hooks.DUE",
     "organisations.HELD",
     "organisations.HELD_IN",
     "namespaces.HOLD_OWNED",

@@ -104,18 +104,20 @@ _MERGE: Final = (
     .values(state=DeliveryState.MERGED.value, updated=DatabaseNow())
 )
 _PLAN: Final = insert(deliveries)
-_earlier = deliveries.alias("earlier")
-_HELD_BACK: Final = exists(
-    select(_earlier.c.delivery_id).where(
-        _earlier.c.hook_id == deliveries.c.hook_id,
-        _earlier.c.repository == deliveries.c.repository,
-        _earlier.c.state == DeliveryState.WAITING.value,
-        _earlier.c.delivery_id < deliveries.c.delivery_id,
+# The first of each repository that keeps those after it: one look at what waits, however much.
+_ahead = deliveries.alias("ahead")
+_AHEAD: Final = (
+    select(_ahead.c.repository, func.min(_ahead.c.delivery_id).label("first"))
+    .where(
+        _ahead.c.hook_id == bindparam("hook"),
+        _ahead.c.state == DeliveryState.WAITING.value,
         or_(
-            _earlier.c.attempt == 0,  # it is tried at once, and only waits for its turn
-            _earlier.c.created > ASKED_ONCE - bindparam("held_back", type_=Double()),
+            _ahead.c.attempt == 0,  # it is tried at once, and only waits for its turn
+            _ahead.c.created > ASKED_ONCE - bindparam("held_back", type_=Double()),
         ),
     )
+    .group_by(_ahead.c.repository)
+    .cte("keeping")
 )
 DUE_HOOKS: Final = select(hooks.c.hook_id).where(
     hooks.c.state == HookState.ENABLED.value,
@@ -127,12 +129,13 @@ DUE_HOOKS: Final = select(hooks.c.hook_id).where(
 )
 DUE: Final = (
     select(deliveries, (ASKED_ONCE - deliveries.c.created).label("waited"))
+    .select_from(deliveries.outerjoin(_AHEAD, _AHEAD.c.repository == deliveries.c.repository))
     .where(
         _OF_HOOK,
         _WAITS,
         deliveries.c.next_at <= ASKED_ONCE,
         deliveries.c.delivery_id.not_in(bindparam("in_flight", expanding=True)),
-        ~_HELD_BACK,
+        or_(_AHEAD.c.first.is_(None), deliveries.c.delivery_id <= _AHEAD.c.first),
     )
     .order_by(deliveries.c.delivery_id)
     .limit(bindparam("limit"))
