@@ -15,11 +15,12 @@ from typing import Final, Self
 from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 
 ABSENT_SECONDS: Final = 0.5
+"""A worker that has just started misses hints for so long at most."""
 READ_AT_ONCE: Final = 64
 
 
 class Bell:
-    """The bell of a worker, and those of its fellow workers; an async context manager.
+    """The bell of a worker, and those of its fellow workers; a context manager.
 
     `boot` is a text that the workers of this start share, and nobody else has.
     """
