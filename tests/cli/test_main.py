@@ -50,7 +50,7 @@ def test_a_command_imports_no_server() -> None:
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom treescale.cli.main import cli\n"
         "assert CliRunner().invoke(cli, ['user', '--help']).exit_code == 0\n"
-        "assert 'treescale.cli.user' in sys.modules\n"
+        "assert 'treescale.cli.accounts.user' in sys.modules\n"
         "assert not sys.modules.keys() & {'treescale.cli.serve', 'treescale.server', 'aiohttp'}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

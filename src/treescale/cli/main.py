@@ -21,9 +21,9 @@ from treescale.errors import TreeScaleError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("serve:serve", "Start a server."),
     "demo": ("demo:demo", "Show it all on this machine, in a minute, and clean up."),
-    "user": ("user:user", "Accounts: add, list, remove, change passwords."),
-    "org": ("org:org", "Organisations: who shares a namespace, and who may what."),
-    "token": ("token:token", "Access tokens: create, list, revoke."),
+    "user": ("accounts.user:user", "Accounts: add, list, remove, change passwords."),
+    "org": ("accounts.org:org", "Organisations: who shares a namespace, and who may what."),
+    "token": ("accounts.token:token", "Access tokens: create, list, revoke."),
     "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
     "hook": ("events.hook:hook", "Webhooks: who is told by HTTP of what happens."),
     "cluster": ("cluster:cluster", "The servers and disks behind it all."),

@@ -1,0 +1,1 @@
+"""Who there is: accounts, access tokens, organisations."""

@@ -1,0 +1,12 @@
+"""To be filled in. Adds only."""
+
+from typing import Final
+
+revision: Final = "0022"
+down_revision: Final = "0021"
+branch_labels: Final = None
+depends_on: Final = None
+
+
+def upgrade() -> None:
+    """Add nothing yet."""
