@@ -1,0 +1,1 @@
+"""Whoever is no user: robots, and issuers whose ID tokens are believed."""
