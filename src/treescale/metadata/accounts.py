@@ -48,6 +48,7 @@ from treescale.metadata.namespaces import (
     check_owner_left,
     hold_namespace,
     members_of,
+    robots_of,
     strip,
 )
 from treescale.metadata.records import AccessToken, Change, Changes, User
@@ -292,7 +293,7 @@ class Users:
         await self._connections.write(work)
 
     async def remove(self, name: str, *, actor: str) -> None:
-        """Remove the account, its access tokens and webhooks, and change its generation.
+        """Remove the account, its access tokens, robots and webhooks; change its generation.
 
         Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown, and
         LastOwner when an organisation has no other owner.
@@ -300,6 +301,7 @@ class Users:
 
         def work(connection: Connection) -> None:
             own = hold_namespace(connection, name)
+            robots = [] if own is None else robots_of(connection, own.row_id)
             owned = connection.execute(HOLD_OWNED, {"user": name}).all()
             if changed(connection, REMOVE_USER, {"this": name}) == 0:
                 raise _unknown_user(name)
@@ -307,6 +309,8 @@ class Users:
                 check_owner_left(connection, row.namespace_id, row.name)
             for user in [] if own is None else members_of(connection, own.row_id):
                 void(connection, f"member:{user}")
+            for robot in robots:
+                void(connection, f"token:{robot}")
             if own is not None:
                 strip(connection, own.row_id)
             connection.execute(_REMOVE_HOOKS, {"this": name})

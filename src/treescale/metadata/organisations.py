@@ -46,6 +46,7 @@ from treescale.metadata.namespaces import (
     is_user,
     make_and_hold,
     members_of,
+    robots_of,
 )
 from treescale.metadata.schema import members, namespaces
 
@@ -215,7 +216,7 @@ class Organisations:
         """
 
         def work(connection: Connection) -> None:
-            held = _hold(connection, namespace)
+            held = hold_known(connection, namespace)
             _hold_user(connection, user)
             if user == namespace:
                 raise Refused(f"{user} is the owner of the namespace {namespace}, always")
@@ -238,7 +239,7 @@ class Organisations:
         """
 
         def work(connection: Connection) -> None:
-            held = _hold(connection, namespace)
+            held = hold_known(connection, namespace)
             these = {"row_id": held.row_id, "user": user}
             if repository is None:
                 gone = connection.execute(_REVOKE, these).all()
@@ -262,7 +263,7 @@ class Organisations:
         """Say what repositories are that come into being there; raises NamespaceUnknown."""
 
         def work(connection: Connection) -> None:
-            held = _hold(connection, name)
+            held = hold_known(connection, name)
             if changed(connection, _SET_VISIBILITY, {"row_id": held.row_id, "to": visibility}):
                 told = {"visibility": visibility}
                 event = Event(Kind.NAMESPACE_VISIBILITY, actor, namespace=name, payload=told)
@@ -283,6 +284,8 @@ class Organisations:
             left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
             if left is not None:
                 raise Refused(f"there is a repository {left.name}: delete it first")
+            for robot in robots_of(connection, held.row_id):
+                void(connection, f"token:{robot}")
             for user in members_of(connection, held.row_id):
                 void(connection, f"member:{user}")
             free_namespace(connection, held.row_id, name)
@@ -310,7 +313,7 @@ def _grant(
     return True
 
 
-def _hold(connection: Connection, name: str) -> HeldNamespace:
+def hold_known(connection: Connection, name: str) -> HeldNamespace:
     """Hold a namespace that is somebody's; raises NamespaceUnknown."""
     held = hold_namespace(connection, name)
     if held is not None and held.is_organisation:

@@ -66,6 +66,13 @@ from treescale.metadata.schema.freeing import (
     usage_changes,
 )
 from treescale.metadata.schema.hooks import deliveries, hooks
+from treescale.metadata.schema.robots import (
+    id_token_uses,
+    issuers,
+    robot_secrets,
+    robots,
+    trust_rules,
+)
 
 __all__ = [
     "BYTEWISE",
@@ -87,6 +94,8 @@ __all__ = [
     "events",
     "generations",
     "hooks",
+    "id_token_uses",
+    "issuers",
     "jobs",
     "known_addresses",
     "layouts",
@@ -108,11 +117,14 @@ __all__ = [
     "repository_blobs",
     "repository_usage",
     "revocations",
+    "robot_secrets",
+    "robots",
     "servers",
     "settings",
     "signing_keys",
     "stores",
     "tags",
+    "trust_rules",
     "upload_parts",
     "uploads",
     "usage_changes",
