@@ -24,7 +24,8 @@ class Principal:
     `scopes` are those of an access token that is not for the registry, or of a robot. Who hears of
     a principal from a server that knows none takes them for none, so that nothing is opened.
     `login_ends` is when the ID token ends by which a robot is known: until then it logs in, and
-    what is derived from that may last longer.
+    what is derived from that may last longer. `is_operator` is whoever works on the database
+    itself, by a command there: no credential proves that, and nothing that comes by a wire says it.
 
     A robot is called `NAMESPACE+NAME`, which no user is, and its id is the `token_id`. Servers that
     know no robots find no right in one.
@@ -39,6 +40,12 @@ class Principal:
     generation: int | None = field(default=None, compare=False)
     scopes: frozenset[TokenScope] = frozenset()
     login_ends: float | None = None
+    is_operator: bool = False
+
+    @property
+    def person(self) -> "Principal":
+        """Return whose credential this is, without what it is limited to; a robot is what it is."""
+        return self if self.is_robot else Principal(self.user, is_operator=self.is_operator)
 
     @property
     def anonymous(self) -> bool:
@@ -53,22 +60,17 @@ class Principal:
     @property
     def robot_namespace(self) -> str:
         """Return whose robot this is, "" for a person."""
-        namespace, plus, _ = self.user.partition(ROBOT_MARK)
-        return namespace if plus else ""
+        return self.user.partition(ROBOT_MARK)[0] if self.is_robot else ""
 
     @property
     def is_robot(self) -> bool:
         """Return whether this is a robot."""
-        return ROBOT_MARK in self.user
+        return ROBOT_MARK in self.user and not self.is_operator
 
     @property
     def home(self) -> str:
         """Return the namespace that is its own: a robot's is that which it belongs to."""
         return self.robot_namespace or self.user
-
-    def person(self) -> "Principal":
-        """Return whose credential it is, less what narrows that; a robot is just what it is."""
-        return self if self.is_robot else Principal(self.user)
 
     def opens(self, scope: TokenScope) -> bool:
         """Return whether this credential opens what needs the scope: any password does.
@@ -109,6 +111,11 @@ class Principal:
 ANONYMOUS: Final = Principal("", allow=frozenset({Action.PULL}))
 
 
+def operator(actor: str) -> Principal:
+    """Return whoever works on the database itself, as `actor` in the log of events."""
+    return Principal(actor, is_operator=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What there is to know of a principal and what is asked about, beside their names.
@@ -125,6 +132,7 @@ class Standing:
 
 NO_STANDING: Final = Standing()
 _PERMISSIONS: Final[frozenset[Allowed]] = frozenset(Permission)
+_EVERYTHING: Final[frozenset[Allowed]] = _PERMISSIONS | ALL_ACTIONS
 
 
 def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) -> frozenset[Allowed]:
@@ -135,8 +143,10 @@ def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) ->
     repositories anybody may pull from, internal ones whoever is signed in. Administrators have all
     permissions everywhere, and no right on the content of a repository: that they have to be
     granted, as anybody. An access token only ever narrows that, except that what anybody may pull,
-    its bearer may pull too.
+    its bearer may pull too. The operator, who can read and write it all anyway, may do everything.
     """
+    if principal.is_operator:
+        return _EVERYTHING if "/" in name else _PERMISSIONS
     is_open = standing.visibility is Visibility.PUBLIC and not standing.closed
     anybody = frozenset({Action.PULL}) if is_open and "/" in name else frozenset[Action]()
     if principal.anonymous:

@@ -91,7 +91,7 @@ def _may_pull(asked: Asked, name: str, visibility: str) -> bool:
     """Say whether the caller, whose access token is for no repository, may pull from it."""
     grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
     standing = Standing(Visibility(visibility), grants)
-    return Action.PULL in permitted(asked.principal.person(), name, standing)
+    return Action.PULL in permitted(asked.principal.person, name, standing)
 
 
 def _given(asked: Asked, name: str) -> list[str]:

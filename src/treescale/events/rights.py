@@ -85,8 +85,8 @@ def _may_pull_by_role(principal: Principal, repository: Repository, member: Memb
 
 
 def _person(principal: Principal) -> Principal:
-    """Return whose the credential is: one for events is for no repository in the registry."""
-    return principal.person()
+    """Return whose the credential is: a person's for events is for no repository in the registry."""
+    return principal.person
 
 
 def _is_narrowed_away(principal: Principal, event: Recorded) -> bool:

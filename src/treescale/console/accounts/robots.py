@@ -1,19 +1,20 @@
 """`/organisations/{name}/robots` and `/issuers`: robots, and whose ID tokens are believed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import Standing, may
-from treescale.auth.roles import ALLOWS, EVERY_REPOSITORY, NO_MEMBER, Allowed, Permission, Role
-from treescale.auth.scopes import Action, TokenScope
+from treescale.auth.policy import Standing, may, permitted
+from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission
+from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.auth.trust_rules import advice
-from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import Forbidden, NamespaceUnknown, PageInvalid
+from treescale.console.accounts.fresh import check_fresh
+from treescale.console.pages import Paging, page_of
+from treescale.console.route import Answered, Asked
+from treescale.errors import Forbidden, NamespaceUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.records import Issuer, Robot, Secret, TrustRule
-from treescale.oci.pages import link_header, parse_last, parse_page_size
 from treescale.registry.accounts import parse_allow, parse_duration
 from treescale.registry.issuers.service import IssuerService
 from treescale.registry.robots.service import RobotService, RobotTerms
@@ -77,7 +78,8 @@ class NewRobot(msgspec.Struct, forbid_unknown_fields=True):
     """What a robot is to be; `expires` such as 90d, 12h or none."""
 
     name: str
-    allow: list[str] = ["pull", "push"]
+    allow: list[str] = msgspec.field(default_factory=lambda: ["pull", "push"])
+    """Of pull, push and delete on repositories; api and events for management."""
     repository: str = EVERY_REPOSITORY
     expires: str = "none"
 
@@ -170,14 +172,15 @@ class RobotDesk:
     async def list(self, asked: Asked) -> Answered:
         """List a namespace's."""
         _check(asked)
-        limit, after = _page_of(asked)
-        found = await self._service.page(asked.name, after, limit + 1)
-        last = found[limit - 1].name if len(found) > limit else None
-        page = RobotPage([_row(one) for one in found[:limit]], last)
-        return Answered(page, _link(f"/organisations/{asked.name}/robots", limit, last))
+        paging = Paging.of(asked)
+        found = await self._service.page(asked.name, paging.after, paging.limit + 1)
+        path = f"/organisations/{asked.name}/robots"
+        shown, last, headers = page_of(path, paging, found, lambda one: one.name)
+        return Answered(RobotPage([_row(one) for one in shown], last), headers)
 
     async def add(self, asked: Asked) -> Answered:
         """Make one, with no more than the caller has."""
+        check_fresh(asked)
         wanted: NewRobot = asked.body
         allow = parse_allow(",".join(wanted.allow))
         lasts = parse_duration(wanted.expires)
@@ -195,6 +198,7 @@ class RobotDesk:
 
     async def rotate(self, asked: Asked) -> Answered:
         """Give it another secret: to whoever has what it has."""
+        check_fresh(asked)
         wanted: Rotation = asked.body
         robot = await self._held(asked)
         secret = await self._service.rotate(
@@ -211,6 +215,7 @@ class RobotDesk:
 
     async def trust(self, asked: Asked) -> Answered:
         """Have ID tokens be taken for it: by whoever has what it has."""
+        check_fresh(asked)
         wanted: NewRule = asked.body
         robot = await self._held(asked)
         rule = await self._service.trust(
@@ -248,11 +253,10 @@ class IssuerDesk:
 
     async def list(self, asked: Asked) -> Answered:
         """List them."""
-        limit, after = _page_of(asked)
-        found = await self._service.page(after, limit + 1)
-        last = found[limit - 1].issuer if len(found) > limit else None
-        page = IssuerPage([_issuer(one) for one in found[:limit]], last)
-        return Answered(page, _link("/issuers", limit, last))
+        paging = Paging.of(asked)
+        found = await self._service.page(paging.after, paging.limit + 1)
+        shown, last, headers = page_of("/issuers", paging, found, lambda one: one.issuer)
+        return Answered(IssuerPage([_issuer(one) for one in shown], last), headers)
 
     async def add(self, asked: Asked) -> Answered:
         """Allow one, or replace its keys."""
@@ -267,37 +271,25 @@ class IssuerDesk:
         return Answered(IssuerGone(issuer, robots))
 
 
-def _check(asked: Asked, allow: Iterable[Action | TokenScope] = ()) -> None:
+def _check(asked: Asked, allow: Collection[Right] = ()) -> None:
     """Raise NamespaceUnknown for a stranger, Forbidden for who lacks the right, or what is given.
 
     An administrator gives no right on content that she has not been granted herself.
     """
-    grants = asked.held.get(asked.name, NO_MEMBER).grants
+    name, who = asked.name, asked.principal
+    grants = asked.held.get(name, NO_MEMBER).grants
     standing = Standing(grants=grants, is_administrator=asked.is_administrator)
-    if not may(asked.principal, asked.name, Permission.ROBOTS, standing):
-        if asked.name not in asked.held and asked.name != asked.principal.user:
-            raise NamespaceUnknown(f"no organisation {asked.name} in which you have a role")
-        raise Forbidden(f"a maintainer of {asked.name} may do this")
-    has: set[Allowed] = set()
-    for grant in grants:
-        has |= ALLOWS[grant.role] if grant.is_for_all else set()
-    has |= ALLOWS[Role.OWNER] if asked.name == asked.principal.user else set()
+    if not may(who, name, Permission.ROBOTS, standing):
+        if name not in asked.held and name != who.user:
+            raise NamespaceUnknown(f"no organisation {name} in which you have a role")
+        raise Forbidden(f"a maintainer of {name} may do this")
+    of_all = Standing(grants=tuple(one for one in grants if one.is_for_all))
+    has = permitted(who.person, f"{name}/{EVERY_REPOSITORY}", of_all)
     for right in allow:
-        if right not in has if isinstance(right, Action) else not asked.principal.opens(right):
-            raise Forbidden(f"you cannot give a robot {right.value} in {asked.name}: you lack it")
-
-
-def _page_of(asked: Asked) -> tuple[int, str]:
-    """Return how many are asked for, and after which; raises PageInvalid."""
-    query = asked.query
-    limit = parse_page_size([query["n"]] if "n" in query else [])
-    if limit == 0:
-        raise PageInvalid("n must be 1 or more")
-    return limit, parse_last([query["after"]] if "after" in query else [], "after")
-
-
-def _link(path: str, limit: int, last: str | None) -> dict[str, str]:
-    return {"Link": link_header(PREFIX + path, limit, last, cursor="after")} if last else {}
+        if right not in has if isinstance(right, Action) else not who.opens(right):
+            raise Forbidden(
+                f"you cannot give a robot {right.value} in {name}, which you have not yourself"
+            )
 
 
 def _row(one: Robot) -> RobotRow:
