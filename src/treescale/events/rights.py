@@ -85,7 +85,7 @@ def _may_pull_by_role(principal: Principal, repository: Repository, member: Memb
 
 
 def _person(principal: Principal) -> Principal:
-    """Return whose the credential is: a person's for events is for no repository in the registry."""
+    """Return whose the credential is: a person's for events has no repository."""
     return principal.person
 
 

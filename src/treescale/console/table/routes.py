@@ -95,9 +95,9 @@ def api_routes(
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
+        *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
         *_of_tokens(TokenDesk(database, passwords)),
-        *robot_routes(RobotDesk(database)),
         *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
