@@ -21,8 +21,8 @@ from tests.api.running import PASSWORD, Parts, Running, make_database, make_part
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
-from treescale.console.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.routes import api_routes
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.routes import api_routes
 from treescale.events.live import LiveLog
 from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
@@ -111,7 +111,11 @@ async def running(
         administrators = Administrators(parts.database.users, parts.clock)
         live = followed(parts.database)
         rows = api_routes(
-            parts.database, parts.clock, live, public_url="https://registry.example.com"
+            parts.database,
+            parts.clock,
+            live,
+            passwords=parts.passwords,
+            public_url="https://registry.example.com",
         )
         management = ApiDispatcher(rows, guard, administrators, parts.traffic)
         below = {API_PATHS: management.handle}

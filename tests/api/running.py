@@ -60,6 +60,7 @@ class Parts:
     tokens: TokenService
     accounts: Accounts
     login: Login
+    passwords: Passwords
     clock: LateClock
     threads: Executor
     losses: LossRecorder
@@ -112,6 +113,7 @@ async def make_parts_on(
             remembered=proven,
             revoked=tokens.revoked,
         ),
+        passwords=passwords,
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),

@@ -5,7 +5,7 @@ The order is that of RFC 9110: nothing there (404), no such method (405), who is
 the route takes (400).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -18,15 +18,13 @@ from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.roles import Memberships
 from treescale.console.body import BODY_BYTES_MAX, JSON, check_type, parse_body
 from treescale.console.problems import CONTENT_TYPE, problem_body, status_of
-from treescale.console.route import PREFIX, ApiRoute, Asked, Streamed, Who, decoded
+from treescale.console.route import HEAD, ApiRoute, Asked, Streamed, Who, check_query, find
 from treescale.errors import (
     CredentialsInvalid,
     Failed,
     Forbidden,
-    NameUnknown,
     RequestInvalid,
     TreeScaleError,
-    Unsupported,
 )
 from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
@@ -43,8 +41,6 @@ from treescale.request_id import REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
-HEAD: Final = "HEAD"
-GET: Final = "GET"
 
 
 class ApiDispatcher:
@@ -91,9 +87,9 @@ class ApiDispatcher:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._check()
         check_coding(request)
-        route, parameters = self._find(request)
+        route, parameters = find(self._routes, request.method, request.rel_url.raw_path)
         principal, is_administrator, held = await self._admit(request, route)
-        query = _query(request, route)
+        query = check_query(route, query_pairs(request.rel_url.raw_query_string))
         body = await self._body(request, route)
         asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)
         asked = replace(asked, again=partial(self._again, request, route, asked))
@@ -133,20 +129,6 @@ class ApiDispatcher:
                 response.force_close()
                 self._log.info("stream.ended", error=str(error), request_id=request_id(request))
         return response
-
-    def _find(self, request: web.BaseRequest) -> tuple[ApiRoute, Mapping[str, str]]:
-        """Return the route, and its path's parameters; raises NameUnknown, Unsupported."""
-        path = decoded(request.rel_url.raw_path).removeprefix(PREFIX)
-        matching = [(row, found) for row in self._routes if (found := row.match(path)) is not None]
-        if not matching:
-            raise NameUnknown(f"nothing here; {PREFIX}/openapi.json says what there is")
-        method = GET if request.method == HEAD else request.method
-        for row, found in matching:
-            if row.method == method:
-                return row, found
-        allowed = [row.method for row, _ in matching]
-        allowed += [HEAD] * (GET in allowed)
-        raise Unsupported(f"use {' or '.join(allowed)} here", allowed=tuple(allowed))
 
     async def _admit(
         self, request: web.BaseRequest, route: ApiRoute
@@ -201,16 +183,3 @@ class ApiDispatcher:
 async def _write(response: web.StreamResponse, piece: bytes) -> None:
     if piece:
         await response.write(piece)
-
-
-def _query(request: web.BaseRequest, route: ApiRoute) -> dict[str, str]:
-    """Return the parameters; raises RequestInvalid for one that is unknown, or given twice."""
-    found: dict[str, str] = {}
-    for name, value in query_pairs(request.rel_url.raw_query_string):
-        if name not in route.query:
-            known = ", ".join(route.query) or "none"
-            raise RequestInvalid(f"unknown parameter {name[:100]!r}; known here: {known}")
-        if name in found:
-            raise RequestInvalid(f"{name} is given twice")
-        found[name] = value
-    return found
