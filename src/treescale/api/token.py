@@ -87,7 +87,7 @@ async def _exchange(call: Call, fields: _Fields) -> web.StreamResponse:
     if not robot:
         raise RequestInvalid("say robot=NAMESPACE+NAME, whose ID token it is")
     guard = call.rooms.authenticator
-    made = await guard.exchange(call.request, robot, _first(fields, "subject_token"))
+    made = await guard.exchange(call.request, robot, _first(fields, "subject_token").strip())
     note_user(call.request, made.login)
     answer = {
         "access_token": made.secret,

@@ -45,6 +45,23 @@ CREATE TRIGGER users_robots AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION 
 
 def upgrade() -> None:
     """Add the tables, what finds their rows, and what removes them beside older versions."""
+    _robots()
+    _keyless()
+    for table, columns in (
+        ("trust_rules", ["robot_id", "rule_id"]),
+        ("trust_rules", ["issuer", "robot_id"]),
+        ("robot_secrets", ["robot_id", "created"]),
+        ("robot_secrets", ["rule_id"]),
+        ("id_token_uses", ["robot_id"]),
+        ("id_token_uses", ["expires"]),
+    ):
+        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns)
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    for statement in ON_SQLITE if is_sqlite else ON_POSTGRESQL:
+        op.get_bind().exec_driver_sql(statement)
+
+
+def _robots() -> None:
     op.create_table(
         "robots",
         sa.Column("robot_id", BYTEWISE, nullable=False),
@@ -62,6 +79,9 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_robots_namespace_id_name", "robots", ["namespace_id", "name"], unique=True)
+
+
+def _keyless() -> None:
     op.create_table(
         "issuers",
         sa.Column("issuer", BYTEWISE, nullable=False),
@@ -104,18 +124,6 @@ def upgrade() -> None:
         _goes_with("id_token_uses", "robot_id", "robots"),
         sqlite_with_rowid=False,
     )
-    for table, columns in (
-        ("trust_rules", ["robot_id", "rule_id"]),
-        ("trust_rules", ["issuer", "robot_id"]),
-        ("robot_secrets", ["robot_id", "created"]),
-        ("robot_secrets", ["rule_id"]),
-        ("id_token_uses", ["robot_id"]),
-        ("id_token_uses", ["expires"]),
-    ):
-        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns)
-    is_sqlite = op.get_bind().dialect.name == "sqlite"
-    for statement in ON_SQLITE if is_sqlite else ON_POSTGRESQL:
-        op.get_bind().exec_driver_sql(statement)
 
 
 def _goes_with(table: str, column: str, target: str) -> sa.ForeignKeyConstraint:
