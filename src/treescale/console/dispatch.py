@@ -100,6 +100,9 @@ class ApiDispatcher:
         check_coding(request)
         route, parameters = self._find(request)
         principal, is_administrator, held = await self._admit(request, route)
+        rates = self._authenticator.rates
+        if rates is not None and rates.are_limited:
+            rates.check(principal.user, record_of(request).client, is_pull=False)
         query = _query(request, route)
         body = await self._body(request, route)
         asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)

@@ -38,6 +38,14 @@ from treescale.console.organisations import (
     OrganisationRow,
     VisibilityState,
 )
+from treescale.console.quotas import (
+    NewLimits,
+    QuotaDesk,
+    QuotaPage,
+    QuotaRow,
+    UsageList,
+    UsagePage,
+)
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import Answered, ApiRoute, Asked, Who
 from treescale.events.live import LiveLog
@@ -62,6 +70,7 @@ EVENTS: Final = {
     "repository": "A glob, such as `alice/*`.",
 }
 
+OF_MONTH: Final = PAGE | {"month": "As `2026-11`; the present one without it."}
 OF_NAMESPACE: Final = {"namespace": "Whose groups, for administrators; else the caller's."}
 NEXT: Final = OF_NAMESPACE | {
     "n": "How many at most, 1 to 100.",
@@ -86,6 +95,7 @@ def api_routes(
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *_of_quotas(QuotaDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
@@ -139,6 +149,20 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+
+
+def _of_quotas(desk: QuotaDesk) -> Iterable[ApiRoute]:
+    admin, one = Who.ADMINISTRATOR, "/quotas/{name}"
+    what = "Namespaces that have a quota or another limit, by name, and what they use"
+    yield ApiRoute(GET, "/quotas", admin, what, desk.list, QuotaPage, query=PAGE)
+    what = "What a namespace may have, and has; for owners"
+    yield ApiRoute(GET, one, Who.USER, what, desk.show, QuotaRow)
+    what = "Say what a namespace may have"
+    yield ApiRoute(PUT, one, admin, what, desk.change, QuotaRow, takes=NewLimits)
+    what, month = "What namespaces kept in a month, and what was pulled of them, by name", OF_MONTH
+    yield ApiRoute(GET, "/usage", admin, what, desk.of_month, UsagePage, query=month)
+    what = "What a namespace kept by month, and what was pulled of it; for maintainers"
+    yield ApiRoute(GET, "/usage/{name}", Who.USER, what, desk.of_namespace, UsageList)
 
 
 def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:

@@ -30,7 +30,7 @@ EVERYWHERE: Final = "*"
 """The glob of an access token that is for no certain repositories."""
 
 
-OF_MAINTAINERS: Final = "hook."
+OF_MAINTAINERS: Final = ("hook.", "quota.")
 """How kinds begin that maintainers of a whole namespace are shown, beside those of repositories."""
 
 
@@ -73,8 +73,8 @@ def _is_for_member(reader: Reader, event: Recorded, member: Membership) -> bool:
         return True
     if event.repository is not None:
         return may(person, event.repository, Permission.HISTORY, standing)
-    is_of_hooks = event.kind.startswith(OF_MAINTAINERS)
-    return is_of_hooks and may(person, event.namespace, Permission.HOOKS, standing)
+    is_for_them = event.kind.startswith(OF_MAINTAINERS)
+    return is_for_them and may(person, event.namespace, Permission.HOOKS, standing)
 
 
 def _may_pull_by_role(principal: Principal, repository: Repository, member: Membership) -> bool:

@@ -26,6 +26,7 @@ from treescale.metadata.events.recording import actor_of
 from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace, namespace_of
+from treescale.registry.counted.rates import Rates
 from treescale.registry.login import Login
 from treescale.registry.token_service import TokenService
 
@@ -109,6 +110,8 @@ class Authenticator:
     clients: Clients = field(default_factory=Clients)
     cors: Cors = NO_CORS
     meters: Meters | None = None
+    rates: Rates | None = None
+    """What counts requests, where anything does."""
 
     async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
         """Return the caller; None without credentials. Raises Unauthorized for bad ones.
