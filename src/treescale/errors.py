@@ -189,7 +189,9 @@ class QuotaExceeded(OverLimit):
     what is asked for beyond `used`: 0 when that is not known, and none are left.
     """
 
-    def __init__(self, message: str, *, namespace_id: int, used: int, quota: int, needed: int):
+    def __init__(
+        self, message: str, *, namespace_id: int, used: int, quota: int, needed: int
+    ) -> None:
         super().__init__(message)
         self.namespace_id = namespace_id
         self.used = used

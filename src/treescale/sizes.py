@@ -4,6 +4,7 @@ Pure.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from treescale.errors import SettingInvalid
@@ -12,7 +13,7 @@ UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 BYTES_MAX: Final = 10**18
 """What is said of bytes is less than this: it fits the columns of either database."""
 _STEP: Final = 1000
-_FACTORS: Final = {
+_FACTORS: Final[Mapping[str, int]] = {
     "": 1,
     **{unit.lower(): _STEP**power for power, unit in enumerate(UNITS)},
     **{f"{letter}ib": 1024**power for power, letter in enumerate("kmgtpe", start=1)},
@@ -39,7 +40,7 @@ def parse_bytes(text: str) -> int:
         shown = repr(text[:_SHOWN_MAX])
         raise SettingInvalid(f"{shown} is no size: say 500MB, 50GB, 1.5TB or 200GiB")
     fraction = found[2] or ""
-    count = int(found[1] + fraction) * factor // 10 ** len(fraction)
+    count: int = int(found[1] + fraction) * factor // 10 ** len(fraction)
     if count >= BYTES_MAX:
         raise SettingInvalid(f"{text[:_SHOWN_MAX]!r} is more than there will ever be: say less")
     return count

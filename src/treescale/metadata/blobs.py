@@ -281,7 +281,8 @@ class Blobs:
                 check_fence(connection, new.chunks, new.base)
             self._layouts.note(connection, new.layout)
             blob_id = _write_blob(connection, new)
-            _link(connection, held, (new.blob.digest, new.blob.size), blob_id, actor)
+            _link(connection, held.row_id, new.blob.digest, blob_id)
+            _settle(connection, held, new.blob.digest, new.blob.size, actor)
             record_missing(connection, new.owed, now=now)
             check_in_time(connection, new.base)
 
@@ -307,7 +308,8 @@ class Blobs:
             if found is None:
                 raise _unknown(repository, digest)  # and there is no new repository
             blob_id, size = found
-            _link(connection, held, (digest, size), blob_id, actor)
+            _link(connection, held.row_id, digest, blob_id)
+            _settle(connection, held, digest, size, actor)
 
         try:
             await self._connections.write(work)
@@ -540,16 +542,14 @@ def _chunk_rows(parts: Iterable[ChunkPart]) -> list[dict[str, object]]:
     return [{"chunk": chunk, "length": length} for chunk, length in parts]
 
 
-def _link(
-    connection: Connection, held: Held, named: tuple[str, int], blob_id: int, actor: str
-) -> None:
-    """Link the blob, of this digest and so many bytes, as far as its namespace has room.
-
-    A link that is there already only has its lease renewed.
-    """
-    digest, size = named
-    link = {"repository_id": held.row_id, "digest": digest, "blob_id": blob_id}
+def _link(connection: Connection, repository_id: int, digest: str, blob_id: int) -> None:
+    """Link the blob; a link that is there already only has its lease renewed."""
+    link = {"repository_id": repository_id, "digest": digest, "blob_id": blob_id}
     connection.execute(_WRITE_LINK.on(connection), link)
+
+
+def _settle(connection: Connection, held: Held, digest: str, size: int, actor: str) -> None:
+    """Take a blob that was linked into account, where its namespace has limits."""
     if held.is_limited:
         settle(connection, Gain(held.row_id, {digest: size}, is_new=held.is_new), actor=actor)
 

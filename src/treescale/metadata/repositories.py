@@ -523,6 +523,11 @@ def make_namespace(connection: Connection, name: str) -> None:
     connection.execute(_MAKE_NAMESPACE.on(connection), {"name": name})
 
 
+def lock_repository(connection: Connection, name: str, *, actor: str, now: float) -> int:
+    """Hold the repository as `hold` does; return its row id."""
+    return hold(connection, name, actor=actor, now=now).row_id
+
+
 def _repository(row: Row[Any]) -> Repository:
     return Repository(row.name, bool(row.public), row.created, bool(row.internal))
 

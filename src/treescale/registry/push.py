@@ -323,9 +323,7 @@ class Pushes:
         if length.fits(more):
             return
         needed, actor = length.whole + more, actor_of(upload.user)
-        await self._uploads.check_room(
-            upload.repository, needed, actor=actor, digest=length.digest
-        )
+        await self._uploads.check_room(upload.repository, needed, actor=actor, digest=length.digest)
         length.room = None
 
     @asynccontextmanager

@@ -24,11 +24,11 @@ def level_of(used: int, quota: int | None, told: int) -> int:
             level = each
     if level >= told:
         return level
-    return max(level, *(each for each in (NOTHING, WARNED, REACHED) if _holds(each, told, used, quota)))
+    return max(
+        level, *(each for each in (NOTHING, WARNED, REACHED) if _holds(each, told, used, quota))
+    )
 
 
 def _holds(level: int, told: int, used: int, quota: int) -> bool:
     """Say whether a level that was told of, or one below it, is not taken back yet."""
-    return level <= told and (
-        level == NOTHING or used * 100 >= quota * _FORGOTTEN_BELOW[level]
-    )
+    return level <= told and (level == NOTHING or used * 100 >= quota * _FORGOTTEN_BELOW[level])

@@ -196,9 +196,7 @@ def _check_tags(connection: Connection, row: Row[Any], repository_id: int) -> No
         )
 
 
-def _take(
-    connection: Connection, row: Row[Any], sizes: Mapping[str, int], actor: str
-) -> None:
+def _take(connection: Connection, row: Row[Any], sizes: Mapping[str, int], actor: str) -> None:
     """Note what of it the namespace has not yet, if that fits."""
     digests, known = sorted(sizes), set[str]()
     for start in range(0, len(digests), DIGESTS_AT_ONCE):
@@ -235,9 +233,7 @@ def use(connection: Connection, row: Row[Any], used: int, *, actor: str) -> None
     level = level_of(used, row.limit_bytes, row.told)
     if used >= row.used:
         level = max(level, row.told)  # also one that a refusal has told of
-    connection.execute(
-        _USE, {"row_id": row.namespace_id, "to_used": used, "to_told": level}
-    )
+    connection.execute(_USE, {"row_id": row.namespace_id, "to_used": used, "to_told": level})
     if level > row.told:
         _tell(connection, row, used, level, actor)
 
@@ -258,7 +254,9 @@ def give_back(connection: Connection, names: Collection[tuple[int, str]], *, act
     for start in range(0, len(ids), DIGESTS_AT_ONCE):
         page = {"these": ids[start : start + DIGESTS_AT_ONCE]}
         for row in connection.execute(_HOLD_THESE, page).all():
-            compare(connection, row, {d for row_id, d in names if row_id == row.namespace_id}, actor)
+            compare(
+                connection, row, {d for row_id, d in names if row_id == row.namespace_id}, actor
+            )
 
 
 def compare(connection: Connection, row: Row[Any], digests: Iterable[str], actor: str) -> None:

@@ -239,5 +239,3 @@ def _month(row: Row[Any], now: float) -> Month:
         pulled=int(row.pulled_bytes),
         pulls=int(row.pulls),
     )
-
-

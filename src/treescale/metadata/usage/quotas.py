@@ -51,6 +51,8 @@ COMPARED_AT_ONCE: Final = 200
 LOOKED_AT: Final = 2000
 """Rows in one statement that locks nothing."""
 DUE_AT_ONCE: Final = 100
+DIGITS_MAX: Final = 18
+"""Of a limit among the settings: it fits the columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ _NOTED: Final = (
         )
         .label("right"),
     )
-    .where(quota_blobs.c.namespace_id == bindparam("row_id"), quota_blobs.c.digest > bindparam("after"))
+    .where(
+        quota_blobs.c.namespace_id == bindparam("row_id"), quota_blobs.c.digest > bindparam("after")
+    )
     .order_by(quota_blobs.c.digest)
     .limit(LOOKED_AT)
 )
@@ -167,27 +171,24 @@ _LIVE_MANIFESTS: Final = (
     .correlate(namespaces)
     .subquery("live")
 )
-_FIGURES: Final = (
-    select(
-        quotas,
-        namespaces.c.name,
-        namespaces.c.bytes.label("live_bytes"),
-        select(func.coalesce(func.sum(_LIVE_MANIFESTS.c.size), 0))
-        .correlate(namespaces)
-        .scalar_subquery()
-        .label("live_manifests"),
-        select(func.count())
-        .select_from(repositories)
-        .where(
-            repositories.c.namespace_id == namespaces.c.namespace_id,
-            repositories.c.deleted.is_(None),
-        )
-        .correlate(namespaces)
-        .scalar_subquery()
-        .label("repositories"),
+_FIGURES: Final = select(
+    quotas,
+    namespaces.c.name,
+    namespaces.c.bytes.label("live_bytes"),
+    select(func.coalesce(func.sum(_LIVE_MANIFESTS.c.size), 0))
+    .correlate(namespaces)
+    .scalar_subquery()
+    .label("live_manifests"),
+    select(func.count())
+    .select_from(repositories)
+    .where(
+        repositories.c.namespace_id == namespaces.c.namespace_id,
+        repositories.c.deleted.is_(None),
     )
-    .select_from(namespaces.outerjoin(quotas, quotas.c.namespace_id == namespaces.c.namespace_id))
-)
+    .correlate(namespaces)
+    .scalar_subquery()
+    .label("repositories"),
+).select_from(namespaces.outerjoin(quotas, quotas.c.namespace_id == namespaces.c.namespace_id))
 _LIST: Final = (
     _FIGURES.where(quotas.c.namespace_id.is_not(None), namespaces.c.name > bindparam("after"))
     .order_by(namespaces.c.name)
@@ -195,7 +196,7 @@ _LIST: Final = (
 )
 _ONE: Final = _FIGURES.where(namespaces.c.name == bindparam("namespace"))
 _COUNT_TOLD: Final = (
-    select(quotas.c.told, func.count().label("count"))
+    select(quotas.c.told, func.count().label("namespaces"))
     .where(quotas.c.told > 0)
     .group_by(quotas.c.told)
 )
@@ -252,9 +253,7 @@ class Quotas:
 
         await self._connections.write(work)
 
-    async def set(
-        self, namespace: str, to: Mapping[Limit, int | None], *, actor: str
-    ) -> None:
+    async def set(self, namespace: str, to: Mapping[Limit, int | None], *, actor: str) -> None:
         """Give a namespace limits of its own; NO_LIMIT for none, None for the cluster's.
 
         Those that are not named stay. `recount` then says what it uses. Raises NamespaceUnknown.
@@ -296,7 +295,7 @@ class Quotas:
     async def told(self) -> dict[int, int]:
         """Return how many namespaces were told of each level: 80 and 100 percent."""
         rows = await self._connections.rows(_COUNT_TOLD)
-        return {int(row.told): int(row.count) for row in rows}
+        return {int(row.told): int(row.namespaces) for row in rows}
 
     async def count(self, *, all_anew: bool = False) -> int:
         """Count what is to be counted, with `all_anew` all; return how many namespaces that were.
@@ -359,9 +358,7 @@ def _make_all(connection: Connection) -> None:
     """Give the cluster's limits to namespaces that have no row, if there are any."""
     found = _defaults(connection)
     if any(value is not None for value in found.values()):
-        connection.execute(
-            _MAKE_ALL, {f"to_{each.limit}": found[each.setting] for each in LIMITS}
-        )
+        connection.execute(_MAKE_ALL, {f"to_{each.limit}": found[each.setting] for each in LIMITS})
 
 
 def _defaults(connection: Connection) -> dict[str, int | None]:
@@ -371,7 +368,7 @@ def _defaults(connection: Connection) -> dict[str, int | None]:
 
 def limit_of(text: str | None) -> int | None:
     """Return the limit that a setting says; what cannot be read is none, as for the trigger."""
-    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) < 19
+    is_number = text is not None and text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
     return int(text) if is_number and text is not None else None
 
 
@@ -398,5 +395,3 @@ def _figures(row: Row[Any]) -> QuotaFigures:
 
 def _unknown(name: str) -> NamespaceUnknown:
     return NamespaceUnknown(f"no organisation and no user {name}")
-
-

@@ -45,7 +45,10 @@ def _quotas() -> None:
         sa.PrimaryKeyConstraint("namespace_id", name="pk_quotas"),
         _of_namespace("quotas", "namespaces"),
     )
-    for name, column, where in (("told", "told", "told > 0"), ("recount", "namespace_id", "recount")):
+    for name, column, where in (
+        ("told", "told", "told > 0"),
+        ("recount", "namespace_id", "recount"),
+    ):
         condition = sa.text(where)
         op.create_index(
             f"ix_quotas_{name}",
@@ -98,13 +101,13 @@ _IS_NUMBER_ON_POSTGRESQL: Final = "value ~ '^[0-9]{1,18}$'"
 
 def _begin(is_number: str) -> str:
     values = ", ".join(
-        f"(SELECT CASE WHEN {is_number} THEN CAST(value AS BIGINT) END "
+        f"(SELECT CASE WHEN {is_number} THEN CAST(value AS BIGINT) END "  # noqa: S608  constants
         f"FROM settings WHERE name = '{name}')"
         for name in _SETTINGS
     )
     names = ", ".join(f"'{name}'" for name in _SETTINGS)
     return (
-        "INSERT INTO quotas (namespace_id, limit_bytes, limit_repositories, limit_tags) "
+        "INSERT INTO quotas (namespace_id, limit_bytes, limit_repositories, limit_tags) "  # noqa: S608  likewise
         f"SELECT NEW.namespace_id, {values} "
         f"WHERE EXISTS (SELECT 1 FROM settings WHERE name IN ({names}) AND {is_number});"
     )
