@@ -139,22 +139,23 @@ def _of_repositories(table: Any) -> Select[Any]:
 
 _LINKS: Final = _of_repositories(repository_blobs)
 _MANIFESTS: Final = _of_repositories(manifests)
+_IS_LINKED: Final = exists().where(
+    repositories.c.namespace_id == quota_blobs.c.namespace_id,
+    repository_blobs.c.repository_id == repositories.c.repository_id,
+    repository_blobs.c.digest == quota_blobs.c.digest,
+)
+_IS_COUNTED: Final = exists().where(
+    quotas.c.namespace_id == quota_blobs.c.namespace_id, quotas.c.limit_bytes.is_not(None)
+)
 _NOTED: Final = (
     select(
         literal(0).label("repository_id"),
         quota_blobs.c.digest,
-        exists()
-        .where(
-            repositories.c.namespace_id == bindparam("row_id"),
-            repository_blobs.c.repository_id == repositories.c.repository_id,
-            repository_blobs.c.digest == quota_blobs.c.digest,
-            quotas.c.namespace_id == bindparam("row_id"),
-            quotas.c.limit_bytes.is_not(None),
-        )
-        .label("right"),
+        and_(_IS_LINKED, _IS_COUNTED).label("right"),
     )
     .where(
-        quota_blobs.c.namespace_id == bindparam("row_id"), quota_blobs.c.digest > bindparam("after")
+        quota_blobs.c.namespace_id == bindparam("row_id"),
+        quota_blobs.c.digest > bindparam("after"),
     )
     .order_by(quota_blobs.c.digest)
     .limit(LOOKED_AT)
