@@ -266,9 +266,7 @@ class QuotasContract:
         await change(quota_blobs.delete().where(quota_blobs.c.digest == digest(1)))
         await change(quota_blobs.delete().where(quota_blobs.c.size == 7))
         await change(
-            quota_blobs.update()
-            .values(digest=digest(9))
-            .where(quota_blobs.c.digest == digest(2))
+            quota_blobs.update().values(digest=digest(9)).where(quota_blobs.c.digest == digest(2))
         )
         await change(update(quotas).values(used=200))
         assert await kept(database) != await naive(database)
@@ -296,7 +294,7 @@ class QuotasContract:
         all_of, quota = Quotas(database.connections), BYTES.setting
         await push(database, 1)
         await give(database, BYTES, NO_LIMIT, "bob")
-        await all_of.set_default(BYTES, 150, actor=ACTOR)
+        await all_of.set_default(quota, 150, actor=ACTOR)
         await count(database)
         with pytest.raises(QuotaExceeded, match="100 B of 150 B"):
             await push(database, 2)
@@ -305,12 +303,12 @@ class QuotasContract:
             await push(database, 4, repository="carol/app")
         for number in range(3):
             await push(database, number, repository="bob/app")
-        await all_of.set_default(BYTES, 250, actor=ACTOR)
+        await all_of.set_default(quota, 250, actor=ACTOR)
         await push(database, 4, repository="carol/app")
         assert await all_of.defaults() == {quota: 250, "repositories-max": None, "tags-max": None}
         found = {one.namespace: one.limits[quota] for one in await all_of.page("", 9)}
         assert found == {"alice": 250, "bob": None, "carol": 250}
-        await all_of.set_default(BYTES, None, actor=ACTOR)
+        await all_of.set_default(quota, None, actor=ACTOR)
         await count(database)
         await push(database, 5, 1000)
         assert [one.namespace for one in await all_of.page("", 9)] == ["bob"]
@@ -447,5 +445,3 @@ class QuotasContract:
         await push(database, 1)
         await push(database, 1, repository="bob/app")
         assert await Quotas(database.connections).told() == {80: 1, 100: 1}
-
-

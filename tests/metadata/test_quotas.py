@@ -106,7 +106,7 @@ TRIGGERS: Final = ("link_gone", "manifest_gone", "repository_gone", "repository_
 async def story(database: Database) -> bool:
     """Let all happen that takes something away; say whether what is kept is right throughout."""
     await give(database, BYTES, MUCH)
-    await Quotas(database.connections).set_default(BYTES, 150, actor=ACTOR)
+    await Quotas(database.connections).set_default(BYTES.setting, 150, actor=ACTOR)
     for number in range(3):
         await push(database, number)
     made = await put(database, b"x" * 9, "v1", refer=[0])

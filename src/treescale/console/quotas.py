@@ -1,11 +1,15 @@
 """`/quotas` and `/usage`: what namespaces may have, what they have, and what they had by month."""
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 
 from treescale.auth.policy import Standing, may
 from treescale.auth.roles import NO_MEMBER, Permission
-from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import FieldInvalid, Forbidden, NamespaceUnknown, PageInvalid
+from treescale.console.pages import Paging, page_of
+from treescale.console.route import Answered, Asked
+from treescale.errors import FieldInvalid, Forbidden, NamespaceUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.usage.months import Month
 from treescale.metadata.usage.quotas import (
@@ -16,8 +20,16 @@ from treescale.metadata.usage.quotas import (
     Limit,
     QuotaFigures,
 )
-from treescale.oci.pages import link_header, parse_last, parse_page_size
-from treescale.registry.counted.quotas import DEFAULT, NONE, QuotaService, UsageService
+from treescale.registry.counted.quotas import (
+    CLUSTER_SETTINGS,
+    DEFAULT,
+    NONE,
+    QuotaService,
+    UsageService,
+)
+
+CLUSTER_LIMITS: Final = {name: name.replace("-", "_") for name in CLUSTER_SETTINGS}
+"""The field of each of the cluster's settings."""
 
 
 class Own(msgspec.Struct):
@@ -63,6 +75,29 @@ class NewLimits(msgspec.Struct, forbid_unknown_fields=True):
     tags_max: int | str | None = None
 
 
+class ClusterLimits(msgspec.Struct):
+    """What holds for namespaces without a limit of their own, and for each account; null is none.
+
+    `requests_max` and `pulls_max` are in a minute.
+    """
+
+    quota: int | None
+    repositories_max: int | None
+    tags_max: int | None
+    requests_max: int | None
+    pulls_max: int | None
+
+
+class NewClusterLimits(msgspec.Struct, forbid_unknown_fields=True):
+    """Limits to set: `50GB` or bytes, a number, or `none`; what is null stays."""
+
+    quota: int | str | None = None
+    repositories_max: int | str | None = None
+    tags_max: int | str | None = None
+    requests_max: int | str | None = None
+    pulls_max: int | str | None = None
+
+
 class UsageRow(msgspec.Struct):
     """A month of a namespace; sizes in bytes."""
 
@@ -99,11 +134,10 @@ class QuotaDesk:
 
     async def list(self, asked: Asked) -> Answered:
         """List the namespaces that have any limit."""
-        limit, after = _page(asked)
-        found = await self._quotas.page(after, limit + 1)
-        last = found[limit - 1].namespace if len(found) > limit else None
-        rows = [_quota(one) for one in found[:limit]]
-        return Answered(QuotaPage(rows, last), _link(f"{PREFIX}/quotas", limit, last))
+        paging = Paging.of(asked)
+        found = await self._quotas.page(paging.after, paging.limit + 1)
+        shown, last, link = page_of("/quotas", paging, found, lambda one: one.namespace)
+        return Answered(QuotaPage([_quota(one) for one in shown], last), link)
 
     async def show(self, asked: Asked) -> Answered:
         """Show one to whoever looks after its settings."""
@@ -132,27 +166,33 @@ class QuotaDesk:
 
     async def of_month(self, asked: Asked) -> Answered:
         """List what namespaces used in a month."""
-        limit, after = _page(asked)
-        month = asked.query.get("month")
-        found = await self._usage.of_month(month, after, limit + 1)
-        last = found[limit - 1].namespace if len(found) > limit else None
-        rows = [_month(one) for one in found[:limit]]
-        return Answered(UsagePage(rows, last))
+        paging, month = Paging.of(asked), asked.query.get("month")
+        found = await self._usage.of_month(month, paging.after, paging.limit + 1)
+        given = {} if month is None else {"month": month}
+        shown, last, link = page_of("/usage", paging, found, lambda one: one.namespace, given)
+        return Answered(UsagePage([_month(one) for one in shown], last), link)
+
+    async def defaults(self, asked: Asked) -> Answered:
+        """Say what holds where nothing else was said."""
+        del asked
+        return Answered(_limits(await self._quotas.defaults()))
+
+    async def put_defaults(self, asked: Asked) -> Answered:
+        """Say so anew, of what is named; say what holds then."""
+        wanted: NewClusterLimits = asked.body
+        to = {
+            setting: str(value)
+            for setting, field in CLUSTER_LIMITS.items()
+            if (value := getattr(wanted, field)) is not None
+        }
+        if not to:
+            raise FieldInvalid(f"say one of {', '.join(CLUSTER_LIMITS.values())}", "")
+        await self._quotas.set_defaults(to, actor=asked.principal.user)
+        return Answered(_limits(await self._quotas.defaults()))
 
 
-def _page(asked: Asked) -> tuple[int, str]:
-    limit = parse_page_size(_given(asked, "n"))
-    if limit == 0:
-        raise PageInvalid("n must be 1 or more")
-    return limit, parse_last(_given(asked, "after"), "after")
-
-
-def _given(asked: Asked, name: str) -> list[str]:
-    return [asked.query[name]] if name in asked.query else []
-
-
-def _link(path: str, limit: int, last: str | None) -> dict[str, str]:
-    return {"Link": link_header(path, limit, last, cursor="after")} if last else {}
+def _limits(found: Mapping[str, int | None]) -> ClusterLimits:
+    return ClusterLimits(**{field: found[name] for name, field in CLUSTER_LIMITS.items()})
 
 
 def _check(asked: Asked, permission: Permission, who: str) -> None:

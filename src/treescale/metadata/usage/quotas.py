@@ -32,6 +32,7 @@ from treescale.errors import NamespaceUnknown
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
+from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING
 from treescale.metadata.limits.settling import COUNTING, HOLD_OF, compare, use
 from treescale.metadata.namespaces import FORMER, hold_namespace, is_user, make_and_hold
 from treescale.metadata.schema import (
@@ -72,7 +73,6 @@ _SETTINGS: Final = [each.setting for each in LIMITS]
 
 _THIS: Final = quotas.c.namespace_id == bindparam("row_id")
 _PUT_SETTING: Final = insert_or_update(settings, ["value"])
-_DROP_SETTING: Final = delete(settings).where(settings.c.name == bindparam("this"))
 _DEFAULTS: Final = select(settings).where(settings.c.name.in_(_SETTINGS))
 _MAKE: Final = insert_or_ignore(quotas)
 # Former namespaces have nothing that anybody pushes to.
@@ -234,23 +234,27 @@ class Quotas:
         found = {row.name: row.value for row in await self._connections.rows(_DEFAULTS)}
         return {each.setting: limit_of(found.get(each.setting)) for each in LIMITS}
 
-    async def set_default(self, limit: Limit, to: int | None, *, actor: str) -> None:
-        """Give all namespaces a limit that have none of their own; None takes it away."""
+    async def set_default(self, setting: str, to: int | None, *, actor: str) -> None:
+        """Set a limit of the cluster, None for none.
+
+        One of namespaces is then the limit of all that have none of their own.
+        """
+        limit = next((each for each in LIMITS if each.setting == setting), None)
+        this = {"this": setting}
 
         def work(connection: Connection) -> None:
-            name = limit.setting
-            before = _defaults(connection)
-            if before[name] == to:
+            if limit_of(connection.execute(GET_SETTING, this).scalar_one_or_none()) == to:
                 return
             if to is None:
-                connection.execute(_DROP_SETTING, {"this": name})
+                connection.execute(REMOVE_SETTING, this)
             else:
-                row = {"name": name, "value": str(to)}
+                row = {"name": setting, "value": str(to)}
                 connection.execute(_PUT_SETTING.on(connection), row)
-            connection.execute(_FOLLOW[limit], {"to": to})
-            connection.execute(_FORGET_UNUSED)
-            _make_all(connection)
-            record(connection, Event(Kind.CLUSTER_LIMITS, actor, payload={name: to}))
+            if limit is not None:
+                connection.execute(_FOLLOW[limit], {"to": to})
+                connection.execute(_FORGET_UNUSED)
+                _make_all(connection)
+            record(connection, Event(Kind.CLUSTER_LIMITS, actor, payload={setting: to}))
 
         await self._connections.write(work)
 

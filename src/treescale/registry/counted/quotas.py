@@ -3,7 +3,7 @@
 Whether the caller may is asked of `auth.policy` by whoever calls; a command on the database may.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 from treescale.errors import FieldInvalid, RequestInvalid, SettingInvalid
@@ -17,8 +17,10 @@ from treescale.metadata.usage.quotas import (
     Limit,
     QuotaFigures,
     Quotas,
+    limit_of,
 )
 from treescale.oci.names import check_namespace
+from treescale.registry.counted.rates import RATE_SETTINGS
 from treescale.sizes import parse_bytes
 
 PAGE_SIZE: Final = 100
@@ -28,6 +30,8 @@ DEFAULT: Final = "default"
 NUMBER_MAX: Final = 10**9
 """Of repositories, tags or requests: more is no limit."""
 _BY_SETTING: Final = {each.setting: each for each in LIMITS}
+CLUSTER_SETTINGS: Final = (*_BY_SETTING, *RATE_SETTINGS)
+"""The settings that are limits."""
 _MONTH_CHARACTERS: Final = 7
 
 
@@ -37,8 +41,9 @@ class QuotaService:
     def __init__(self, database: Database) -> None:
         self._quotas = Quotas(database.connections)
         self._counter = UsageCounter(database.connections)
+        self._settings = database.settings
 
-    async def set(self, namespace: str, to: dict[str, str], *, actor: str) -> QuotaFigures:
+    async def set(self, namespace: str, to: Mapping[str, str], *, actor: str) -> QuotaFigures:
         """Give a namespace limits by the cluster's settings' names; return what is in force then.
 
         A limit is text: `50GB`, a number, `none`, or `default` for the cluster's. Raises
@@ -49,19 +54,25 @@ class QuotaService:
         await self._quotas.set(namespace, wanted, actor=actor)
         return await self.get(namespace)
 
-    async def set_default(self, setting: str, text: str, *, actor: str) -> int | None:
-        """Give the cluster's limit to all namespaces without one of their own; `none` for none.
+    async def set_defaults(self, to: Mapping[str, str], *, actor: str) -> None:
+        """Set limits of the cluster by their settings; `none` for none. Raises FieldInvalid.
 
-        Returns the limit. Raises SettingInvalid.
+        Those of namespaces are for all without one of their own, those of requests for each
+        account: any server goes by them within seconds.
         """
-        limit = _BY_SETTING[setting]
-        to = parse_limit(setting, text)
-        await self._quotas.set_default(limit, to, actor=actor)
-        return to
+        parsed: dict[str, int | None] = {}
+        for name, text in to.items():
+            try:
+                parsed[name] = parse_limit(name, text)
+            except SettingInvalid as error:
+                raise FieldInvalid(str(error), name.replace("-", "_")) from None
+        for name, limit in parsed.items():
+            await self._quotas.set_default(name, limit, actor=actor)
 
     async def defaults(self) -> dict[str, int | None]:
         """Return the cluster's limits, by setting; None is none."""
-        return await self._quotas.defaults()
+        found = await self._settings.several(CLUSTER_SETTINGS)
+        return {name: limit_of(found.get(name)) for name in CLUSTER_SETTINGS}
 
     async def get(self, namespace: str) -> QuotaFigures:
         """Return what a namespace may have and has now; raises NamespaceUnknown."""
