@@ -8,6 +8,7 @@ from typing import Final
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import Fit
 from tests.templates import empty_database
+from treescale.auth.counts import Counts
 from treescale.auth.passwords import Passwords
 from treescale.auth.policy import Principal
 from treescale.cache.exchange import AnswerExchange
@@ -21,6 +22,7 @@ from treescale.metadata.database import Database, open_database
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.accounts import Accounts
+from treescale.registry.counted.rates import Rates
 from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.login import Login
 from treescale.registry.token_service import TokenService
@@ -64,6 +66,7 @@ class Parts:
     clock: LateClock
     threads: Executor
     losses: LossRecorder
+    rates: Rates
     traffic: TrafficCounters = field(default_factory=TrafficCounters)
     ready: Fit = field(default_factory=Fit)
     meters: Meters = field(default_factory=Meters)
@@ -117,6 +120,7 @@ async def make_parts_on(
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),
+        rates=Rates(Counts(), clock),
     )
 
 

@@ -36,7 +36,9 @@ SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
+    "NewClusterLimits": b'{"quota": "50GB"}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
+    "NewLimits": b'{"quota": "50GB"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',

@@ -1,4 +1,4 @@
-"""Limits of namespaces on either database: nothing is given beyond them, and nothing counts twice."""
+"""Limits of namespaces on either database: nothing is given beyond them, or counted twice."""
 
 import asyncio
 import json

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from tests.contracts.metadata_quotas import ACTOR, MUCH, count, give, kept, naive, push, put, used
+from tests.contracts.metadata_quotas import MUCH, count, give, kept, naive, push, put, used
 from tests.contracts.metadata_usage import Act, commit, delete, leave, mount, undelete, unlink
 from tests.contracts.metadata_usage import put as put_some
-from tests.contracts.metadata_values import APP, digest
+from tests.contracts.metadata_values import ACTOR, APP, digest
 from treescale.errors import QuotaExceeded, TreeScaleError
 from treescale.lease_times import LEASE_SETTING, UNDELETE_SETTING, stored
 from treescale.metadata.collection.rows import RowCollector

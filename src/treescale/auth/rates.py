@@ -1,6 +1,6 @@
 """How many requests in a minute are too many: a bucket that leaks. Pure.
 
-It holds a minute's worth, so a burst of that is let through; from then on as many as leak out of it.
+It holds a minute's worth, so a burst of that is let through; then as many as leak out of it.
 """
 
 from typing import Final

@@ -137,7 +137,8 @@ class Months:
 
     async def sample(self) -> bool:
         """Add up what is kept since the last look, if that is an hour ago; say whether it was."""
-        now = await self._now()
+        text = f"{await self._now():.3f}"
+        now = float(text)  # rows and the setting have the same number
         row = await self._connections.row(_SAMPLED)
         last = None if row is None else noted_number(SAMPLED_SETTING, row.value)
         if last is not None and 0 <= now - last < SAMPLE_SECONDS:
@@ -145,7 +146,6 @@ class Months:
         if last is not None and last < now:
             for span in spans(last, now):
                 await self._add(span)
-        text = f"{now:.3f}"
         await self._connections.write(lambda connection: _note(connection, text), durable=False)
         oldest = earlier(month_of(now), MONTHS_KEPT)
         while await self._connections.change(_DROP, {"oldest": oldest}, durable=False):
