@@ -38,6 +38,7 @@ from treescale.metadata import (
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import groups, hooks, log, recording
+from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -61,6 +62,7 @@ MODULES: tuple[ModuleType, ...] = (
     recording,
     repositories,
     servers,
+    settling,
     uploads,
     work,
     counting,
@@ -108,6 +110,8 @@ SORTS = READ_WHOLE | {
     "figures.LIST",
     "figures.LIST_VISIBLE",
     "counting.LINKED",
+    "settling.LINKED",
+    "settling.PUT",
     "log.NUMBER",
     "organisations.LIST_OF",
     "hooks.LIST_OF",

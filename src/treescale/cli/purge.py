@@ -47,6 +47,7 @@ from treescale.metadata.collection.purging import Ended, InUse, Purging
 from treescale.metadata.database import Database
 from treescale.metadata.layouts import refuse
 from treescale.metadata.records import JobState, StoreJob
+from treescale.metadata.usage.counting import UsageCounter
 from treescale.server.local_walk import walking_here
 
 POLL_SECONDS: Final = 0.25
@@ -225,6 +226,7 @@ async def _take(
             continue
         await patience.until_done(partial(purging.finish, taken[-1], patience.moved))
         break
+    await UsageCounter(database.connections).count()  # what it frees of a quota is free at once
     return taken
 
 

@@ -92,12 +92,12 @@ _DROP: Final = delete(_months).where(tuple_(_months.c.month, _months.c.namespace
 _FIGURES: Final = select(_months, namespaces.c.name).join(
     namespaces, namespaces.c.namespace_id == _months.c.namespace_id
 )
-OF_MONTH: Final = (
+_OF_MONTH: Final = (
     _FIGURES.where(_months.c.month == bindparam("month"), namespaces.c.name > bindparam("after"))
     .order_by(namespaces.c.name)
     .limit(bindparam("limit"))
 )
-OF_NAMESPACE: Final = _FIGURES.where(
+_OF_NAMESPACE: Final = _FIGURES.where(
     namespaces.c.name == bindparam("namespace"),
     _months.c.month.in_(bindparam("months", expanding=True)),
 ).order_by(_months.c.month)
@@ -157,12 +157,12 @@ class Months:
         now = await self._now()
         months = [earlier(month_of(now), each) for each in range(MONTHS_KEPT + 1)]
         this = {"namespace": namespace, "months": months}
-        return [_month(row, now) for row in await self._connections.rows(OF_NAMESPACE, this)]
+        return [_month(row, now) for row in await self._connections.rows(_OF_NAMESPACE, this)]
 
     async def of_month(self, month: str, after: str, limit: int) -> list[Month]:
         """Return a page of the namespaces that kept anything then, or were pulled from, by name."""
         now, page = await self._now(), {"month": month, "after": after, "limit": limit}
-        return [_month(row, now) for row in await self._connections.rows(OF_MONTH, page)]
+        return [_month(row, now) for row in await self._connections.rows(_OF_MONTH, page)]
 
     async def present(self) -> str:
         """Return the month that it is."""
