@@ -40,6 +40,7 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewLimits": b'{"quota": "50GB"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
+    "NewPurge": b'{"reference": "alice/gone"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewSecret": b'{"secret": "another"}',
@@ -364,6 +365,9 @@ async def test_answers_are_as_the_document_says(
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
+    repositories = registry.parts.database.repositories
+    await repositories.set_public("alice/gone", public=False, now=1.0, actor="root")
+    await repositories.delete("alice/gone", actor="root")
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
@@ -378,7 +382,7 @@ async def test_answers_are_as_the_document_says(
 
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
-    if path.startswith("/organisations"):
+    if path.startswith(("/organisations", "/quotas", "/usage")):
         values = {"name": "acme", "user": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"

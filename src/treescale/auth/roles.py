@@ -41,6 +41,8 @@ class Permission(StrEnum):
     """To make, change and remove webhooks."""
     HISTORY = "history"
     """To see all events of its repositories, deleted ones included."""
+    PURGE = "purge"
+    """To take away for good what was deleted in its repositories."""
     MEMBERS = "members"
     """To grant and revoke roles, and to see events of that and of tokens."""
     SETTINGS = "settings"
@@ -57,6 +59,7 @@ _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Permission.VISIBILITY,
     Permission.HOOKS,
     Permission.HISTORY,
+    Permission.PURGE,
 }
 _OWNER: Final[frozenset[Allowed]] = _MAINTAINER | {
     Permission.MEMBERS,

@@ -383,6 +383,10 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
         await counter.count()
         await quotas.count()
 
+    async def sample() -> None:
+        if await months.sample():
+            await quotas.weigh()
+
     async def recount() -> None:
         now = await database.servers.now()
         text = await database.settings.get(RECOUNTED_SETTING)
@@ -414,7 +418,7 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
     )
     yield Job(
         "usage.sample",
-        months.sample,
+        sample,
         "what namespaces keep is added up later",
         period_seconds=SAMPLE_LOOK_SECONDS,
         limit_seconds=USAGE_SECONDS_MAX,

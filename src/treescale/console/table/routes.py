@@ -38,6 +38,7 @@ from treescale.console.organisations import (
     OrganisationRow,
     VisibilityState,
 )
+from treescale.console.purges import NewPurge, Purged, PurgeDesk
 from treescale.console.quotas import (
     ClusterLimits,
     NewClusterLimits,
@@ -106,6 +107,7 @@ def api_routes(
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
         *_of_quotas(QuotaDesk(database)),
+        *_of_purges(PurgeDesk(database, clock)),
         *_of_tokens(TokenDesk(database, passwords)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
@@ -179,6 +181,11 @@ def _of_quotas(desk: QuotaDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(
         PUT, "/limits", admin, what, desk.put_defaults, ClusterLimits, takes=NewClusterLimits
     )
+
+
+def _of_purges(desk: PurgeDesk) -> Iterable[ApiRoute]:
+    what = "Take away for good what was deleted; for maintainers"
+    yield ApiRoute(POST, "/purges", Who.USER, what, desk.purge, Purged, takes=NewPurge)
 
 
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:

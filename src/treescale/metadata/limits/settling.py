@@ -32,6 +32,7 @@ from treescale.errors import OverLimit, QuotaExceeded
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.limits.level import REACHED, WARNED, level_of
+from treescale.metadata.limits.waiting import waiting_of
 from treescale.metadata.schema import (
     blobs,
     manifests,
@@ -42,7 +43,6 @@ from treescale.metadata.schema import (
     repository_blobs,
     repository_usage,
     tags,
-    usage_changes,
 )
 from treescale.sizes import in_words
 
@@ -126,12 +126,6 @@ _LARGEST: Final = (
     .limit(LARGEST_NAMED)
 )
 _TOLD: Final = select(quotas.c.told).where(_OF_NAMESPACE)
-_LIVE_BYTES: Final = select(namespaces.c.bytes).where(
-    namespaces.c.namespace_id == bindparam("row_id")
-)
-_NOT_ADDED: Final = select(func.coalesce(func.sum(usage_changes.c.bytes), 0).label("bytes")).where(
-    usage_changes.c.namespace_id == bindparam("row_id"), usage_changes.c.bytes > 0
-)
 _NAMED: Final = namespaces.c.name == bindparam("namespace", type_=Text())
 _QUOTA: Final = (
     select(quotas, namespaces.c.name)
@@ -308,8 +302,7 @@ async def explained(connections: Connections, refused: QuotaExceeded, actor: str
     if largest := await connections.rows(_LARGEST, this):
         named = ", ".join(f"{row.name} {in_words(row.bytes)}" for row in largest)
         words.append(f"The largest: {named}")
-    live, late = await connections.row(_LIVE_BYTES, this), await connections.row(_NOT_ADDED, this)
-    waiting = refused.used - sum(int(row.bytes) for row in (live, late) if row is not None)
+    waiting = await waiting_of(connections, refused.namespace_id)
     if waiting * WAITING_NAMED > refused.quota:
         words.append(f"{in_words(waiting)} is deleted, and counts until it is gone or purged")
     words.append("Delete what is not needed, or ask an administrator for more")

@@ -22,6 +22,9 @@ quotas: Final = Table(
     Column("used", BigInteger, nullable=False, server_default="0"),
     # Of which level was told: 0, 80 or 100 percent.
     Column("told", BigInteger, nullable=False, server_default="0"),
+    # What of it is deleted, and since when that is known; read again when somebody asks.
+    Column("waiting", BigInteger, nullable=False, server_default="0"),
+    Column("weighed", Double, nullable=False, server_default="0"),
     # Whether `used` is to be compared with what is there.
     Column("recount", Boolean, nullable=False, server_default=true()),
 )
@@ -57,5 +60,6 @@ namespace_months: Final = Table(
     Column("pulls", BigInteger, nullable=False, server_default="0"),
     # Up to when `byte_seconds` is added up.
     Column("sampled", Double, nullable=False, server_default="0"),
+    Index(None, "namespace_id"),
     sqlite_with_rowid=False,
 )

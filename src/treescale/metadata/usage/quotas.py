@@ -6,7 +6,7 @@ that comes into being gets its row by a trigger.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -34,6 +34,7 @@ from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING
 from treescale.metadata.limits.settling import COUNTING, HOLD_OF, compare, use
+from treescale.metadata.limits.waiting import waiting_of
 from treescale.metadata.namespaces import FORMER, hold_namespace, is_user, make_and_hold
 from treescale.metadata.schema import (
     manifests,
@@ -110,6 +111,12 @@ _DUE: Final = (
     .order_by(quotas.c.namespace_id)
     .limit(DUE_AT_ONCE)
 )
+_USED: Final = (
+    select(quotas.c.namespace_id)
+    .where(quotas.c.used > 0, quotas.c.namespace_id > bindparam("after"))
+    .order_by(quotas.c.namespace_id)
+    .limit(DUE_AT_ONCE)
+)
 _BEGIN: Final = update(quotas).where(_THIS).values(recount=false())
 _ALL_DUE: Final = update(quotas).where(quotas.c.recount == false()).values(recount=true())
 _SAYS_NOTHING: Final = and_(
@@ -160,26 +167,10 @@ _NOTED: Final = (
     .order_by(quota_blobs.c.digest)
     .limit(LOOKED_AT)
 )
-_LIVE_MANIFESTS: Final = (
-    select(manifests.c.digest, manifests.c.size)
-    .distinct()
-    .join(repositories, repositories.c.repository_id == manifests.c.repository_id)
-    .where(
-        repositories.c.namespace_id == namespaces.c.namespace_id,
-        repositories.c.deleted.is_(None),
-        manifests.c.deleted.is_(None),
-    )
-    .correlate(namespaces)
-    .subquery("live")
-)
 _FIGURES: Final = select(
     quotas,
     namespaces.c.name,
     namespaces.c.bytes.label("live_bytes"),
-    select(func.coalesce(func.sum(_LIVE_MANIFESTS.c.size), 0))
-    .correlate(namespaces)
-    .scalar_subquery()
-    .label("live_manifests"),
     select(func.count())
     .select_from(repositories)
     .where(
@@ -286,16 +277,31 @@ class Quotas:
         await self.recount(await self._connections.write(work))
 
     async def page(self, after: str, limit: int) -> list[QuotaFigures]:
-        """Return a page of the namespaces that have any limit, by name."""
+        """Return a page of the namespaces that have any limit, by name.
+
+        What waits is as of the last hour.
+        """
         rows = await self._connections.rows(_LIST, {"after": after, "limit": limit})
         return [_figures(row) for row in rows]
 
     async def get(self, namespace: str) -> QuotaFigures:
-        """Return one; raises NamespaceUnknown."""
+        """Return one; raises NamespaceUnknown. Reads all that it has, for what waits."""
         row = await self._connections.row(_ONE, {"namespace": namespace})
         if row is None:
             raise _unknown(namespace)
-        return _figures(row)
+        found = _figures(row)
+        if found.used is None:
+            return found
+        now = await waiting_of(self._connections, row.namespace_id, fresh_seconds=0)
+        return replace(found, waiting=now)
+
+    async def weigh(self) -> None:
+        """Look how much waits to be gone in each namespace with a quota; lists show it."""
+        after = 0
+        while rows := await self._connections.rows(_USED, {"after": after}):
+            for row in rows:
+                await waiting_of(self._connections, row.namespace_id)
+            after = rows[-1].namespace_id
 
     async def told(self) -> dict[int, int]:
         """Return how many namespaces were told of each level: 80 and 100 percent."""
@@ -385,13 +391,12 @@ def _told(own: int | None) -> int | str:
 
 def _figures(row: Row[Any]) -> QuotaFigures:
     is_counted = row.limit_bytes is not None
-    live = int(row.live_bytes) + int(row.live_manifests)
     return QuotaFigures(
         namespace=row.name,
         own={each.setting: getattr(row, each.own) for each in LIMITS},
         limits={each.setting: getattr(row, each.limit) for each in LIMITS},
         used=int(row.used) if is_counted else None,
-        waiting=max(0, int(row.used) - live) if is_counted else None,
+        waiting=int(row.waiting) if is_counted else None,
         live=int(row.live_bytes),
         repositories=int(row.repositories),
         counting=is_counted and bool(row.recount),

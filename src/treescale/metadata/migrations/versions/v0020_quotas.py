@@ -41,6 +41,8 @@ def _quotas() -> None:
         sa.Column("limit_tags", sa.BigInteger()),
         sa.Column("used", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("told", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("waiting", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("weighed", sa.Double(), nullable=False, server_default="0"),
         sa.Column("recount", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.PrimaryKeyConstraint("namespace_id", name="pk_quotas"),
         _of_namespace("quotas", "namespaces"),
@@ -82,6 +84,7 @@ def _months() -> None:
         _of_namespace("namespace_months", "namespaces"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_namespace_months_namespace_id", "namespace_months", ["namespace_id"])
 
 
 def _of_namespace(table: str, target: str) -> sa.ForeignKeyConstraint:
