@@ -25,6 +25,8 @@ TreeScaleError
 │   ├── AddressForbidden     a URL that must not be asked from here
 │   ├── ReadOnly             a namespace or repository is to stay as it is
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
+│   ├── OverLimit            a namespace would have more than it may
+│   │   └── QuotaExceeded    more bytes; carries how many there are
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── NamespaceUnknown     nobody has that name
 │   ├── RobotUnknown, RobotExists, IssuerUnknown (administration)
@@ -183,6 +185,27 @@ class ReadOnly(Refused):
 
 class ReadOnlyCluster(ReadOnly):
     """All of the registry is read-only, for as long as an upgrade or a move takes."""
+
+
+class OverLimit(Refused):
+    """A namespace would have more of something than an administrator has said."""
+
+
+class QuotaExceeded(OverLimit):
+    """A namespace would have more bytes than its quota.
+
+    `namespace_id` says which, whose name may change; `used` and `quota` are bytes, and `needed` is
+    what is asked for beyond `used`: 0 when that is not known, and none are left.
+    """
+
+    def __init__(
+        self, message: str, *, namespace_id: int, used: int, quota: int, needed: int
+    ) -> None:
+        super().__init__(message)
+        self.namespace_id = namespace_id
+        self.used = used
+        self.quota = quota
+        self.needed = needed
 
 
 class UserUnknown(Refused):

@@ -8,6 +8,7 @@ from typing import Final
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import Fit
 from tests.templates import empty_database
+from treescale.auth.counts import Counts
 from treescale.auth.passwords import Passwords
 from treescale.auth.policy import Principal
 from treescale.cache.exchange import AnswerExchange
@@ -23,6 +24,7 @@ from treescale.metrics.traffic import TrafficCounters
 from treescale.outbound.client import Outbound, OutboundClient
 from treescale.outbound.networks import Networks
 from treescale.registry.accounts import Accounts
+from treescale.registry.counted.rates import Rates
 from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.issuers.keys import LIMITS, PublishedKeys
 from treescale.registry.login import Login
@@ -70,6 +72,7 @@ class Parts:
     threads: Executor
     losses: LossRecorder
     robots: RobotLogin
+    rates: Rates
     traffic: TrafficCounters = field(default_factory=TrafficCounters)
     ready: Fit = field(default_factory=Fit)
     meters: Meters = field(default_factory=Meters)
@@ -129,6 +132,7 @@ async def make_parts_on(
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),
         robots=robots,
+        rates=Rates(Counts(), clock),
     )
 
 

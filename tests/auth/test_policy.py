@@ -73,6 +73,7 @@ TABLE: Mapping[str, str] = {
     "hooks": "         -   -   -   x   x   x",
     "history": "       -   -   -   x   x   x",
     "robots": "        -   -   -   x   x   x",
+    "purge": "         -   -   -   x   x   x",
     "members": "       -   -   -   -   x   x",
     "settings": "      -   -   -   -   x   x",
     "removal": "       -   -   -   -   x   x",

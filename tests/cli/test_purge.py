@@ -19,6 +19,7 @@ from treescale.cli import purge
 from treescale.cli.reports.job_report import INTERRUPTED
 from treescale.lease_times import COLLECTION_SETTING
 from treescale.maintenance import purger
+from treescale.maintenance.collection import purge_request
 from treescale.maintenance.collection.state import Mode
 from treescale.metadata.collection import open_purges, purging
 from treescale.metadata.collection.open_purges import OpenPurges, Stand
@@ -311,7 +312,7 @@ def test_it_is_waited_for_as_long_as_anything_moves(
     """And the control, a push that uses it all the time: the command that goes on is told."""
     take, tries = purging.Purging.take, list[float]()
     monkeypatch.setattr(purge, "STUCK_SECONDS", 0.3)
-    monkeypatch.setattr(purge, "TRY_SECONDS", 0.05)
+    monkeypatch.setattr(purge_request, "TRY_SECONDS", 0.05)
 
     async def in_use(self: purging.Purging, *wanted: Any, **named: Any) -> None:
         tries.append(0)

@@ -36,12 +36,15 @@ SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
+    "NewClusterLimits": b'{"quota": "50GB"}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
+    "NewLimits": b'{"quota": "50GB"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewIssuer": b'{"issuer": "https://issuer.example"}',
     "NewRobot": b'{"name": "other"}',
     "NewRule": b'{"issuer": "https://issuer.example", "claims": {"repository": "acme/app"}}',
     "Rotation": b'{"now": true}',
+    "NewPurge": b'{"reference": "alice/gone"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewSecret": b'{"secret": "another"}',
@@ -367,6 +370,9 @@ async def test_answers_are_as_the_document_says(
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
     there |= await robot_of(root)
+    repositories = registry.parts.database.repositories
+    await repositories.set_public("alice/gone", public=False, now=1.0, actor="root")
+    await repositories.delete("alice/gone", actor="root")
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
@@ -393,7 +399,7 @@ async def robot_of(root: Client) -> dict[str, str]:
 
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
-    if path.startswith("/organisations"):
+    if path.startswith(("/organisations", "/quotas", "/usage")):
         values = {**there, "name": "acme", "user": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"

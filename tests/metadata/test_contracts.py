@@ -19,6 +19,7 @@ from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
 from tests.contracts.metadata_organisations import OrganisationsContract
 from tests.contracts.metadata_purging import PurgingContract
+from tests.contracts.metadata_quotas import QuotasContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_read_only import ReadOnlyContract
 from tests.contracts.metadata_repositories import RepositoriesContract
@@ -85,6 +86,9 @@ class TestUploads(UploadsContract): ...
 
 
 class TestUsage(UsageContract): ...
+
+
+class TestQuotas(QuotasContract): ...
 
 
 class TestUsers(accounts.UsersContract): ...

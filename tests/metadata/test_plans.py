@@ -39,6 +39,7 @@ from treescale.metadata import (
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import groups, hooks, log, recording
 from treescale.metadata.identity import issuers, robots
+from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -64,6 +65,7 @@ MODULES: tuple[ModuleType, ...] = (
     repositories,
     robots,
     servers,
+    settling,
     uploads,
     work,
     counting,
@@ -111,6 +113,8 @@ SORTS = READ_WHOLE | {
     "figures.LIST",
     "figures.LIST_VISIBLE",
     "counting.LINKED",
+    "settling.LINKED",
+    "settling.PUT",
     "log.NUMBER",
     "robots.LIST",
     "organisations.LIST_OF",

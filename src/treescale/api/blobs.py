@@ -47,10 +47,15 @@ async def get_blob(call: Call) -> web.StreamResponse:
         data = pulls.open(blob).read_cached(parts[0])
         if data is not None:
             call.rooms.traffic.count(Flow.TO_CLIENTS, len(data))
+            call.rooms.publishing.counter.sent(call.repository, len(data))
             return web.Response(
                 status=206, headers=_part_headers(parts[0], blob, headers), body=data
             )
-    return await _send(call, blob, _body(call, blob, parts, headers))
+    try:
+        return await _send(call, blob, _body(call, blob, parts, headers))
+    finally:
+        sent = record_of(call.request).sent  # also of one that was cut off
+        call.rooms.publishing.counter.sent(call.repository, sent)
 
 
 async def delete_blob(call: Call) -> web.StreamResponse:

@@ -43,6 +43,8 @@ class Permission(StrEnum):
     """To make, change and remove robots, with no more than one has oneself."""
     HISTORY = "history"
     """To see all events of its repositories, deleted ones included."""
+    PURGE = "purge"
+    """To take away for good what was deleted in its repositories."""
     MEMBERS = "members"
     """To grant and revoke roles, and to see events of that and of tokens."""
     SETTINGS = "settings"
@@ -60,6 +62,7 @@ _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Permission.HOOKS,
     Permission.HISTORY,
     Permission.ROBOTS,
+    Permission.PURGE,
 }
 _OWNER: Final[frozenset[Allowed]] = _MAINTAINER | {
     Permission.MEMBERS,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -54,13 +55,8 @@ from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
 from treescale.metadata.organisations import ANONYMOUS_SETTING
 from treescale.metadata.records import StoreState
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
+from treescale.registry.counted.quotas import CLUSTER_SETTINGS
 
-SENT_SETTINGS: Final = (
-    HOOKS_SETTING,
-    NETWORKS_SETTING,
-    PULLS_SETTING,
-    ISSUER_NETWORKS_SETTING,
-)
 DRAINED: Final = (
     "What it holds moves to the others, and is read the whole time: keep it in service until "
     "`treescale cluster status` has it with 0 misplaced copies, or use --wait."
@@ -130,67 +126,94 @@ def set_(desk: CommandContext, setting: str) -> None:
     deleted or taken away while pulls go on; or off. hooks: on, or off, and no webhook is sent.
     hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
     192.168.1.5:8080, with commas between; none without any. issuer-networks: likewise those in
-    which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls
-    without logging in, not even what is public; or on.
+    which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls without
+    logging in, not even what is public; or on. quota: how much a namespace may have that
+    has no quota of its own, such as 50GB; repositories-max and tags-max: how many repositories it
+    may have, and each of them tags; requests-max and pulls-max: how many an account may have in a
+    minute on each server; none: any number.
     """
     name, equals, value = setting.partition("=")
-    if (name, equals) == (READ_ONLY_SETTING, "="):
-        _set_read_only(desk, value)
-        return
-    if (name, equals) == (COLLECTION_SETTING, "="):
-        desk.run(lambda database: admin.set_collection(database, value))
-        desk.out.done(f"{name} is {value} from now on.", {name: value})
-        return
-    if equals and name in SENT_SETTINGS:
-        desk.run(lambda database: admin.set_hooks(database, name, value))
-        desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
-        return
-    if (name, equals) == (ANONYMOUS_SETTING, "="):
-        _set_anonymous(desk, value)
-        return
-    if (name, equals) == (EVENTS_SETTING, "="):
-        kept = desk.run(lambda database: admin.set_events(database, value))
-        told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
-        desk.out.done(f"{name} is {value} from now on.", told)
-        return
-    if equals and name in (LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING):
-        unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
-
-        async def put(database: Database) -> float | None:
-            return await admin.set_time(database, name, value, unsafe=unsafe)
-
-        seconds = desk.run(put)
-        desk.out.done(f"{name} is {value} from now on.", {name: seconds})
-        return
-    if (name, equals) != (COPIES_SETTING, "="):
+    put = _SETTERS.get(name) if equals else None
+    if put is None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
             "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
-            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8 or anonymous=off"
+            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8, anonymous=off, quota=50GB, "
+            "repositories-max=100, tags-max=1000, requests-max=6000 or pulls-max=600"
         )
+    put(desk, name, value)
 
+
+def _set_copies(desk: CommandContext, name: str, value: str) -> None:
     async def work(database: Database) -> tuple[int, StatusReading]:
         copies = await admin.set_copies(database, value)
         return copies, await read_status(database, SystemClock())
 
     copies, seen = desk.run(work)
-    desk.out.done(_copies_told(copies, seen.status), {COPIES_SETTING: copies})
+    desk.out.done(_copies_told(copies, seen.status), {name: copies})
 
 
-def _set_read_only(desk: CommandContext, value: str) -> None:
+def _set_time(desk: CommandContext, name: str, value: str) -> None:
+    unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
+
+    async def put(database: Database) -> float | None:
+        return await admin.set_time(database, name, value, unsafe=unsafe)
+
+    seconds = desk.run(put)
+    desk.out.done(f"{name} is {value} from now on.", {name: seconds})
+
+
+def _set_collection(desk: CommandContext, name: str, value: str) -> None:
+    desk.run(lambda database: admin.set_collection(database, value))
+    desk.out.done(f"{name} is {value} from now on.", {name: value})
+
+
+def _set_hooks(desk: CommandContext, name: str, value: str) -> None:
+    desk.run(lambda database: admin.set_hooks(database, name, value))
+    desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
+
+
+def _set_events(desk: CommandContext, name: str, value: str) -> None:
+    kept = desk.run(lambda database: admin.set_events(database, value))
+    told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
+    desk.out.done(f"{name} is {value} from now on.", told)
+
+
+def _set_read_only(desk: CommandContext, name: str, value: str) -> None:
     older = desk.run(partial(admin.set_read_only, text=value, actor=cli_actor()))
     told = READ_ONLY if value == ON else "Pushes and deletions are taken again."
-    desk.out.done(told, {READ_ONLY_SETTING: value == ON, "not_heeded_by": older})
+    desk.out.done(told, {name: value == ON, "not_heeded_by": older})
     if older:
         desk.out.note(
             f"{', '.join(older)} runs 0.1.0, which knows no such setting and takes pushes: stop it."
         )
 
 
-def _set_anonymous(desk: CommandContext, value: str) -> None:
+def _set_anonymous(desk: CommandContext, name: str, value: str) -> None:
     desk.run(lambda database: admin.set_anonymous(database, value))
     who = "whoever is logged in, and nobody else," if value != ON else "anybody"
-    desk.out.done(f"What is public {who} pulls, within seconds.", {ANONYMOUS_SETTING: value})
+    desk.out.done(f"What is public {who} pulls, within seconds.", {name: value})
+
+
+def _set_limit(desk: CommandContext, name: str, value: str) -> None:
+    field = name.replace("-", "_")
+    limit = desk.ask("PUT", "/limits", body={field: value})[field]
+    desk.out.done(f"{name} is {value} from now on, on all servers within a minute.", {name: limit})
+
+
+_SETTERS: Final[Mapping[str, Callable[[CommandContext, str, str], None]]] = {
+    COPIES_SETTING: _set_copies,
+    READ_ONLY_SETTING: _set_read_only,
+    COLLECTION_SETTING: _set_collection,
+    ANONYMOUS_SETTING: _set_anonymous,
+    EVENTS_SETTING: _set_events,
+    **dict.fromkeys(
+        (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING, ISSUER_NETWORKS_SETTING), _set_hooks
+    ),
+    **dict.fromkeys((LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING), _set_time),
+    **dict.fromkeys(CLUSTER_SETTINGS, _set_limit),
+}
+"""What sets each of the cluster's settings."""
 
 
 @cluster.command("drain")

@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "login": ("accounts.login:login", "Log in to a server, for --server from this machine."),
     "logout": ("accounts.login:logout", "End that: the access token is revoked."),
     "org": ("accounts.org:org", "Organisations: who shares a namespace, and who may what."),
+    "quota": ("accounts.quota:quota", "Quotas: how much a namespace may have, and has."),
+    "usage": ("accounts.quota:usage", "What namespaces kept and sent, by month."),
     "token": ("accounts.token:token", "Access tokens: create, list, revoke."),
     "robot": ("accounts.robot:robot", "Robots: who logs in for CI and machines."),
     "issuer": ("accounts.issuer:issuer", "Issuers: whose ID tokens may log robots in."),

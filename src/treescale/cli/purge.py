@@ -2,15 +2,12 @@
 
 import asyncio
 import os
-import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import click
 
-from treescale.cli.reference import Reference, parse_reference
 from treescale.cli.reports.job_report import INTERRUPTED, NOT_ASKED
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
@@ -20,20 +17,9 @@ from treescale.clock import Clock, SystemClock
 from treescale.cluster.queries import read_status
 from treescale.cluster.status import ClusterStatus, Condition, StoreView
 from treescale.errors import (
-    DatabaseTrouble,
     DatabaseUnavailable,
-    ManifestUnknown,
-    NameUnknown,
-    PreconditionFailed,
 )
-from treescale.lease_times import (
-    COLLECTION_SETTING,
-    LEASE_SETTING,
-    VERSIONS_BEFORE,
-    lease_of,
-    unreadable_collection,
-)
-from treescale.maintenance.collection.state import Mode, mode_of
+from treescale.maintenance.collection.purge_request import Patience, plan_purge, take_away
 from treescale.maintenance.report.columns import Column, Kind, Row
 from treescale.maintenance.report.purge_report import silence
 from treescale.metadata.collection.open_purges import (
@@ -42,11 +28,11 @@ from treescale.metadata.collection.open_purges import (
     OpenPurges,
     Stand,
 )
-from treescale.metadata.collection.purge_plan import NOTHING, PurgePlan, PurgeReader, StillThere
-from treescale.metadata.collection.purging import Ended, InUse, Purging
+from treescale.metadata.collection.purge_plan import NOTHING, PurgePlan
+from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database
-from treescale.metadata.layouts import refuse
 from treescale.metadata.records import JobState, StoreJob
+from treescale.oci.image_reference import ImageReference, parse_reference
 from treescale.server.local_walk import walking_here
 
 POLL_SECONDS: Final = 0.25
@@ -55,7 +41,6 @@ AWAY_SECONDS: Final = 5.0
 """So long a store is waited for that is away, and whose server has not said that it ends."""
 STUCK_SECONDS: Final = 600.0
 """So long it is waited while nothing moves: pushes use what goes, or living servers do nothing."""
-TRY_SECONDS: Final = 0.5
 LEFT: Final = 1
 """The exit status when a store has not confirmed yet."""
 _DONE: Final = (
@@ -96,10 +81,8 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
 
     async def look(database: Database) -> tuple[PurgePlan, list[OpenPurge], ClusterStatus]:
         status = (await read_status(database, clock)).status
-        await _check_allowed(database, wanted.name)
-        listed = await OpenPurges(database.connections).list()
-        begun = [one for one in listed if one.reference == str(wanted)]
-        return await _plan(database, wanted, begun), begun, status
+        plan, begun = await plan_purge(database, wanted)
+        return plan, begun, status
 
     plan, begun, status = desk.run(look)
     if plan is NOTHING:
@@ -113,7 +96,8 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
             with WorkProgress("Purging", clock, quiet=desk.out.as_json) as progress:
                 for path, why in here.refused.items():
                     progress.say(f"No server has {path}, and this command cannot use it: {why}.")
-                taken = await _take(database, wanted, plan, begun, clock)
+                patience = Patience(clock, STUCK_SECONDS)
+                taken = await take_away(database, wanted, (plan, begun), patience, actor=actor)
                 return await _Following(database, taken, progress, clock, here.paths).run()
 
     again = f"`treescale collect --purge {wanted}` goes on with it"
@@ -128,50 +112,7 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
     click.get_current_context().exit(LEFT if followed.away else 0)
 
 
-async def _plan(database: Database, wanted: Reference, begun: Sequence[OpenPurge]) -> PurgePlan:
-    """Return what goes; nothing when that was taken away by a purge that is under way."""
-    try:
-        reader = PurgeReader(database.connections)
-        return await reader.plan(wanted.name, wanted.tag, wanted.digest)
-    except (NameUnknown, ManifestUnknown, StillThere):
-        if begun:
-            return NOTHING
-        raise
-
-
-async def _check_allowed(database: Database, repository: str) -> None:
-    """Raise PreconditionFailed while a server may name chunks that knows nothing of the fence.
-
-    Raises ReadOnly where all is to stay as it is.
-    """
-    refuse(repository, await database.read_only.why(repository))
-    settings, servers = database.settings, database.servers
-    collection = await settings.get(COLLECTION_SETTING)
-    for unreadable in unreadable_collection(collection):
-        raise PreconditionFailed(
-            f"{unreadable.why}, so it may be the database of a restored backup: see that it is "
-            f"the right one, and say {unreadable.mended_by} first"
-        )
-    if mode_of(collection) is Mode.FROZEN:
-        raise PreconditionFailed(
-            "the database was restored and collection is frozen: see that it is the right one, and "
-            "lift that with `treescale collect --after-restore` first"
-        )
-    lease = lease_of(await settings.get(LEASE_SETTING)).lease
-    since = await servers.now() - lease
-    older = [
-        each.name
-        for each in await servers.list()
-        if each.version in VERSIONS_BEFORE and each.seen > since
-    ]
-    if older:
-        raise PreconditionFailed(
-            f"{', '.join(older)} ran version 0.1.0 less than {lease / 3600:.0f} h ago, whose "
-            "pushes could name what is purged: stop it (or upgrade it), and purge then"
-        )
-
-
-def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool) -> None:
+def _ask(wanted: ImageReference, plan: PurgePlan, status: ClusterStatus, *, yes: bool) -> None:
     """Ask, and say how much; raises UsageError when nobody is there to answer."""
     away = [f"{store.label} ({silence(store)})" for store in status.stores if silence(store)]
     much = (
@@ -197,59 +138,6 @@ def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool
         "Nothing brings it back.",
         abort=True,
     )
-
-
-async def _take(
-    database: Database,
-    wanted: Reference,
-    plan: PurgePlan,
-    begun: Sequence[OpenPurge],
-    clock: Clock,
-) -> list[str]:
-    """Take the rows away; return the purges that do it. Whoever uses some just now is waited for.
-
-    What a server has ended meanwhile, since it took long, goes on as another purge.
-    """
-    purging, actor, patience = Purging(database.connections), cli_actor(), _Patience(clock)
-    taken = [one.purge_id for one in begun]
-    for one in begun:
-        await patience.until_done(partial(purging.finish, one.purge_id, patience.moved))
-    while plan is not NOTHING:
-        taken.append(secrets.token_hex(16))
-        await purging.begin(taken[-1], str(wanted), actor=actor)
-        try:
-            await patience.until_done(
-                partial(purging.take, taken[-1], plan, actor=actor, moved=patience.moved)
-            )
-        except Ended:
-            continue
-        await patience.until_done(partial(purging.finish, taken[-1], patience.moved))
-        break
-    return taken
-
-
-class _Patience:
-    """Tries again what is in use, until nothing has moved for `STUCK_SECONDS`."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._moved_at = clock.monotonic()
-
-    def moved(self) -> None:
-        """Hear that something was done."""
-        self._moved_at = self._clock.monotonic()
-
-    async def until_done(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Do it, as often as it takes. Raises DatabaseUnavailable."""
-        while True:
-            try:
-                return await act()
-            except DatabaseUnavailable as error:
-                in_use = isinstance(error, InUse) or error.trouble is DatabaseTrouble.BUSY
-                stuck = self._clock.monotonic() - self._moved_at >= STUCK_SECONDS
-                if stuck or not in_use or isinstance(error, Ended):
-                    raise
-            await asyncio.sleep(TRY_SECONDS)
 
 
 class _Following:
@@ -345,7 +233,7 @@ def _patience(store: StoreView | None, why: str) -> float:
 
 def _tell(
     desk: CommandContext,
-    wanted: Reference,
+    wanted: ImageReference,
     plan: PurgePlan,
     begun: Sequence[OpenPurge],
     followed: _Followed,

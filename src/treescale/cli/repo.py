@@ -5,7 +5,7 @@ from functools import partial
 import click
 
 from treescale.auth.roles import Visibility
-from treescale.cli.reference import Reference, parse_reference, tags_of, unknown
+from treescale.cli.reference import tags_of, unknown
 from treescale.cli.repo_restore import deleted, restore
 from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
 from treescale.cli.terminal.actor import cli_actor
@@ -17,6 +17,7 @@ from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import RepositoryUsage
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
+from treescale.oci.image_reference import ImageReference, parse_reference
 from treescale.oci.names import check_namespace, check_repository
 from treescale.registry.organisations import OrganisationService
 
@@ -184,7 +185,7 @@ def delete(desk: CommandContext, reference: str, *, yes: bool) -> None:
         desk.out.done(f"{wanted} deleted", {"name": wanted.name})
 
 
-async def _delete_tag(wanted: Reference, database: Database) -> None:
+async def _delete_tag(wanted: ImageReference, database: Database) -> None:
     assert wanted.tag is not None
     try:
         await database.manifests.delete_tag(wanted.name, wanted.tag, actor=cli_actor())
@@ -192,7 +193,7 @@ async def _delete_tag(wanted: Reference, database: Database) -> None:
         raise await unknown(database, wanted) from None
 
 
-async def _tags_there(wanted: Reference, database: Database) -> list[str]:
+async def _tags_there(wanted: ImageReference, database: Database) -> list[str]:
     """Return the tags of a manifest that is there; raises as `unknown` says."""
     assert wanted.digest is not None
     try:
@@ -202,12 +203,12 @@ async def _tags_there(wanted: Reference, database: Database) -> list[str]:
     return await tags_of(database, wanted.name, wanted.digest)
 
 
-async def _delete_manifest(wanted: Reference, database: Database) -> None:
+async def _delete_manifest(wanted: ImageReference, database: Database) -> None:
     assert wanted.digest is not None
     await database.manifests.delete(wanted.name, wanted.digest, actor=cli_actor())
 
 
-async def _delete_repository(wanted: Reference, database: Database) -> None:
+async def _delete_repository(wanted: ImageReference, database: Database) -> None:
     try:
         await database.repositories.delete(wanted.name, actor=cli_actor())
     except NameUnknown:

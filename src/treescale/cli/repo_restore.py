@@ -4,7 +4,6 @@ from typing import Final
 
 import click
 
-from treescale.cli.reference import parse_reference
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext, cluster_options
 from treescale.errors import RequestInvalid
@@ -13,6 +12,7 @@ from treescale.maintenance.collection.state import Mode, mode_of
 from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.collection.undelete import Deleted, Undelete
 from treescale.metadata.database import Database
+from treescale.oci.image_reference import parse_reference
 from treescale.oci.names import check_repository
 
 LISTED_MAX: Final = 1000

@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.MediaTypeUnsupported: Problem("media-type", "The body is in another form"),
     errors.Unsupported: Problem("method", "The resource has no such method"),
     errors.ReadOnly: Problem("read-only", "It is read-only"),
+    errors.OverLimit: Problem("over-limit", "The namespace has as much as it may"),
     errors.RequestInvalid: Problem("request", "The request cannot be understood"),
     errors.Refused: Problem("refused", "The request cannot be granted"),
     errors.Failed: Problem("unavailable", "It cannot be done now"),

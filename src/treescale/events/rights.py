@@ -31,7 +31,7 @@ EVERYWHERE: Final = "*"
 """The glob of an access token that is for no certain repositories."""
 
 
-OF_MAINTAINERS: Final = ("hook.", "robot.")
+OF_MAINTAINERS: Final = ("hook.", "quota.", "robot.")
 """How kinds begin that maintainers of a whole namespace are shown, beside those of repositories."""
 
 

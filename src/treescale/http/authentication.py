@@ -26,6 +26,7 @@ from treescale.metadata.events.recording import actor_of
 from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace, namespace_of, robot_parts
+from treescale.registry.counted.rates import Rates
 from treescale.registry.login import Login
 from treescale.registry.robots.login import Exchanged, RobotLogin
 from treescale.registry.token_service import TokenService
@@ -111,6 +112,8 @@ class Authenticator:
     cors: Cors = NO_CORS
     meters: Meters | None = None
     robots: RobotLogin | None = None
+    rates: Rates | None = None
+    """What counts requests, where anything does."""
 
     async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
         """Return the caller; None without credentials. Raises Unauthorized for bad ones.

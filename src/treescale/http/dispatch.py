@@ -17,6 +17,7 @@ from treescale.errors import (
     ManifestUnknown,
     MediaTypeUnsupported,
     NameUnknown,
+    QuotaExceeded,
     Refused,
     TooMany,
     TreeScaleError,
@@ -40,7 +41,14 @@ from treescale.request_id import REQUEST_ID
 _ROOT: Final = Resource(ResourceKind.ROOT)
 _ROUTES: Final = {kind: Route[kind.name] for kind in ResourceKind}
 _UPLOADING: Final = ("POST", "PUT", "PATCH")
-_BARE: Final = (Unauthorized, CredentialsInvalid, UploadUnknown, DatabaseUnavailable, TooMany)
+_BARE: Final = (
+    Unauthorized,
+    CredentialsInvalid,
+    UploadUnknown,
+    DatabaseUnavailable,
+    TooMany,
+    QuotaExceeded,  # which ends the session
+)
 """Refusals that carry nothing beside their error: they cannot, or must not, look it up."""
 
 
@@ -98,6 +106,7 @@ class Dispatcher:
         call.resource = resource
         record_of(call.request).route = _ROUTES[resource.kind]
         await self._guard.admit(call)
+        self._count(call)
         method = call.request.method
         route = self._table.find(resource.kind, method)
         if route is None:
@@ -106,6 +115,14 @@ class Dispatcher:
         if not resource.possible:
             _refuse_impossible(resource, method)
         return route.handler
+
+    def _count(self, call: Call) -> None:
+        """Count the request, where requests are counted; raises TooMany."""
+        rates = self._rooms.authenticator.rates
+        if rates is not None and rates.are_limited:
+            request = call.request
+            is_pull = call.resource.kind is ResourceKind.MANIFEST and request.method == "GET"
+            rates.check(call.caller.user, record_of(request).client, is_pull=is_pull)
 
     async def _refuse(self, call: Call, error: Exception, request_id: str) -> web.StreamResponse:
         """Return the answer to an exception; cut the connection when a body has already begun."""

@@ -37,6 +37,7 @@ TABLE: Final[Mapping[type[Exception], Row]] = {
     errors.Forbidden: ("DENIED", 403),
     errors.ReadOnly: ("DENIED", 403),
     errors.ReadOnlyCluster: ("UNAVAILABLE", 503),
+    errors.OverLimit: ("DENIED", 403),
     errors.NameUnknown: ("NAME_UNKNOWN", 404),
     errors.BlobUnknown: ("BLOB_UNKNOWN", 404),
     errors.ManifestUnknown: ("MANIFEST_UNKNOWN", 404),

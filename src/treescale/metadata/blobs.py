@@ -34,6 +34,7 @@ from treescale.errors import (
     BlobUnknown,
     ChunksLost,
     DatabaseUnavailable,
+    QuotaExceeded,
     ReadOnly,
     Refused,
     Unsupported,
@@ -44,9 +45,10 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import NewRow, Upsert, insert_or_ignore
 from treescale.metadata.layouts import OldestLayout, check_writable, lease_seconds
+from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.missing_copies import lost_among, record_missing
 from treescale.metadata.records import Blob, ChunkPart, NewBlob
-from treescale.metadata.repositories import hold, id_of, lock_repository
+from treescale.metadata.repositories import Held, hold, id_of
 from treescale.metadata.schema import (
     blob_chunks,
     blobs,
@@ -129,7 +131,7 @@ LIST: Final = (
 )
 # Holds the source's link, so that the blob stays linked until ours is written.
 FIND_SOURCE: Final = (
-    select(repository_blobs.c.blob_id)
+    select(repository_blobs.c.blob_id, blobs.c.size)
     .select_from(repository_blobs.join(repositories).join(blobs))
     .where(
         repositories.c.name.in_(bindparam("sources", expanding=True)),
@@ -280,11 +282,15 @@ class Blobs:
             self._layouts.note(connection, new.layout)
             blob_id = _write_blob(connection, new)
             _link(connection, held.row_id, new.blob.digest, blob_id)
+            _settle(connection, held, new.blob.digest, new.blob.size, actor)
             record_missing(connection, new.owed, now=now)
             check_in_time(connection, new.base)
 
         mark = self._known.begin()
-        await self._connections.write(work)
+        try:
+            await self._connections.write(work)
+        except QuotaExceeded as refused:
+            raise await explained(self._connections, refused, actor) from None
         self._layouts.done(new.layout)
         self._known.put(repository, new.blob.digest, new.blob, _bytes_kept(new.blob), mark)
 
@@ -297,14 +303,18 @@ class Blobs:
         """
 
         def work(connection: Connection) -> None:
-            row_id = lock_repository(connection, repository, actor=actor, now=now)
-            blob_id = _find_source(connection, digest, sources)
-            if blob_id is None:
+            held = hold(connection, repository, actor=actor, now=now)
+            found = _find_source(connection, digest, sources)
+            if found is None:
                 raise _unknown(repository, digest)  # and there is no new repository
-            _link(connection, row_id, digest, blob_id)
+            blob_id, size = found
+            _link(connection, held.row_id, digest, blob_id)
+            _settle(connection, held, digest, size, actor)
 
         try:
             await self._connections.write(work)
+        except QuotaExceeded as refused:
+            raise await explained(self._connections, refused, actor) from None
         except BlobUnknown:
             return False
         return True
@@ -451,12 +461,15 @@ def _check_leads(connection: Connection) -> None:
         raise DatabaseUnavailable("this PostgreSQL is a replica: it may not know what is named")
 
 
-def _find_source(connection: Connection, digest: str, sources: Sequence[str]) -> int | None:
+def _find_source(
+    connection: Connection, digest: str, sources: Sequence[str]
+) -> tuple[int, int] | None:
+    """Hold a link to the blob in one of these; return its row id and its bytes."""
     for start in range(0, len(sources), SOURCE_NAMES_MAX):
         named = {"digest": digest, "sources": sources[start : start + SOURCE_NAMES_MAX]}
-        found = connection.execute(FIND_SOURCE, named).scalar_one_or_none()
+        found = connection.execute(FIND_SOURCE, named).one_or_none()
         if found is not None:
-            return int(found)
+            return int(found.blob_id), int(found.size)
     return None
 
 
@@ -533,6 +546,12 @@ def _link(connection: Connection, repository_id: int, digest: str, blob_id: int)
     """Link the blob; a link that is there already only has its lease renewed."""
     link = {"repository_id": repository_id, "digest": digest, "blob_id": blob_id}
     connection.execute(_WRITE_LINK.on(connection), link)
+
+
+def _settle(connection: Connection, held: Held, digest: str, size: int, actor: str) -> None:
+    """Take a blob that was linked into account, where its namespace has limits."""
+    if held.is_limited:
+        settle(connection, Gain(held.row_id, {digest: size}, is_new=held.is_new), actor=actor)
 
 
 def _blob(row: Row[Any]) -> Blob:

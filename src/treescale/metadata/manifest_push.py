@@ -168,19 +168,47 @@ def write_manifest(
     _write(connection, look, (_NEW, _WRITE), row, new, condition)
 
 
-def write_tag(
+def write_tags(
+    connection: Connection,
+    pushed: Pushed,
+    row_id: int,
+    tags: Iterable[str],
+    *,
+    now: float,
+    condition: Condition | None,
+) -> bool:
+    """Point each tag at the manifest, if the condition holds of it; return whether any is new."""
+    any_new = False
+    # In one order everywhere, so that two pushes never wait for each other.
+    for tag in sorted(set(tags)):
+        target = {
+            "repository_id": row_id,
+            "name": tag,
+            "digest": pushed.manifest.digest,
+            "updated": now,
+            "pushed_by": pushed.actor,
+        }
+        event = pushed.event(Kind.IMAGE_PUSHED, tag)
+        any_new |= _write_tag(connection, target, event, condition)
+    return any_new
+
+
+def _write_tag(
     connection: Connection,
     row: dict[str, object],
     event: Event,
     condition: Condition | None,
-) -> None:
-    """Point the tag at the event's manifest, if the condition holds of what it points at."""
+) -> bool:
+    """Point the tag at the event's manifest, if the condition holds of what it points at.
+
+    Return whether there was no such tag.
+    """
     row_id = cast("int", row["repository_id"])
 
     def look() -> str | None:
         return record_tagged(connection, event, row_id)
 
-    _write(connection, look, (_NEW_TAG, _TAG), row, (event,), condition)
+    return _write(connection, look, (_NEW_TAG, _TAG), row, (event,), condition)
 
 
 def _write(
@@ -190,8 +218,10 @@ def _write(
     row: dict[str, object],
     recorded: Sequence[Event],
     condition: Condition | None,
-) -> None:
+) -> bool:
     """Write a row, if the condition holds of what is there, which `look` tells and records.
+
+    Return whether there was none.
 
     What is there cannot change between the look and the write: a row is held, and where there is
     none only one of several writers can insert it (the first of `writes`). So what is recorded as
@@ -204,9 +234,9 @@ def _write(
             condition.check(there)
         if there is not None:
             connection.execute(upsert.on(connection), row)
-            return
+            return False
         if changed(connection, insert.on(connection), row):
-            return
+            return True
         take_back(connection, recorded)
     raise DatabaseUnavailable("what was to be written comes and goes; try again")
 

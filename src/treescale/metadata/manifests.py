@@ -30,6 +30,7 @@ from treescale.errors import (
     ManifestUnknown,
     NameUnknown,
     PreconditionFailed,
+    QuotaExceeded,
     ReadOnly,
     Refused,
 )
@@ -38,6 +39,7 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record, record_all
 from treescale.metadata.layouts import check_writable, lease_seconds
+from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.manifest_push import (
     NOW,
     Deletion,
@@ -49,7 +51,7 @@ from treescale.metadata.manifest_push import (
     refer,
     take_tag,
     write_manifest,
-    write_tag,
+    write_tags,
 )
 from treescale.metadata.records import Manifest, ReferrerDescriptor, WrongSize
 from treescale.metadata.repositories import hold, id_of
@@ -209,20 +211,18 @@ class Manifests:
             pushed = Pushed(repository, manifest, actor, payload)
             write_manifest(connection, row, pushed.events(tags), of_it)
             refer(connection, row_id, manifest.digest, references)
-            # In one order everywhere, so that two pushes never wait for each other.
-            for tag in sorted(set(tags)):
-                target = {
-                    "repository_id": row_id,
-                    "name": tag,
-                    "digest": manifest.digest,
-                    "updated": now,
-                    "pushed_by": actor,
-                }
-                write_tag(connection, target, pushed.event(Kind.IMAGE_PUSHED, tag), of_tags)
+            is_new = write_tags(connection, pushed, row_id, tags, now=now, condition=of_tags)
+            if held.is_limited:
+                sizes = {manifest.digest: len(manifest.payload)}
+                gain = Gain(row_id, sizes, is_new=held.is_new, has_new_tags=is_new)
+                settle(connection, gain, actor=actor)
             return wrong
 
         digest_mark, tag_mark = self._by_digest.begin(), self._by_tag.begin()
-        wrong = await self._connections.write(work)
+        try:
+            wrong = await self._connections.write(work)
+        except QuotaExceeded as refused:
+            raise await explained(self._connections, refused, actor) from None
         size = _bytes_kept(manifest)
         self._by_digest.put(repository, manifest.digest, manifest, size, digest_mark)
         self._by_tag.wrote(repository, tags, manifest, size, tag_mark)

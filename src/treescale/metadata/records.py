@@ -229,6 +229,8 @@ class Upload:
     """The cluster's lease when this was read, in seconds."""
     read_only: str | None = field(default=None, compare=False)
     """What of its repository was read-only when this was read (`layouts.ReadOnlyBy`)."""
+    room: int | None = field(default=None, compare=False)
+    """How many bytes fitted into its namespace then; None for any number, or not asked."""
 
     @property
     def settled_bytes(self) -> int:

@@ -44,6 +44,7 @@ from treescale.metadata.layouts import (
     read_only_by,
     refuse,
 )
+from treescale.metadata.limits.settling import Gain, settle
 from treescale.metadata.namespaces import INTERNAL, PRIVATE, PUBLIC
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
 from treescale.metadata.schema import (
@@ -54,6 +55,7 @@ from treescale.metadata.schema import (
     manifests,
     members,
     namespaces,
+    quotas,
     repositories,
     repository_blobs,
     settings,
@@ -283,6 +285,10 @@ _HOLD: Final = (
         _ANY_LOST.label("any_lost"),
         ANY_PURGED.label("any_purged"),
         read_only_by(repositories.c.namespace, repositories.c.read_only).label("read_only"),
+        exists()
+        .where(quotas.c.namespace_id == repositories.c.namespace_id)
+        .correlate(repositories)
+        .label("is_limited"),
     )
     .where(repositories.c.name == bindparam("repository"))
     .with_for_update(read=True, key_share=True)
@@ -324,6 +330,10 @@ class Held:
     """Whether any chunk of the cluster is lost: if not, none needs to be looked for."""
     any_purged: bool = False
     """Whether any was purged lately."""
+    is_limited: bool = False
+    """Whether its namespace has limits (`limits.settling`)."""
+    is_new: bool = False
+    """Whether this transaction has made it."""
 
 
 class Repositories:
@@ -400,9 +410,11 @@ class Repositories:
         to = {"is_public": is_public, "is_internal": is_internal}
 
         def work(connection: Connection) -> None:
-            row_id = hold(connection, name, actor=actor, now=now, changes=False).row_id
-            if changed(connection, _SET_VISIBILITY, {"row_id": row_id, **to}):
+            held = hold(connection, name, actor=actor, now=now, changes=False)
+            if changed(connection, _SET_VISIBILITY, {"row_id": held.row_id, **to}):
                 record(connection, event)
+            if held.is_limited and held.is_new:
+                settle(connection, Gain(held.row_id, is_new=True), actor=actor)
 
         await self._connections.write(work)
         self._known.invalidate(name, "")
@@ -484,16 +496,24 @@ def hold(
     It cannot be deleted before the transaction ends. Always the first lock that a write takes, so
     that no two writes wait for each other. Raises ReadOnly, unless what it holds stays as it is.
     """
+    made = False
     for _ in range(_ATTEMPTS_MAX):
         held = connection.execute(_HOLD, {"repository": name}).one_or_none()
         if held is not None:
             if changes:
                 refuse(name, held.read_only)
-            return Held(int(held.repository_id), bool(held.any_lost), bool(held.any_purged))
+            return Held(
+                int(held.repository_id),
+                bool(held.any_lost),
+                bool(held.any_purged),
+                is_limited=bool(held.is_limited),
+                is_new=made,
+            )
         namespace = namespace_of(name)
         make_namespace(connection, namespace)
         row = {"name": name, "namespace": namespace, "created": now}
-        if changed(connection, _CREATE.on(connection), {**row, "namespace_name": namespace}):
+        made = changed(connection, _CREATE.on(connection), {**row, "namespace_name": namespace}) > 0
+        if made:
             record(connection, Event(Kind.REPOSITORY_CREATED, actor, name))
     raise DatabaseUnavailable(f"repository {name} is deleted as fast as it is created; try again")
 

@@ -36,10 +36,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.errors import BeingPurged, NotRecorded, UploadOutOfOrder, UploadUnknown
+from treescale.errors import (
+    BeingPurged,
+    DatabaseUnavailable,
+    NotRecorded,
+    QuotaExceeded,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
 from treescale.lease_times import RECORD_SHARE
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
+from treescale.metadata.events.recording import actor_of
 from treescale.metadata.layouts import (
     NAMED_READ_ONLY_BY,
     WHY,
@@ -50,6 +58,15 @@ from treescale.metadata.layouts import (
     named,
     read_only_by,
     refuse,
+)
+from treescale.metadata.limits.settling import (
+    HAS,
+    IS_FULL,
+    QUOTA,
+    ROOM,
+    exceeded,
+    explained,
+    refused,
 )
 from treescale.metadata.missing_copies import record_missing
 from treescale.metadata.records import (
@@ -104,7 +121,11 @@ _READ_ONLY: Final = case(
     .scalar_subquery(),
 )
 GET: Final = select(
-    uploads, *_BASE, lease_seconds().label("lease"), _READ_ONLY.label("read_only")
+    uploads,
+    *_BASE,
+    lease_seconds().label("lease"),
+    _READ_ONLY.label("read_only"),
+    ROOM.label("room"),
 ).where(_THIS)
 PARTS: Final = (
     select(upload_parts.c.entries)
@@ -115,7 +136,7 @@ _GIVEN: Final = [column for column in uploads.columns if column is not uploads.c
 _CREATE: Final = insert(uploads).from_select(
     [*(column.name for column in _GIVEN), "updated"],
     select(*(bindparam(column.name, type_=column.type) for column in _GIVEN), DatabaseNow()).where(
-        NAMED_READ_ONLY_BY.is_(None)
+        NAMED_READ_ONLY_BY.is_(None), ~IS_FULL
     ),
 )
 
@@ -173,6 +194,9 @@ DELETE_IDLE: Final = delete(uploads).where(
 )
 
 
+_WHY_AND_ROOM: Final = WHY.add_columns(ROOM.label("room"))
+
+
 class Uploads:
     """Upload sessions.
 
@@ -192,24 +216,52 @@ class Uploads:
         return DatabaseTime(_base(row), row.lease)
 
     async def create(self, upload: Upload) -> None:
-        """Keep a fresh session (no bytes); raises ReadOnly."""
+        """Keep a fresh session (no bytes); raises ReadOnly, and QuotaExceeded when all is used."""
         assert upload.offset == 0, "an upload begins empty"
         name = upload.repository
 
         def work(connection: Connection) -> None:
             if changed(connection, _CREATE, {**_row(upload), **named(name)}) == 0:
                 refuse(name, connection.execute(WHY, named(name)).scalar_one())
+                full = connection.execute(QUOTA, named(name)).one_or_none()
+                if full is None:
+                    raise DatabaseUnavailable("its quota was taken away just now; try again")
+                raise exceeded(full, 0)
 
-        await self._connections.write(work, durable=False)
+        try:
+            await self._connections.write(work, durable=False)
+        except QuotaExceeded as error:
+            raise await explained(self._connections, error, actor_of(upload.user)) from None
 
-    async def check_writable(self, repository: str) -> None:
-        """Raise ReadOnly when nothing can be pushed there now; the commit asks once more."""
-        row = await self._connections.row(WHY, named(repository))
-        refuse(repository, None if row is None else row.why)
+    async def room_to_write(self, repository: str) -> int | None:
+        """Return how many bytes fit into its namespace now, None for any number.
 
-    async def get(self, upload_id: str) -> Upload:
-        """Return the session; raises UploadUnknown. Costs the same however long it is."""
-        row = await self._connections.row(GET, {"this": upload_id})
+        Raises ReadOnly when nothing can be pushed there; the commit asks both once more.
+        """
+        row = await self._connections.row(_WHY_AND_ROOM, named(repository))
+        assert row is not None
+        refuse(repository, row.why)
+        return None if row.room is None else int(row.room)
+
+    async def check_room(
+        self, repository: str, needed: int, *, actor: str, digest: str | None = None
+    ) -> None:
+        """Raise QuotaExceeded when so many bytes do not fit, and `digest` is not there already."""
+        namespace = named(repository)["namespace"]
+        if digest is not None:
+            this = {"namespace": namespace, "digest": digest}
+            if await self._connections.row(HAS, this) is not None:
+                return
+        error = await refused(self._connections, namespace, needed, actor=actor)
+        if error is not None:
+            raise error
+
+    async def get(self, upload_id: str, namespace: str = "") -> Upload:
+        """Return the session; raises UploadUnknown. Costs the same however long it is.
+
+        `namespace` is that of its repository, of which it then says how many bytes fit.
+        """
+        row = await self._connections.row(GET, {"this": upload_id, "namespace": namespace})
         if row is None:
             raise _unknown(upload_id)
         return _upload(row)
@@ -413,6 +465,7 @@ def _upload(row: Row[Any]) -> Upload:
         base=_base(row),
         lease=row.lease,
         read_only=row.read_only,
+        room=None if row.room is None else int(row.room),
     )
 
 

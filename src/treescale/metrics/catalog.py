@@ -145,6 +145,9 @@ DELIVERIES_WAITING: Final = _gauge(
 DELIVERIES_AGE: Final = _gauge(
     "cluster_hook_deliveries_oldest_seconds", "Age of the oldest of them; 0 without any."
 )
+QUOTAS: Final = _gauge(
+    "cluster_quotas", "Namespaces that have used 80 % of their quota, or all of it.", "level"
+)
 NATS_LAG: Final = _gauge("cluster_nats_lag_events", "Events that NATS has not got yet.")
 
 ALL: Final = tuple(each for each in globals().copy().values() if isinstance(each, Metric))

@@ -96,7 +96,7 @@ JOBS: Final = (
         "store.jobs",
     ),
     *("store.purge", "store.walk", "tokens.refresh", "uploads.expire", "usage.count"),
-    *("usage.recount", "walk.look"),
+    *("usage.recount", "usage.sample", "limits.read", "walk.look"),
 )
 """Background work by name, up to the slash."""
 REQUEST_BOUNDS: Final = (

@@ -18,7 +18,7 @@ the row's offset decides (compare and set) whose bytes count. The other is told 
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Protocol
@@ -43,6 +43,7 @@ from treescale.errors import (
     ChunkUnknown,
     Corrupt,
     DatabaseUnavailable,
+    QuotaExceeded,
     SizeInvalid,
     UploadOutOfOrder,
     UploadUnknown,
@@ -63,6 +64,7 @@ from treescale.metadata.records import (
 )
 from treescale.metadata.uploads import Uploads
 from treescale.oci.digest import Digest, new_hasher
+from treescale.oci.names import namespace_of
 from treescale.registry.recording import Checkpoint, Notes
 from treescale.registry.upload_hashes import UploadHashes
 
@@ -109,11 +111,34 @@ class _Arrived:
 
 
 class _Length:
-    """How long a client said its body is, None when it did not say, beside what comes."""
+    """How long a client said its body is, None when it did not say, beside what comes.
 
-    def __init__(self, announced: int | None) -> None:
+    `before` is what its blob has already, `room` what fits at most, None for anything; unless the
+    blob of `digest` is there, which costs nothing.
+    """
+
+    def __init__(
+        self,
+        announced: int | None,
+        upload: Upload,
+        *,
+        room: int | None,
+        digest: Digest | None = None,
+    ) -> None:
         self._announced = announced
         self._bytes = 0
+        self._before = upload.offset
+        self.room = room
+        self.digest = None if digest is None else str(digest)
+
+    @property
+    def whole(self) -> int:
+        """Return how many bytes the blob has by now."""
+        return self._before + self._bytes
+
+    def fits(self, more: int = 0) -> bool:
+        """Say whether so many more bytes of the blob fit."""
+        return self.room is None or self.whole + more <= self.room
 
     def count(self, size: int) -> None:
         """Count what came; raises SizeInvalid at once when that is too much."""
@@ -167,7 +192,7 @@ class Pushes:
         """Return the session; raises UploadUnknown unless it is this user's in this repository."""
         unknown = UploadUnknown("no such upload; start one with POST …/blobs/uploads/")
         try:
-            upload = await self._uploads.get(upload_id)
+            upload = await self._uploads.get(upload_id, namespace_of(repository))
         except UploadUnknown:
             raise unknown from None
         if upload.repository != repository or upload.user != user:
@@ -211,11 +236,14 @@ class Pushes:
         refuse(repository, upload.read_only)
         _check_order(upload, at)
         await self._store.check_space(body.length or 0)
+        length = _Length(announced, upload, room=upload.room)
         # Of a chunk whose length only its end tells, the session has nothing before that.
         whole = announced is not None and body.length is None
-        arrived = await self._receive(
-            upload, body.pieces(), _Length(announced), resumable=True, at_once=not whole
-        )
+        async with self._ended_when_full(upload_id):
+            await self._check_room(upload, length, body.length or 0)
+            arrived = await self._receive(
+                upload, body.pieces(), length, resumable=True, at_once=not whole
+            )
         self._hashes.put(upload_id, arrived.running)
         return arrived.upload
 
@@ -242,7 +270,8 @@ class Pushes:
             upload = await self.status(repository, user, upload_id)
             refuse(repository, upload.read_only)
             _check_order(upload, at)
-            size = await self._finish(upload, body, digest, announced)
+            async with self._ended_when_full(upload_id):
+                size = await self._finish(upload, body, digest, announced)
         except UploadUnknown:
             there = await self._size_there(repository, digest)
             if there is None:
@@ -262,13 +291,15 @@ class Pushes:
     async def _finish(
         self, upload: Upload, body: Body, digest: Digest, announced: int | None
     ) -> int:
-        pieces, known = await self._begun(body, announced), upload.state
+        known = upload.state
+        length = _Length(announced, upload, room=upload.room, digest=digest)
+        pieces = await self._begun(upload, body, length)
         if pieces is None:
             arrived = _Arrived(upload, RunningHash(upload.algorithm))
         else:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
-            arrived = await self._receive(upload, pieces, _Length(announced), resumable=False)
+            arrived = await self._receive(upload, pieces, length, resumable=False)
         new = replace(await self._as_blob(arrived, digest), session=known)
         await self._commit(upload.repository, upload.user, new, upload.upload_id)
         return new.blob.size
@@ -276,13 +307,35 @@ class Pushes:
     async def put_whole(self, repository: str, user: str, body: Body, digest: Digest) -> None:
         """Push a blob in one request, without a session; raises as `finish` does."""
         upload = self._fresh(repository, user, digest.algorithm)
+        room = None
         if body.length is None or body.length > INLINE_BYTES_MAX:  # else no chunk is put
-            await self._uploads.check_writable(repository)
+            room = await self._uploads.room_to_write(repository)
             base, lease = await self._uploads.time()
             upload = replace(upload, base=base, lease=lease)
         await self._store.check_space(body.length or 0)
-        arrived = await self._receive(upload, body.pieces(), _Length(None), resumable=False)
+        length = _Length(None, upload, room=room, digest=digest)
+        await self._check_room(upload, length, body.length or 0)
+        arrived = await self._receive(upload, body.pieces(), length, resumable=False)
         await self._commit(repository, user, await self._as_blob(arrived, digest), None)
+
+    async def _check_room(self, upload: Upload, length: _Length, more: int = 0) -> None:
+        """Raise QuotaExceeded when so much more does not fit; the commit asks once more."""
+        if length.fits(more):
+            return
+        needed, actor = length.whole + more, actor_of(upload.user)
+        await self._uploads.check_room(upload.repository, needed, actor=actor, digest=length.digest)
+        length.room = None
+
+    @asynccontextmanager
+    async def _ended_when_full(self, upload_id: str) -> AsyncIterator[None]:
+        """End the session when its bytes do not fit: so nothing of it is kept."""
+        try:
+            yield
+        except QuotaExceeded:
+            self._hashes.forget(upload_id)
+            with suppress(UploadUnknown):
+                await self._uploads.delete(upload_id)
+            raise
 
     def _fresh(self, repository: str, user: str, algorithm: str) -> Upload:
         now = self._clock.now()
@@ -298,19 +351,23 @@ class Pushes:
             updated=now,
         )
 
-    async def _begun(self, body: Body, announced: int | None) -> AsyncIterator[bytes] | None:
+    async def _begun(
+        self, upload: Upload, body: Body, length: _Length
+    ) -> AsyncIterator[bytes] | None:
         """Return the body's pieces when there is room for them and the first has come.
 
         None when there is none: also a body of unknown length may be empty, and then nothing the
-        session has needs to be read back for it. Raises SizeInvalid when one was announced.
+        session has needs to be read back for it. Raises SizeInvalid when one was announced, and
+        QuotaExceeded.
         """
         if body.length == 0:
             return None
         await self._store.check_space(body.length or 0)
+        await self._check_room(upload, length, body.length or 0)
         pieces = body.pieces()
         first = await anext(pieces, None)
         if first is None:
-            _Length(announced).end()
+            length.end()
             return None
         return _chained(first, pieces)
 
@@ -341,6 +398,8 @@ class Pushes:
             try:
                 async for piece in pieces:
                     length.count(len(piece))
+                    if not length.fits():
+                        await self._check_room(upload, length)
                     await writer.write(piece)
                     if not due.after(len(piece)):
                         continue

@@ -25,8 +25,11 @@ from treescale.metadata.events.positions import Positions
 from treescale.metadata.events.recording import actor_of_server
 from treescale.metadata.layouts import noted_number
 from treescale.metadata.usage.counting import UsageCounter
+from treescale.metadata.usage.months import Months
 from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.metadata.usage.quotas import Quotas
 from treescale.registry.counted.pulled import PullCounter
+from treescale.registry.counted.rates import Rates
 from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.token_service import GENERATION_SECONDS, TokenService
 from treescale.server.background import Job, Scope
@@ -71,6 +74,10 @@ USAGE_SECONDS_MAX: Final = 3600.0
 RECOUNT_SECONDS: Final = 24 * 3600.0
 RECOUNT_LOOK_SECONDS: Final = 900.0
 """How often it is looked whether that is over, also since another process."""
+LIMITS_SECONDS: Final = 5.0
+"""How often a worker looks how many requests are allowed."""
+SAMPLE_LOOK_SECONDS: Final = 600.0
+"""How often it is looked whether an hour is over, also since another process."""
 RECOUNTED_SETTING: Final = "usage_recounted"
 """When all was counted last, by the database's clock."""
 LOSSES_SECONDS: Final = 15.0
@@ -370,6 +377,15 @@ def uploads_job(database: Database, idle_seconds_max: float, look_every: float) 
 def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Iterator[Job]:
     """Yield what keeps sizes, and what was pulled when."""
     counter, counts = UsageCounter(database.connections), PullCounts(database.connections)
+    quotas, months = Quotas(database.connections), Months(database.connections)
+
+    async def count() -> None:
+        await counter.count()
+        await quotas.count()
+
+    async def sample() -> None:
+        if await months.sample():
+            await quotas.weigh()
 
     async def recount() -> None:
         now = await database.servers.now()
@@ -380,11 +396,12 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
         await counts.prune()
         if wrong := await counter.recount():
             get_logger().warning("usage.mended", wrong=wrong)
+        await quotas.count(all_anew=True)
         await database.settings.put(RECOUNTED_SETTING, f"{now:.3f}")
 
     yield Job(
         "usage.count",
-        counter.count,
+        count,
         "sizes of namespaces stay what they were, and lists of repositories take longer",
         period_seconds=USAGE_SECONDS,
         limit_seconds=USAGE_SECONDS_MAX,
@@ -400,11 +417,34 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
         scope=Scope.CLUSTER,
     )
     yield Job(
+        "usage.sample",
+        sample,
+        "what namespaces keep is added up later",
+        period_seconds=SAMPLE_LOOK_SECONDS,
+        limit_seconds=USAGE_SECONDS_MAX,
+        scope=Scope.CLUSTER,
+        at_once=True,
+    )
+    yield Job(
         "pulls.write",
         partial(pulled.write, actor=actor_of_server(server_id)),
         "when something was pulled last is not noted, nor told of",
         period_seconds=USAGE_SECONDS,
         limit_seconds=LIMIT_SECONDS,
+    )
+
+
+def limit_jobs(database: Database, rates: Rates | None) -> Iterator[Job]:
+    """Yield what has this worker go by the limits that the cluster's settings say."""
+    if rates is None:
+        return
+    yield Job(
+        "limits.read",
+        partial(rates.read, database.settings),
+        "limits of requests stay what they were",
+        period_seconds=LIMITS_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        at_once=True,
     )
 
 

@@ -30,6 +30,7 @@ from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.counted.pulled import PullCounter
+from treescale.registry.counted.rates import Rates
 from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.credential_cache import CredentialCache, key_for_all
 from treescale.registry.issuers.keys import PublishedKeys
@@ -77,7 +78,8 @@ async def authenticator(
     )
     clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
     cors = Cors(frozenset(settings.cors_origins))
-    return Authenticator(login, tokens, clients, cors, shared.meters, robots)
+    rates = Rates(shared.requests, clock)
+    return Authenticator(login, tokens, clients, cors, shared.meters, robots, rates)
 
 
 def compose(

@@ -96,6 +96,8 @@ class Shared:
     """Whether this server's stores are to be walked."""
     proxy_warning: Once = field(default_factory=Once)
     failures: Counts = field(default_factory=Counts)
+    requests: Counts = field(default_factory=Counts)
+    """Of accounts, where their number in a minute is limited."""
     password_slots: Slots = field(default_factory=lambda: Slots(slots_here()))
 
     def peer_tls(self) -> ssl.SSLContext:

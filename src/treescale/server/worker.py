@@ -64,6 +64,7 @@ from treescale.server.jobs import (
     connections_job,
     database_jobs,
     event_jobs,
+    limit_jobs,
     pulse_job,
     rights_jobs,
     told_jobs,
@@ -226,6 +227,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             walk_job(database, view, here.stores, shared.walk_wanted, time),
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
+            *limit_jobs(database, callers.rates),
             *event_jobs(events, rooms.refused),
             *told_jobs(shared, database, time, events.signals.grown),
         ]

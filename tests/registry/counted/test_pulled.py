@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes_disk import JumpingClock
 from treescale.errors import DatabaseUnavailable
-from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled
+from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled, Sent
 from treescale.registry.counted import pulled as pulled_module
 from treescale.registry.counted.pulled import PullCounter
 
@@ -21,16 +21,23 @@ class Counts(PullCounts):
     def __init__(self) -> None:
         self.told: list[list[Pulled]] = []
         self.images: list[list[ImagePulls]] = []
+        self.sent: list[list[Sent]] = []
         self.away = False
 
     async def add(
-        self, counts: Iterable[Pulled], images: Iterable[ImagePulls] = (), *, actor: str
+        self,
+        counts: Iterable[Pulled],
+        images: Iterable[ImagePulls] = (),
+        sent: Iterable[Sent] = (),
+        *,
+        actor: str,
     ) -> None:
         assert actor == ACTOR
         if self.away:
             raise DatabaseUnavailable("away")
         self.told.append(sorted(counts))
         self.images.append(sorted(images))
+        self.sent.append(sorted(sent))
 
 
 async def test_pulls_are_written_once_and_together() -> None:
@@ -87,3 +94,19 @@ async def test_of_many_images_a_bounded_number_is_told(monkeypatch: pytest.Monke
         ImagePulls("a/3", "", "", 2),
         ImagePulls("a/4", "", "", 1),
     ]
+
+
+async def test_what_is_sent_is_summed_by_namespace_and_kept_while_the_database_is_away() -> None:
+    counts, clock = Counts(), JumpingClock()
+    counter = PullCounter(counts, clock)
+    counter.note("a/b", "sha256:1", "v1")
+    counter.sent("a/b", 5)
+    counter.sent("a/c", 7)
+    counter.sent("b/c", 0)
+    counts.away = True
+    with pytest.raises(DatabaseUnavailable):
+        await counter.write(actor=ACTOR)
+    counter.sent("a/b", 1)
+    counts.away = False
+    await counter.write(actor=ACTOR)
+    assert [(one.namespace, one.size, one.times) for one in counts.sent[-1]] == [("a", 13, 1)]

@@ -119,6 +119,7 @@ async def test_the_page_has_counts_the_server_and_the_cluster(database: Database
     assert found["treescale_cluster_events_sequence"] == await database.event_log.last() > 0
     assert found['treescale_cluster_hooks{state="enabled"}'] == 0
     assert found["treescale_cluster_hook_deliveries_oldest_seconds"] == 0
+    assert found['treescale_cluster_quotas{level="reached"}'] == 0
     assert "treescale_cluster_nats_lag_events" not in found, "nothing goes there"
     sights = replace(server.sights(), nats=True)
     there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())

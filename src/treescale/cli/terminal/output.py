@@ -18,9 +18,8 @@ from rich.text import Text
 
 from treescale.cli.terminal.typed import PLAIN, Typed
 from treescale.maintenance.report.columns import Column, Kind, Row, exact, exact_row
+from treescale.sizes import in_words
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
-_STEP: Final = 1000
 _BROKEN_MIN: Final = 6
 """Everything else may be broken into lines of this many characters, no fewer."""
 _GAP: Final = 3
@@ -123,11 +122,7 @@ def rounded(value: object, column: Column) -> str:
 
 def size(count: int) -> str:
     """Return a number of bytes with three digits and a unit (powers of 1000)."""
-    amount, power = float(count), 0
-    while amount >= _STEP and power < len(_UNITS) - 1:
-        amount /= _STEP
-        power += 1
-    return f"{count} B" if power == 0 else f"{amount:.3g} {_UNITS[power]}"
+    return in_words(count)
 
 
 def rate(count: int) -> str:

@@ -89,6 +89,9 @@ class ApiDispatcher:
         check_coding(request)
         route, parameters = find(self._routes, request.method, request.rel_url.raw_path)
         principal, is_administrator, held = await self._admit(request, route)
+        rates = self._authenticator.rates
+        if rates is not None and rates.are_limited:
+            rates.check(principal.user, record_of(request).client, is_pull=False)
         query = check_query(route, query_pairs(request.rel_url.raw_query_string))
         body = await self._body(request, route)
         asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)

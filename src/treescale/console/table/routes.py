@@ -39,6 +39,17 @@ from treescale.console.organisations import (
     OrganisationRow,
     VisibilityState,
 )
+from treescale.console.purges import NewPurge, Purged, PurgeDesk
+from treescale.console.quotas import (
+    ClusterLimits,
+    NewClusterLimits,
+    NewLimits,
+    QuotaDesk,
+    QuotaPage,
+    QuotaRow,
+    UsageList,
+    UsagePage,
+)
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
 from treescale.console.table.openapi import document
@@ -65,6 +76,7 @@ EVENTS: Final = {
     "repository": "A glob, such as `alice/*`.",
 }
 
+OF_MONTH: Final = PAGE | {"month": "As `2026-11`; the present one without it."}
 OF_NAMESPACE: Final = {"namespace": "Whose groups, for administrators; else the caller's."}
 NEXT: Final = OF_NAMESPACE | {
     "n": "How many at most, 1 to 100.",
@@ -97,6 +109,8 @@ def api_routes(
         *_of_repositories(RepositoryDesk(database)),
         *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
+        *_of_quotas(QuotaDesk(database)),
+        *_of_purges(PurgeDesk(database, clock)),
         *_of_tokens(TokenDesk(database, passwords)),
         *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
@@ -152,6 +166,31 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+
+
+def _of_quotas(desk: QuotaDesk) -> Iterable[ApiRoute]:
+    admin, one = Who.ADMINISTRATOR, "/quotas/{name}"
+    what = "Namespaces that have a quota or another limit, by name, and what they use"
+    yield ApiRoute(GET, "/quotas", admin, what, desk.list, QuotaPage, query=PAGE)
+    what = "What a namespace may have, and has; for owners"
+    yield ApiRoute(GET, one, Who.USER, what, desk.show, QuotaRow)
+    what = "Say what a namespace may have"
+    yield ApiRoute(PUT, one, admin, what, desk.change, QuotaRow, takes=NewLimits)
+    what, month = "What namespaces kept in a month, and what was pulled of them, by name", OF_MONTH
+    yield ApiRoute(GET, "/usage", admin, what, desk.of_month, UsagePage, query=month)
+    what = "What a namespace kept by month, and what was pulled of it; for maintainers"
+    yield ApiRoute(GET, "/usage/{name}", Who.USER, what, desk.of_namespace, UsageList)
+    what = "What holds for namespaces, and accounts, without a limit of their own"
+    yield ApiRoute(GET, "/limits", admin, what, desk.defaults, ClusterLimits)
+    what = "Say what holds for those without a limit of their own"
+    yield ApiRoute(
+        PUT, "/limits", admin, what, desk.put_defaults, ClusterLimits, takes=NewClusterLimits
+    )
+
+
+def _of_purges(desk: PurgeDesk) -> Iterable[ApiRoute]:
+    what = "Take away for good what was deleted; for maintainers"
+    yield ApiRoute(POST, "/purges", Who.USER, what, desk.purge, Purged, takes=NewPurge)
 
 
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:

@@ -48,11 +48,15 @@ class Kind(StrEnum):
     REPOSITORY_READ_ONLY = "repository.read_only"
     NAMESPACE_READ_ONLY = "namespace.read_only"
     NAMESPACE_VISIBILITY = "namespace.visibility"
+    NAMESPACE_LIMITS = "namespace.limits"
+    QUOTA_WARNED = "quota.warned"
+    QUOTA_REACHED = "quota.reached"
     ORGANISATION_CREATED = "organisation.created"
     ORGANISATION_REMOVED = "organisation.removed"
     MEMBER_GRANTED = "member.granted"
     MEMBER_REVOKED = "member.revoked"
     CLUSTER_READ_ONLY = "cluster.read_only"
+    CLUSTER_LIMITS = "cluster.limits"
     TOKEN_CREATED = "token.created"  # noqa: S105  a kind
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  likewise
     ROBOT_CREATED = "robot.created"

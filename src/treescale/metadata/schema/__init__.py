@@ -66,6 +66,7 @@ from treescale.metadata.schema.freeing import (
     usage_changes,
 )
 from treescale.metadata.schema.hooks import deliveries, hooks
+from treescale.metadata.schema.quotas import namespace_months, quota_blobs, quotas
 from treescale.metadata.schema.robots import (
     id_token_uses,
     issuers,
@@ -106,6 +107,7 @@ __all__ = [
     "members",
     "metadata",
     "namespace_blobs",
+    "namespace_months",
     "namespaces",
     "owed",
     "peer_keys",
@@ -113,6 +115,8 @@ __all__ = [
     "purge_stores",
     "purged_chunks",
     "purges",
+    "quota_blobs",
+    "quotas",
     "repositories",
     "repository_blobs",
     "repository_usage",

@@ -43,12 +43,14 @@ from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Upsert
+from treescale.metadata.limits.settling import COUNTING, give_back
 from treescale.metadata.repositories import DELETED_MARK, make_namespace, namespace_id
 from treescale.metadata.schema import (
     blobs,
     counters,
     namespace_blobs,
     namespaces,
+    quotas,
     repositories,
     repository_blobs,
     repository_usage,
@@ -81,6 +83,10 @@ def _draw() -> Upsert:
 
 _DRAW: Final = _draw()
 """Holds the counter's row until the transaction ends: there is one such transaction at a time."""
+
+_RECOUNT: Final = (
+    update(quotas).where(quotas.c.namespace_id.in_(bindparam("these", expanding=True)))
+).values(recount=true())
 
 # Changes
 ANY_CHANGE: Final = select(_changes.c.change_id).limit(1)
@@ -415,7 +421,12 @@ def _fold(connection: Connection) -> int:
     # Where the link was when it changed, and where its repository is now.
     names |= {(row.namespace_id, row.digest) for row in page if row.digest is not None}
     names |= {(here.get(row.repository_id), row.digest) for row in page if row.digest is not None}
-    _look(connection, {(each, digest) for each, digest in names if each is not None})
+    found = {(each, digest) for each, digest in names if each is not None}
+    _look(connection, found)
+    moved = {row.namespace_id for row in page if row.repository_id is None and row.digest is None}
+    if moved:
+        connection.execute(_RECOUNT, {"these": sorted(moved)})
+    give_back(connection, found, actor=COUNTING)
     return len(page)
 
 

@@ -15,7 +15,16 @@ from sqlalchemy.engine import Connection
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import NewRow, Upsert
 from treescale.metadata.events.recording import Event, Kind, record_all
-from treescale.metadata.schema import manifests, pulls, repositories, settings, tags
+from treescale.metadata.schema import (
+    manifests,
+    namespace_months,
+    namespaces,
+    pulls,
+    repositories,
+    settings,
+    tags,
+)
+from treescale.metadata.usage.months import month_of
 
 LOOKED_AT: Final = 500
 SETTING: Final = "events-pulls"
@@ -46,6 +55,30 @@ def _add() -> Upsert:
 
 
 _ADD: Final = _add()
+
+
+def _add_sent() -> Upsert:
+    names = ["month", "namespace_id", "pulled_bytes", "pulls"]
+    rows = select(
+        bindparam("month", type_=Text()),
+        namespaces.c.namespace_id,
+        bindparam("size", type_=BigInteger()),
+        bindparam("times", type_=BigInteger()),
+    ).where(namespaces.c.name == bindparam("namespace", type_=Text()))
+    lite = sqlite.insert(namespace_months).from_select(names, rows)
+    post = postgresql.insert(namespace_months).from_select(names, rows)
+
+    def added(new: NewRow) -> dict[str, Any]:
+        return {name: namespace_months.c[name] + new[name] for name in ("pulled_bytes", "pulls")}
+
+    keys = ["month", "namespace_id"]
+    return Upsert(
+        lite.on_conflict_do_update(index_elements=keys, set_=added(lite.excluded)),
+        post.on_conflict_do_update(index_elements=keys, set_=added(post.excluded)),
+    )
+
+
+_ADD_SENT: Final = _add_sent()
 _KEY: Final = tuple_(pulls.c.repository_id, pulls.c.reference)
 AFTER: Final = (
     select(
@@ -97,6 +130,16 @@ class ImagePulls:
     times: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Sent:
+    """How many bytes of blobs of a namespace were sent, and how many manifests, until `at`."""
+
+    namespace: str
+    at: float
+    size: int
+    times: int
+
+
 class PullCounts:
     """The counts of all workers."""
 
@@ -104,7 +147,12 @@ class PullCounts:
         self._connections = connections
 
     async def add(
-        self, counts: Iterable[Pulled], images: Iterable[ImagePulls] = (), *, actor: str
+        self,
+        counts: Iterable[Pulled],
+        images: Iterable[ImagePulls] = (),
+        sent: Iterable[Sent] = (),
+        *,
+        actor: str,
     ) -> None:
         """Add these, and record an event for each of `images`, unless the cluster wants none.
 
@@ -115,14 +163,18 @@ class PullCounts:
             {"repository": one.repository, "this": one.reference, "at": one.at, "times": one.times}
             for one in sorted(counts)
         ]
-        if not rows:
+        months = [_sent_row(one) for one in sorted(sent)]
+        if not rows and not months:
             return
 
         told = sorted(images)
 
         def work(connection: Connection) -> None:
-            connection.execute(_ADD.on(connection), rows)
+            if rows:
+                connection.execute(_ADD.on(connection), rows)
             _record(connection, told, actor)
+            if months:
+                connection.execute(_ADD_SENT.on(connection), months)
 
         await self._connections.write(work, durable=False)
 
@@ -140,6 +192,15 @@ class PullCounts:
             found += len(gone)
             row_id, after = page[-1].repository_id, page[-1].reference
         return found
+
+
+def _sent_row(one: Sent) -> dict[str, object]:
+    return {
+        "month": month_of(one.at),
+        "namespace": one.namespace,
+        "size": one.size,
+        "times": one.times,
+    }
 
 
 def _record(connection: Connection, images: Sequence[ImagePulls], actor: str) -> None:

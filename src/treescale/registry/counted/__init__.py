@@ -1,1 +1,1 @@
-"""What is counted in memory of requests, and written once a minute."""
+"""What is counted: requests, in memory, written once a minute; and what namespaces have."""

@@ -4,7 +4,8 @@ from typing import Final
 
 from treescale.clock import Clock
 from treescale.errors import Failed
-from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled
+from treescale.metadata.usage.pull_counts import ImagePulls, PullCounts, Pulled, Sent
+from treescale.oci.names import namespace_of
 
 NAMES_MAX: Final = 10_000
 """Tags and digests that are counted between two writes: some megabytes."""
@@ -21,6 +22,7 @@ class PullCounter:
         self._pulled: dict[tuple[str, str], Pulled] = {}
         self._images: dict[tuple[str, str, str], int] = {}
         self._sums: dict[str, int] = {}
+        self._sent: dict[str, Sent] = {}
 
     def note(self, repository: str, digest: str, tag: str = "") -> None:
         """Count a pull of a manifest by its digest, and by its tag if it has one. Never waits."""
@@ -28,6 +30,12 @@ class PullCounter:
         for reference in (digest, tag) if tag else (digest,):
             self._add(Pulled(repository, reference, now, 1))
         self._add_image(ImagePulls(repository, tag, digest, 1))
+        self._add_sent(Sent(namespace_of(repository), now, 0, 1))
+
+    def sent(self, repository: str, size: int) -> None:
+        """Count bytes of a blob that were sent of a repository. Never waits."""
+        if size:
+            self._add_sent(Sent(namespace_of(repository), self._clock.now(), size, 0))
 
     async def write(self, *, actor: str) -> None:
         """Write them down, if there are any; raises DatabaseUnavailable, and keeps them.
@@ -35,14 +43,17 @@ class PullCounter:
         `actor` is who tells of them: a minute's pulls are of many.
         """
         pulled, images = [*self._pulled.values()], [*self._told()]
-        self._pulled, self._images, self._sums = {}, {}, {}
+        sent = [*self._sent.values()]
+        self._pulled, self._images, self._sums, self._sent = {}, {}, {}, {}
         try:
-            await self._counts.add(pulled, images, actor=actor)
+            await self._counts.add(pulled, images, sent, actor=actor)
         except Failed:
             for one in pulled:
                 self._add(one)
             for each in images:
                 self._add_image(each)
+            for these in sent:
+                self._add_sent(these)
             raise
 
     def _told(self) -> list[ImagePulls]:
@@ -57,6 +68,14 @@ class PullCounter:
             self._pulled[key] = Pulled(one.repository, one.reference, at, times)
         elif len(self._pulled) < NAMES_MAX:
             self._pulled[key] = one
+
+    def _add_sent(self, one: Sent) -> None:
+        known = self._sent.get(one.namespace)
+        if known is not None:
+            at, size = max(known.at, one.at), known.size + one.size
+            self._sent[one.namespace] = Sent(one.namespace, at, size, known.times + one.times)
+        elif len(self._sent) < NAMES_MAX:
+            self._sent[one.namespace] = one
 
     def _add_image(self, one: ImagePulls) -> None:
         key = one.repository, one.tag, one.digest

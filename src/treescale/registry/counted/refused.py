@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from treescale.errors import Failed, NameInvalid, ReadOnly, SizeInvalid, TooLarge
+from treescale.errors import Failed, NameInvalid, OverLimit, ReadOnly, SizeInvalid, TooLarge
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import REQUEST_ID, Event, Kind, actor_of, record_all
 
@@ -23,12 +23,14 @@ class Reason(StrEnum):
     """Why a push was refused."""
 
     READ_ONLY = "read-only"
+    LIMIT = "limit"
     SIZE = "size"
     NAME = "name"
 
 
 REASONS: Final = (
     (ReadOnly, Reason.READ_ONLY),
+    (OverLimit, Reason.LIMIT),
     (TooLarge, Reason.SIZE),
     (SizeInvalid, Reason.SIZE),
     (NameInvalid, Reason.NAME),

@@ -5,12 +5,13 @@ own, so that a sum over servers counts none twice.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from treescale.cluster.status import ClusterStatus, Condition, StoreView, redundancy
 from treescale.maintenance.collection.state import State
 from treescale.metadata.events.figures import EventFigures
+from treescale.metadata.limits.level import REACHED, WARNED
 from treescale.metadata.portable.last_backup import LastBackup
 from treescale.metadata.records import LostData, StoreWalk
 from treescale.metrics import catalog
@@ -21,6 +22,7 @@ _OfWalk = Callable[[StoreWalk], float]
 _OfCollection = Callable[[State], float]
 _NOT_COLLECTED: Final = State()
 _NO_EVENTS: Final = EventFigures()
+_LEVELS: Final = {"warned": WARNED, "reached": REACHED}
 _OF_A_SERVER: Final = (Condition.UP, Condition.SILENT, Condition.STOPPED)
 _OF_A_WALK: Final[Mapping[Metric, _OfWalk]] = {
     catalog.STORE_MISSING: lambda walk: walk.missing,
@@ -52,6 +54,8 @@ class ClusterRows:
     backup: LastBackup | None = None
     """The last one that was read back."""
     events: EventFigures = _NO_EVENTS
+    quotas: Mapping[int, int] = field(default_factory=dict)
+    """How many namespaces were told of each level of their quota, in percent."""
 
 
 def cluster_families(rows: ClusterRows) -> Iterator[Family]:
@@ -91,6 +95,10 @@ def cluster_families(rows: ClusterRows) -> Iterator[Family]:
     yield one(catalog.BACKUP_SUCCESS, 0 if rows.backup is None else rows.backup.taken)
     yield one(catalog.BACKUP_SIZE, 0 if rows.backup is None else rows.backup.bytes)
     yield one(catalog.READ_ONLY, rows.read_only)
+    yield Family(
+        catalog.QUOTAS,
+        [Sample((name,), rows.quotas.get(level, 0)) for name, level in _LEVELS.items()],
+    )
     yield from _of_events(rows)
 
 

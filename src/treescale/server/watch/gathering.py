@@ -23,6 +23,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.events.figures import event_figures
 from treescale.metadata.portable.last_backup import last_backup
 from treescale.metadata.records import StoreReport, is_full
+from treescale.metadata.usage.quotas import Quotas
 from treescale.metrics import catalog
 from treescale.metrics.meters import Meters
 from treescale.metrics.page import Family, Sample, one, page
@@ -94,6 +95,7 @@ class Rows:
             await database.read_only.cluster(),
             await last_backup(database),
             await event_figures(database.connections, READER),
+            await Quotas(database.connections).told(),
         )
 
 
