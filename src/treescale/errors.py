@@ -24,6 +24,9 @@ TreeScaleError
 │   ├── AddressForbidden     a URL that must not be asked from here
 │   ├── ReadOnly             a namespace or repository is to stay as it is
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
+│   ├── TagImmutable         a rule has a tag stay as it is
+│   ├── RuleUnknown, RuleExists
+│   ├── PlanChanged          what was confirmed is not what would be done now
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── NamespaceUnknown     nobody has that name
 │   ├── LastOwner            an organisation would have no owner
@@ -174,6 +177,22 @@ class ReadOnly(Refused):
 
 class ReadOnlyCluster(ReadOnly):
     """All of the registry is read-only, for as long as an upgrade or a move takes."""
+
+
+class TagImmutable(Refused):
+    """A tag that a rule has stay where it points; the text names the rule, and whose it is."""
+
+
+class RuleUnknown(Refused):
+    """No such rule there."""
+
+
+class RuleExists(Refused):
+    """There is a rule that says the same."""
+
+
+class PlanChanged(Refused):
+    """What somebody has confirmed is not what would be done by now: look again."""
 
 
 class UserUnknown(Refused):

@@ -39,6 +39,8 @@ class Permission(StrEnum):
     """To say who may pull from a repository without a role."""
     HOOKS = "hooks"
     """To make, change and remove webhooks."""
+    RULES = "rules"
+    """To say which tags stay as they are, and which go after a while."""
     HISTORY = "history"
     """To see all events of its repositories, deleted ones included."""
     MEMBERS = "members"
@@ -56,6 +58,7 @@ _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Action.DELETE,
     Permission.VISIBILITY,
     Permission.HOOKS,
+    Permission.RULES,
     Permission.HISTORY,
 }
 _OWNER: Final[frozenset[Allowed]] = _MAINTAINER | {

@@ -40,6 +40,15 @@ from treescale.console.organisations import (
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import Answered, ApiRoute, Asked, Who
+from treescale.console.rules import (
+    Confirmation,
+    Explanation,
+    NewRule,
+    RetentionPlan,
+    RuleDesk,
+    RuleList,
+    RuleRow,
+)
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.hooks import WebhookService
@@ -86,6 +95,7 @@ def api_routes(
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *_of_rules(RuleDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
@@ -139,6 +149,26 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+
+
+def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
+    """Yield them: of the cluster, and of what has a name."""
+    who, query = Who.USER, {"rule": "The number of the rule."}
+    for path, of in (("", "the cluster"), ("/{name}", "a repository, or a namespace")):
+        what = f"Which tags stay as they are, and which go after a while: the rules of {of}"
+        yield ApiRoute(GET, f"/rules{path}", who, what, desk.list, RuleList)
+        what = f"Make a rule of {of}"
+        yield ApiRoute(POST, f"/rules{path}", who, what, desk.add, RuleRow, takes=NewRule)
+        what = f"Remove a rule of {of}"
+        yield ApiRoute(DELETE, f"/rules{path}", who, what, desk.remove, RuleRow, query=query)
+        what = f"What the rules of {of} would remove now, if that was confirmed"
+        yield ApiRoute(GET, f"/retention{path}", who, what, desk.plan, RetentionPlan)
+        what = f"Have the rules of {of} remove tags, from now on, once a plan was looked at"
+        yield ApiRoute(
+            POST, f"/retention{path}", who, what, desk.confirm, RetentionPlan, takes=Confirmation
+        )
+    what, query = "What becomes of a tag, by which rule, and when", {"tag": "The tag."}
+    yield ApiRoute(GET, "/explain/{name}", who, what, desk.explain, Explanation, query=query)
 
 
 def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:

@@ -16,7 +16,15 @@ from treescale.errors import LastOwner, UserExists
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
-from treescale.metadata.schema import event_groups, hooks, members, namespaces, repositories, users
+from treescale.metadata.schema import (
+    event_groups,
+    hooks,
+    members,
+    namespaces,
+    repositories,
+    rules,
+    users,
+)
 
 ORGANISATION: Final = "organisation"
 USER: Final = "user"
@@ -72,6 +80,7 @@ _MEMBERS_OF: Final = (
 )
 _STRIP: Final = delete(members).where(members.c.namespace_id == bindparam("row_id"))
 _UNSET: Final = update(namespaces).where(_THIS).values(visibility=PRIVATE)
+_DROP_RULES: Final = delete(rules).where(rules.c.namespace_id == bindparam("row_id"))
 _GROUPS: Final = delete(event_groups).where(event_groups.c.namespace_id == bindparam("row_id"))
 _HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 _FREE: Final = (
@@ -151,14 +160,16 @@ def members_of(connection: Connection, row_id: int) -> list[str]:
 
 
 def strip(connection: Connection, row_id: int) -> None:
-    """Take all roles in a namespace away; what comes into being there is private again."""
+    """Take all roles and rules of a namespace away; what comes into being there is private."""
     connection.execute(_STRIP, {"row_id": row_id})
+    connection.execute(_DROP_RULES, {"row_id": row_id})
     connection.execute(_UNSET, {"row_id": row_id})
 
 
 def free_namespace(connection: Connection, row_id: int, name: str) -> None:
-    """Have the name be free: roles, webhooks and groups of consumers end, the row is set aside."""
+    """Have the name be free: roles, rules, webhooks, groups end, the row is set aside."""
     connection.execute(_STRIP, {"row_id": row_id})
+    connection.execute(_DROP_RULES, {"row_id": row_id})
     connection.execute(_GROUPS, {"row_id": row_id})
     connection.execute(_HOOKS, {"this": name})
     connection.execute(_FREE, {"row_id": row_id})

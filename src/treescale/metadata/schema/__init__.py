@@ -66,6 +66,7 @@ from treescale.metadata.schema.freeing import (
     usage_changes,
 )
 from treescale.metadata.schema.hooks import deliveries, hooks
+from treescale.metadata.schema.rules import rules
 
 __all__ = [
     "BYTEWISE",
@@ -108,6 +109,7 @@ __all__ = [
     "repository_blobs",
     "repository_usage",
     "revocations",
+    "rules",
     "servers",
     "settings",
     "signing_keys",

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from treescale.errors import Failed, NameInvalid, ReadOnly, SizeInvalid, TooLarge
+from treescale.errors import (
+    Failed,
+    NameInvalid,
+    ReadOnly,
+    SizeInvalid,
+    TagImmutable,
+    TooLarge,
+)
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import REQUEST_ID, Event, Kind, actor_of, record_all
 
@@ -25,6 +32,7 @@ class Reason(StrEnum):
     READ_ONLY = "read-only"
     SIZE = "size"
     NAME = "name"
+    IMMUTABLE = "immutable"
 
 
 REASONS: Final = (
@@ -32,6 +40,7 @@ REASONS: Final = (
     (TooLarge, Reason.SIZE),
     (SizeInvalid, Reason.SIZE),
     (NameInvalid, Reason.NAME),
+    (TagImmutable, Reason.IMMUTABLE),
 )
 
 
