@@ -22,6 +22,7 @@ from treescale.console.body import BODY_BYTES_MAX
 from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
 from treescale.console.routes import api_routes
+from treescale.console.rules import Confirmation
 from treescale.metadata.database import Database
 from treescale.metadata.schema import events
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
@@ -36,9 +37,11 @@ SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
+    "Confirmation": b'{"confirmed_digest": ""}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
+    "NewRule": b'{"kind": "retention", "keep_last": 3}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -368,12 +371,24 @@ async def test_answers_are_as_the_document_says(
         if row.who is Who.ANYBODY:
             continue
         operation = document["paths"][PREFIX + row.path][row.method.lower()]
-        body = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
-        path = filled_in(row.path, there)
+        path, body = await request_of(root, row, there)
         answer = await ask(root, row.method, path, body)
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validate(answer.expect(200).json, content, document)
         validate((await ask(anybody, row.method, row.path, body)).json, problems, document)
+
+
+async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tuple[str, Any]:
+    """Return a path, with its query, and a body that the route takes."""
+    path = filled_in(row.path, there)
+    body = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
+    if row.takes is Confirmation:
+        body["confirmed_digest"] = (await ask(root, "GET", path)).json["digest"]
+    elif row.path.startswith("/rules") and row.method == "DELETE":
+        path += f"?rule={(await ask(root, 'GET', path)).json['rules'][-1]['rule']}"
+    elif row.path.startswith("/explain"):
+        path += "?tag=latest"
+    return path, body
 
 
 def filled_in(path: str, there: dict[str, str]) -> str:

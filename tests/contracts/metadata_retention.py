@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import insert, select
 
-from tests.contracts.metadata_rules import APP, FIRST, OF_APP, SECOND, index_of, push, rule
-from tests.contracts.metadata_values import ACTOR, NOW, blob_reference, manifest, small
+from tests.contracts.metadata_rules import FIRST, OF_APP, SECOND, index_of, push, rule
+from tests.contracts.metadata_values import ACTOR, APP, NOW, blob_reference, manifest, small
 from treescale.clock import SystemClock
 from treescale.errors import ManifestUnknown, PlanChanged, Refused
 from treescale.lease_times import COLLECTION_SETTING, FROZEN
@@ -165,8 +165,7 @@ class RetentionContract:
         app = await noun.repository(APP)
         rules = await noun.for_repository(app)
         due = [
-            Due(each, (1,))
-            for each in await tag_facts(database.connections, app, with_pulls=False)
+            Due(each, (1,)) for each in await tag_facts(database.connections, app, with_pulls=False)
         ]
         await push(other, SECOND, "a")
         await other.manifests.put(APP, FIRST, [], ["b"], now=NOW + 1, actor=ACTOR)

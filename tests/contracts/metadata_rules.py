@@ -134,17 +134,17 @@ class ImmutableContract:
     async def test_once_it_is_made_nothing_moves(self, database: Database, other: Database) -> None:
         """Whatever was under way has ended when the rule is there."""
         await push(database, FIRST, "v1")
-        stop = asyncio.Event()
+        stop, moved = asyncio.Event(), asyncio.Event()
 
         async def move() -> None:
             for number in range(10_000):
                 if stop.is_set():
                     return
                 await push(other, manifest(f"move {number}".encode()), "v1")
+                moved.set()
 
         moving = asyncio.gather(move(), move(), return_exceptions=True)
-        while await points_at(database, "v1") == FIRST.digest:
-            await asyncio.sleep(0)
+        await moved.wait()
         await rule(database, OF_APP)
         then = await points_at(database, "v1")
         stop.set()

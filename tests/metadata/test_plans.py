@@ -39,6 +39,9 @@ from treescale.metadata import (
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import groups, hooks, log, recording
 from treescale.metadata.migrations import migrate
+from treescale.metadata.retention import facts, removal
+from treescale.metadata.retention import rules as retention_rules
+from treescale.metadata.rules import immutable
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
 from treescale.metadata.usage import counting, figures, pull_counts
@@ -59,12 +62,16 @@ MODULES: tuple[ModuleType, ...] = (
     purge_plan,
     purging,
     recording,
+    removal,
     repositories,
     servers,
     uploads,
     work,
     counting,
     figures,
+    immutable,
+    retention_rules,
+    facts,
     pull_counts,
 )
 TABLES = frozenset(metadata.tables)

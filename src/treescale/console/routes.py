@@ -159,14 +159,13 @@ def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
         yield ApiRoute(GET, f"/rules{path}", who, what, desk.list, RuleList)
         what = f"Make a rule of {of}"
         yield ApiRoute(POST, f"/rules{path}", who, what, desk.add, RuleRow, takes=NewRule)
-        what = f"Remove a rule of {of}"
-        yield ApiRoute(DELETE, f"/rules{path}", who, what, desk.remove, RuleRow, query=query)
         what = f"What the rules of {of} would remove now, if that was confirmed"
         yield ApiRoute(GET, f"/retention{path}", who, what, desk.plan, RetentionPlan)
         what = f"Have the rules of {of} remove tags, from now on, once a plan was looked at"
-        yield ApiRoute(
-            POST, f"/retention{path}", who, what, desk.confirm, RetentionPlan, takes=Confirmation
-        )
+        gives, takes = RetentionPlan, Confirmation
+        yield ApiRoute(POST, f"/retention{path}", who, what, desk.confirm, gives, takes=takes)
+        what = f"Remove a rule of {of}"
+        yield ApiRoute(DELETE, f"/rules{path}", who, what, desk.remove, RuleRow, query=query)
     what, query = "What becomes of a tag, by which rule, and when", {"tag": "The tag."}
     yield ApiRoute(GET, "/explain/{name}", who, what, desk.explain, Explanation, query=query)
 

@@ -1,4 +1,4 @@
-"""`/rules`, `/retention` and `/explain`: which tags stay as they are, and which go after a while."""
+"""`/rules`, `/retention`, `/explain`: which tags stay as they are, and which go after a while."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ class NewRule(msgspec.Struct, forbid_unknown_fields=True):
 
     kind: str
     """`immutable` or `retention`."""
-    tags: list[str] = [EVERY_TAG]
+    tags: list[str] = msgspec.field(default_factory=lambda: [EVERY_TAG])
     """Patterns: `v*`."""
     may_delete: bool = False
     may_expire: bool = False

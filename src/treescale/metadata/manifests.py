@@ -265,7 +265,7 @@ class Manifests:
         and by cosign's tags. All can be restored for a while, and comes back together; a push of
         the manifest brings back it alone. Raises ManifestUnknown.
 
-        Raises PreconditionFailed when it is there and the condition does not hold of it, TagImmutable
+        Raises PreconditionFailed when the condition does not hold of what is there; TagImmutable
         when a rule keeps a tag of it, or of an image that it is a part of.
         """
         try:

@@ -216,7 +216,10 @@ def keeps(each: Rule, found: TagFacts, tags: list[TagFacts], rules: list[Rule]) 
         other
         for other in tags
         if each in decides(rules, other.name)
-        and (other.pushed > found.pushed or (other.pushed == found.pushed and other.name < found.name))
+        and (
+            other.pushed > found.pushed
+            or (other.pushed == found.pushed and other.name < found.name)
+        )
     ]
     if says.keep_last is not None and len(ahead) < says.keep_last:
         return True

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Text, bindparam, select, tuple_
+from sqlalchemy import BindParameter, Row, Select, Text, bindparam, select, tuple_
 
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.retention.rules import Ruled
@@ -12,7 +12,7 @@ from treescale.metadata.schema import manifest_references, manifests, pulls, tag
 from treescale.oci.manifests import ReferenceKind
 
 READ_AT_ONCE: Final = 1000
-_ROW_ID: Final = bindparam("row_id")
+_ROW_ID: Final[BindParameter[int]] = bindparam("row_id")
 _AFTER: Final = bindparam("after", type_=Text())
 TAGS_AFTER: Final = (
     select(tags.c.name, tags.c.digest, tags.c.updated)
@@ -31,10 +31,11 @@ PULLS_AFTER: Final = (
 )
 _INDEX: Final = manifests.alias("parent")
 _KEY: Final = tuple_(manifest_references.c.manifest, manifest_references.c.digest)
-# A subject is no part of what refers to it.
+# A subject is no part of what refers to it.  An outer join, so that SQLite goes by the
+# references, in their order.
 PARTS_AFTER: Final = (
     select(manifest_references.c.manifest, manifest_references.c.digest)
-    .join(
+    .outerjoin(
         _INDEX,
         (_INDEX.c.repository_id == manifest_references.c.repository_id)
         & (_INDEX.c.digest == manifest_references.c.manifest),
@@ -55,7 +56,8 @@ async def tag_facts(
 ) -> list[TagFacts]:
     """Return what is known of each tag, by name; of pulls nothing without `with_pulls`."""
     found = [row async for row in _pages(connections, TAGS_AFTER, repository)]
-    pulled, parts = dict[str, float](), dict[str, list[str]]()
+    pulled: Mapping[str, float] = {}
+    parts: Mapping[str, list[str]] = {}
     if with_pulls:
         pages = _pages(connections, PULLS_AFTER, repository)
         pulled = {row.name: row.pulled async for row in pages}

@@ -24,7 +24,7 @@ from treescale.metadata.manifest_push import (
 )
 from treescale.metadata.retention.rules import FIND_FOR, Ruled
 from treescale.metadata.rules.records import Rule, TagFacts
-from treescale.metadata.rules.rows import rule_of
+from treescale.metadata.rules.rows import rules_of
 from treescale.metadata.schema import manifest_references, manifests, repositories, tags
 
 ACTOR: Final = "rule:retention"
@@ -35,7 +35,7 @@ TOLD_MAX: Final = 50
 DEPTH_MAX: Final = 16
 _THESE: Final[BindParameter[Any]] = bindparam("these", expanding=True)
 _NAMES: Final[BindParameter[Any]] = bindparam("names", expanding=True)
-_ROW_ID: Final = bindparam("row_id")
+_ROW_ID: Final[BindParameter[int]] = bindparam("row_id")
 _NAME: Final = select(repositories.c.name).where(
     repositories.c.repository_id == _ROW_ID, repositories.c.deleted.is_(None)
 )
@@ -135,7 +135,7 @@ def _may(connection: Connection, repository: Ruled, seen: frozenset[Rule]) -> bo
     this = {"repository": repository.name, "row_id": repository.row_id}
     why = connection.execute(HOLD_WRITABLE, this).scalar_one_or_none()
     is_there = connection.execute(_NAME, this).scalar_one_or_none() == repository.name
-    there = frozenset(rule_of(row) for row in connection.execute(FIND_FOR, this))
+    there = frozenset(rules_of(connection.execute(FIND_FOR, this)))
     return collects and why is None and is_there and there == seen
 
 
@@ -144,12 +144,8 @@ def _take(connection: Connection, repository: Ruled, due: Sequence[Due]) -> Gone
     digests = sorted({each.tag.digest for each in due})
     connection.execute(HOLD_MANIFESTS, {"row_id": row_id, "these": digests})
     names = {"row_id": row_id, "names": sorted(each.tag.name for each in due)}
-    there = {
-        row.name: (row.digest, row.updated) for row in connection.execute(HOLD_TAGS, names)
-    }
-    taken = [
-        each for each in due if there.get(each.tag.name) == (each.tag.digest, each.tag.pushed)
-    ]
+    there = {row.name: (row.digest, row.updated) for row in connection.execute(HOLD_TAGS, names)}
+    taken = [each for each in due if there.get(each.tag.name) == (each.tag.digest, each.tag.pushed)]
     if not taken:
         return Gone()
     these = {

@@ -5,11 +5,22 @@ retention of the same repository, namespace or cluster are unarmed, until somebo
 they would remove together. Whoever changes a rule waits for whoever writes by the rules of before.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, delete, exists, false, insert, select, true
+from sqlalchemy import (
+    BindParameter,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    insert,
+    select,
+    true,
+)
 from sqlalchemy import update as update_rows
 from sqlalchemy.engine import Connection
 
@@ -32,7 +43,7 @@ from treescale.metadata.rules.rows import (
     IS_OF_CLUSTER,
     named_rules,
     row_of,
-    rule_of,
+    rules_of,
 )
 from treescale.metadata.schema import namespaces, repositories, rules
 from treescale.oci.names import namespace_of
@@ -40,7 +51,7 @@ from treescale.oci.names import namespace_of
 RULES_MAX: Final = 50
 """Of one repository, of one namespace, and of the cluster."""
 _IS_RETENTION: Final = rules.c.kind == RuleKind.RETENTION.value
-_THIS: Final = bindparam("this")
+_THIS: Final[BindParameter[str]] = bindparam("this")
 _OF: Final = {
     RuleScope.CLUSTER: IS_OF_CLUSTER,
     RuleScope.NAMESPACE: and_(
@@ -70,7 +81,8 @@ _UNARM: Final = {
     for scope, is_of in _OF.items()
 }
 _ARM: Final = {
-    scope: update_rows(rules).where(_IS_RETENTION, is_of, rules.c.armed == false())
+    scope: update_rows(rules)
+    .where(_IS_RETENTION, is_of, rules.c.armed == false())
     .values(armed=true())
     for scope, is_of in _OF.items()
 }
@@ -82,20 +94,18 @@ _BY_NAMESPACE: Final = (
     .join(rules, rules.c.namespace_id == namespaces.c.namespace_id)
     .where(_IS_ARMED)
 )
-# Whether it has rules is looked at in each: on a namespace's number hang few.
 PAGE_ARMED: Final = (
     select(repositories.c.repository_id, repositories.c.name)
     .where(
         repositories.c.repository_id > bindparam("after"),
         repositories.c.deleted.is_(None),
-        exists(
+        exists(select(rules.c.rule_id).where(_IS_ARMED, IS_OF_CLUSTER))
+        | exists(
             select(rules.c.rule_id).where(
-                _IS_ARMED,
-                IS_OF_CLUSTER
-                | (rules.c.repository_id == repositories.c.repository_id)
-                | repositories.c.namespace.in_(_BY_NAMESPACE),
+                _IS_ARMED, rules.c.repository_id == repositories.c.repository_id
             )
-        ),
+        )
+        | repositories.c.namespace.in_(_BY_NAMESPACE),
     )
     .order_by(repositories.c.repository_id)
     .limit(bindparam("limit"))
@@ -131,12 +141,12 @@ class Rules:
     async def of(self, whose: Whose) -> list[Rule]:
         """Return the rules of one repository, namespace or cluster; [] also when it is not."""
         rows = await self._connections.rows(_FIND[whose.scope], {"this": whose.name})
-        return [rule_of(row) for row in rows]
+        return rules_of(rows)
 
     async def for_repository(self, repository: Ruled) -> list[Rule]:
         """Return all that speak for a repository: also its namespace's, and the cluster's."""
         rows = await self._connections.rows(FIND_FOR, {"row_id": repository.row_id})
-        return [rule_of(row) for row in rows]
+        return rules_of(rows)
 
     async def repository(self, name: str) -> Ruled:
         """Return it; raises NameUnknown."""
@@ -217,9 +227,7 @@ class Rules:
         def work(connection: Connection) -> None:
             wait_for_writers(connection)
             there = [
-                rule
-                for rule in _there(connection, whose)
-                if rule.says.kind is RuleKind.RETENTION
+                rule for rule in _there(connection, whose) if rule.says.kind is RuleKind.RETENTION
             ]
             if {(rule.rule_id, rule.says) for rule in there} != wanted:
                 raise PlanChanged(f"the rules of {whose.told} were changed meanwhile: look again")
@@ -250,7 +258,7 @@ def _hold(connection: Connection, whose: Whose) -> dict[str, int | None]:
 
 def _there(connection: Connection, whose: Whose) -> list[Rule]:
     found = connection.execute(_FIND[whose.scope], {"this": whose.name})
-    return [rule_of(row) for row in found]
+    return rules_of(found)
 
 
 def _event(kind: Kind, actor: str, rule: Rule) -> Event:
@@ -265,7 +273,7 @@ def _event(kind: Kind, actor: str, rule: Rule) -> Event:
     return _of(kind, actor, rule.whose, told)
 
 
-def _of(kind: Kind, actor: str, whose: Whose, told: dict[str, object]) -> Event:
+def _of(kind: Kind, actor: str, whose: Whose, told: Mapping[str, object]) -> Event:
     if whose.scope is RuleScope.REPOSITORY:
         return Event(kind, actor, whose.name, payload=told)
     return Event(kind, actor, namespace=whose.name or None, payload=told)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.errors import TagImmutable
 from treescale.metadata.rules.records import DEPTH_MAX, Rule, RuleKind
-from treescale.metadata.rules.rows import FOR_REPOSITORY, named_rules, rule_of
+from treescale.metadata.rules.rows import FOR_REPOSITORY, named_rules, rules_of
 from treescale.metadata.schema import manifest_references, manifests, rules, tags
 
 _IS_IMMUTABLE: Final = rules.c.kind == RuleKind.IMMUTABLE.value
@@ -22,10 +22,8 @@ ANY_IMMUTABLE: Final = exists(select(rules.c.rule_id).where(_IS_IMMUTABLE, FOR_R
 FIND: Final = named_rules().where(_IS_IMMUTABLE, FOR_REPOSITORY)
 NAMES_AT_ONCE: Final = 1000
 _THESE: Final[BindParameter[str]] = bindparam("these", expanding=True)
-TAGS_OF: Final = (
-    select(tags.c.name)
-    .where(tags.c.repository_id == bindparam("row_id"), tags.c.digest.in_(_THESE))
-    .order_by(tags.c.name)
+TAGS_OF: Final = select(tags.c.name).where(
+    tags.c.repository_id == bindparam("row_id"), tags.c.digest.in_(_THESE)
 )
 _PARENT: Final = manifests.alias("parent")
 PARENTS_OF: Final = (
@@ -41,7 +39,6 @@ PARENTS_OF: Final = (
         _PARENT.c.deleted.is_(None),
         _PARENT.c.subject.is_distinct_from(manifest_references.c.digest),
     )
-    .distinct()
 )
 TAGS_AFTER: Final = (
     select(tags.c.name)
@@ -79,7 +76,7 @@ def check_image_may_go(connection: Connection, row_id: int, repository: str, dig
         if not fresh:
             break
         these = {"row_id": row_id, "these": sorted(fresh)}
-        names = connection.execute(TAGS_OF, these).scalars().all()
+        names = sorted(connection.execute(TAGS_OF, these).scalars())
         _refuse(f"{repository}@{digest}", repository, _kept(kept, names))
         seen |= fresh
         fresh = {*connection.execute(PARENTS_OF, these).scalars()} - seen
@@ -99,7 +96,7 @@ def check_repository_may_go(connection: Connection, row_id: int, repository: str
 
 
 def _immutable(connection: Connection, row_id: int) -> list[Rule]:
-    return [rule_of(row) for row in connection.execute(FIND, {"row_id": row_id})]
+    return rules_of(connection.execute(FIND, {"row_id": row_id}))
 
 
 def _kept(found: Iterable[Rule], names: Sequence[str]) -> tuple[str, Rule] | None:

@@ -1,8 +1,9 @@
 """Rules as rows: which speak for a repository, and whose each is."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, select, union_all
 
 from treescale.metadata.rules.records import (
     SEPARATOR,
@@ -23,33 +24,37 @@ _NAMESPACE_ID: Final = (
     .where(repositories.c.repository_id == bindparam("row_id"))
     .scalar_subquery()
 )
-FOR_REPOSITORY: Final[ColumnElement[bool]] = or_(
-    rules.c.repository_id == bindparam("row_id"),
-    rules.c.namespace_id == _NAMESPACE_ID,
-    IS_OF_CLUSTER,
+_any = rules.alias("any_rule")
+# Each by an index of its own: one OR would have PostgreSQL read the table.
+FOR_REPOSITORY: Final[ColumnElement[bool]] = rules.c.rule_id.in_(
+    union_all(
+        select(_any.c.rule_id).where(_any.c.repository_id == bindparam("row_id")),
+        select(_any.c.rule_id).where(_any.c.namespace_id == _NAMESPACE_ID),
+        select(_any.c.rule_id).where(_any.c.repository_id.is_(None), _any.c.namespace_id.is_(None)),
+    )
 )
 """Whether a rule speaks for the repository `row_id`: its own, its namespace's, the cluster's."""
 
 
 def named_rules() -> Select[Any]:
     """Return the query for rules with the names of whose they are."""
-    return (
-        select(
-            rules,
-            namespaces.c.name.label("namespace_name"),
-            repositories.c.name.label("repository_name"),
+    return select(
+        rules,
+        namespaces.c.name.label("namespace_name"),
+        repositories.c.name.label("repository_name"),
+    ).select_from(
+        rules.outerjoin(namespaces, namespaces.c.namespace_id == rules.c.namespace_id).outerjoin(
+            repositories, repositories.c.repository_id == rules.c.repository_id
         )
-        .select_from(
-            rules.outerjoin(namespaces, namespaces.c.namespace_id == rules.c.namespace_id).outerjoin(
-                repositories, repositories.c.repository_id == rules.c.repository_id
-            )
-        )
-        .order_by(rules.c.rule_id)
     )
 
 
-def rule_of(row: Row[Any]) -> Rule:
-    """Return the rule of a row of `named_rules`."""
+def rules_of(rows: Iterable[Row[Any]]) -> list[Rule]:
+    """Return the rules of rows of `named_rules`, the oldest first."""
+    return sorted(map(_rule_of, rows), key=lambda rule: rule.rule_id)
+
+
+def _rule_of(row: Row[Any]) -> Rule:
     if row.repository_name is not None:
         whose = Whose(RuleScope.REPOSITORY, row.repository_name)
     elif row.namespace_name is not None:

@@ -26,5 +26,6 @@ rules: Final = Table(
     Column("created", Double, nullable=False),
     Index(None, "repository_id", "namespace_id"),
     Index(None, "namespace_id"),
+    Index(None, "armed"),
     sqlite_autoincrement=True,
 )

@@ -41,7 +41,9 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 class Retention:
     """Removes tags by rules; `may` says whether anything may be taken away in the cluster now."""
 
-    def __init__(self, database: Database, clock: Clock, may: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, may: Callable[[], Awaitable[bool]]
+    ) -> None:
         self._database = database
         self._clock = clock
         self._may = may

@@ -49,3 +49,4 @@ def upgrade() -> None:
         "ix_rules_repository_id_namespace_id", "rules", ["repository_id", "namespace_id"]
     )
     op.create_index("ix_rules_namespace_id", "rules", ["namespace_id"])
+    op.create_index("ix_rules_armed", "rules", ["armed"])
