@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
 from treescale.cli.reference import parse_reference
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
+from treescale.console.route import segment
 from treescale.errors import RequestInvalid
 from treescale.maintenance.report.columns import Column, Kind, Row
 
@@ -88,7 +88,7 @@ class _Place:
     def __init__(self, desk: CommandContext, name: str | None) -> None:
         self._desk = desk
         self._name = name
-        self._path = "" if name is None else f"/{quote(name)}"
+        self._path = "" if name is None else f"/{segment(name)}"
         self._done: list[tuple[str, Row]] = []
         self._is_answered = False
 
@@ -159,7 +159,7 @@ def explain(desk: CommandContext, reference: str) -> None:
     wanted = parse_reference(reference)
     if wanted.tag is None:
         raise RequestInvalid(f"say which tag: {wanted.name}:TAG")
-    found = desk.ask("GET", f"/explain/{quote(wanted.name)}", query={"tag": wanted.tag})
+    found = desk.ask("GET", f"/explain/{segment(wanted.name)}", query={"tag": wanted.tag})
     desk.out.done(explained(found), dict(found))
 
 
