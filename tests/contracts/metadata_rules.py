@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_values import ACTOR, APP, INDEX_TYPE, NOW, manifest, user
+from tests.metadata.waiting import wait_for
 from tests.tables import each_row
 from treescale.errors import (
     ManifestUnknown,
@@ -17,9 +19,11 @@ from treescale.errors import (
     RuleUnknown,
     TagImmutable,
 )
+from treescale.metadata import manifest_push
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest
+from treescale.metadata.repositories import lock_repository
 from treescale.metadata.retention.rules import RULES_MAX, Ruled, Rules
 from treescale.metadata.rules.records import (
     THE_CLUSTER,
@@ -33,6 +37,7 @@ from treescale.metadata.schema import events, repositories
 from treescale.oci.digest import digest_of
 from treescale.oci.manifests import Reference, ReferenceKind
 
+WAIT_SECONDS = 0.2
 OF_APP = Whose(RuleScope.REPOSITORY, APP)
 OF_ALICE = Whose(RuleScope.NAMESPACE, "alice")
 VERSIONS = Saying(RuleKind.IMMUTABLE, ("v*",))
@@ -150,6 +155,44 @@ class ImmutableContract:
         stop.set()
         assert all(isinstance(each, TagImmutable | None) for each in await moving)
         assert await points_at(database, "v1") == then
+
+    async def test_who_was_at_it_is_waited_for(self, database: Database) -> None:
+        """A push that began before the rule ends before the rule is there, or is refused."""
+        await push(database, FIRST, "v1")
+        loop, inside, go_on = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        ends: list[str] = []
+
+        async def pause() -> None:
+            inside.set()
+            await go_on.wait()
+
+        def slow(connection: Connection) -> None:
+            lock_repository(connection, APP, actor=ACTOR, now=NOW)
+            wait_for(connection, loop, pause())
+            ends.append("push")
+
+        async def make() -> None:
+            await rule(database, OF_ALICE)
+            ends.append("rule")
+
+        await database.users.add(user("alice"), actor=ACTOR)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(database.connections.write(slow))
+            await inside.wait()
+            group.create_task(make())
+            await asyncio.sleep(WAIT_SECONDS)
+            assert ends == []
+            go_on.set()
+        assert ends == ["push", "rule"]
+
+    async def test_control_without_the_look_a_tag_moves(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await push(database, FIRST, "v1")
+        await rule(database, OF_APP)
+        monkeypatch.setattr(manifest_push, "_TAG_UNLESS_IMMUTABLE", manifest_push._TAG)
+        await push(database, SECOND, "v1")
+        assert await points_at(database, "v1") == SECOND.digest
 
     async def test_it_is_not_deleted(self, database: Database) -> None:
         part = manifest(b"part")

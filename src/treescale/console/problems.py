@@ -32,6 +32,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.Forbidden: Problem("forbidden", "This is not for you"),
     errors.TooMany: Problem("too-many", "Too many requests"),
     errors.NameUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.ManifestUnknown: Problem("unknown", "There is nothing of this name"),
     errors.HookUnknown: Problem("unknown", "There is nothing of this name"),
     errors.UserUnknown: Problem("unknown", "There is nothing of this name"),
     errors.TokenUnknown: Problem("unknown", "There is nothing of this name"),
