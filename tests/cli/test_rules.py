@@ -56,8 +56,18 @@ def test_from_a_rule_to_what_goes(filled: Command) -> None:
     assert "among the last" in filled.here(*EXPLAIN, f"{APP}:pr-1")
     assert "no rule of retention speaks of it" in filled.here(*EXPLAIN, f"{APP}:main")
     assert filled.json(*EXPLAIN, f"{APP}:v1")["why"] == "immutable"
+    told = filled.run(*RULES, "alice", "--remove", "1", "--data", str(filled.data))
+    assert "tags would go" not in told.output
     assert "Rule 2 is removed" in filled.here(*RULES, "alice", "--remove", "2")
-    assert len(listed(filled, APP)) == 1
+    assert listed(filled, APP) == []
+
+
+def test_what_goes_by_other_rules_once_one_is_removed_is_shown(filled: Command) -> None:
+    filled.here(*RULES, APP, "--keep-always")
+    filled.here(*RULES, "--cluster", "--keep", "30d", "--apply", "--yes")
+    shown = filled.run(*RULES, APP, "--remove", "1", "--yes", "--data", str(filled.data))
+    assert (shown.exit_code, "4 tags would go now" in shown.stderr) == (0, True)
+    assert listed(filled, APP) == [(2, "the cluster", "keep 30d after a push", True)]
 
 
 def test_a_rule_and_what_it_would_do_in_one_command(filled: Command) -> None:

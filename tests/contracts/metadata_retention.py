@@ -8,7 +8,7 @@ from sqlalchemy import insert, select
 from tests.contracts.metadata_rules import FIRST, OF_APP, SECOND, index_of, push, rule
 from tests.contracts.metadata_values import ACTOR, APP, NOW, blob_reference, manifest, small
 from treescale.clock import SystemClock
-from treescale.errors import ManifestUnknown, PlanChanged, Refused
+from treescale.errors import ManifestUnknown, PlanChanged, Refused, RuleUnknown
 from treescale.lease_times import COLLECTION_SETTING, FROZEN
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
@@ -327,3 +327,26 @@ class RetentionContract:
         planned = await RuleService(database).plan(THE_CLUSTER)
         found = [(name, each.tag.name) for name, each in planned.removals]
         assert found == [(APP, "b"), ("bob/app", "a"), ("bob/app", "b")]
+
+    async def test_a_rule_is_not_removed_unseen_when_others_let_its_tags_go(
+        self, database: Database
+    ) -> None:
+        await push(database, FIRST, "v1", "main")
+        keeps = Saying(RuleKind.RETENTION, ("main",))
+        made = [await rule(database, OF_APP, says) for says in (VERSIONS, keeps)]
+        service = RuleService(database)
+        await rule(database, THE_CLUSTER, MONTH)
+        await service.confirm(THE_CLUSTER, (await service.plan(THE_CLUSTER)).digest, actor=ACTOR)
+        assert await run(database) == 0
+        for each, tag, left in ((made[0], "v1", ["main"]), (made[1], "main", [])):
+            planned = await service.plan(OF_APP, without=each.rule_id)
+            assert [going.tag.name for _, going in planned.removals] == [tag]
+            with pytest.raises(PlanChanged, match="would have 1 tags go"):
+                await service.remove(OF_APP, each.rule_id, actor=ACTOR)
+            assert await run(database) == 0
+            confirmed_by = planned.digest
+            await service.remove(OF_APP, each.rule_id, confirmed=confirmed_by, actor=ACTOR)
+            assert await run(database) == 1
+            assert await tags(database) == left
+        with pytest.raises(RuleUnknown):
+            await service.plan(OF_APP, without=99)

@@ -70,7 +70,7 @@ def rules(desk: CommandContext, name: str | None, *, cluster: bool, **said: Any)
         raise click.UsageError("say NAME, NAMESPACE or --cluster")
     place = _Place(desk, name)
     if said["remove"] is not None:
-        place.remove(said["remove"])
+        place.remove(said["remove"], yes=said["yes"])
     if said["immutable"]:
         place.add(_immutable(said))
     if keeps := _keeping(said):
@@ -116,9 +116,14 @@ class _Place:
             told += f" It removes nothing yet: {self._how_to_apply()}."
         self._done.append((told, _row(made)))
 
-    def remove(self, rule: int) -> None:
-        """Remove a rule."""
-        gone = self._desk.ask("DELETE", f"/rules{self._path}", query={"rule": str(rule)})
+    def remove(self, rule: int, *, yes: bool) -> None:
+        """Remove a rule; ask first when others would have tags go without it."""
+        plan = self._desk.ask("GET", f"/retention{self._path}", query={"without": str(rule)})
+        if plan["removed"]:
+            self._show(plan)
+            confirm(f"Have {plan['removed']:,} tags go by other rules?", yes=yes)
+        query = {"rule": str(rule), "confirmed_digest": plan["digest"]}
+        gone = self._desk.ask("DELETE", f"/rules{self._path}", query=query)
         told = f"Rule {rule} is removed."
         if gone["kind"] == "retention":
             told += f" If others are left, they wait: {self._how_to_apply()}."
@@ -131,8 +136,7 @@ class _Place:
         if not out.as_json:
             for told, _ in self._done:
                 out.note(told)
-            out.rows(GOING, [_going(one) for one in plan["tags"][:SHOWN_MAX]])
-            out.note(_sum(plan))
+            self._show(plan)
         if apply:
             confirm(f"Have {plan['removed']:,} tags go, and others when it is time?", yes=yes)
             body = {"confirmed_digest": plan["digest"]}
@@ -141,6 +145,12 @@ class _Place:
         if out.as_json or apply:
             told = "They go within the hour, and can be restored for a while."
             out.done(told, {**plan, "applied": apply})
+
+    def _show(self, plan: Found) -> None:
+        """Show people what a plan has go."""
+        if not self._desk.out.as_json:
+            self._desk.out.rows(GOING, [_going(one) for one in plan["tags"][:SHOWN_MAX]])
+            self._desk.out.note(_sum(plan))
 
     def answer(self) -> None:
         """Say what was done, unless that was said."""

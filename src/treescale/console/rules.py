@@ -124,7 +124,6 @@ class _Place:
 
     whose: Whose
     may_change: bool
-    may_see: bool
 
 
 class RuleDesk:
@@ -157,12 +156,16 @@ class RuleDesk:
     async def remove(self, asked: Asked) -> Answered:
         """Remove a rule."""
         whose, rule_id = await self._changing(asked), _rule_id(asked)
-        gone = await self._service.remove(whose, rule_id, actor=asked.principal.user)
+        confirmed = asked.query.get("confirmed_digest")
+        actor = asked.principal.user
+        gone = await self._service.remove(whose, rule_id, confirmed=confirmed, actor=actor)
         return Answered(_row(gone))
 
     async def plan(self, asked: Asked) -> Answered:
-        """Say what rules of retention would remove now."""
-        return Answered(_plan(await self._service.plan(await self._changing(asked))))
+        """Say what rules of retention would remove now, or without one of the rules."""
+        whose = await self._changing(asked)
+        without = _rule_id(asked, "without") if "without" in asked.query else None
+        return Answered(_plan(await self._service.plan(whose, without=without)))
 
     async def confirm(self, asked: Asked) -> Answered:
         """Have them do so from now on."""
@@ -199,24 +202,22 @@ class RuleDesk:
         """Return whose rules are meant; raises NameUnknown for what the caller does not see."""
         whose = parse_whose(asked.parameters.get("name"))
         if whose.scope is RuleScope.CLUSTER:
-            return _Place(whose, asked.is_administrator, may_see=True)
+            return _Place(whose, asked.is_administrator)
         if whose.scope is RuleScope.NAMESPACE:
-            place = self._namespace(asked, whose)
-            unseen = NamespaceUnknown(f"no organisation {whose.name} in which you have a role")
-            if not place.may_see:
-                raise unseen
-            try:
-                await self._database.organisations.get(whose.name)
-            except NamespaceUnknown:
-                raise unseen from None
-            return place
+            return await self._namespace(asked, whose)
         return await self._repository(asked, whose)
 
-    def _namespace(self, asked: Asked, whose: Whose) -> _Place:
+    async def _namespace(self, asked: Asked, whose: Whose) -> _Place:
+        unseen = NamespaceUnknown(f"no organisation {whose.name} in which you have a role")
         standing = _standing(asked, whose.name)
-        is_member = bool(standing.grants) or whose.name == asked.principal.user
         may_change = may(asked.principal, whose.name, Permission.RULES, standing)
-        return _Place(whose, may_change, may_see=is_member or may_change)
+        if not (may_change or standing.grants or whose.name == asked.principal.user):
+            raise unseen
+        try:
+            await self._database.organisations.get(whose.name)
+        except NamespaceUnknown:
+            raise unseen from None
+        return _Place(whose, may_change)
 
     async def _repository(self, asked: Asked, whose: Whose) -> _Place:
         unseen = NameUnknown(f"no repository {whose.name} that you may see")
@@ -229,7 +230,7 @@ class RuleDesk:
         may_pull = Action.PULL in permitted(Principal(asked.principal.user), whose.name, standing)
         if not (may_pull or may_change):
             raise unseen
-        return _Place(whose, may_change, may_see=True)
+        return _Place(whose, may_change)
 
 
 def _standing(
@@ -239,10 +240,10 @@ def _standing(
     return Standing(visibility, grants, asked.is_administrator)
 
 
-def _rule_id(asked: Asked) -> int:
-    text = asked.query.get("rule", "")
+def _rule_id(asked: Asked, parameter: str = "rule") -> int:
+    text = asked.query.get(parameter, "")
     if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS_MAX):
-        raise RequestInvalid("say which rule by its number: ?rule=")
+        raise RequestInvalid(f"say which rule by its number: ?{parameter}=")
     return int(text)
 
 

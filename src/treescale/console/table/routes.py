@@ -161,14 +161,18 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
 
 def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
     """Yield them: of the cluster, and of what has a name."""
-    who, query = Who.USER, {"rule": "The number of the rule."}
+    who, without = Who.USER, {"without": "The number of a rule: what would go without it."}
+    query = {
+        "rule": "The number of the rule.",
+        "confirmed_digest": "Of the plan without it, if other rules would have tags go then.",
+    }
     for path, of in (("", "the cluster"), ("/{name}", "a repository, or a namespace")):
         what = f"Which tags stay as they are, and which go after a while: the rules of {of}"
         yield ApiRoute(GET, f"/rules{path}", who, what, desk.list, RuleList)
         what = f"Make a rule of {of}"
         yield ApiRoute(POST, f"/rules{path}", who, what, desk.add, RuleRow, takes=NewRule)
         what = f"What the rules of {of} would remove now, if that was confirmed"
-        yield ApiRoute(GET, f"/retention{path}", who, what, desk.plan, RetentionPlan)
+        yield ApiRoute(GET, f"/retention{path}", who, what, desk.plan, RetentionPlan, query=without)
         what = f"Have the rules of {of} remove tags, from now on, once a plan was looked at"
         gives, takes = RetentionPlan, Confirmation
         yield ApiRoute(POST, f"/retention{path}", who, what, desk.confirm, gives, takes=takes)

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from typing import Final
 
 _OF_IMAGE: Final = re.compile(r"sha256-[0-9a-f]{64}(\.[a-z0-9]+)?")
@@ -17,6 +18,8 @@ OF_IMAGE_PREFIX: Final = "sha256-"
 EVERY_TAG: Final = "*"
 SEPARATOR: Final = ","
 """Between the globs of a rule; in no tag."""
+PATTERNS_MAX: Final = 1000
+"""Kept as they were compiled."""
 DEPTH_MAX: Final = 16
 """An index of indexes of …: nobody goes further."""
 
@@ -88,7 +91,10 @@ class Saying:
 
     def speaks_of(self, tag: str) -> bool:
         """Return whether the tag matches one of its globs."""
-        return any(_matches(tag, glob) for glob in self.tags)
+        globs = self.tags
+        if is_of_image(tag):
+            globs = tuple(glob for glob in globs if glob.startswith(OF_IMAGE_PREFIX))
+        return bool(globs) and _pattern(globs).match(tag) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +126,12 @@ class TagFacts:
 
 def is_of_image(tag: str) -> bool:
     """Return whether the tag says something of an image, whose digest it has."""
-    return _OF_IMAGE.fullmatch(tag) is not None
+    return tag.startswith(OF_IMAGE_PREFIX) and _OF_IMAGE.fullmatch(tag) is not None
 
 
-def _matches(tag: str, glob: str) -> bool:
-    if is_of_image(tag) and not glob.startswith(OF_IMAGE_PREFIX):
-        return False
-    return fnmatchcase(tag, glob)
+@lru_cache(PATTERNS_MAX)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(glob) for glob in globs))
 
 
 def latest_pull(

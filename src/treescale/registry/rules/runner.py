@@ -12,11 +12,10 @@ import msgspec
 from treescale.clock import Clock
 from treescale.log import get_logger
 from treescale.metadata.database import Database
-from treescale.metadata.retention.facts import tag_facts
 from treescale.metadata.retention.removal import Due, Gone, Removal
 from treescale.metadata.retention.rules import Ruled, Rules
-from treescale.registry.rules.planner import Verdict, plan
-from treescale.registry.rules.service import reads_pulls
+from treescale.registry.rules.judging import facts_of, judged
+from treescale.registry.rules.planner import Verdict
 
 SETTING: Final = "retention"
 """Where it is noted how far the pass is: a JSON object, for whoever goes on with it."""
@@ -68,9 +67,8 @@ class Retention:
     async def repository(self, repository: Ruled) -> int:
         """Remove what is due in one repository now; return how many tags went."""
         rules = await self._rules.for_repository(repository)
-        connections = self._database.connections
-        facts = await tag_facts(connections, repository, with_pulls=reads_pulls(rules))
-        verdicts = plan(facts, rules, await self._database.servers.now())
+        facts = await facts_of(self._database.connections, repository, rules)
+        verdicts = await judged(facts, rules, await self._database.servers.now())
         gone: list[Due] = []
         images = 0
         due = _due(verdicts)

@@ -7,14 +7,21 @@ digest; then `registry.rules.runner` goes by it.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
-from treescale.errors import ManifestUnknown, PlanChanged, Refused, RequestInvalid, SettingInvalid
+from treescale.errors import (
+    ManifestUnknown,
+    PlanChanged,
+    Refused,
+    RequestInvalid,
+    RuleUnknown,
+    SettingInvalid,
+)
 from treescale.lease_times import parse_seconds
 from treescale.metadata.database import Database
-from treescale.metadata.retention.facts import has_tag, tag_facts
+from treescale.metadata.retention.facts import has_tag
 from treescale.metadata.retention.rules import Ruled, Rules
 from treescale.metadata.rules.records import (
     EVERY_TAG,
@@ -27,7 +34,8 @@ from treescale.metadata.rules.records import (
     Whose,
 )
 from treescale.oci.names import check_namespace, check_repository
-from treescale.registry.rules.planner import Verdict, Why, plan
+from treescale.registry.rules.judging import facts_of, judged
+from treescale.registry.rules.planner import Verdict, Why
 
 GLOB_CHARACTERS_MAX: Final = 128
 GLOBS_MAX: Final = 20
@@ -104,28 +112,47 @@ class RuleService:
         """
         return await self._rules.add(whose, parse_saying(wanted), actor=actor)
 
-    async def remove(self, whose: Whose, rule_id: int, *, actor: str) -> Rule:
-        """Remove a rule; raises RuleUnknown."""
+    async def remove(
+        self, whose: Whose, rule_id: int, *, confirmed: str | None = None, actor: str
+    ) -> Rule:
+        """Remove a rule.
+
+        Raises RuleUnknown; PlanChanged when other rules would then let go what this one keeps, and
+        `confirmed` is not the digest of the plan without it.
+        """
+        if await self._rules.any_armed():
+            planned = await self.plan(whose, without=rule_id)
+            if planned.removed and planned.digest != confirmed:
+                raise PlanChanged(
+                    f"without rule {rule_id} other rules would have {planned.removed:,} tags go: "
+                    "look at the plan without it, and confirm its digest"
+                )
         return await self._rules.remove(whose, rule_id, actor=actor)
 
-    async def plan(self, whose: Whose) -> Planned:
+    async def plan(self, whose: Whose, *, without: int | None = None) -> Planned:
         """Return what its rules would remove now, as if they had been confirmed.
 
-        Of a repository also what wider rules remove there. Raises NameUnknown.
+        Of a repository also what wider rules remove there. `without` one of its rules: what would
+        go that stays with it, as things are. Raises NameUnknown, RuleUnknown.
         """
         own = await self._rules.of(whose)
+        gone = None
+        if without is not None:
+            gone = next((rule for rule in own if rule.rule_id == without), None)
+            if gone is None:
+                raise RuleUnknown(f"{whose.told} has no rule {without}")
         planned = Planned(whose, [rule for rule in own if rule.says.kind is RuleKind.RETENTION])
-        hashed = sha256()
+        hashed = sha256(f"{without}".encode())
         for rule in planned.rules:
             hashed.update(f"{rule.rule_id} {rule.says}\n".encode())
         now, after = await self._database.servers.now(), ""
         while page := await self._rules.repositories(whose, after, PAGE_SIZE):
             for repository in page:
-                for verdict in await self._verdicts(repository, now, whose):
-                    if _is_by(whose, verdict):
-                        told = f"{repository.name} {verdict.tag.name} {verdict.tag.digest}\n"
-                        hashed.update(told.encode())
-                    _note(planned, repository.name, verdict)
+                going, verdicts = await self._going(repository, now, whose, gone)
+                for verdict in going:
+                    told = f"{repository.name} {verdict.tag.name} {verdict.tag.digest}\n"
+                    hashed.update(told.encode())
+                _note(planned, repository.name, going, verdicts)
             after = page[-1].name
         planned.digest = f"sha256:{hashed.hexdigest()}"
         return planned
@@ -152,28 +179,38 @@ class RuleService:
         if not await has_tag(self._database.connections, found, tag):
             raise ManifestUnknown(f"no tag {tag} in {repository}")
         now = await self._database.servers.now()
-        for verdict in await self._verdicts(found, now, None):
+        rules = await self._rules.for_repository(found)
+        facts = await facts_of(self._database.connections, found, rules)
+        for verdict in await judged(facts, rules, now):
             if verdict.tag.name == tag:
                 return Explained(repository, verdict, now)
         raise ManifestUnknown(f"no tag {tag} in {repository}")
 
-    async def _verdicts(
-        self, repository: Ruled, now: float, confirmed: Whose | None
-    ) -> list[Verdict]:
+    async def _going(
+        self, repository: Ruled, now: float, whose: Whose, gone: Rule | None
+    ) -> tuple[list[Verdict], list[Verdict]]:
+        """Return which tags the plan has go, and what becomes of all."""
         rules = await self._rules.for_repository(repository)
-        connections = self._database.connections
-        with_pulls = reads_pulls(rules)
-        return plan(
-            await tag_facts(connections, repository, with_pulls=with_pulls),
-            rules,
-            now,
-            confirmed=confirmed,
-        )
+        facts = await facts_of(self._database.connections, repository, rules)
+        if gone is None:
+            verdicts = await judged(facts, rules, now, whose)
+            return [verdict for verdict in verdicts if _is_by(whose, verdict)], verdicts
+        before = await judged(facts, rules, now)
+        after = await judged(facts, rules_without(rules, gone), now)
+        pairs = zip(before, after, strict=True)
+        return [then for is_now, then in pairs if is_now.is_kept and not then.is_kept], after
 
 
-def reads_pulls(rules: Sequence[Rule]) -> bool:
-    """Return whether any of these goes by when something was pulled."""
-    return any(rule.says.keep_pulled is not None for rule in rules)
+def rules_without(rules: Sequence[Rule], gone: Rule) -> list[Rule]:
+    """Return what the rules are once one of them was removed: those beside it wait."""
+    waits = gone.says.kind is RuleKind.RETENTION
+    return [
+        replace(rule, is_armed=False)
+        if waits and rule.whose == gone.whose and rule.says.kind is RuleKind.RETENTION
+        else rule
+        for rule in rules
+        if rule.rule_id != gone.rule_id
+    ]
 
 
 def _is_by(whose: Whose, verdict: Verdict) -> bool:
@@ -184,14 +221,16 @@ def _is_by(whose: Whose, verdict: Verdict) -> bool:
     return is_repository or any(rule.whose == whose for rule in verdict.rules)
 
 
-def _note(planned: Planned, repository: str, verdict: Verdict) -> None:
-    if _is_by(planned.whose, verdict):
-        planned.removed += 1
-        if len(planned.removals) < LISTED_MAX:
-            planned.removals.append((repository, verdict))
-        return
-    planned.kept += 1
-    planned.immutable += verdict.why is Why.IMMUTABLE and bool(verdict.against)
+def _note(
+    planned: Planned, repository: str, going: Sequence[Verdict], verdicts: Sequence[Verdict]
+) -> None:
+    planned.removed += len(going)
+    planned.kept += len(verdicts) - len(going)
+    room = LISTED_MAX - len(planned.removals)
+    planned.removals += [(repository, verdict) for verdict in going[:room]]
+    planned.immutable += sum(
+        verdict.why is Why.IMMUTABLE and bool(verdict.against) for verdict in verdicts
+    )
 
 
 def parse_whose(name: str | None) -> Whose:
