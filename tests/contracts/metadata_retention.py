@@ -110,6 +110,9 @@ class RetentionContract:
         planned = await service.plan(OF_APP)
         assert [(name, each.tag.name) for name, each in planned.removals] == [(APP, "old")]
         assert (planned.removed, planned.kept) == (1, 0)
+        await note_pull(database, FIRST.digest)
+        seen = (await service.plan(OF_APP)).removals[0][1].tag
+        assert seen.pulled is not None, "people are shown it, though no rule goes by it"
         await retention(database).turn()
         assert await run(database) == 0
         await push(database, SECOND, "also")

@@ -15,10 +15,10 @@ AT_ONCE_MAX: Final = 1000
 
 
 async def facts_of(
-    connections: Connections, repository: Ruled, rules: Sequence[Rule]
+    connections: Connections, repository: Ruled, rules: Sequence[Rule], *, for_people: bool
 ) -> list[TagFacts]:
-    """Return what these rules have to know of each tag."""
-    with_pulls = any(rule.says.keep_pulled is not None for rule in rules)
+    """Return what these rules have to know of each tag; for people also when it was pulled."""
+    with_pulls = for_people or any(rule.says.keep_pulled is not None for rule in rules)
     return await tag_facts(connections, repository, with_pulls=with_pulls)
 
 

@@ -67,7 +67,8 @@ class Retention:
     async def repository(self, repository: Ruled) -> int:
         """Remove what is due in one repository now; return how many tags went."""
         rules = await self._rules.for_repository(repository)
-        facts = await facts_of(self._database.connections, repository, rules)
+        connections = self._database.connections
+        facts = await facts_of(connections, repository, rules, for_people=False)
         verdicts = await judged(facts, rules, await self._database.servers.now())
         gone: list[Due] = []
         images = 0

@@ -180,7 +180,8 @@ class RuleService:
             raise ManifestUnknown(f"no tag {tag} in {repository}")
         now = await self._database.servers.now()
         rules = await self._rules.for_repository(found)
-        facts = await facts_of(self._database.connections, found, rules)
+        connections = self._database.connections
+        facts = await facts_of(connections, found, rules, for_people=True)
         for verdict in await judged(facts, rules, now):
             if verdict.tag.name == tag:
                 return Explained(repository, verdict, now)
@@ -191,7 +192,8 @@ class RuleService:
     ) -> tuple[list[Verdict], list[Verdict]]:
         """Return which tags the plan has go, and what becomes of all."""
         rules = await self._rules.for_repository(repository)
-        facts = await facts_of(self._database.connections, repository, rules)
+        connections = self._database.connections
+        facts = await facts_of(connections, repository, rules, for_people=True)
         if gone is None:
             verdicts = await judged(facts, rules, now, whose)
             return [verdict for verdict in verdicts if _is_by(whose, verdict)], verdicts
