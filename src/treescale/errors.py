@@ -27,6 +27,9 @@ TreeScaleError
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
 │   ├── OverLimit            a namespace would have more than it may
 │   │   └── QuotaExceeded    more bytes; carries how many there are
+│   ├── TagImmutable         a rule has a tag stay as it is
+│   ├── RuleUnknown, RuleExists
+│   ├── PlanChanged          what was confirmed is not what would be done now
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── NamespaceUnknown     nobody has that name
 │   ├── RobotUnknown, RobotExists, IssuerUnknown (administration)
@@ -206,6 +209,22 @@ class QuotaExceeded(OverLimit):
         self.used = used
         self.quota = quota
         self.needed = needed
+
+
+class TagImmutable(Refused):
+    """A tag that a rule has stay where it points; the text names the rule, and whose it is."""
+
+
+class RuleUnknown(Refused):
+    """No such rule there."""
+
+
+class RuleExists(Refused):
+    """There is a rule that says the same."""
+
+
+class PlanChanged(Refused):
+    """What somebody has confirmed is not what would be done by now: look again."""
 
 
 class UserUnknown(Refused):

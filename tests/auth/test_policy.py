@@ -71,6 +71,7 @@ TABLE: Mapping[str, str] = {
     "delete": "        -   -   -   x   x   -",
     "visibility": "    -   -   -   x   x   x",
     "hooks": "         -   -   -   x   x   x",
+    "rules": "         -   -   -   x   x   x",
     "history": "       -   -   -   x   x   x",
     "robots": "        -   -   -   x   x   x",
     "purge": "         -   -   -   x   x   x",

@@ -22,6 +22,7 @@ from treescale.auth.scopes import ALL_ACTIONS, TokenScope
 from treescale.console.body import BODY_BYTES_MAX
 from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
+from treescale.console.rules import Confirmation
 from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
 from treescale.metadata.schema import events
@@ -37,15 +38,17 @@ EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, even
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
     "NewClusterLimits": b'{"quota": "50GB"}',
+    "Confirmation": b'{"confirmed_digest": ""}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewLimits": b'{"quota": "50GB"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewIssuer": b'{"issuer": "https://issuer.example"}',
     "NewRobot": b'{"name": "other"}',
-    "NewRule": b'{"issuer": "https://issuer.example", "claims": {"repository": "acme/app"}}',
+    "NewTrustRule": b'{"issuer": "https://issuer.example", "claims": {"repository": "acme/app"}}',
     "Rotation": b'{"now": true}',
     "NewPurge": b'{"reference": "alice/gone"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
+    "NewRule": b'{"kind": "retention", "keep_last": 3}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
@@ -377,8 +380,7 @@ async def test_answers_are_as_the_document_says(
         if row.who is Who.ANYBODY:
             continue
         operation = document["paths"][PREFIX + row.path][row.method.lower()]
-        body = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
-        path = filled_in(row.path, there)
+        path, body = await request_of(root, row, there)
         answer = await ask(root, row.method, path, body)
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validate(answer.expect(200).json, content, document)
@@ -393,8 +395,21 @@ async def robot_of(root: Client) -> dict[str, str]:
     ):
         (await ask(root, "POST", path, body)).expect(200)
     path = "/organisations/acme/robots/ci/rules"
-    made = (await ask(root, "POST", path, json.loads(EXAMPLES["NewRule"]))).expect(200).json
+    made = (await ask(root, "POST", path, json.loads(EXAMPLES["NewTrustRule"]))).expect(200).json
     return {"robot": "ci", "rule": made["rule"]["id"], "issuer": "https%3A%2F%2Fissuer.example"}
+
+
+async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tuple[str, Any]:
+    """Return a path, with its query, and a body that the route takes."""
+    path = filled_in(row.path, there)
+    body: Any = None if row.takes is None else json.loads(EXAMPLES[row.takes.__name__])
+    if row.takes is Confirmation:
+        body["confirmed_digest"] = (await ask(root, "GET", path)).json["digest"]
+    elif row.path.startswith("/rules") and row.method == "DELETE":
+        path += f"?rule={(await ask(root, 'GET', path)).json['rules'][-1]['rule']}"
+    elif row.path.startswith("/explain"):
+        path += "?tag=latest"
+    return path, body
 
 
 def filled_in(path: str, there: dict[str, str]) -> str:

@@ -28,6 +28,8 @@ def member(role: Role, glob: str = "*", created: float = 0.0) -> Reader:
 
 READER, MAINTAINER, OWNER = member(Role.READER), member(Role.MAINTAINER), member(Role.OWNER)
 HOOK = recorded(5, "hook.added", repository=None)
+RULE = recorded(7, "rule.added", repository=None)
+OF_CLUSTER = recorded(8, "rule.added", namespace=None, repository=None)
 PUSHED = recorded(1, request_id="r-1")
 OLD = replace(PUSHED, at=100.0)
 TOKEN = recorded(2, "token.created", repository=None)
@@ -70,6 +72,9 @@ SEES, HIDDEN, WITHOUT_ACTOR = "sees", "is hidden", "without the actor"
         (READER, OLD, PRIVATE, HIDDEN),
         (READER, VISIBILITY, PRIVATE, HIDDEN),
         (READER, HOOK, None, HIDDEN),
+        (READER, RULE, None, HIDDEN),
+        (MAINTAINER, RULE, None, SEES),
+        (MAINTAINER, OF_CLUSTER, None, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PRIVATE, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PUBLIC, WITHOUT_ACTOR),
         (MAINTAINER, PUSHED, None, SEES),
@@ -79,6 +84,7 @@ SEES, HIDDEN, WITHOUT_ACTOR = "sees", "is hidden", "without the actor"
         (member(Role.MAINTAINER, "alice/a*"), PUSHED, None, SEES),
         (member(Role.MAINTAINER, "alice/x*"), PUSHED, None, HIDDEN),
         (member(Role.MAINTAINER, "alice/a*"), HOOK, None, HIDDEN),
+        (member(Role.MAINTAINER, "alice/a*"), RULE, None, HIDDEN),
         (OWNER, TOKEN, None, SEES),
         (OWNER, HOOK, None, SEES),
         (OWNER, LAYOUT, None, HIDDEN),

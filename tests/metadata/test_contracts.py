@@ -23,7 +23,9 @@ from tests.contracts.metadata_quotas import QuotasContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_read_only import ReadOnlyContract
 from tests.contracts.metadata_repositories import RepositoriesContract
+from tests.contracts.metadata_retention import RetentionContract
 from tests.contracts.metadata_robots import IssuersContract, RobotsContract
+from tests.contracts.metadata_rules import ImmutableContract, RulesContract
 from tests.contracts.metadata_undelete import UndeleteContract
 from tests.contracts.metadata_under_replicated import UnderReplicatedContract
 from tests.contracts.metadata_untagged import UntaggedContract
@@ -47,6 +49,15 @@ class TestRepositories(RepositoriesContract): ...
 
 
 class TestReadOnly(ReadOnlyContract): ...
+
+
+class TestImmutable(ImmutableContract): ...
+
+
+class TestRules(RulesContract): ...
+
+
+class TestRetention(RetentionContract): ...
 
 
 class TestBlobs(BlobsContract): ...

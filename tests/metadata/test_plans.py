@@ -41,6 +41,9 @@ from treescale.metadata.events import groups, hooks, log, recording
 from treescale.metadata.identity import issuers, robots
 from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
+from treescale.metadata.retention import facts, removal
+from treescale.metadata.retention import rules as retention_rules
+from treescale.metadata.rules import immutable
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
 from treescale.metadata.usage import counting, figures, pull_counts
@@ -62,6 +65,7 @@ MODULES: tuple[ModuleType, ...] = (
     purge_plan,
     purging,
     recording,
+    removal,
     repositories,
     robots,
     servers,
@@ -70,6 +74,9 @@ MODULES: tuple[ModuleType, ...] = (
     work,
     counting,
     figures,
+    immutable,
+    retention_rules,
+    facts,
     pull_counts,
 )
 TABLES = frozenset(metadata.tables)

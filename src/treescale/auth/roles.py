@@ -41,6 +41,8 @@ class Permission(StrEnum):
     """To make, change and remove webhooks."""
     ROBOTS = "robots"
     """To make, change and remove robots, with no more than one has oneself."""
+    RULES = "rules"
+    """To say which tags stay as they are, and which go after a while."""
     HISTORY = "history"
     """To see all events of its repositories, deleted ones included."""
     PURGE = "purge"
@@ -60,6 +62,7 @@ _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Action.DELETE,
     Permission.VISIBILITY,
     Permission.HOOKS,
+    Permission.RULES,
     Permission.HISTORY,
     Permission.ROBOTS,
     Permission.PURGE,

@@ -7,6 +7,7 @@ import click
 from treescale.auth.roles import Visibility
 from treescale.cli.reference import tags_of, unknown
 from treescale.cli.repo_restore import deleted, restore
+from treescale.cli.repo_rules import explain, rules
 from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
@@ -56,6 +57,8 @@ def repo() -> None:
 
 repo.add_command(deleted)
 repo.add_command(restore)
+repo.add_command(rules)
+repo.add_command(explain)
 
 
 @repo.command("list", short_help="List all repositories, with sizes, tags and last pushes.")
@@ -160,8 +163,9 @@ def read_only(desk: CommandContext, name: str, switch: str) -> None:
 @repo.command("delete", short_help="Delete a repository, one tag, or one manifest by its digest.")
 @click.argument("reference", metavar="NAME[:TAG|@DIGEST]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="A repository also with tags that are immutable.")
 @cluster_options
-def delete(desk: CommandContext, reference: str, *, yes: bool) -> None:
+def delete(desk: CommandContext, reference: str, *, yes: bool, force: bool) -> None:
     """Delete a repository with all its tags and manifests.
 
     With a tag that tag alone: what it points at stays, with its other tags. With a digest that
@@ -181,7 +185,7 @@ def delete(desk: CommandContext, reference: str, *, yes: bool) -> None:
         desk.out.done(f"{wanted} deleted{named}", said)
     else:
         confirm(f"Delete {wanted} with all its tags and manifests?", yes=yes)
-        desk.run(partial(_delete_repository, wanted))
+        desk.run(partial(_delete_repository, wanted, force=force))
         desk.out.done(f"{wanted} deleted", {"name": wanted.name})
 
 
@@ -208,9 +212,9 @@ async def _delete_manifest(wanted: ImageReference, database: Database) -> None:
     await database.manifests.delete(wanted.name, wanted.digest, actor=cli_actor())
 
 
-async def _delete_repository(wanted: ImageReference, database: Database) -> None:
+async def _delete_repository(wanted: ImageReference, database: Database, *, force: bool) -> None:
     try:
-        await database.repositories.delete(wanted.name, actor=cli_actor())
+        await database.repositories.delete(wanted.name, actor=cli_actor(), force=force)
     except NameUnknown:
         raise await unknown(database, wanted) from None
 

@@ -1,8 +1,8 @@
 """Who is shown which event, judged as it is read. Pure: the facts come in as arguments.
 
 Administrators are shown everything, and the owners of a namespace all that is of it, also what is
-deleted. Maintainers are shown everything of their repositories, deleted or not, of webhooks and
-robots.
+deleted. Maintainers are shown everything of their repositories, deleted or not, of webhooks, of
+robots, and of rules for tags.
 Whoever may pull from a repository is shown what became of its images, since it is there; by whom is
 for members alone. Of an organisation that had the name before nothing is shown.
 """
@@ -31,8 +31,14 @@ EVERYWHERE: Final = "*"
 """The glob of an access token that is for no certain repositories."""
 
 
-OF_MAINTAINERS: Final = ("hook.", "quota.", "robot.")
-"""How kinds begin that maintainers of a whole namespace are shown, beside those of repositories."""
+OF_MAINTAINERS: Final = {
+    "hook.": Permission.HOOKS,
+    "quota.": Permission.HISTORY,
+    "robot.": Permission.ROBOTS,
+    "rule.": Permission.RULES,
+}
+"""How kinds begin that maintainers of a whole namespace are shown, beside those of repositories,
+and the right that has them be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,8 @@ def _is_for_member(reader: Reader, event: Recorded, member: Membership) -> bool:
         return True
     if event.repository is not None:
         return may(person, event.repository, Permission.HISTORY, standing)
-    is_theirs = event.kind.startswith(OF_MAINTAINERS)
-    return is_theirs and may(person, event.namespace, Permission.HOOKS, standing)
+    asked = [right for begins, right in OF_MAINTAINERS.items() if event.kind.startswith(begins)]
+    return any(may(person, event.namespace, right, standing) for right in asked)
 
 
 def _may_pull_by_role(principal: Principal, repository: Repository, member: Membership) -> bool:

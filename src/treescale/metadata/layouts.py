@@ -474,7 +474,7 @@ class ReadOnlySwitches:
         value = ON if read_only else OFF
 
         def work(connection: Connection) -> None:
-            _wait_for_writers(connection)
+            wait_for_writers(connection)
             before = connection.execute(GET_SETTING, {"this": READ_ONLY_SETTING})
             if (before.scalar_one_or_none() or OFF) == value:
                 return
@@ -491,7 +491,7 @@ class ReadOnlySwitches:
         event = Event(Kind.NAMESPACE_READ_ONLY, actor, namespace=name, payload=told)
 
         def work(connection: Connection) -> None:
-            _wait_for_writers(connection)
+            wait_for_writers(connection)
             this = {"this": name}
             if connection.execute(_IS_NAMESPACE, this).first() is None:
                 if connection.execute(_IS_USER, this).first() is None:
@@ -507,7 +507,7 @@ class ReadOnlySwitches:
         told = {"read_only": read_only}
 
         def work(connection: Connection) -> None:
-            _wait_for_writers(connection)
+            wait_for_writers(connection)
             if changed(connection, _SET_REPOSITORY, {"this": name, "to": read_only}):
                 record(connection, Event(Kind.REPOSITORY_READ_ONLY, actor, name, payload=told))
             elif connection.execute(_IS_REPOSITORY, {"this": name}).first() is None:
@@ -524,7 +524,7 @@ class ReadOnlySwitches:
         return bool(row.read_only)
 
 
-def _wait_for_writers(connection: Connection) -> None:
+def wait_for_writers(connection: Connection) -> None:
     """Return when nobody else changes what a repository holds; they wait for this transaction.
 
     On SQLite writers are alone. Reads go on.

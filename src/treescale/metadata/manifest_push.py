@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    not_,
     null,
     or_,
     select,
@@ -37,6 +38,7 @@ from treescale.metadata.engine.upserts import (
 from treescale.metadata.events.recording import Event, Kind, record_new, record_tagged, take_back
 from treescale.metadata.layouts import lease_seconds
 from treescale.metadata.records import Manifest, WrongSize
+from treescale.metadata.rules.immutable import ANY_IMMUTABLE, check_may_move
 from treescale.metadata.schema import (
     blobs,
     deleted_tags,
@@ -101,7 +103,12 @@ _PUSHED: Final = {
 }
 _WRITE: Final = insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true())
 _REFER: Final = insert_or_ignore(manifest_references)
-_TAG: Final = insert_or_update(tags, ["digest", "updated", "pushed_by"])
+_TAG_COLUMNS: Final = ("digest", "updated", "pushed_by")
+_TAG: Final = insert_or_update(tags, _TAG_COLUMNS)
+# No statement more where no rule is: of one that there is the text is looked at then.
+_TAG_UNLESS_IMMUTABLE: Final = insert_or_update_if(
+    tags, _TAG_COLUMNS, {}, lambda new: or_(tags.c.digest == new.digest, not_(ANY_IMMUTABLE))
+)
 # Where there was none: of several writers one inserts it.
 _NEW: Final = insert_or_update_if(
     manifests, _COLUMNS, _PUSHED, lambda _: manifests.c.deleted.is_not(None)
@@ -165,7 +172,10 @@ def write_manifest(
         found = [record_new(connection, event, row_id) for event in new]
         return found[0]
 
-    _write(connection, look, (_NEW, _WRITE), row, new, condition)
+    def overwrite(_: str) -> None:
+        connection.execute(_WRITE.on(connection), row)
+
+    _write(connection, look, (_NEW, overwrite), row, new, condition)
 
 
 def write_tags(
@@ -201,20 +211,27 @@ def _write_tag(
 ) -> bool:
     """Point the tag at the event's manifest, if the condition holds of what it points at.
 
-    Return whether there was no such tag.
+    Return whether there was no such tag. Raises TagImmutable when it points at another one, and a
+    rule has it stay so.
     """
     row_id = cast("int", row["repository_id"])
 
     def look() -> str | None:
         return record_tagged(connection, event, row_id)
 
-    return _write(connection, look, (_NEW_TAG, _TAG), row, (event,), condition)
+    def overwrite(there: str) -> None:
+        if not changed(connection, _TAG_UNLESS_IMMUTABLE.on(connection), row | {"row_id": row_id}):
+            repository, tag = cast("str", event.repository), cast("str", event.reference)
+            check_may_move(connection, row_id, repository, tag, there)
+            connection.execute(_TAG.on(connection), row)
+
+    return _write(connection, look, (_NEW_TAG, overwrite), row, (event,), condition)
 
 
 def _write(
     connection: Connection,
     look: Callable[[], str | None],
-    writes: tuple[Upsert, Upsert],
+    writes: tuple[Upsert, Callable[[str], None]],
     row: dict[str, object],
     recorded: Sequence[Event],
     condition: Condition | None,
@@ -227,13 +244,13 @@ def _write(
     none only one of several writers can insert it (the first of `writes`). So what is recorded as
     there before is what was written over.
     """
-    insert, upsert = writes
+    insert, overwrite = writes
     for _ in range(_ATTEMPTS_MAX):
         there = look()
         if condition is not None:
             condition.check(there)
         if there is not None:
-            connection.execute(upsert.on(connection), row)
+            overwrite(there)
             return False
         if changed(connection, insert.on(connection), row):
             return True
@@ -361,11 +378,11 @@ _FINISH: Final = (
     .where(*_THESE_DELETED, manifests.c.lease_until == UNFINISHED)
     .values(lease_until=null())
 )
-_HAS_TAG: Final = exists().where(
+HAS_TAG: Final = exists().where(
     tags.c.repository_id == manifests.c.repository_id, tags.c.digest == manifests.c.digest
 )
 _PARENT: Final = manifests.alias("parent")
-_HAS_PARENT: Final = exists().where(
+HAS_PARENT: Final = exists().where(
     manifest_references.c.repository_id == manifests.c.repository_id,
     manifest_references.c.digest == manifests.c.digest,
     _PARENT.c.repository_id == manifest_references.c.repository_id,
@@ -378,8 +395,8 @@ _SAID: Final = select(manifests.c.digest).where(
     _HERE,
     manifests.c.subject.in_(_WANTED),
     manifests.c.deleted.is_(None),
-    ~_HAS_TAG,
-    ~_HAS_PARENT,
+    ~HAS_TAG,
+    ~HAS_PARENT,
 )
 _SAID_OF: Final = _SAID.limit(_DIGESTS_AT_ONCE)
 _STILL_SAID: Final = _SAID.where(manifests.c.digest.in_(_THESE))
@@ -406,7 +423,7 @@ _TAGGED_FOR: Final = (
             _OTHER_TAG.c.digest == tags.c.digest,
             _OTHER_TAG.c.name.not_in(_NAMES),
         ),
-        ~_HAS_PARENT,
+        ~HAS_PARENT,
     )
 )
 _STILL_TAGGED: Final = _TAGGED_FOR.where(tags.c.digest.in_(_THESE))

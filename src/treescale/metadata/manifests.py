@@ -33,6 +33,7 @@ from treescale.errors import (
     QuotaExceeded,
     ReadOnly,
     Refused,
+    TagImmutable,
 )
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
@@ -55,6 +56,7 @@ from treescale.metadata.manifest_push import (
 )
 from treescale.metadata.records import Manifest, ReferrerDescriptor, WrongSize
 from treescale.metadata.repositories import hold, id_of
+from treescale.metadata.rules.immutable import check_image_may_go, check_tag_may_go
 from treescale.metadata.schema import (
     manifests,
     repositories,
@@ -189,6 +191,8 @@ class Manifests:
         Returns which references to what is here are of another size than they say: worth a word,
         and no more. Clients that compare sizes fail to pull it, others pull it.
 
+        Raises TagImmutable, and keeps nothing, when a rule has one of the tags stay where it is.
+
         Raises PreconditionFailed, and keeps nothing, when the condition does not hold of each of
         the tags, or without tags of the manifest, at the moment of the write: of several callers
         at once with one condition that only one can meet, one succeeds.
@@ -261,11 +265,12 @@ class Manifests:
         and by cosign's tags. All can be restored for a while, and comes back together; a push of
         the manifest brings back it alone. Raises ManifestUnknown.
 
-        Raises PreconditionFailed when it is there and the condition does not hold of it.
+        Raises PreconditionFailed when the condition does not hold of what is there; TagImmutable
+        when a rule keeps a tag of it, or of an image that it is a part of.
         """
         try:
             gone = await self._delete(repository, digest, condition, actor)
-        except (PreconditionFailed, ReadOnly):
+        except (PreconditionFailed, ReadOnly, TagImmutable):
             raise  # it is there
         except Refused:
             self._forget(repository, frozenset({digest}))
@@ -312,11 +317,11 @@ class Manifests:
         """Remove the tag alone; raises ManifestUnknown.
 
         Raises PreconditionFailed when it is there and the condition does not hold of what it
-        points at, at the moment of the write.
+        points at, at the moment of the write; TagImmutable when a rule keeps it.
         """
         try:
             await self._delete_tag(repository, tag, condition, actor)
-        except (PreconditionFailed, ReadOnly):
+        except (PreconditionFailed, ReadOnly, TagImmutable):
             raise  # it is there
         except Refused:
             self._by_tag.invalidate(repository, tag)
@@ -353,6 +358,7 @@ class Manifests:
             row_id = connection.execute(HOLD, this).scalar_one_or_none()
             if row_id is None:
                 raise _unknown(repository, digest)
+            check_image_may_go(connection, row_id, repository, digest)
             stamp = connection.execute(NOW).scalar_one()
             return told(connection, delete_piece(connection, Deletion(row_id, digest, stamp)))
 
@@ -396,6 +402,7 @@ class Manifests:
                 return False  # it was moved between the two
             if condition is not None:
                 condition.check(there.digest)
+            check_tag_may_go(connection, there.repository_id, repository, tag)
             take_tag(connection, there.repository_id, tag)
             gone = Event(Kind.TAG_DELETED, actor, repository, reference=tag, digest=there.digest)
             record(connection, gone)

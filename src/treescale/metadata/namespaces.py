@@ -23,6 +23,7 @@ from treescale.metadata.schema import (
     namespaces,
     repositories,
     robots,
+    rules,
     users,
 )
 
@@ -82,6 +83,9 @@ _ROBOTS_OF: Final = select(robots.c.robot_id).where(robots.c.namespace_id == bin
 _ROBOTS: Final = delete(robots).where(robots.c.namespace_id == bindparam("row_id"))
 _STRIP: Final = delete(members).where(members.c.namespace_id == bindparam("row_id"))
 _UNSET: Final = update(namespaces).where(_THIS).values(visibility=PRIVATE)
+_RULES: Final = delete(rules).where(rules.c.namespace_id == bindparam("row_id"))
+_OWN: Final = (_STRIP, _ROBOTS, _RULES)
+"""What takes away what nobody who gets the name must inherit."""
 _GROUPS: Final = delete(event_groups).where(event_groups.c.namespace_id == bindparam("row_id"))
 _HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 _FREE: Final = (
@@ -166,16 +170,16 @@ def robots_of(connection: Connection, row_id: int) -> list[str]:
 
 
 def strip(connection: Connection, row_id: int) -> None:
-    """Take all roles in a namespace away, and its robots; what comes to be is private again."""
-    connection.execute(_STRIP, {"row_id": row_id})
-    connection.execute(_ROBOTS, {"row_id": row_id})
+    """Take a namespace's roles, robots and rules away; what comes into being there is private."""
+    for statement in _OWN:
+        connection.execute(statement, {"row_id": row_id})
     connection.execute(_UNSET, {"row_id": row_id})
 
 
 def free_namespace(connection: Connection, row_id: int, name: str) -> None:
-    """Have the name be free: roles, robots, webhooks and groups end, the row is set aside."""
-    connection.execute(_STRIP, {"row_id": row_id})
-    connection.execute(_ROBOTS, {"row_id": row_id})
+    """Have the name be free: roles, robots, rules, hooks and groups end, the row is set aside."""
+    for statement in _OWN:
+        connection.execute(statement, {"row_id": row_id})
     connection.execute(_GROUPS, {"row_id": row_id})
     connection.execute(_HOOKS, {"this": name})
     connection.execute(_FREE, {"row_id": row_id})

@@ -47,6 +47,7 @@ from treescale.metadata.layouts import (
 from treescale.metadata.limits.settling import Gain, settle
 from treescale.metadata.namespaces import INTERNAL, PRIVATE, PUBLIC
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
+from treescale.metadata.rules.immutable import check_repository_may_go
 from treescale.metadata.schema import (
     blob_chunks,
     blobs,
@@ -147,6 +148,7 @@ DELETE: Final = (
     )
     .returning(repositories.c.created)
 )
+_ROW_OF: Final = select(repositories.c.repository_id).where(_NAMED)
 _LIVE: Final = select(repositories.c.repository_id).where(repositories.c.deleted.is_(None))
 OLDEST_DELETED: Final = "oldest_deleted"
 """The setting that says when the oldest repository came into being that is deleted by now."""
@@ -419,15 +421,17 @@ class Repositories:
         await self._connections.write(work)
         self._known.invalidate(name, "")
 
-    async def delete(self, name: str, *, actor: str) -> None:
+    async def delete(self, name: str, *, actor: str, force: bool = False) -> None:
         """Take it away with all that it holds; raises NameUnknown.
 
         It can be restored for a while. What is pushed under its name begins another one. Raises
-        ReadOnly.
+        ReadOnly, and without `force` TagImmutable when a rule keeps any of its tags.
         """
 
         def work(connection: Connection) -> None:
             check_writable(connection, name, whole=True)
+            if not force:
+                _check_tags(connection, name)
             created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
             if created is None:
                 raise _unknown(name)
@@ -516,6 +520,13 @@ def hold(
         if made:
             record(connection, Event(Kind.REPOSITORY_CREATED, actor, name))
     raise DatabaseUnavailable(f"repository {name} is deleted as fast as it is created; try again")
+
+
+def _check_tags(connection: Connection, name: str) -> None:
+    """Raise TagImmutable when a rule keeps any tag of the repository, which is held."""
+    row_id = connection.execute(_ROW_OF, {"repository": name}).scalar_one_or_none()
+    if row_id is not None:
+        check_repository_may_go(connection, row_id, name)
 
 
 def make_namespace(connection: Connection, name: str) -> None:

@@ -150,7 +150,7 @@ class OrganisationService:
                 break
             for repository in found:
                 try:
-                    await self._database.repositories.delete(repository, actor=actor)
+                    await self._database.repositories.delete(repository, actor=actor, force=True)
                 except NameUnknown:
                     continue
                 deleted.append(repository)

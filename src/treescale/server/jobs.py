@@ -31,6 +31,7 @@ from treescale.metadata.usage.quotas import Quotas
 from treescale.registry.counted.pulled import PullCounter
 from treescale.registry.counted.rates import Rates
 from treescale.registry.counted.refused import RefusedUploads
+from treescale.registry.rules.runner import Retention
 from treescale.registry.token_service import GENERATION_SECONDS, TokenService
 from treescale.server.background import Job, Scope
 from treescale.server.cluster_view import ClusterView
@@ -68,6 +69,8 @@ SLOW_ROWS_SECONDS: Final = 600.0
 """How often it is looked whether the slow pass goes on."""
 OLDER_SECONDS: Final = 30.0
 """How often servers of version 0.1.0 are looked for, and what they have pushed again."""
+RETENTION_SECONDS: Final = 60.0
+"""How often it is looked whether rules for tags are to be gone by: one read while there is none."""
 USAGE_SECONDS: Final = 60.0
 USAGE_SECONDS_MAX: Final = 3600.0
 """After an upgrade all repositories are counted."""
@@ -328,6 +331,7 @@ async def collection_jobs(
     """Return what takes away rows that nothing needs."""
     times = lease_of(await database.settings.get(LEASE_SETTING))
     turns = RowTurns(database, times, clock)
+    retention = Retention(database, clock, partial(_may_collect, turns))
     return [
         uploads_job(database, times.idle(idle_seconds_max), times.look_every),
         purge_job(database),
@@ -348,6 +352,14 @@ async def collection_jobs(
             scope=Scope.CLUSTER,
         ),
         Job(
+            "retention.run",
+            retention.turn,
+            "tags that rules let go stay",
+            period_seconds=RETENTION_SECONDS,
+            limit_seconds=ROWS_SECONDS_MAX,
+            scope=Scope.CLUSTER,
+        ),
+        Job(
             "collection.older",
             turns.older,
             "what servers of version 0.1.0 push again of what was deleted is not found",
@@ -356,6 +368,10 @@ async def collection_jobs(
             scope=Scope.CLUSTER,
         ),
     ]
+
+
+async def _may_collect(turns: RowTurns) -> bool:
+    return await turns.pause() is None
 
 
 def uploads_job(database: Database, idle_seconds_max: float, look_every: float) -> Job:

@@ -79,4 +79,5 @@ def test_a_table_says_whose_numbers_it_gives_out() -> None:
         "usage_changes",
         "event_groups",
         "deliveries",
+        "rules",
     }

@@ -57,7 +57,7 @@ class SecretRow(msgspec.Struct):
     """Whether it was made for an ID token."""
 
 
-class RuleRow(msgspec.Struct):
+class TrustRuleRow(msgspec.Struct):
     """A trust rule: of each claim a glob, in which `*` is any text."""
 
     id: str
@@ -71,7 +71,7 @@ class RobotShown(msgspec.Struct):
 
     robot: RobotRow
     secrets: list[SecretRow]
-    rules: list[RuleRow]
+    rules: list[TrustRuleRow]
 
 
 class NewRobot(msgspec.Struct, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ class RobotGone(msgspec.Struct):
     name: str
 
 
-class NewRule(msgspec.Struct, forbid_unknown_fields=True):
+class NewTrustRule(msgspec.Struct, forbid_unknown_fields=True):
     """Whose ID tokens to take: of each claim a glob. Without an issuer it is the preset's.
 
     Presets: `github`, `gitlab`, `kubernetes` (claims namespace and service_account).
@@ -121,10 +121,10 @@ class NewRule(msgspec.Struct, forbid_unknown_fields=True):
     preset: str = ""
 
 
-class RuleMade(msgspec.Struct):
+class TrustRuleMade(msgspec.Struct):
     """The rule, and what would make it better: "" when nothing is known."""
 
-    rule: RuleRow
+    rule: TrustRuleRow
     advice: str
 
 
@@ -216,7 +216,7 @@ class RobotDesk:
     async def trust(self, asked: Asked) -> Answered:
         """Have ID tokens be taken for it: by whoever has what it has."""
         check_fresh(asked)
-        wanted: NewRule = asked.body
+        wanted: NewTrustRule = asked.body
         robot = await self._held(asked)
         rule = await self._service.trust(
             asked.name,
@@ -226,7 +226,7 @@ class RobotDesk:
             preset=wanted.preset,
             actor=asked.principal.user,
         )
-        return Answered(RuleMade(_rule(rule), advice(rule.claims)))
+        return Answered(TrustRuleMade(_rule(rule), advice(rule.claims)))
 
     async def distrust(self, asked: Asked) -> Answered:
         """Remove a rule."""
@@ -310,8 +310,8 @@ def _secret(one: Secret) -> SecretRow:
     return SecretRow(_time(one.created), _optional(one.expires), one.rule is not None)
 
 
-def _rule(one: TrustRule) -> RuleRow:
-    return RuleRow(one.rule_id, one.issuer, {**one.claims}, _time(one.created))
+def _rule(one: TrustRule) -> TrustRuleRow:
+    return TrustRuleRow(one.rule_id, one.issuer, {**one.claims}, _time(one.created))
 
 
 def _issuer(one: Issuer) -> IssuerRow:

@@ -10,7 +10,7 @@ from treescale.console.accounts.robots import (
     IssuerRow,
     NewIssuer,
     NewRobot,
-    NewRule,
+    NewTrustRule,
     RobotDesk,
     RobotGone,
     RobotMade,
@@ -19,7 +19,7 @@ from treescale.console.accounts.robots import (
     RobotShown,
     Rotation,
     RuleGone,
-    RuleMade,
+    TrustRuleMade,
 )
 from treescale.console.route import GET, ApiRoute, Who
 
@@ -40,7 +40,7 @@ def robot_routes(desk: RobotDesk) -> Iterable[ApiRoute]:
     path = f"{ROBOT}/rotate"
     yield ApiRoute(POST, path, who, what, desk.rotate, RobotSecret, takes=Rotation)
     what = "Have ID tokens be taken as a robot's password"
-    yield ApiRoute(POST, f"{ROBOT}/rules", who, what, desk.trust, RuleMade, takes=NewRule)
+    yield ApiRoute(POST, f"{ROBOT}/rules", who, what, desk.trust, TrustRuleMade, takes=NewTrustRule)
     what = "Remove a trust rule, and what was given by it"
     yield ApiRoute(DELETE, f"{ROBOT}/rules/{{rule}}", who, what, desk.distrust, RuleGone)
     what = "Robots of a namespace, by name; for maintainers"

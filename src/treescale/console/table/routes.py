@@ -52,6 +52,15 @@ from treescale.console.quotas import (
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
+from treescale.console.rules import (
+    Confirmation,
+    Explanation,
+    NewRule,
+    RetentionPlan,
+    RuleDesk,
+    RuleList,
+    RuleRow,
+)
 from treescale.console.table.openapi import document
 from treescale.console.table.robots import issuer_routes, robot_routes
 from treescale.events.live import LiveLog
@@ -111,6 +120,7 @@ def api_routes(
         *_of_organisations(OrganisationDesk(database)),
         *_of_quotas(QuotaDesk(database)),
         *_of_purges(PurgeDesk(database, clock)),
+        *_of_rules(RuleDesk(database)),
         *_of_tokens(TokenDesk(database, passwords)),
         *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
@@ -191,6 +201,29 @@ def _of_quotas(desk: QuotaDesk) -> Iterable[ApiRoute]:
 def _of_purges(desk: PurgeDesk) -> Iterable[ApiRoute]:
     what = "Take away for good what was deleted; for maintainers"
     yield ApiRoute(POST, "/purges", Who.USER, what, desk.purge, Purged, takes=NewPurge)
+
+
+def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
+    """Yield them: of the cluster, and of what has a name."""
+    who, without = Who.USER, {"without": "The number of a rule: what would go without it."}
+    query = {
+        "rule": "The number of the rule.",
+        "confirmed_digest": "Of the plan without it, if other rules would have tags go then.",
+    }
+    for path, of in (("", "the cluster"), ("/{name}", "a repository, or a namespace")):
+        what = f"Which tags stay as they are, and which go after a while: the rules of {of}"
+        yield ApiRoute(GET, f"/rules{path}", who, what, desk.list, RuleList)
+        what = f"Make a rule of {of}"
+        yield ApiRoute(POST, f"/rules{path}", who, what, desk.add, RuleRow, takes=NewRule)
+        what = f"What the rules of {of} would remove now, if that was confirmed"
+        yield ApiRoute(GET, f"/retention{path}", who, what, desk.plan, RetentionPlan, query=without)
+        what = f"Have the rules of {of} remove tags, from now on, once a plan was looked at"
+        gives, takes = RetentionPlan, Confirmation
+        yield ApiRoute(POST, f"/retention{path}", who, what, desk.confirm, gives, takes=takes)
+        what = f"Remove a rule of {of}"
+        yield ApiRoute(DELETE, f"/rules{path}", who, what, desk.remove, RuleRow, query=query)
+    what, query = "What becomes of a tag, by which rule, and when", {"tag": "The tag."}
+    yield ApiRoute(GET, "/explain/{name}", who, what, desk.explain, Explanation, query=query)
 
 
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:

@@ -88,6 +88,10 @@ class Kind(StrEnum):
     HOOK_ENABLED = "hook.enabled"
     HOOK_DISABLED = "hook.disabled"
     HOOK_ROTATED = "hook.rotated"
+    RULE_ADDED = "rule.added"
+    RULE_REMOVED = "rule.removed"
+    RULES_CONFIRMED = "rule.confirmed"
+    RETENTION_RAN = "retention.ran"
 
 
 def uuid7(seconds: float, chance: bytes) -> str:

@@ -74,6 +74,7 @@ from treescale.metadata.schema.robots import (
     robots,
     trust_rules,
 )
+from treescale.metadata.schema.rules import rules
 
 __all__ = [
     "BYTEWISE",
@@ -123,6 +124,7 @@ __all__ = [
     "revocations",
     "robot_secrets",
     "robots",
+    "rules",
     "servers",
     "settings",
     "signing_keys",

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from treescale.errors import Failed, NameInvalid, OverLimit, ReadOnly, SizeInvalid, TooLarge
+from treescale.errors import (
+    Failed,
+    NameInvalid,
+    OverLimit,
+    ReadOnly,
+    SizeInvalid,
+    TagImmutable,
+    TooLarge,
+)
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import REQUEST_ID, Event, Kind, actor_of, record_all
 
@@ -26,6 +34,7 @@ class Reason(StrEnum):
     LIMIT = "limit"
     SIZE = "size"
     NAME = "name"
+    IMMUTABLE = "immutable"
 
 
 REASONS: Final = (
@@ -34,6 +43,7 @@ REASONS: Final = (
     (TooLarge, Reason.SIZE),
     (SizeInvalid, Reason.SIZE),
     (NameInvalid, Reason.NAME),
+    (TagImmutable, Reason.IMMUTABLE),
 )
 
 

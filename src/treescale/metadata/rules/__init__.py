@@ -1,0 +1,1 @@
+"""Rules for tags as values and rows, and what immutable tags are kept from."""
