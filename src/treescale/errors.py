@@ -27,6 +27,10 @@ TreeScaleError
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── NamespaceUnknown     nobody has that name
 │   ├── LastOwner            an organisation would have no owner
+│   ├── LastAdministrator    nobody could administrate any more
+│   ├── LinkUnknown          a one-time link that was used, is over, or never was
+│   ├── SessionUnknown, IdentityUnknown, ProviderUnknown    (people)
+│   ├── SignOnRefused        what a provider says of somebody lets nobody in
 │   ├── ServerUnknown, StoreUnknown              (administration)
 │   ├── HookUnknown          no such webhook, or delivery of one
 │   ├── LastCopies           forgetting a store would lose what lies nowhere else
@@ -190,6 +194,30 @@ class NamespaceUnknown(Refused):
 
 class LastOwner(Refused):
     """An organisation would be without an owner: nobody could change it any more."""
+
+
+class LastAdministrator(Refused):
+    """No administrator would be left who can log in with a password."""
+
+
+class LinkUnknown(Refused):
+    """A one-time link that was used, is over, or never was: it is not said which."""
+
+
+class SessionUnknown(Refused):
+    """No such session of this user."""
+
+
+class IdentityUnknown(Refused):
+    """No such identity of this user."""
+
+
+class ProviderUnknown(Refused):
+    """No provider of sign-on has the name."""
+
+
+class SignOnRefused(Refused):
+    """A sign-on that lets nobody in; the text is for who tried, and repeats nothing secret."""
 
 
 class TokenUnknown(Refused):

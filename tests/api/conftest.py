@@ -23,6 +23,9 @@ from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
 from treescale.console.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.routes import api_routes
+from treescale.console.web.dispatch import PageDispatcher
+from treescale.console.web.page import PREFIX as PAGES
+from treescale.console.web.table import page_routes
 from treescale.events.live import LiveLog
 from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
@@ -32,7 +35,9 @@ from treescale.http.cors import NO_CORS, Cors
 from treescale.http.dispatch import Dispatcher
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
+from treescale.http.sessions.visitor import Visitors
 from treescale.metadata.database import Database
+from treescale.registry.people.sessions import SessionService
 from treescale.server.serving import compose, new_connections
 
 
@@ -113,8 +118,15 @@ async def running(
         rows = api_routes(
             parts.database, parts.clock, live, public_url="https://registry.example.com"
         )
-        management = ApiDispatcher(rows, guard, administrators, parts.traffic, meters=meters)
-        below = {API_PATHS: management.handle}
+        visitors = Visitors(SessionService(parts.database, parts.clock), clients)
+        management = ApiDispatcher(
+            rows, guard, administrators, parts.traffic, meters=meters, visitors=visitors
+        )
+        pages = page_routes(
+            parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens
+        )
+        shown = PageDispatcher(pages, guard, visitors, parts.traffic, meters=meters)
+        below = {API_PATHS: management.handle, PAGES: shown.handle}
         runner = web.ServerRunner(
             new_connections(api.handle, tls=False, limits=limits, meters=meters, below=below)
         )

@@ -57,6 +57,7 @@ class Parts:
     database: Database
     store: MemoryStore
     tokens: TokenService
+    passwords: Passwords
     accounts: Accounts
     login: Login
     clock: LateClock
@@ -97,19 +98,22 @@ async def make_parts_on(
     tokens = TokenService(database, clock, redeemed=redeemed)
     await tokens.start()
     store = MemoryStore()
+    login = Login(
+        database.users,
+        database.access_tokens,
+        passwords,
+        clock,
+        remembered=proven,
+        revoked=tokens.revoked,
+    )
+    login.passwords_off = tokens.passwords_off
     return Parts(
         database=database,
         store=store,
         tokens=tokens,
+        passwords=passwords,
         accounts=Accounts(database.users, database.access_tokens, passwords, clock),
-        login=Login(
-            database.users,
-            database.access_tokens,
-            passwords,
-            clock,
-            remembered=proven,
-            revoked=tokens.revoked,
-        ),
+        login=login,
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),

@@ -35,6 +35,7 @@ from treescale.http.call import add_common_headers
 from treescale.http.dispatch import check_coding
 from treescale.http.errors import as_failed, lookup, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
+from treescale.http.sessions.visitor import Visitors
 from treescale.log import get_logger
 from treescale.metrics.meters import Meters, Route
 from treescale.metrics.traffic import TrafficCounters
@@ -59,8 +60,13 @@ class ApiDispatcher:
         *,
         check: Callable[[], None] = lambda: None,
         meters: Meters | None = None,
+        visitors: Visitors | None = None,
     ) -> None:
-        """`check` raises what everything is refused with."""
+        """`check` raises what everything is refused with.
+
+        `visitors` tell whose session a page's own request has.
+        """
+        self._visitors = visitors
         self._routes = routes
         self._authenticator = authenticator
         self._administrators = administrators
@@ -103,7 +109,11 @@ class ApiDispatcher:
         query = _query(request, route)
         body = await self._body(request, route)
         asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)
-        asked = replace(asked, again=partial(self._again, request, route, asked))
+        asked = replace(
+            asked,
+            again=partial(self._again, request, route, asked),
+            prove=partial(self._authenticator.prove, request),
+        )
         answered = await route.handler(asked)
         if isinstance(answered, Streamed):
             return await self._stream(request, answered)
@@ -165,6 +175,9 @@ class ApiDispatcher:
         if route.who is Who.ANYBODY:
             return ANONYMOUS, False, {}
         principal = await self._authenticator.basic(request)
+        if principal is None and self._visitors is not None:
+            signed_in = await self._visitors.of_api(request)
+            principal = None if signed_in is None else signed_in.principal
         if principal is None:
             raise CredentialsInvalid(
                 "log in with Basic credentials: a password, or an access token made with "

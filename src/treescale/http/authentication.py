@@ -27,6 +27,7 @@ from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace, namespace_of
 from treescale.registry.login import Login
+from treescale.registry.people.accounts import prove
 from treescale.registry.token_service import TokenService
 
 CREDENTIALS_CHARACTERS_MAX: Final = 16 * 1024
@@ -160,6 +161,11 @@ class Authenticator:
     async def log_in(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
         """Return whom a name and a secret prove to the registry; see `Login.authenticate`."""
         return _of_registry(await self._login(request, name, secret))
+
+    async def prove(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
+        """Return the person whom a password proves; see `registry.people.accounts.prove`."""
+        with self._refusals(request, name):
+            return await prove(self.login, name, secret, source=self.client_address(request))
 
     async def redeem(self, refresh_token: str) -> Principal:
         """Return whom a refresh token is of; see `TokenService.redeem`."""

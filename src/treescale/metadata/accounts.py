@@ -11,6 +11,7 @@ with another time is of 0.1.0, and `adopt` gives it a number.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -32,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from treescale.errors import TokenUnknown, UserUnknown
+from treescale.errors import CredentialsInvalid, TokenUnknown, UserUnknown
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
@@ -45,7 +46,9 @@ from treescale.metadata.namespaces import (
     HOLD_OWNED,
     USER,
     begin_namespace,
+    check_administrator_left,
     check_owner_left,
+    hold_administrators,
     hold_namespace,
     members_of,
     strip,
@@ -57,7 +60,9 @@ from treescale.metadata.schema import (
     generations,
     hooks,
     known_addresses,
+    links,
     revocations,
+    sessions,
     users,
 )
 
@@ -237,6 +242,15 @@ LIST_USERS: Final = (
 _ADD_USER: Final = insert(users)
 SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
 REMOVE_USER: Final = delete(users).where(_THIS_USER)
+_GENERATION_OF: Final = select(generations.c.generation).where(
+    generations.c.subject == bindparam("subject")
+)
+END_SESSIONS: Final = delete(sessions).where(sessions.c.user_name == bindparam("this"))
+REMOVE_LINKS: Final = delete(links).where(
+    or_(links.c.user_name == bindparam("this"), links.c.actor == bindparam("this"))
+)
+"""Those that lead to an account, and those that it made: an administrator who goes leaves no way
+in."""
 _REMOVE_HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 
 
@@ -251,27 +265,13 @@ class Users:
 
         Raises UserExists when a user or an organisation has the name.
         """
-        row = {
-            "name": user.name,
-            "password_hash": user.password_hash,
-            "admin": user.admin,
-            "created": user.created,
-        }
-
-        def work(connection: Connection) -> None:
-            begin_namespace(connection, user.name, kind=USER, adopt=True)
-            connection.execute(_ADD_USER, row)
-            renew(connection, f"user:{user.name}")
-            payload = {"admin": user.admin}
-            record(connection, _of_user(Kind.USER_CREATED, actor, user.name, payload))
-
-        await self._connections.write(work)
+        await self._connections.write(partial(add_account, user=user, actor=actor))
 
     async def get(self, name: str) -> User:
         """Return it; raises UserUnknown."""
         row = await self._connections.row(GET_USER, {"this": name})
         if row is None:
-            raise _unknown_user(name)
+            raise unknown_user(name)
         return _user(row)
 
     async def list(self, after: str, limit: int) -> list[User]:
@@ -279,41 +279,88 @@ class Users:
         rows = await self._connections.rows(LIST_USERS, {"after": after, "limit": limit})
         return [_user(row) for row in rows]
 
-    async def set_password(self, name: str, password_hash: str, *, actor: str) -> None:
-        """Change it, and with it the generation of `user:NAME`; raises UserUnknown."""
+    async def set_password(
+        self, name: str, password_hash: str, *, actor: str, generation: int | None = None
+    ) -> None:
+        """Change it, and with it the generation of `user:NAME`; all sessions end.
+
+        Raises UserUnknown, and CredentialsInvalid when the account has changed since `generation`,
+        if that is told.
+        """
 
         def work(connection: Connection) -> None:
-            change = {"this": name, "new_hash": password_hash}
-            if changed(connection, SET_PASSWORD, change) == 0:
-                raise _unknown_user(name)
-            void(connection, f"user:{name}")
-            record(connection, _of_user(Kind.USER_PASSWORD, actor, name))
+            set_password_of(connection, name, password_hash, actor, generation=generation)
 
         await self._connections.write(work)
 
     async def remove(self, name: str, *, actor: str) -> None:
         """Remove the account, its access tokens and webhooks, and change its generation.
 
-        Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown, and
-        LastOwner when an organisation has no other owner.
+        Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown,
+        LastOwner when an organisation has no other owner, and LastAdministrator.
         """
 
         def work(connection: Connection) -> None:
             own = hold_namespace(connection, name)
             owned = connection.execute(HOLD_OWNED, {"user": name}).all()
+            was_there = hold_administrators(connection)
             if changed(connection, REMOVE_USER, {"this": name}) == 0:
-                raise _unknown_user(name)
+                raise unknown_user(name)
             for row in owned:
                 check_owner_left(connection, row.namespace_id, row.name)
+            check_administrator_left(connection, was_there=was_there)
+            connection.execute(REMOVE_LINKS, {"this": name})
             for user in [] if own is None else members_of(connection, own.row_id):
                 void(connection, f"member:{user}")
             if own is not None:
                 strip(connection, own.row_id)
             connection.execute(_REMOVE_HOOKS, {"this": name})
             void(connection, f"user:{name}")
-            record(connection, _of_user(Kind.USER_REMOVED, actor, name))
+            record(connection, of_user(Kind.USER_REMOVED, actor, name))
 
         await self._connections.write(work)
+
+
+def add_account(connection: Connection, user: User, actor: str, *, adopt: bool = True) -> None:
+    """Create an account, in the caller's transaction; see `Users.add`.
+
+    Without `adopt` it is refused while repositories are left of an earlier one of its name.
+    """
+    begin_namespace(connection, user.name, kind=USER, adopt=adopt)
+    row = {
+        "name": user.name,
+        "password_hash": user.password_hash,
+        "admin": user.admin,
+        "created": user.created,
+    }
+    connection.execute(_ADD_USER, row)
+    renew(connection, f"user:{user.name}")
+    record(connection, of_user(Kind.USER_CREATED, actor, user.name, {"admin": user.admin}))
+
+
+def set_password_of(
+    connection: Connection,
+    name: str,
+    password_hash: str,
+    actor: str,
+    *,
+    generation: int | None = None,
+) -> None:
+    """Change a password, in the caller's transaction; see `Users.set_password`."""
+    if changed(connection, SET_PASSWORD, {"this": name, "new_hash": password_hash}) == 0:
+        raise unknown_user(name)
+    if generation is not None:
+        check_unchanged(connection, name, generation)
+    connection.execute(END_SESSIONS, {"this": name})
+    void(connection, f"user:{name}")
+    record(connection, of_user(Kind.USER_PASSWORD, actor, name))
+
+
+def check_unchanged(connection: Connection, name: str, generation: int) -> None:
+    """Raise CredentialsInvalid when the account has changed since that generation; it is held."""
+    subject = {"subject": f"user:{name}"}
+    if (connection.execute(_GENERATION_OF, subject).scalar_one_or_none() or 0) > generation:
+        raise CredentialsInvalid("the account has changed meanwhile: log in again")
 
 
 def _user(row: Row[Any]) -> User:
@@ -323,17 +370,19 @@ def _user(row: Row[Any]) -> User:
         admin=bool(row.admin),
         created=row.created,
         generation=row.generation,
+        suspended=row.suspended,
     )
 
 
-def _of_user(
+def of_user(
     kind: Kind, actor: str, name: str, payload: Mapping[str, object] | None = None
 ) -> Event:
     """Return what happened in a user's namespace, but to no repository in it."""
     return Event(kind, actor, namespace=name, payload=payload or {})
 
 
-def _unknown_user(name: str) -> UserUnknown:
+def unknown_user(name: str) -> UserUnknown:
+    """Return what is raised for a name that nobody has."""
     return UserUnknown(f"no user {name}")
 
 
@@ -341,13 +390,12 @@ TOUCH_SECONDS_MIN: Final = 60.0
 
 _THIS_TOKEN: Final = access_tokens.c.token_id == bindparam("this")
 
-FIND_TOKEN: Final = select(access_tokens, present()).where(
-    access_tokens.c.secret_sha256 == bindparam("secret")
+_TOKENS: Final = select(access_tokens, users.c.suspended, present()).join(
+    users, users.c.name == access_tokens.c.user_name
 )
-LIST_TOKENS: Final = (
-    select(access_tokens, present())
-    .where(access_tokens.c.user_name == bindparam("user"))
-    .order_by(access_tokens.c.created, access_tokens.c.token_id)
+FIND_TOKEN: Final = _TOKENS.where(access_tokens.c.secret_sha256 == bindparam("secret"))
+LIST_TOKENS: Final = _TOKENS.where(access_tokens.c.user_name == bindparam("user")).order_by(
+    access_tokens.c.created, access_tokens.c.token_id
 )
 HOLD_USER: Final = (
     select(users.c.name)
@@ -390,7 +438,7 @@ class AccessTokens:
                 "repository": token.repository,
                 "expires": token.expires,
             }
-            record(connection, _of_user(Kind.TOKEN_CREATED, actor, token.user, told))
+            record(connection, of_user(Kind.TOKEN_CREATED, actor, token.user, told))
 
         await self._connections.write(work)
 
@@ -414,7 +462,7 @@ class AccessTokens:
                 raise TokenUnknown(f"no access token {token_id}")
             void(connection, f"token:{token_id}")
             told = {"token_id": token_id, "label": gone.label}
-            record(connection, _of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
+            record(connection, of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
 
         await self._connections.write(work)
 
@@ -452,6 +500,7 @@ def _token(row: Row[Any]) -> AccessToken:
         expires=row.expires,
         last_used=row.last_used,
         generation=row.generation,
+        user_suspended=row.suspended is not None,
     )
 
 

@@ -65,6 +65,7 @@ async def authenticator(
         throttle=Throttle(clock, database.known_addresses, shared.failures),
         revoked=tokens.revoked,
     )
+    login.passwords_off = tokens.passwords_off
     clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
     cors = Cors(frozenset(settings.cors_origins))
     return Authenticator(login, tokens, clients, cors, shared.meters)

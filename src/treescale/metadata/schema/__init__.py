@@ -66,6 +66,14 @@ from treescale.metadata.schema.freeing import (
     usage_changes,
 )
 from treescale.metadata.schema.hooks import deliveries, hooks
+from treescale.metadata.schema.people import (
+    identities,
+    links,
+    sessions,
+    sign_on_grants,
+    sign_on_providers,
+    sign_on_states,
+)
 
 __all__ = [
     "BYTEWISE",
@@ -87,10 +95,12 @@ __all__ = [
     "events",
     "generations",
     "hooks",
+    "identities",
     "jobs",
     "known_addresses",
     "layouts",
     "leases",
+    "links",
     "lost_chunks",
     "manifest_references",
     "manifests",
@@ -109,7 +119,11 @@ __all__ = [
     "repository_usage",
     "revocations",
     "servers",
+    "sessions",
     "settings",
+    "sign_on_grants",
+    "sign_on_providers",
+    "sign_on_states",
     "signing_keys",
     "stores",
     "tags",
