@@ -26,6 +26,8 @@ TreeScaleError
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
 │   ├── UserUnknown, TokenUnknown, UserExists    (administration)
 │   ├── NamespaceUnknown     nobody has that name
+│   ├── RobotUnknown, RobotExists, IssuerUnknown (administration)
+│   ├── IssuerKeysInvalid    what an issuer signs with cannot be read
 │   ├── LastOwner            an organisation would have no owner
 │   ├── LastAdministrator    nobody could administrate any more
 │   ├── LinkUnknown          a one-time link that was used, is over, or never was
@@ -35,6 +37,7 @@ TreeScaleError
 │   ├── HookUnknown          no such webhook, or delivery of one
 │   ├── LastCopies           forgetting a store would lose what lies nowhere else
 │   ├── CredentialsInvalid   wrong name, password or token
+│   │   └── IdTokenInvalid   an ID token of somebody else that is not taken
 │   ├── PasswordInvalid      a password too short, too long or too well known to be set
 │   ├── Unauthorized         rights are missing; carries what was needed
 │   ├── TooMany              over a limit on requests; carries when to try again
@@ -52,6 +55,7 @@ TreeScaleError
     ├── ServerForgotten      this server is no part of its cluster any more
     ├── Unreachable          another server did not answer
     ├── OutboundFailed       what a URL leads to gave no whole answer within the limits
+    ├── IssuerAway           the keys of an issuer of ID tokens cannot be had now
     ├── BeingPurged          a push has what is being taken away for good at this moment
     ├── NotRecorded          a push stood still for longer than what it has put is kept for it
     └── DatabaseUnavailable  the database did not answer
@@ -192,6 +196,22 @@ class NamespaceUnknown(Refused):
     """Neither an organisation nor a user has the name, or the caller may not see it."""
 
 
+class RobotUnknown(UserUnknown):
+    """No such robot, trust rule or secret of one, or the caller may not see it."""
+
+
+class RobotExists(UserExists):
+    """The namespace has a robot of that name."""
+
+
+class IssuerUnknown(UserUnknown):
+    """No such issuer of ID tokens is trusted here."""
+
+
+class IssuerKeysInvalid(Refused):
+    """No JWK set, or one without a key that is taken."""
+
+
 class LastOwner(Refused):
     """An organisation would be without an owner: nobody could change it any more."""
 
@@ -242,6 +262,10 @@ class LastCopies(Refused):
 
 class CredentialsInvalid(Refused):
     """The name, password or token is wrong; which of them is not said."""
+
+
+class IdTokenInvalid(CredentialsInvalid):
+    """An ID token that is not taken; the text says why, and nothing of what the token says."""
 
 
 class PasswordInvalid(Refused):
@@ -327,6 +351,10 @@ class Unreachable(Failed):
 
 class OutboundFailed(Failed):
     """No whole answer came within the limits. The text names the host and no secret."""
+
+
+class IssuerAway(Failed):
+    """The keys of an issuer of ID tokens cannot be had now. The text names the issuer's host."""
 
 
 class DatabaseTrouble(StrEnum):

@@ -27,7 +27,7 @@ from treescale.server.network.forbidden import (
     own_places,
     peer_places,
 )
-from treescale.server.network.hook_clients import LOOK_SECONDS, HookClients
+from treescale.server.network.outbound_clients import HOOKS, LOOK_SECONDS, OutboundClients
 
 EVERYTHING = "0.0.0.0/0,::/0"
 SETTINGS = Settings(
@@ -100,7 +100,7 @@ def database(tmp_path: Path) -> Database:
 
 async def test_what_is_allowed_and_what_is_ours_is_looked_at_again(database: Database) -> None:
     clock = JumpingClock()
-    clients = HookClients(Settings(database="sqlite:///x"), database, clock)
+    clients = OutboundClients(Settings(database="sqlite:///x"), database, clock, HOOKS)
     first = await clients.client()
     assert await clients.client() is first
     await database.settings.put(NETWORKS_SETTING, "127.0.0.0/8,10.0.0.0/8")

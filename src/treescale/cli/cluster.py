@@ -50,10 +50,17 @@ from treescale.maintenance.report.purge_report import PURGES
 from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import HOOKS_SETTING, NETWORKS_SETTING
+from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
 from treescale.metadata.organisations import ANONYMOUS_SETTING
 from treescale.metadata.records import StoreState
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 
+SENT_SETTINGS: Final = (
+    HOOKS_SETTING,
+    NETWORKS_SETTING,
+    PULLS_SETTING,
+    ISSUER_NETWORKS_SETTING,
+)
 DRAINED: Final = (
     "What it holds moves to the others, and is read the whole time: keep it in service until "
     "`treescale cluster status` has it with 0 misplaced copies, or use --wait."
@@ -122,7 +129,8 @@ def set_(desk: CommandContext, setting: str) -> None:
     events-pulls: on, or off, and no event tells of pulls. read_only: on, and nothing is pushed,
     deleted or taken away while pulls go on; or off. hooks: on, or off, and no webhook is sent.
     hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
-    192.168.1.5:8080, with commas between; none without any. anonymous: off, and nobody pulls
+    192.168.1.5:8080, with commas between; none without any. issuer-networks: likewise those in
+    which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls
     without logging in, not even what is public; or on.
     """
     name, equals, value = setting.partition("=")
@@ -133,7 +141,7 @@ def set_(desk: CommandContext, setting: str) -> None:
         desk.run(lambda database: admin.set_collection(database, value))
         desk.out.done(f"{name} is {value} from now on.", {name: value})
         return
-    if equals and name in (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING):
+    if equals and name in SENT_SETTINGS:
         desk.run(lambda database: admin.set_hooks(database, name, value))
         desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
         return
@@ -158,7 +166,7 @@ def set_(desk: CommandContext, setting: str) -> None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
             "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
-            "hook-networks=10.0.0.0/8 or anonymous=off"
+            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8 or anonymous=off"
         )
 
     async def work(database: Database) -> tuple[int, StatusReading]:

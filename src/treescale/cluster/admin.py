@@ -88,7 +88,7 @@ async def set_collection(database: Database, text: str) -> None:
 
 
 async def set_hooks(database: Database, name: str, text: str) -> None:
-    """Have webhooks sent, or pulls told of, or not; or say which networks hooks may lead to.
+    """Have webhooks sent, or pulls told of, or not; or say which networks others may lead to.
 
     Raises SettingInvalid.
     """

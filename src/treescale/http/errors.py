@@ -86,6 +86,9 @@ WORDS: Final[Mapping[type[Exception], str]] = {
     errors.ChunkUnknown: "the registry cannot read this content now",
     errors.Corrupt: "the registry cannot read this content now",
     errors.Unreachable: "the registry does not reach all it needs for this now",
+    errors.IssuerAway: (
+        "the registry cannot have the keys of the issuer now, and takes none of its ID tokens"
+    ),
     errors.Failed: "the registry cannot do this now",
 }
 """What clients are told of what is wrong on our side. Our own words for it name directories, disks,

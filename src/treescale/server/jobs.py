@@ -37,9 +37,9 @@ from treescale.server.cluster_view import ClusterView
 from treescale.server.events.work import EventWork
 from treescale.server.network.address import advertised
 from treescale.server.network.certificate_watch import CertificateWatch
-from treescale.server.network.hook_clients import HookClients
 from treescale.server.network.key_pair import context_of
 from treescale.server.network.outbound import nats_target
+from treescale.server.network.outbound_clients import HOOKS, OutboundClients
 from treescale.server.network.own_address import look_for_itself
 from treescale.server.network.served_certificate import ServedCertificate
 from treescale.server.processes.service_manager import PULSE_SECONDS, Pulse
@@ -438,7 +438,7 @@ def told_jobs(shared: Shared, database: Database, time: Clock, grown: Signal) ->
     settings, meters = shared.settings, shared.meters
     deliverer = Deliverer(
         database,
-        client=HookClients(settings, database, time).client,
+        client=OutboundClients(settings, database, time, HOOKS).client,
         actor=actor_of_server(shared.server_id),
         clock=time,
         chance=secrets.SystemRandom().random,

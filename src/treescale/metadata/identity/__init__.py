@@ -1,1 +1,1 @@
-"""How people come in: what may be done to accounts, sessions, one-time links, sign-on."""
+"""Who comes in, and how: people's sessions, links and sign-on; robots and the issuers that vouch for them."""

@@ -1,0 +1,1 @@
+"""Issuers of ID tokens: whom an administrator allows, and the keys that they publish."""
