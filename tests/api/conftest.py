@@ -37,6 +37,11 @@ from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
 from treescale.http.sessions.visitor import Visitors
 from treescale.metadata.database import Database
+from treescale.outbound.client import Limits as OutboundLimits
+from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.networks import Networks, parse_targets
+from treescale.registry.issuers.keys import PublishedKeys
+from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
 from treescale.server.serving import compose, new_connections
 
@@ -122,8 +127,9 @@ async def running(
         management = ApiDispatcher(
             rows, guard, administrators, parts.traffic, meters=meters, visitors=visitors
         )
+        openid = OpenId(PublishedKeys(asking, parts.clock), asking)
         pages = page_routes(
-            parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens
+            parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens, openid
         )
         shown = PageDispatcher(pages, guard, visitors, parts.traffic, meters=meters)
         below = {API_PATHS: management.handle, PAGES: shown.handle}
@@ -139,6 +145,12 @@ async def running(
             await runner.cleanup()
             following.cancel()
         await parts.database.close()
+
+
+async def asking() -> OutboundClient:
+    """Return what asks providers: the tests' own, on this machine."""
+    limits = OutboundLimits(seconds=2.0, answer_bytes=256 * 1024)
+    return Outbound().client(Networks(parse_targets("127.0.0.1"), ()), limits)
 
 
 def followed(database: Database) -> LiveLog:

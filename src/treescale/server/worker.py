@@ -55,6 +55,8 @@ from treescale.peer.keyring import peer_keys
 from treescale.peer.protocol import PREFIX, Pong
 from treescale.peer.server import Host, PeerServer, span_of
 from treescale.peer.signing import PeerKeys
+from treescale.registry.issuers.keys import PublishedKeys
+from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
@@ -77,6 +79,7 @@ from treescale.server.jobs import (
 )
 from treescale.server.network.address import BACKLOG
 from treescale.server.network.key_pair import context_of
+from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
 from treescale.server.processes.fellow_workers import FellowWorkers
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
 from treescale.server.processes.supervisor import DRAIN_SECONDS
@@ -380,7 +383,9 @@ def _pages(
     """Return what shows people their pages."""
     guard = rooms.authenticator
     passwords = Passwords(shared.password_slots)
-    routes = page_routes(database, passwords, time, visitors.sessions, guard.tokens)
+    asking = OutboundClients(shared.settings, database, time, ISSUERS).client
+    openid = OpenId(PublishedKeys(asking, time), asking)
+    routes = page_routes(database, passwords, time, visitors.sessions, guard.tokens, openid)
     return PageDispatcher(
         routes,
         guard,

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from urllib.parse import urlencode
 
 import aiohttp
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 FORM = "application/x-www-form-urlencoded"
@@ -16,7 +17,7 @@ class Shown:
     """What came back."""
 
     status: int
-    headers: aiohttp.typedefs.LooseHeaders
+    headers: CIMultiDictProxy[str]
     text: str
     location: str = ""
     set_cookies: tuple[str, ...] = ()
@@ -39,15 +40,18 @@ class Shown:
 
 
 class _Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
     @classmethod
     def of(cls, text: str) -> str:
         parser = cls()
-        parser.said: list[str] = []  # type: ignore[misc]
         parser.feed(text)
         return " ".join(parser.said)
 
     def handle_data(self, data: str) -> None:
-        self.said.append(data)  # type: ignore[attr-defined]
+        self.said.append(data)
 
 
 @dataclass

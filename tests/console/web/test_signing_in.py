@@ -8,6 +8,7 @@ from tests.console.web.browser import FORM, Browser
 from tests.tables import each_row
 from treescale.console.web.page import local_path
 from treescale.metadata.identity.sessions import IDLE_SECONDS, TOTAL_SECONDS
+from treescale.registry.accounts import TokenTerms
 from treescale.registry.people.sessions import FRESH_SECONDS
 
 ACCOUNT = "/-/account"
@@ -39,8 +40,6 @@ async def test_what_is_wrong_is_not_told_apart(browser: Browser) -> None:
 async def test_an_access_token_is_no_password(
     browser: Browser, registry: Running, alice: Client
 ) -> None:
-    from treescale.registry.accounts import TokenTerms
-
     assert alice.user
     text, _ = await registry.parts.accounts.create_token("alice", TokenTerms("ci"), actor="alice")
     shown = await browser.post("/-/sign-in", name="alice", password=text)
@@ -83,6 +82,7 @@ async def test_it_ends_by_itself(browser: Browser, registry: Running) -> None:
     clock.skip(IDLE_SECONDS + 60)
     (await browser.get(ACCOUNT)).expect(303)
     await browser.sign_in("alice", PASSWORD)
+    last = 0
     for _ in range(int(TOTAL_SECONDS / IDLE_SECONDS) + 1):
         last = (await browser.get(ACCOUNT)).status
         clock.skip(IDLE_SECONDS - 60)
@@ -148,21 +148,20 @@ async def test_every_page_keeps_others_out(browser: Browser) -> None:
     await browser.sign_in("alice", PASSWORD)
     for path in (ACCOUNT, "/-/sign-in", "/-/nothing", "/-/invitation/none"):
         headers = (await browser.get(path)).headers
-        assert isinstance(headers, dict) or hasattr(headers, "getall")
-        policy = headers["Content-Security-Policy"]  # type: ignore[index]
+        policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
-        assert headers["X-Frame-Options"] == "DENY"  # type: ignore[index]
-        assert headers["Cache-Control"] == "no-store"  # type: ignore[index]
-        assert headers["X-Content-Type-Options"] == "nosniff"  # type: ignore[index]
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_the_stylesheet_is_kept_for_long(browser: Browser) -> None:
     page = await browser.get("/-/sign-in")
     path = page.text.partition('stylesheet" href="')[2].partition('"')[0]
     sheet = (await browser.get(path)).expect(200)
-    assert "immutable" in sheet.headers["Cache-Control"]  # type: ignore[index,call-overload]
+    assert "immutable" in sheet.headers["Cache-Control"]
     assert "prefers-color-scheme: dark" in sheet.text
     (await browser.get("/-/static/style.css")).expect(404)
     assert "<script" not in page.text

@@ -6,12 +6,15 @@ from typing import Final
 from treescale.clock import Clock
 from treescale.console.web.account import AccountPages
 from treescale.console.web.page import PageRoute, Who
+from treescale.console.web.sign_on import SignOnPages
 from treescale.console.web.signing_in import LinkPages, SignInPages
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Providers
 from treescale.registry.accounts import Accounts, PasswordHashing
 from treescale.registry.people.accounts import People
+from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
+from treescale.registry.people.sign_on import SignOnService
 from treescale.registry.token_service import TokenService
 
 GET: Final = "GET"
@@ -26,6 +29,7 @@ def page_routes(
     clock: Clock,
     sessions: SessionService,
     tokens: TokenService,
+    openid: OpenId,
 ) -> Sequence[PageRoute]:
     """Return them; the first that matches answers."""
     accounts = Accounts(
@@ -37,8 +41,10 @@ def page_routes(
     )
     people = People(database, passwords, clock)
     providers = Providers(database.connections)
+    sign_on = SignOnService(database, openid, sessions, clock)
     return [
         *_of_signing_in(SignInPages(sessions, tokens, providers)),
+        *_of_sign_on(SignOnPages(sign_on, sessions, people)),
         *_of_links(LinkPages(people, providers)),
         *_of_the_account(AccountPages(database, accounts, people, sessions, providers)),
     ]
@@ -48,6 +54,11 @@ def _of_signing_in(pages: SignInPages) -> Iterable[PageRoute]:
     yield PageRoute(GET, "/-/sign-in", ANYBODY, pages.show)
     yield PageRoute(POST, "/-/sign-in", ANYBODY, pages.sign_in)
     yield PageRoute(POST, "/-/sign-out", SIGNED_IN, pages.sign_out)
+
+
+def _of_sign_on(pages: SignOnPages) -> Iterable[PageRoute]:
+    yield PageRoute(GET, "/-/sign-on/{name}", ANYBODY, pages.begin)
+    yield PageRoute(GET, "/-/sign-on/{name}/callback", ANYBODY, pages.finish)
 
 
 def _of_links(pages: LinkPages) -> Iterable[PageRoute]:

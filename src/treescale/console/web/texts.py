@@ -16,6 +16,11 @@ TEXTS: Final[Mapping[str, str]] = {
     "or_password": "Or with a password",
     "for_administrators": "Passwords are for administrators here.",
     "sign_in_failed": "The user name or the password is wrong.",
+    "sign_on_failed": "The sign-on did not work",
+    "sign_on_away": (
+        "{provider} cannot be used now. Try again later, or sign in with a password if you have "
+        "one; if it lasts, tell the operator."
+    ),
     "needs_tls_title": "This page needs TLS",
     "needs_tls": (
         "Passwords and sessions are not sent where others can read along. Open this registry by "

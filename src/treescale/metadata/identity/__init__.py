@@ -1,1 +1,1 @@
-"""Who comes in, and how: people's sessions, links and sign-on; robots and the issuers that vouch for them."""
+"""Who comes in, and how: people, with sessions, links and sign-on; robots, and issuers."""

@@ -17,6 +17,7 @@ from treescale.metadata.accounts import HOLD_USER, of_user, unknown_user
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
+from treescale.metadata.identity.terms import Terms
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import (
     identities,
@@ -26,8 +27,6 @@ from treescale.metadata.schema import (
     users,
 )
 
-AUTO: Final = "auto"
-INVITE: Final = "invite"
 PROVIDERS_MAX: Final = 100
 IDENTITIES_MAX: Final = 20
 """Of one account."""
@@ -65,28 +64,6 @@ _HOLD: Final = (
 )
 _USE_STATE: Final = insert_or_ignore(sign_on_states)
 _PRUNE_STATES: Final = delete(sign_on_states).where(sign_on_states.c.expires <= bindparam("now"))
-
-
-class GroupRole(msgspec.Struct, frozen=True):
-    """A role in an organisation, for whoever is in a group of the provider."""
-
-    group: str
-    organisation: str
-    role: str
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """Whom a provider lets in, and as what."""
-
-    domains: tuple[str, ...] = ()
-    """Of e-mail addresses that the provider has verified; any without one."""
-    groups_claim: str = "groups"
-    groups: tuple[GroupRole, ...] = ()
-    required_groups: tuple[str, ...] = ()
-    """Whoever is in none of them is let in no more."""
-    create: str = AUTO
-    """Whether who comes for the first time gets an account: `auto`, or `invite`."""
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
 
 
 @dataclass(frozen=True, slots=True)
