@@ -21,8 +21,8 @@ from tests.api.running import PASSWORD, Parts, Running, make_database, make_part
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
-from treescale.console.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.routes import api_routes
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.routes import api_routes
 from treescale.console.web.dispatch import PageDispatcher
 from treescale.console.web.page import PREFIX as PAGES
 from treescale.console.web.table import page_routes
@@ -117,30 +117,34 @@ async def running(
             parts.losses,
         )
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
-        api = Dispatcher(rooms, route_table(parts.ready, *desks), meters=meters)
+        api = Dispatcher(rooms, route_table(parts.ready, *desks))
         administrators = Administrators(parts.database.users, parts.clock)
         live = followed(parts.database)
         rows = api_routes(
-            parts.database, parts.clock, live, public_url="https://registry.example.com"
+            parts.database,
+            parts.clock,
+            live,
+            passwords=parts.passwords,
+            public_url="https://registry.example.com",
         )
         visitors = Visitors(SessionService(parts.database, parts.clock), clients)
-        management = ApiDispatcher(
-            rows, guard, administrators, parts.traffic, meters=meters, visitors=visitors
-        )
+        management = ApiDispatcher(rows, guard, administrators, parts.traffic, visitors=visitors)
         openid = OpenId(PublishedKeys(asking, parts.clock), asking)
         pages = page_routes(
             parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens, openid
         )
-        shown = PageDispatcher(pages, guard, visitors, parts.traffic, meters=meters)
+        shown = PageDispatcher(pages, guard, visitors, parts.traffic)
         below = {API_PATHS: management.handle, PAGES: shown.handle}
-        runner = web.ServerRunner(
-            new_connections(api.handle, tls=False, limits=limits, meters=meters, below=below)
+        connections = new_connections(
+            api.handle, tls=False, limits=limits, meters=meters, below=below
         )
+        runner = web.ServerRunner(connections)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         async with asyncio.TaskGroup() as group:
             following = group.create_task(live.run())
-            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms, live)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield Running(url, parts, rooms, live, connections)
             live.close()
             await runner.cleanup()
             following.cancel()

@@ -394,6 +394,7 @@ _TOKENS: Final = select(access_tokens, users.c.suspended, present()).join(
     users, users.c.name == access_tokens.c.user_name
 )
 FIND_TOKEN: Final = _TOKENS.where(access_tokens.c.secret_sha256 == bindparam("secret"))
+GET_TOKEN: Final = _TOKENS.where(_THIS_TOKEN)
 LIST_TOKENS: Final = _TOKENS.where(access_tokens.c.user_name == bindparam("user")).order_by(
     access_tokens.c.created, access_tokens.c.token_id
 )
@@ -447,6 +448,13 @@ class AccessTokens:
         row = await self._connections.row(FIND_TOKEN, {"secret": secret_sha256})
         if row is None:
             raise TokenUnknown("no access token has this secret")
+        return _token(row)
+
+    async def get(self, token_id: str) -> AccessToken:
+        """Return it, expired or not; raises TokenUnknown."""
+        row = await self._connections.row(GET_TOKEN, {"this": token_id})
+        if row is None:
+            raise TokenUnknown(f"no access token {token_id}")
         return _token(row)
 
     async def list(self, user: str) -> list[AccessToken]:

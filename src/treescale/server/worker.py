@@ -28,8 +28,8 @@ from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
-from treescale.console.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.routes import api_routes
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.routes import api_routes
 from treescale.console.web.dispatch import PageDispatcher
 from treescale.console.web.page import PREFIX as PAGES
 from treescale.console.web.table import page_routes
@@ -330,7 +330,7 @@ def _registry(
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
-    return Dispatcher(rooms, table, check=view.check_member, meters=shared.meters)
+    return Dispatcher(rooms, table, check=view.check_member)
 
 
 def _managed(
@@ -362,12 +362,17 @@ def _api(
 ) -> ApiDispatcher:
     """Return what answers whoever looks after the cluster."""
     return ApiDispatcher(
-        api_routes(database, SystemClock(), live, public_url=shared.settings.public_url),
+        api_routes(
+            database,
+            SystemClock(),
+            live,
+            passwords=Passwords(shared.password_slots),
+            public_url=shared.settings.public_url,
+        ),
         rooms.authenticator,
         metrics.administrators,
         rooms.traffic,
         check=view.check_member,
-        meters=shared.meters,
         visitors=visitors,
     )
 
@@ -392,7 +397,6 @@ def _pages(
         visitors,
         rooms.traffic,
         check=view.check_member,
-        meters=shared.meters,
     )
 
 

@@ -32,7 +32,7 @@ from treescale.http.request_record import note_user, record_of, request_id
 from treescale.http.sessions.cookies import Cookie
 from treescale.http.sessions.visitor import Place, Visitors
 from treescale.log import get_logger
-from treescale.metrics.meters import Meters, Route
+from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.people.sessions import SignedIn
 from treescale.request_id import REQUEST_ID
@@ -60,7 +60,6 @@ class PageDispatcher:
         traffic: TrafficCounters,
         *,
         check: Callable[[], None] = lambda: None,
-        meters: Meters | None = None,
     ) -> None:
         """`check` raises what everything is refused with."""
         self._routes = routes
@@ -68,7 +67,6 @@ class PageDispatcher:
         self._visitors = visitors
         self._traffic = traffic
         self._check = check
-        self._meters = meters
         self._renderer = Renderer()
         self._log = get_logger()
 
@@ -78,13 +76,7 @@ class PageDispatcher:
         record.route = Route.PAGES
         REQUEST_ID.set(request_id(request))
         record.client = self._visitors.address(request)
-        if self._meters is not None:
-            self._meters.enter(Route.PAGES)
-        try:
-            response = await self._answer(request)
-        finally:
-            if self._meters is not None:
-                self._meters.leave(Route.PAGES)
+        response = await self._answer(request)
         response.headers["Server"] = "TreeScale"
         if request.method == HEAD:
             length = str(response.content_length or 0)
