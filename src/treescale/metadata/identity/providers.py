@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from treescale.errors import IdentityUnknown, ProviderUnknown, Refused, SignOnRefused, UserExists
@@ -48,7 +48,7 @@ LIST_IDENTITIES: Final = (
     .where(identities.c.user_name == bindparam("user"))
     .order_by(identities.c.created, identities.c.identity_id)
 )
-_ADD_IDENTITY: Final = insert(identities)
+_ADD_IDENTITY: Final = insert_or_ignore(identities)
 _SEE: Final = (
     update(identities)
     .where(identities.c.identity_id == bindparam("this"))
@@ -236,7 +236,8 @@ def link_identity(connection: Connection, identity: Identity, actor: str) -> Non
         "created": identity.created,
         "seen": identity.seen,
     }
-    connection.execute(_ADD_IDENTITY, row)
+    if not changed(connection, _ADD_IDENTITY.on(connection), row):
+        raise SignOnRefused("this login of the provider was just bound: begin the sign-on anew")
     told = {"provider": identity.provider, "issuer": identity.issuer}
     told["identity_id"] = identity.identity_id
     record(connection, of_user(Kind.SIGN_ON_LINKED, actor, identity.user, told))
