@@ -194,7 +194,11 @@ class UserUnknown(Refused):
 
 
 class UserExists(Refused):
-    """The name is taken."""
+    """The name is taken; `known` is the id of what has it, if the caller may know that."""
+
+    def __init__(self, message: str, *, known: str = "") -> None:
+        super().__init__(message)
+        self.known = known
 
 
 class NamespaceUnknown(Refused):

@@ -40,6 +40,8 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
+    "NewUser": b'{"name": "carol", "password": "a password of hers"}',
+    "NewPassword": b'{"password": "another password"}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -355,10 +357,10 @@ async def test_answers_are_as_the_document_says(
         (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
     }
     problems = document["components"]["schemas"]["ProblemDetails"]
-    there = {"delivery": "1"}
+    there = {"delivery": "1", "user": "bob"}
     made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
     there["hook"] = made.expect(200).json["hook"]["id"]
-    made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]))
+    made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]) | {"name": "x"})
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")

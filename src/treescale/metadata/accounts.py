@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
+    Double,
     Executable,
     Label,
     Row,
+    Text,
     and_,
     bindparam,
     case,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -398,6 +401,10 @@ GET_TOKEN: Final = _TOKENS.where(_THIS_TOKEN)
 LIST_TOKENS: Final = _TOKENS.where(access_tokens.c.user_name == bindparam("user")).order_by(
     access_tokens.c.created, access_tokens.c.token_id
 )
+PAGE_OF_TOKENS: Final = LIST_TOKENS.where(
+    tuple_(access_tokens.c.created, access_tokens.c.token_id)
+    > tuple_(bindparam("after_created", type_=Double()), bindparam("after_id", type_=Text()))
+).limit(bindparam("limit"))
 HOLD_USER: Final = (
     select(users.c.name)
     .where(users.c.name == bindparam("user"))
@@ -456,6 +463,11 @@ class AccessTokens:
         if row is None:
             raise TokenUnknown(f"no access token {token_id}")
         return _token(row)
+
+    async def page(self, user: str, after: tuple[float, str], limit: int) -> list[AccessToken]:
+        """Return some of a user's tokens, those that follow a time of making and an id."""
+        page = {"user": user, "after_created": after[0], "after_id": after[1], "limit": limit}
+        return [_token(row) for row in await self._connections.rows(PAGE_OF_TOKENS, page)]
 
     async def list(self, user: str) -> list[AccessToken]:
         """Return a user's tokens, oldest first."""

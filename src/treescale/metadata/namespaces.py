@@ -137,9 +137,9 @@ def begin_namespace(connection: Connection, name: str, *, kind: str, adopt: bool
     is_new = changed(connection, _MAKE.on(connection), {"name": name}) == 1
     held = make_and_hold(connection, name)
     if is_user(connection, name):
-        raise UserExists(f"user {name} exists already")
+        raise UserExists(f"user {name} exists already", known=name)
     if held.is_organisation:
-        raise UserExists(f"the organisation {name} exists already")
+        raise UserExists(f"the organisation {name} exists already", known=name)
     left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
     if left is not None and not adopt:
         raise UserExists(

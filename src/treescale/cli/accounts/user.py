@@ -2,13 +2,10 @@
 
 import click
 
-from treescale.auth.passwords import Passwords
-from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, ask_password, cluster_options, confirm
-from treescale.maintenance.report.columns import Column, Kind, Row, time
-from treescale.metadata.database import Database
-from treescale.registry.accounts import accounts_of, check_unclaimed
+from treescale.console.route import segment
+from treescale.maintenance.report.columns import Column, Kind
 
 COLUMNS = (Column("name"), Column("admin", Kind.FLAG), Column("created", Kind.TIME))
 
@@ -28,14 +25,8 @@ def add(desk: CommandContext, name: str, *, admin: bool, password_stdin: bool, a
     """Add an account."""
     password = ask_password(from_stdin=password_stdin)
 
-    async def work(database: Database) -> None:
-        if not adopt:
-            await check_unclaimed(database, name)
-        await (await accounts_of(database, Passwords())).add_user(
-            name, password, admin=admin, actor=cli_actor()
-        )
-
-    desk.run(work)
+    wanted = {"name": name, "password": password, "admin": admin, "adopt": adopt}
+    desk.ask("POST", "/users", body=wanted)
     desk.out.done(f"user {name} added", {"name": name, "admin": admin})
 
 
@@ -43,14 +34,7 @@ def add(desk: CommandContext, name: str, *, admin: bool, password_stdin: bool, a
 @cluster_options
 def list_users(desk: CommandContext) -> None:
     """List the accounts."""
-
-    async def work(database: Database) -> list[Row]:
-        return [
-            {"name": one.name, "admin": one.admin, "created": time(one.created)}
-            async for one in (await accounts_of(database, Passwords())).list_users()
-        ]
-
-    desk.out.rows(COLUMNS, desk.run(work))
+    desk.out.rows(COLUMNS, desk.pages("/users", "users"))
 
 
 @user.command("remove")
@@ -63,11 +47,7 @@ def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
     Nobody gets the name by mistake: `user add` asks for --adopt while there are any.
     """
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
-
-    async def work(database: Database) -> None:
-        await (await accounts_of(database, Passwords())).remove_user(name, actor=cli_actor())
-
-    desk.run(work)
+    desk.ask("DELETE", _path(name))
     desk.out.done(f"user {name} removed", {"name": name})
 
 
@@ -78,11 +58,9 @@ def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
 def password(desk: CommandContext, name: str, *, password_stdin: bool) -> None:
     """Change a password. Access tokens stay valid; logins made with the old one do not."""
     secret = ask_password(from_stdin=password_stdin)
-
-    async def work(database: Database) -> None:
-        await (await accounts_of(database, Passwords())).set_password(
-            name, secret, actor=cli_actor()
-        )
-
-    desk.run(work)
+    desk.ask("PUT", f"{_path(name)}/password", body={"password": secret})
     desk.out.done(f"password of {name} changed", {"name": name})
+
+
+def _path(name: str) -> str:
+    return f"/users/{segment(name)}"

@@ -6,7 +6,8 @@ from typing import Any, Final
 import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
-from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenList, TokenMade, TokenRow
+from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenMade, TokenPage, TokenRow
+from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
 from treescale.console.event_groups import (
     Acknowledged,
@@ -94,6 +95,7 @@ def api_routes(
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *_of_users(UserDesk(database, passwords)),
         *_of_tokens(TokenDesk(database, passwords)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
@@ -149,10 +151,24 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
 
 
+def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:
+    who, admin, one = Who.USER, Who.ADMINISTRATOR, "/users/{user}"
+    what = "Set the password of an account; not for whoever shows an access token"
+    path = f"{one}/password"
+    yield ApiRoute(PUT, path, who, what, desk.set_password, UserRow, takes=NewPassword)
+    what = "Accounts, by name"
+    yield ApiRoute(GET, "/users", admin, what, desk.list, UserPage, query=PAGE)
+    what = "Make an account; not for whoever shows an access token"
+    yield ApiRoute(POST, "/users", admin, what, desk.add, UserRow, takes=NewUser)
+    yield ApiRoute(GET, one, who, "One account", desk.show, UserRow)
+    what = "Remove an account and its access tokens; its repositories stay"
+    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow)
+
+
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:
-    who, query = Who.USER, {"user": "Whose, for administrators; else the caller's."}
+    who, query = Who.USER, PAGE | {"user": "Whose, for administrators; else the caller's."}
     what = "Access tokens of the caller, oldest first"
-    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenList, query=query)
+    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenPage, query=query)
     what = "Make an access token; not for whoever shows one"
     yield ApiRoute(POST, "/tokens", who, what, desk.add, TokenMade, takes=NewToken)
     what = "Void an access token"
