@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -19,11 +20,14 @@ from tests.console.asked import JSON, ask
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away
 from treescale.auth.scopes import ALL_ACTIONS, TokenScope
+from treescale.clock import SystemClock
 from treescale.console.body import BODY_BYTES_MAX
 from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
 from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
+from treescale.metadata.identity.providers import Identity, link_identity
+from treescale.metadata.identity.sessions import Session, Sessions
 from treescale.metadata.schema import events
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.registry.accounts import TokenTerms
@@ -36,6 +40,11 @@ SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
+    "AdminFlag": b'{"admin": false}',
+    "ChangedPassword": b'{"old": "a password for tests", "new": "a password for tests"}',
+    "NewInvitation": b'{"name": "dave", "roles": []}',
+    "NewProvider": b'{"name": "corp", "issuer": "https://login.example", "client_id": "ts"}',
+    "Suspension": b'{"suspended": false}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
@@ -364,6 +373,7 @@ async def test_answers_are_as_the_document_says(
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
+    there |= {"provider": "corp"} | await people_of_root(root, registry.parts.database)
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
@@ -374,6 +384,17 @@ async def test_answers_are_as_the_document_says(
         content = operation["responses"]["200"]["content"]["application/json"]["schema"]
         validate(answer.expect(200).json, content, document)
         validate((await ask(anybody, row.method, row.path, body)).json, problems, document)
+
+
+async def people_of_root(root: Client, database: Database) -> dict[str, str]:
+    """Have root be signed in, come by a provider, and have invited somebody."""
+    made = await ask(root, "POST", "/invitations", {"name": "erin"})
+    begun = Session("s", "secret", "root", "", "here", "a browser", *3 * (SystemClock().now(),))
+    user = await database.users.get("root")
+    await Sessions(database.connections).add(begun, generation=user.generation)
+    identity = Identity("i", "https://other", "1", "root", "corp", "", 0.0, 0.0)
+    await database.connections.write(partial(link_identity, identity=identity, actor="root"))
+    return {"session": "s", "identity": "i", "invitation": made.expect(200).json["id"]}
 
 
 def filled_in(path: str, there: dict[str, str]) -> str:

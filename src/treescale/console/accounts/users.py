@@ -22,6 +22,10 @@ class UserRow(msgspec.Struct):
     name: str
     admin: bool
     created: datetime
+    password: bool
+    """Whether there is a password to log in with."""
+    suspended: datetime | None
+    """Since when nothing of it counts."""
 
 
 class UserPage(msgspec.Struct):
@@ -59,7 +63,7 @@ class UserDesk:
         paging = Paging.of(asked)
         found = await self._database.users.list(paging.after, paging.limit + 1)
         shown, last, headers = page_of("/users", paging, found, lambda one: one.name)
-        return Answered(UserPage([_row(one) for one in shown], last), headers)
+        return Answered(UserPage([user_row(one) for one in shown], last), headers)
 
     async def add(self, asked: Asked) -> Answered:
         """Make one."""
@@ -71,18 +75,18 @@ class UserDesk:
         made = await accounts.add_user(
             wanted.name, wanted.password, admin=wanted.admin, actor=asked.principal.user
         )
-        return Answered(_row(made))
+        return Answered(user_row(made))
 
     async def show(self, asked: Asked) -> Answered:
         """Show one: to its user, and to administrators."""
-        return Answered(_row(await self._seen(asked)))
+        return Answered(user_row(await self._seen(asked)))
 
     async def remove(self, asked: Asked) -> Answered:
         """Remove one with its access tokens, and say what it was; its repositories stay."""
         found = await self._seen(asked)
         accounts = await accounts_of(self._database, self._passwords)
         await accounts.remove_user(found.name, actor=asked.principal.user)
-        return Answered(_row(found))
+        return Answered(user_row(found))
 
     async def set_password(self, asked: Asked) -> Answered:
         """Set another password: one's own, or for administrators anybody's."""
@@ -91,7 +95,7 @@ class UserDesk:
         found = await self._seen(asked)
         accounts = await accounts_of(self._database, self._passwords)
         await accounts.set_password(found.name, wanted.password, actor=asked.principal.user)
-        return Answered(_row(found))
+        return Answered(user_row(found))
 
     async def _seen(self, asked: Asked) -> User:
         """Return the account of the path; to others than administrators all but theirs is none."""
@@ -101,5 +105,14 @@ class UserDesk:
         return await self._database.users.get(name)
 
 
-def _row(one: User) -> UserRow:
-    return UserRow(one.name, one.admin, datetime.fromtimestamp(int(one.created), UTC))
+def user_row(one: User) -> UserRow:
+    """Return what is told of an account."""
+    return UserRow(
+        name=one.name,
+        admin=one.admin,
+        created=datetime.fromtimestamp(int(one.created), UTC),
+        password=one.has_password,
+        suspended=None
+        if one.suspended is None
+        else datetime.fromtimestamp(int(one.suspended), UTC),
+    )

@@ -42,6 +42,7 @@ from treescale.console.organisations import (
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
 from treescale.console.table.openapi import document
+from treescale.console.table.people import people_rows
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
@@ -95,6 +96,7 @@ def api_routes(
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *people_rows(database, passwords, clock, public_url),
         *_of_users(UserDesk(database, passwords)),
         *_of_tokens(TokenDesk(database, passwords)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
