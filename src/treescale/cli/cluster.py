@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -51,7 +52,7 @@ from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import HOOKS_SETTING, NETWORKS_SETTING
 from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
-from treescale.metadata.organisations import ANONYMOUS_SETTING
+from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
 from treescale.metadata.records import StoreState
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 
@@ -131,11 +132,12 @@ def set_(desk: CommandContext, setting: str) -> None:
     hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
     192.168.1.5:8080, with commas between; none without any. issuer-networks: likewise those in
     which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls
-    without logging in, not even what is public; or on.
+    without logging in, not even what is public; or on. passwords: off, and the passwords of
+    administrators alone count, as everybody else signs on by a provider; or on.
     """
     name, equals, value = setting.partition("=")
-    if (name, equals) == (READ_ONLY_SETTING, "="):
-        _set_read_only(desk, value)
+    if equals and name in SWITCHES:
+        SWITCHES[name](desk, value)
         return
     if (name, equals) == (COLLECTION_SETTING, "="):
         desk.run(lambda database: admin.set_collection(database, value))
@@ -144,9 +146,6 @@ def set_(desk: CommandContext, setting: str) -> None:
     if equals and name in SENT_SETTINGS:
         desk.run(lambda database: admin.set_hooks(database, name, value))
         desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
-        return
-    if (name, equals) == (ANONYMOUS_SETTING, "="):
-        _set_anonymous(desk, value)
         return
     if (name, equals) == (EVENTS_SETTING, "="):
         kept = desk.run(lambda database: admin.set_events(database, value))
@@ -166,7 +165,8 @@ def set_(desk: CommandContext, setting: str) -> None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
             "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
-            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8 or anonymous=off"
+            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8, anonymous=off "
+            "or passwords=off"
         )
 
     async def work(database: Database) -> tuple[int, StatusReading]:
@@ -191,6 +191,19 @@ def _set_anonymous(desk: CommandContext, value: str) -> None:
     desk.run(lambda database: admin.set_anonymous(database, value))
     who = "whoever is logged in, and nobody else," if value != ON else "anybody"
     desk.out.done(f"What is public {who} pulls, within seconds.", {ANONYMOUS_SETTING: value})
+
+
+def _set_passwords(desk: CommandContext, value: str) -> None:
+    desk.run(lambda database: admin.set_passwords(database, value))
+    whose = "everybody" if value == ON else "administrators alone"
+    desk.out.done(f"Passwords are for {whose}, within seconds.", {PASSWORDS_SETTING: value})
+
+
+SWITCHES: Final[Mapping[str, Callable[[CommandContext, str], None]]] = {
+    READ_ONLY_SETTING: _set_read_only,
+    ANONYMOUS_SETTING: _set_anonymous,
+    PASSWORDS_SETTING: _set_passwords,
+}
 
 
 @cluster.command("drain")
