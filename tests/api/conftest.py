@@ -106,7 +106,7 @@ async def running(
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         clients, meters = Clients(Proxies(trusted_proxies)), parts.meters
-        guard = Authenticator(parts.login, parts.tokens, clients, cors, meters)
+        guard = Authenticator(parts.login, parts.tokens, clients, cors, meters, parts.robots)
         rooms = compose(
             parts.database,
             parts.store,

@@ -20,12 +20,17 @@ from treescale.http.connections.connection import ConnectionServer
 from treescale.metadata.database import Database, open_database
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
+from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.networks import Networks
 from treescale.registry.accounts import Accounts
 from treescale.registry.credential_cache import CredentialCache, key_for_all
+from treescale.registry.issuers.keys import LIMITS, PublishedKeys
 from treescale.registry.login import Login
+from treescale.registry.robots.login import RobotLogin, audiences_of
 from treescale.registry.token_service import TokenService
 
 PASSWORD: Final = "a password for tests"
+PUBLIC_URL: Final = "https://registry.example.com"
 USERS: Final = ("alice", "bob")
 ARGON2_KIB: Final = 64
 """Far too little for real passwords, and quick."""
@@ -64,6 +69,7 @@ class Parts:
     clock: LateClock
     threads: Executor
     losses: LossRecorder
+    robots: RobotLogin
     traffic: TrafficCounters = field(default_factory=TrafficCounters)
     ready: Fit = field(default_factory=Fit)
     meters: Meters = field(default_factory=Meters)
@@ -100,6 +106,9 @@ async def make_parts_on(
     tokens = TokenService(database, clock, redeemed=redeemed)
     await tokens.start()
     store = MemoryStore()
+    robots = RobotLogin(
+        database, PublishedKeys(_to_nobody, clock), clock, audiences=audiences_of(PUBLIC_URL)
+    )
     login = Login(
         database.users,
         database.access_tokens,
@@ -109,6 +118,7 @@ async def make_parts_on(
         revoked=tokens.revoked,
     )
     login.passwords_off = tokens.passwords_off
+    login.robots = robots
     return Parts(
         database=database,
         store=store,
@@ -119,7 +129,13 @@ async def make_parts_on(
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),
+        robots=robots,
     )
+
+
+async def _to_nobody() -> OutboundClient:
+    """Return what asks no address of this machine."""
+    return Outbound().client(Networks(), LIMITS)
 
 
 async def make_database(path: Path) -> None:

@@ -5,7 +5,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treescale.auth.access_tokens import access_token_text, is_access_token, secret_sha256
+from treescale.auth.access_tokens import (
+    access_token_text,
+    is_access_token,
+    is_robot_secret,
+    robot_secret_text,
+    secret_sha256,
+)
 
 randoms = st.binary(min_size=32, max_size=32)
 
@@ -15,6 +21,16 @@ def test_the_form_is_fixed() -> None:
     assert re.fullmatch(r"ts_A{43}[A-Za-z0-9_-]{6}", text)
     assert len(text) == 52
     assert is_access_token(text)
+
+
+def test_a_robots_secret_is_none_of_a_user() -> None:
+    text = robot_secret_text(bytes(32))
+    assert re.fullmatch(r"tsr_A{43}[A-Za-z0-9_-]{6}", text)
+    assert (is_robot_secret(text), is_access_token(text)) == (True, False)
+    other = access_token_text(bytes(32))
+    assert (is_robot_secret(other), is_access_token(other)) == (False, True)
+    for mangled in ("", "tsr_", text[:-1], text + "A", text + "\n", other.replace("ts_", "tsr_")):
+        assert not is_robot_secret(mangled)
 
 
 @given(randoms, randoms)

@@ -72,6 +72,7 @@ TABLE: Mapping[str, str] = {
     "visibility": "    -   -   -   x   x   x",
     "hooks": "         -   -   -   x   x   x",
     "history": "       -   -   -   x   x   x",
+    "robots": "        -   -   -   x   x   x",
     "members": "       -   -   -   -   x   x",
     "settings": "      -   -   -   -   x   x",
     "removal": "       -   -   -   -   x   x",

@@ -22,6 +22,7 @@ from tests.contracts.metadata_purging import PurgingContract
 from tests.contracts.metadata_races import RacesContract
 from tests.contracts.metadata_read_only import ReadOnlyContract
 from tests.contracts.metadata_repositories import RepositoriesContract
+from tests.contracts.metadata_robots import IssuersContract, RobotsContract
 from tests.contracts.metadata_undelete import UndeleteContract
 from tests.contracts.metadata_under_replicated import UnderReplicatedContract
 from tests.contracts.metadata_untagged import UntaggedContract
@@ -90,6 +91,12 @@ class TestUsers(accounts.UsersContract): ...
 
 
 class TestOrganisations(OrganisationsContract): ...
+
+
+class TestRobots(RobotsContract): ...
+
+
+class TestIssuers(IssuersContract): ...
 
 
 class TestAccessTokens(accounts.AccessTokensContract): ...

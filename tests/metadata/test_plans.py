@@ -38,6 +38,7 @@ from treescale.metadata import (
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import groups, hooks, log, recording
+from treescale.metadata.identity import issuers, robots
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -48,6 +49,7 @@ MODULES: tuple[ModuleType, ...] = (
     blobs,
     groups,
     hooks,
+    issuers,
     keys,
     log,
     layouts,
@@ -60,6 +62,7 @@ MODULES: tuple[ModuleType, ...] = (
     purging,
     recording,
     repositories,
+    robots,
     servers,
     uploads,
     work,
@@ -109,6 +112,7 @@ SORTS = READ_WHOLE | {
     "figures.LIST_VISIBLE",
     "counting.LINKED",
     "log.NUMBER",
+    "robots.LIST",
     "organisations.LIST_OF",
     "hooks.LIST_OF",
     "hooks.DUE",

@@ -27,7 +27,9 @@ async def list_catalog(call: Call) -> web.StreamResponse:
     """GET /v2/_catalog?n=&last=: the repositories that the caller may pull from."""
     call.caller.check_catalog()
     limit, last = _page_asked(call)
-    page = await call.rooms.publishing.list_repositories(call.caller.user or None, last, limit)
+    page = await call.rooms.publishing.list_repositories(
+        call.caller.principal.home or None, last, limit
+    )
     held = await call.rooms.authenticator.tokens.memberships(call.caller.principal)
     seen = [found.name for found in page.repositories if call.caller.may_list(found, held)]
     link = _link("/v2/_catalog", limit, page.last)

@@ -1,8 +1,9 @@
 """The Docker token service at /token (Docker "Token Authentication"; OAuth2 form of the same).
 
-GET with Basic credentials, or without for the anonymous; POST with a form, grants `password` and
-`refresh_token`. What is granted is always the intersection of what was asked for and what is
-allowed, with status 200; only credentials that are wrong, or not understood, are refused.
+GET with Basic credentials, or without for the anonymous; POST with a form, grants `password`,
+`refresh_token` and token exchange (RFC 8693), in which an ID token becomes a robot's secret. What
+is granted is always the intersection of what was asked for and what is allowed, with status 200;
+only credentials that are wrong, or not understood, are refused.
 
 Refresh tokens are for who asks with a form, and keeps them apart from a password. `docker login`
 would put one into `~/.docker/config.json` in place of the password, where other programs look for
@@ -26,6 +27,11 @@ from treescale.http.request_record import note_user
 FORM_BYTES_MAX: Final = 64 * 1024
 FORM_FIELDS_MAX: Final = 200
 FORM: Final = "application/x-www-form-urlencoded"
+EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+SUBJECT_TYPES: Final = frozenset(
+    {"urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:jwt"}
+)
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  a type
 KEEPS_NO_REFRESH_TOKEN: Final = frozenset({"docker", "containerd-client"})
 """Clients whose `login` writes docker's file: docker, and nerdctl under containerd's name."""
 
@@ -52,6 +58,8 @@ async def _issue_for_form(call: Call) -> web.StreamResponse:
     grant = _first(fields, "grant_type")
     guard = call.rooms.authenticator
     await guard.registry_login(call.request)  # whoever presents them means something by it
+    if grant == EXCHANGE:
+        return await _exchange(call, fields)
     if grant == "password":
         principal = await guard.log_in(
             call.request, _first(fields, "username"), _first(fields, "password")
@@ -59,10 +67,36 @@ async def _issue_for_form(call: Call) -> web.StreamResponse:
     elif grant == "refresh_token":
         principal = await guard.redeem(_first(fields, "refresh_token"))
     else:
-        raise RequestInvalid("grant_type must be password or refresh_token")
+        raise RequestInvalid(f"grant_type must be password, refresh_token or {EXCHANGE}")
     client = _first(fields, "client_id").lower()
-    offline = _first(fields, "access_type") == "offline" and client not in KEEPS_NO_REFRESH_TOKEN
+    keeps_one = client not in KEEPS_NO_REFRESH_TOKEN and not principal.is_robot
+    offline = _first(fields, "access_type") == "offline" and keeps_one
     return await _answer(call, principal, fields.get("scope", ()), refresh=offline)
+
+
+async def _exchange(call: Call, fields: _Fields) -> web.StreamResponse:
+    """Answer with a robot's secret for an ID token, to log in with (RFC 8693, 2.2)."""
+    if _first(fields, "subject_token_type") not in SUBJECT_TYPES:
+        raise RequestInvalid(
+            f"subject_token_type must be one of {', '.join(sorted(SUBJECT_TYPES))}"
+        )
+    if _first(fields, "requested_token_type") not in ("", ACCESS_TOKEN):
+        raise RequestInvalid(f"requested_token_type can be {ACCESS_TOKEN} only")
+    # An unescaped + is a blank in a form, and no robot has one in its name.
+    robot = _first(fields, "robot").replace(" ", "+")
+    if not robot:
+        raise RequestInvalid("say robot=NAMESPACE+NAME, whose ID token it is")
+    guard = call.rooms.authenticator
+    made = await guard.exchange(call.request, robot, _first(fields, "subject_token").strip())
+    note_user(call.request, made.login)
+    answer = {
+        "access_token": made.secret,
+        "issued_token_type": ACCESS_TOKEN,
+        "token_type": "N_A",
+        "expires_in": made.seconds,
+        "username": made.login,
+    }
+    return json_response(call, answer, "application/json", {"Cache-Control": "no-store"})
 
 
 async def _read_form(call: Call) -> _Fields:

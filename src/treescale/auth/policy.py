@@ -8,6 +8,9 @@ from treescale.auth.roles import ALLOWS, Allowed, Grant, Permission, Role, Visib
 from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.oci.names import namespace_of
 
+ROBOT_MARK: Final = "+"
+"""In the names of robots, and in no user's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -18,10 +21,14 @@ class Principal:
     was compared with the database, in that very statement: a later change of the user, or of the
     access token, has a higher number and voids everything derived from it, whatever a cache may
     have said since. None is of version 0.1.0, which goes by `proven`, the time of the comparison.
-    `scopes` are those of an access token that is not for the registry. Who hears of a principal
-    from a server that knows none takes them for none, so that nothing is opened.
-    `is_operator` is whoever works on the database itself, by a command there: no credential proves
-    that, and nothing that comes by a wire says it.
+    `scopes` are those of an access token that is not for the registry, or of a robot. Who hears of
+    a principal from a server that knows none takes them for none, so that nothing is opened.
+    `login_ends` is when the ID token ends by which a robot is known: until then it logs in, and
+    what is derived from that may last longer. `is_operator` is whoever works on the database
+    itself, by a command there: no credential proves that, and nothing that comes by a wire says it.
+
+    A robot is called `NAMESPACE+NAME`, which no user is, and its id is the `token_id`. Servers that
+    know no robots find no right in one.
     """
 
     user: str
@@ -32,12 +39,13 @@ class Principal:
     proven: float = field(default=0.0, compare=False)
     generation: int | None = field(default=None, compare=False)
     scopes: frozenset[TokenScope] = frozenset()
+    login_ends: float | None = None
     is_operator: bool = False
 
     @property
     def person(self) -> "Principal":
-        """Return whose credential this is, without what the credential is limited to."""
-        return Principal(self.user, is_operator=self.is_operator)
+        """Return whose credential this is, without what it is limited to; a robot is what it is."""
+        return self if self.is_robot else Principal(self.user, is_operator=self.is_operator)
 
     @property
     def anonymous(self) -> bool:
@@ -46,19 +54,35 @@ class Principal:
 
     @property
     def is_for_registry(self) -> bool:
-        """Return whether the registry takes this credential: not an access token with scopes."""
-        return not self.scopes
+        """Return whether the registry takes this credential: not one that is for scopes alone."""
+        return not self.scopes or bool(self.allow)
+
+    @property
+    def robot_namespace(self) -> str:
+        """Return whose robot this is, "" for a person."""
+        return self.user.partition(ROBOT_MARK)[0] if self.is_robot else ""
+
+    @property
+    def is_robot(self) -> bool:
+        """Return whether this is a robot."""
+        return ROBOT_MARK in self.user and not self.is_operator
+
+    @property
+    def home(self) -> str:
+        """Return the namespace that is its own: a robot's is that which it belongs to."""
+        return self.robot_namespace or self.user
 
     def opens(self, scope: TokenScope) -> bool:
         """Return whether this credential opens what needs the scope: any password does.
 
         Whether its user may see or do what lies there is another question.
         """
-        return bool(self.user) and (not self.token_id or scope in self.scopes)
+        is_password = bool(self.user) and not self.token_id and not self.is_robot
+        return is_password or scope in self.scopes
 
     def is_expired(self, now: float) -> bool:
-        """Return whether the time of the principal's credential is over."""
-        return self.expires is not None and self.expires <= now
+        """Return whether the time of the principal's credential is over, or that of its login."""
+        return any(end is not None and end <= now for end in (self.expires, self.login_ends))
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -114,7 +138,8 @@ _EVERYTHING: Final[frozenset[Allowed]] = _PERMISSIONS | ALL_ACTIONS
 def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) -> frozenset[Allowed]:
     """Return everything `principal` may do to `name`, a repository; without a slash a namespace.
 
-    A user is the owner of the namespace of that name; elsewhere grants say what she may. Public
+    A user is the owner of the namespace of that name; elsewhere grants say what she may. A robot
+    may act on the repositories of its namespace, and has no permission anywhere. Public
     repositories anybody may pull from, internal ones whoever is signed in. Administrators have all
     permissions everywhere, and no right on the content of a repository: that they have to be
     granted, as anybody. An access token only ever narrows that, except that what anybody may pull,
@@ -126,7 +151,12 @@ def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) ->
     anybody = frozenset({Action.PULL}) if is_open and "/" in name else frozenset[Action]()
     if principal.anonymous:
         return anybody
-    held = _held(principal.user, name, standing)
+    if principal.is_robot:
+        held = _held_by_robot(principal, name)
+    else:
+        held = _held(principal.user, name, standing)
+    if "/" in name and standing.visibility is not Visibility.PRIVATE:
+        held |= {Action.PULL}
     return _narrowed(principal, name, held) | anybody
 
 
@@ -158,9 +188,13 @@ def _held(user: str, name: str, standing: Standing) -> frozenset[Allowed]:
             held |= ALLOWS[grant.role]
     if standing.is_administrator:
         held |= _PERMISSIONS
-    if "/" in name and standing.visibility is not Visibility.PRIVATE:
-        held |= {Action.PULL}
     return held
+
+
+def _held_by_robot(principal: Principal, name: str) -> frozenset[Allowed]:
+    """Return what its namespace gives a robot; nothing to one without an id."""
+    is_its = "/" in name and namespace_of(name) == principal.robot_namespace
+    return frozenset(ALL_ACTIONS) if is_its and principal.token_id else frozenset()
 
 
 def _is_of(grant: Grant, name: str) -> bool:

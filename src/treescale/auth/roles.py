@@ -39,6 +39,8 @@ class Permission(StrEnum):
     """To say who may pull from a repository without a role."""
     HOOKS = "hooks"
     """To make, change and remove webhooks."""
+    ROBOTS = "robots"
+    """To make, change and remove robots, with no more than one has oneself."""
     HISTORY = "history"
     """To see all events of its repositories, deleted ones included."""
     MEMBERS = "members"
@@ -57,6 +59,7 @@ _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Permission.VISIBILITY,
     Permission.HOOKS,
     Permission.HISTORY,
+    Permission.ROBOTS,
 }
 _OWNER: Final[frozenset[Allowed]] = _MAINTAINER | {
     Permission.MEMBERS,

@@ -27,6 +27,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "logout": ("accounts.login:logout", "End that: the access token is revoked."),
     "org": ("accounts.org:org", "Organisations: who shares a namespace, and who may what."),
     "token": ("accounts.token:token", "Access tokens: create, list, revoke."),
+    "robot": ("accounts.robot:robot", "Robots: who logs in for CI and machines."),
+    "issuer": ("accounts.issuer:issuer", "Issuers: whose ID tokens may log robots in."),
     "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
     "hook": ("events.hook:hook", "Webhooks: who is told by HTTP of what happens."),
     "cluster": ("cluster:cluster", "The servers and disks behind it all."),

@@ -56,7 +56,7 @@ class RepositoryDesk:
         if asked.is_administrator:
             found = await self._usage.repositories(after, limit + 1)
         else:
-            found = await self._usage.visible(asked.principal.user, after, limit + 1)
+            found = await self._usage.visible(asked.principal.home, after, limit + 1)
         shown = found[:limit]
         last = shown[-1].name if len(found) > limit else None
         if not asked.is_administrator:

@@ -106,6 +106,8 @@ class ApiRoute:
     """What an access token must have been made for."""
     streams: Sequence[str] = ()
     """The media types in which the answer also comes piece by piece, for as long as one reads."""
+    robots: bool = False
+    """Whether robots may ask, too."""
 
     @cached_property
     def names(self) -> Sequence[str]:

@@ -1,7 +1,8 @@
 """Who is shown which event, judged as it is read. Pure: the facts come in as arguments.
 
 Administrators are shown everything, and the owners of a namespace all that is of it, also what is
-deleted. Maintainers are shown everything of their repositories, deleted or not, and of webhooks.
+deleted. Maintainers are shown everything of their repositories, deleted or not, of webhooks and
+robots.
 Whoever may pull from a repository is shown what became of its images, since it is there; by whom is
 for members alone. Of an organisation that had the name before nothing is shown.
 """
@@ -30,7 +31,7 @@ EVERYWHERE: Final = "*"
 """The glob of an access token that is for no certain repositories."""
 
 
-OF_MAINTAINERS: Final = "hook."
+OF_MAINTAINERS: Final = ("hook.", "robot.")
 """How kinds begin that maintainers of a whole namespace are shown, beside those of repositories."""
 
 
@@ -73,8 +74,8 @@ def _is_for_member(reader: Reader, event: Recorded, member: Membership) -> bool:
         return True
     if event.repository is not None:
         return may(person, event.repository, Permission.HISTORY, standing)
-    is_of_hooks = event.kind.startswith(OF_MAINTAINERS)
-    return is_of_hooks and may(person, event.namespace, Permission.HOOKS, standing)
+    is_theirs = event.kind.startswith(OF_MAINTAINERS)
+    return is_theirs and may(person, event.namespace, Permission.HOOKS, standing)
 
 
 def _may_pull_by_role(principal: Principal, repository: Repository, member: Membership) -> bool:
@@ -84,7 +85,7 @@ def _may_pull_by_role(principal: Principal, repository: Repository, member: Memb
 
 
 def _person(principal: Principal) -> Principal:
-    """Return whose the credential is: one for events is for no repository in the registry."""
+    """Return whose the credential is: a person's for events has no repository."""
     return principal.person
 
 

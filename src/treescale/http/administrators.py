@@ -40,6 +40,8 @@ class Administrators:
 
     async def has(self, principal: Principal) -> bool:
         """Return whether this is one, or was a moment ago; raises DatabaseUnavailable."""
+        if principal.is_robot:
+            return False
         name = principal.user
         now = self._clock.monotonic()
         try:

@@ -25,9 +25,10 @@ from treescale.log import get_logger
 from treescale.metadata.events.recording import actor_of
 from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
-from treescale.oci.names import check_namespace, namespace_of
+from treescale.oci.names import check_namespace, namespace_of, robot_parts
 from treescale.registry.login import Login
 from treescale.registry.people.accounts import prove
+from treescale.registry.robots.login import Exchanged, RobotLogin
 from treescale.registry.token_service import TokenService
 
 CREDENTIALS_CHARACTERS_MAX: Final = 16 * 1024
@@ -110,6 +111,7 @@ class Authenticator:
     clients: Clients = field(default_factory=Clients)
     cors: Cors = NO_CORS
     meters: Meters | None = None
+    robots: RobotLogin | None = None
 
     async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
         """Return the caller; None without credentials. Raises Unauthorized for bad ones.
@@ -166,6 +168,13 @@ class Authenticator:
         """Return the person whom a password proves; see `registry.people.accounts.prove`."""
         with self._refusals(request, name):
             return await prove(self.login, name, secret, source=self.client_address(request))
+
+    async def exchange(self, request: web.BaseRequest, robot: str, token: str) -> Exchanged:
+        """Return a robot's secret for an ID token; see `RobotLogin.exchange`."""
+        with self._refusals(request, robot):
+            if self.robots is None:
+                raise CredentialsInvalid("no ID token is taken here")
+            return await self.robots.exchange(robot, token, self.client_address(request))
 
     async def redeem(self, refresh_token: str) -> Principal:
         """Return whom a refresh token is of; see `TokenService.redeem`."""
@@ -241,6 +250,8 @@ def _of_registry(principal: Principal) -> Principal:
 
 def _loggable(name: str) -> str:
     """Return a name that somebody can have; "" for anything else: it may be a password."""
+    if robot_parts(name) is not None:
+        return name
     try:
         return check_namespace(name)
     except NameInvalid:

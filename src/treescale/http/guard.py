@@ -75,9 +75,10 @@ def _denied(call: Call, repository: str, action: Action) -> str:
         return f"this token was asked for without the right to {action.value} {repository}"
     if not caller.user:
         return f"log in first: {repository} is for {owner}"
-    if owner != caller.user:
+    if owner != caller.principal.home:
         return f"{caller.user} has no right to {action.value} {repository}: it is for {owner}"
-    denied = f"this login has no right to {action.value} {repository}: its access token"
+    what = "robot" if caller.principal.is_robot else "access token"
+    denied = f"this login has no right to {action.value} {repository}: its {what}"
     if action not in caller.principal.allow:
         allowed = ", ".join(one.value for one in Action if one in caller.principal.allow)
         return f"{denied} allows {allowed or 'nothing'} only"

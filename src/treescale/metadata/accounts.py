@@ -54,6 +54,7 @@ from treescale.metadata.namespaces import (
     hold_administrators,
     hold_namespace,
     members_of,
+    robots_of,
     strip,
 )
 from treescale.metadata.records import AccessToken, Change, Changes, User
@@ -297,7 +298,7 @@ class Users:
         await self._connections.write(work)
 
     async def remove(self, name: str, *, actor: str) -> None:
-        """Remove the account, its access tokens and webhooks, and change its generation.
+        """Remove the account, its access tokens, robots and webhooks; change its generation.
 
         Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown,
         LastOwner when an organisation has no other owner, and LastAdministrator.
@@ -305,6 +306,7 @@ class Users:
 
         def work(connection: Connection) -> None:
             own = hold_namespace(connection, name)
+            robots = [] if own is None else robots_of(connection, own.row_id)
             owned = connection.execute(HOLD_OWNED, {"user": name}).all()
             was_there = hold_administrators(connection)
             if changed(connection, REMOVE_USER, {"this": name}) == 0:
@@ -315,6 +317,8 @@ class Users:
             connection.execute(REMOVE_LINKS, {"this": name})
             for user in [] if own is None else members_of(connection, own.row_id):
                 void(connection, f"member:{user}")
+            for robot in robots:
+                void(connection, f"token:{robot}")
             if own is not None:
                 strip(connection, own.row_id)
             connection.execute(_REMOVE_HOOKS, {"this": name})

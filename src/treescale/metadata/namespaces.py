@@ -17,7 +17,15 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.records import NO_PASSWORD
-from treescale.metadata.schema import event_groups, hooks, members, namespaces, repositories, users
+from treescale.metadata.schema import (
+    event_groups,
+    hooks,
+    members,
+    namespaces,
+    repositories,
+    robots,
+    users,
+)
 
 ORGANISATION: Final = "organisation"
 USER: Final = "user"
@@ -80,6 +88,8 @@ HAS_REPOSITORIES: Final = (
 _MEMBERS_OF: Final = (
     select(members.c.user_name).distinct().where(members.c.namespace_id == bindparam("row_id"))
 )
+_ROBOTS_OF: Final = select(robots.c.robot_id).where(robots.c.namespace_id == bindparam("row_id"))
+_ROBOTS: Final = delete(robots).where(robots.c.namespace_id == bindparam("row_id"))
 _STRIP: Final = delete(members).where(members.c.namespace_id == bindparam("row_id"))
 _UNSET: Final = update(namespaces).where(_THIS).values(visibility=PRIVATE)
 _GROUPS: Final = delete(event_groups).where(event_groups.c.namespace_id == bindparam("row_id"))
@@ -160,15 +170,22 @@ def members_of(connection: Connection, row_id: int) -> list[str]:
     return list(connection.execute(_MEMBERS_OF, {"row_id": row_id}).scalars())
 
 
+def robots_of(connection: Connection, row_id: int) -> list[str]:
+    """Return the ids of a namespace's robots."""
+    return list(connection.execute(_ROBOTS_OF, {"row_id": row_id}).scalars())
+
+
 def strip(connection: Connection, row_id: int) -> None:
-    """Take all roles in a namespace away; what comes into being there is private again."""
+    """Take all roles in a namespace away, and its robots; what comes to be is private again."""
     connection.execute(_STRIP, {"row_id": row_id})
+    connection.execute(_ROBOTS, {"row_id": row_id})
     connection.execute(_UNSET, {"row_id": row_id})
 
 
 def free_namespace(connection: Connection, row_id: int, name: str) -> None:
-    """Have the name be free: roles, webhooks and groups of consumers end, the row is set aside."""
+    """Have the name be free: roles, robots, webhooks and groups end, the row is set aside."""
     connection.execute(_STRIP, {"row_id": row_id})
+    connection.execute(_ROBOTS, {"row_id": row_id})
     connection.execute(_GROUPS, {"row_id": row_id})
     connection.execute(_HOOKS, {"this": name})
     connection.execute(_FREE, {"row_id": row_id})

@@ -46,6 +46,7 @@ from treescale.metadata.namespaces import (
     is_user,
     make_and_hold,
     members_of,
+    robots_of,
 )
 from treescale.metadata.schema import members, namespaces
 
@@ -231,7 +232,7 @@ class Organisations:
         """
 
         def work(connection: Connection) -> None:
-            held = _hold(connection, namespace)
+            held = hold_known(connection, namespace)
             these = {"row_id": held.row_id, "user": user}
             if repository is None:
                 gone = connection.execute(_REVOKE, these).all()
@@ -255,7 +256,7 @@ class Organisations:
         """Say what repositories are that come into being there; raises NamespaceUnknown."""
 
         def work(connection: Connection) -> None:
-            held = _hold(connection, name)
+            held = hold_known(connection, name)
             if changed(connection, _SET_VISIBILITY, {"row_id": held.row_id, "to": visibility}):
                 told = {"visibility": visibility}
                 event = Event(Kind.NAMESPACE_VISIBILITY, actor, namespace=name, payload=told)
@@ -276,6 +277,8 @@ class Organisations:
             left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
             if left is not None:
                 raise Refused(f"there is a repository {left.name}: delete it first")
+            for robot in robots_of(connection, held.row_id):
+                void(connection, f"token:{robot}")
             for user in members_of(connection, held.row_id):
                 void(connection, f"member:{user}")
             free_namespace(connection, held.row_id, name)
@@ -293,7 +296,7 @@ def grant_role(
 ) -> None:
     """Grant a user a role for a glob, in the caller's transaction; see `Organisations.grant`."""
     user, _, _ = granted
-    held = _hold(connection, namespace)
+    held = hold_known(connection, namespace)
     _hold_user(connection, user)
     if user == namespace:
         raise Refused(f"{user} is the owner of the namespace {namespace}, always")
@@ -320,7 +323,7 @@ def _grant(
     return True
 
 
-def _hold(connection: Connection, name: str) -> HeldNamespace:
+def hold_known(connection: Connection, name: str) -> HeldNamespace:
     """Hold a namespace that is somebody's; raises NamespaceUnknown."""
     held = hold_namespace(connection, name)
     if held is not None and held.is_organisation:

@@ -65,6 +65,25 @@ def check_new_namespace(name: str) -> str:
     return check_namespace(name)
 
 
+def check_robot(name: str) -> str:
+    """Return `name` when it can be a robot's, without its namespace; else raise NameInvalid."""
+    if len(name) > NAMESPACE_CHARACTERS_MAX or _NAMESPACE.fullmatch(name) is None:
+        raise NameInvalid(
+            "a robot's name is lower-case letters and digits, joined by '.', '_', '__' or '-', "
+            f"at most {NAMESPACE_CHARACTERS_MAX} characters; it logs in as NAMESPACE+NAME"
+        )
+    return name
+
+
+def robot_parts(login: str) -> tuple[str, str] | None:
+    """Return namespace and name of a robot that logs in as `acme+ci`; None for any other text."""
+    namespace, plus, name = login.partition("+")
+    try:
+        return (check_namespace(namespace), check_robot(name)) if plus else None
+    except NameInvalid:
+        return None
+
+
 def is_tag(text: str) -> bool:
     """Return whether `text` is a tag that `check_tag` accepts."""
     return _TAG.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""Logging in: a name and a password, or a name and one of its access tokens.
+"""Logging in: a name and a password, or a name and one of its access tokens; robots by theirs.
 
 Wrong is wrong: an unknown user, a wrong password, an expired or foreign access token all raise the
 same error after the same work. Clients send their credential with every request, so a success is
@@ -13,14 +13,14 @@ tokens, which nobody can guess, wait for nothing.
 import asyncio
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from treescale.auth.access_tokens import is_access_token, secret_sha256
 from treescale.auth.guessing import Urgency, address_key
 from treescale.auth.passwords import PasswordCheck, possible
-from treescale.auth.policy import Principal
+from treescale.auth.policy import ROBOT_MARK, Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.clock import Clock
 from treescale.errors import (
@@ -42,6 +42,14 @@ from treescale.registry.throttle import Throttle
 REMEMBERED_SECONDS: Final = 30.0
 RECORD_SECONDS_MAX: Final = 0.5
 """For noting a token's use: a login waits for it, and does not need it."""
+
+
+class RobotCredentials(Protocol):
+    """What robots log in by."""
+
+    async def authenticate(self, login: str, secret: str, source: str) -> Principal:
+        """Return which robot this is; raises CredentialsInvalid, IssuerAway."""
+        ...
 
 
 class Login:
@@ -68,6 +76,8 @@ class Login:
         self._remembered = remembered or CredentialCache(secrets.token_bytes(32), clock)
         self._throttle = throttle or Throttle(clock)
         self._revoked = revoked
+        self.robots: RobotCredentials | None = None
+        """What robots log in by; None: none does."""
         self._attempts: Flights[tuple[bytes, str], Principal] = Flights()
 
     async def authenticate(self, name: str, secret: str, *, source: str = "") -> Principal:
@@ -84,7 +94,9 @@ class Login:
                 await self._throttle.note(name, source)
             return principal
         try:
-            if is_access_token(secret):
+            if ROBOT_MARK in name:
+                principal = await self._by_robot(name, secret, source)
+            elif is_access_token(secret):
                 principal = await self._by_token(name, secret)
             else:
                 principal = await self._by_password(name, secret, source, fingerprint)
@@ -99,6 +111,12 @@ class Login:
                 raise
         self._remembered.put(fingerprint, principal)
         return principal
+
+    async def _by_robot(self, name: str, secret: str, source: str) -> Principal:
+        """Nobody guesses what robots log in with: no password is looked at, and nobody waits."""
+        if self.robots is None:
+            raise _wrong()
+        return await self.robots.authenticate(name, secret, source)
 
     async def _by_token(self, name: str, secret: str) -> Principal:
         now = self._clock.now()
@@ -162,17 +180,22 @@ class Login:
 
 
 async def record_use(access_tokens: AccessTokens, token: AccessToken, now: float) -> None:
-    """Keep when the access token was used last, if the database can write just now.
+    """Keep when the access token was used last; see `note_use`."""
+    await note_use(access_tokens.touch(token.token_id, now=now), token.token_id)
+
+
+async def note_use(noting: Awaitable[None], token_id: str) -> None:
+    """Keep that a credential was used, if the database can write just now.
 
     Pulling needs no write, and must go on when the database's disk is full or somebody holds its
     lock: then the log says so, and the login succeeds.
     """
     try:
         async with asyncio.timeout(RECORD_SECONDS_MAX):
-            await access_tokens.touch(token.token_id, now=now)
+            await noting
     except (StoreFull, DatabaseUnavailable, TimeoutError) as error:
         why = str(error) or f"not within {RECORD_SECONDS_MAX:g} s"
-        get_logger().warning("access_token.use_not_recorded", token_id=token.token_id, error=why)
+        get_logger().warning("access_token.use_not_recorded", token_id=token_id, error=why)
 
 
 def expired(token: AccessToken, now: float) -> bool:

@@ -215,7 +215,7 @@ class TokenService:
 
     async def memberships(self, principal: Principal) -> Memberships:
         """Return what the principal's user was granted, by namespace."""
-        if principal.anonymous:
+        if principal.anonymous or principal.is_robot:
             return {}
         return await memberships_of(self._database, principal.user)
 
@@ -245,11 +245,12 @@ class TokenService:
         return self._changed(principal, principal.subjects)
 
     async def refresh_token(self, principal: Principal) -> str:
-        """Return a refresh token for a user who has just logged in (never for the anonymous).
+        """Return a refresh token for a user who has just logged in; neither robots nor anonymous.
 
         Raises CredentialsInvalid when the account or access token has gone meanwhile.
         """
         assert not principal.anonymous
+        assert not principal.is_robot
         now = self._clock.now()
         if principal.token_id:
             proof = _proof_of_token(await self._access_token(principal, now))
@@ -392,7 +393,9 @@ class TokenService:
 
     @staticmethod
     def _may_be_member(principal: Principal, repository: str) -> bool:
-        return not principal.anonymous and namespace_of(repository) != principal.user
+        if principal.anonymous or principal.is_robot:
+            return False
+        return namespace_of(repository) != principal.user
 
     async def _visibility(self, repository: str) -> Visibility:
         try:

@@ -32,12 +32,15 @@ from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.counted.pulled import PullCounter
 from treescale.registry.counted.refused import RefusedUploads
 from treescale.registry.credential_cache import CredentialCache, key_for_all
+from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.login import Login
 from treescale.registry.manifests import ManifestService
 from treescale.registry.pull import Pulls
 from treescale.registry.push import Pushes
+from treescale.registry.robots.login import RobotLogin, audiences_of
 from treescale.registry.throttle import Throttle
 from treescale.registry.token_service import TokenService
+from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
 from treescale.server.shared import Shared
 
 READ_BUFFER_BYTES: Final = 256 * 1024
@@ -66,9 +69,16 @@ async def authenticator(
         revoked=tokens.revoked,
     )
     login.passwords_off = tokens.passwords_off
+    asks = OutboundClients(settings, database, clock, ISSUERS)
+    login.robots = robots = RobotLogin(
+        database,
+        PublishedKeys(asks.client, clock),
+        clock,
+        audiences=audiences_of(settings.public_url),
+    )
     clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
     cors = Cors(frozenset(settings.cors_origins))
-    return Authenticator(login, tokens, clients, cors, shared.meters)
+    return Authenticator(login, tokens, clients, cors, shared.meters, robots)
 
 
 def compose(

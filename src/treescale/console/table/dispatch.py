@@ -178,9 +178,12 @@ class ApiDispatcher:
                 f"--allow {route.scope.value}"
             )
         note_user(request, principal.user)
+        if principal.is_robot and not route.robots:
+            raise Forbidden("this is not for robots: log in as a person")
         if not principal.opens(route.scope):
+            what = "robot" if principal.is_robot else "access token"
             raise Forbidden(
-                f"this access token is not for this: make one with --allow {route.scope.value}"
+                f"this {what} is not for this: make one with --allow {route.scope.value}"
             )
         is_administrator = await self._administrators.has(principal)
         if route.who is Who.ADMINISTRATOR and not is_administrator:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
+from treescale.console.accounts.robots import IssuerDesk, RobotDesk
 from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenMade, TokenPage, TokenRow
 from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
@@ -43,6 +44,7 @@ from treescale.console.repositories import RepositoryDesk, RepositoryPage, Repos
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
 from treescale.console.table.openapi import document
 from treescale.console.table.people import people_rows
+from treescale.console.table.robots import issuer_routes, robot_routes
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
@@ -95,10 +97,12 @@ def api_routes(
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
+        *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
         *people_rows(database, passwords, clock, public_url),
         *_of_users(UserDesk(database, passwords)),
         *_of_tokens(TokenDesk(database, passwords)),
+        *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
@@ -123,9 +127,10 @@ def _of_the_cluster(desk: ClusterDesk) -> Iterable[ApiRoute]:
 
 def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
     what = "Repositories that the caller may see, by name"
-    yield ApiRoute(GET, "/repositories", Who.USER, what, desk.list, RepositoryPage, query=PAGE)
-    what = "One repository"
-    yield ApiRoute(GET, "/repositories/{name}", Who.USER, what, desk.show, RepositoryRow)
+    who, one = Who.USER, "/repositories/{name}"
+    page = RepositoryPage
+    yield ApiRoute(GET, "/repositories", who, what, desk.list, page, query=PAGE, robots=True)
+    yield ApiRoute(GET, one, who, "One repository", desk.show, RepositoryRow, robots=True)
 
 
 def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
@@ -217,6 +222,7 @@ def _of_events(desk: EventDesk) -> Iterable[ApiRoute]:
         query=EVENTS,
         scope=TokenScope.EVENTS,
         streams=(SERVER_SENT, LINES),
+        robots=True,
     )
 
 

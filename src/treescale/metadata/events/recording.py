@@ -55,6 +55,14 @@ class Kind(StrEnum):
     CLUSTER_READ_ONLY = "cluster.read_only"
     TOKEN_CREATED = "token.created"  # noqa: S105  a kind
     TOKEN_REVOKED = "token.revoked"  # noqa: S105  likewise
+    ROBOT_CREATED = "robot.created"
+    ROBOT_REMOVED = "robot.removed"
+    ROBOT_ROTATED = "robot.rotated"
+    ROBOT_TRUSTED = "robot.trusted"
+    ROBOT_DISTRUSTED = "robot.distrusted"
+    ROBOT_EXCHANGED = "robot.exchanged"
+    ISSUER_ADDED = "issuer.added"
+    ISSUER_REMOVED = "issuer.removed"
     USER_CREATED = "user.created"
     USER_REMOVED = "user.removed"
     USER_PASSWORD = "user.password"  # noqa: S105  likewise

@@ -74,6 +74,13 @@ from treescale.metadata.schema.people import (
     sign_on_providers,
     sign_on_states,
 )
+from treescale.metadata.schema.robots import (
+    id_token_uses,
+    issuers,
+    robot_secrets,
+    robots,
+    trust_rules,
+)
 
 __all__ = [
     "BYTEWISE",
@@ -95,7 +102,9 @@ __all__ = [
     "events",
     "generations",
     "hooks",
+    "id_token_uses",
     "identities",
+    "issuers",
     "jobs",
     "known_addresses",
     "layouts",
@@ -118,6 +127,8 @@ __all__ = [
     "repository_blobs",
     "repository_usage",
     "revocations",
+    "robot_secrets",
+    "robots",
     "servers",
     "sessions",
     "settings",
@@ -127,6 +138,7 @@ __all__ = [
     "signing_keys",
     "stores",
     "tags",
+    "trust_rules",
     "upload_parts",
     "uploads",
     "usage_changes",

@@ -1,0 +1,1 @@
+"""Robots: what administration does with them, and how they log in."""
