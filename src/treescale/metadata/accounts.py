@@ -36,7 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from treescale.errors import CredentialsInvalid, TokenUnknown, UserUnknown
+from treescale.errors import TokenUnknown, UserUnknown
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
@@ -51,6 +51,7 @@ from treescale.metadata.namespaces import (
     begin_namespace,
     check_administrator_left,
     check_owner_left,
+    check_unchanged,
     hold_administrators,
     hold_namespace,
     members_of,
@@ -246,9 +247,6 @@ LIST_USERS: Final = (
 _ADD_USER: Final = insert(users)
 SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
 REMOVE_USER: Final = delete(users).where(_THIS_USER)
-_GENERATION_OF: Final = select(generations.c.generation).where(
-    generations.c.subject == bindparam("subject")
-)
 END_SESSIONS: Final = delete(sessions).where(sessions.c.user_name == bindparam("this"))
 REMOVE_LINKS: Final = delete(links).where(
     or_(links.c.user_name == bindparam("this"), links.c.actor == bindparam("this"))
@@ -361,13 +359,6 @@ def set_password_of(
     connection.execute(END_SESSIONS, {"this": name})
     void(connection, f"user:{name}")
     record(connection, of_user(Kind.USER_PASSWORD, actor, name))
-
-
-def check_unchanged(connection: Connection, name: str, generation: int) -> None:
-    """Raise CredentialsInvalid when the account has changed since that generation; it is held."""
-    subject = {"subject": f"user:{name}"}
-    if (connection.execute(_GENERATION_OF, subject).scalar_one_or_none() or 0) > generation:
-        raise CredentialsInvalid("the account has changed meanwhile: log in again")
 
 
 def _user(row: Row[Any]) -> User:

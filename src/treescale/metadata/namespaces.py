@@ -12,13 +12,14 @@ from typing import Final
 from sqlalchemy import Text, bindparam, cast, delete, exists, func, literal, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.errors import LastAdministrator, LastOwner, UserExists
+from treescale.errors import CredentialsInvalid, LastAdministrator, LastOwner, UserExists
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import (
     event_groups,
+    generations,
     hooks,
     members,
     namespaces,
@@ -71,6 +72,9 @@ _LOCAL_ADMINISTRATORS: Final = (
 HOLD_ADMINISTRATORS: Final = _LOCAL_ADMINISTRATORS.with_for_update(key_share=True)
 _HAS_ADMINISTRATOR: Final = select(func.count().label("count")).select_from(
     _LOCAL_ADMINISTRATORS.limit(1).subquery()
+)
+_GENERATION_OF: Final = select(generations.c.generation).where(
+    generations.c.subject == bindparam("subject")
 )
 _HAS_OWNER: Final = select(
     exists().where(
@@ -215,3 +219,10 @@ def check_administrator_left(connection: Connection, *, was_there: bool) -> None
             "no administrator would be left who can log in with a password: make somebody else one "
             "first (`treescale user admin NAME on`)"
         )
+
+
+def check_unchanged(connection: Connection, name: str, generation: int) -> None:
+    """Raise CredentialsInvalid when the account has changed since that generation; it is held."""
+    subject = {"subject": f"user:{name}"}
+    if (connection.execute(_GENERATION_OF, subject).scalar_one_or_none() or 0) > generation:
+        raise CredentialsInvalid("the account has changed meanwhile: log in again")

@@ -13,8 +13,9 @@ from sqlalchemy import Row, and_, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from treescale.errors import SessionUnknown, UserUnknown
-from treescale.metadata.accounts import check_unchanged, present
+from treescale.metadata.accounts import present
 from treescale.metadata.engine.connections import Connections, changed
+from treescale.metadata.namespaces import check_unchanged
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import sessions, users
 
