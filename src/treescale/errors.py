@@ -35,6 +35,10 @@ TreeScaleError
 │   ├── RobotUnknown, RobotExists, IssuerUnknown (administration)
 │   ├── IssuerKeysInvalid    what an issuer signs with cannot be read
 │   ├── LastOwner            an organisation would have no owner
+│   ├── LastAdministrator    nobody could administrate any more
+│   ├── LinkUnknown          a one-time link that was used, is over, or never was
+│   ├── SessionUnknown, IdentityUnknown, ProviderUnknown    (people)
+│   ├── SignOnRefused        what a provider says of somebody lets nobody in
 │   ├── ServerUnknown, StoreUnknown              (administration)
 │   ├── HookUnknown          no such webhook, or delivery of one
 │   ├── LastCopies           forgetting a store would lose what lies nowhere else
@@ -232,7 +236,11 @@ class UserUnknown(Refused):
 
 
 class UserExists(Refused):
-    """The name is taken."""
+    """The name is taken; `known` is the id of what has it, if the caller may know that."""
+
+    def __init__(self, message: str, *, known: str = "") -> None:
+        super().__init__(message)
+        self.known = known
 
 
 class NamespaceUnknown(Refused):
@@ -257,6 +265,30 @@ class IssuerKeysInvalid(Refused):
 
 class LastOwner(Refused):
     """An organisation would be without an owner: nobody could change it any more."""
+
+
+class LastAdministrator(Refused):
+    """No administrator would be left who can log in with a password."""
+
+
+class LinkUnknown(Refused):
+    """A one-time link that was used, is over, or never was: it is not said which."""
+
+
+class SessionUnknown(Refused):
+    """No such session of this user."""
+
+
+class IdentityUnknown(Refused):
+    """No such identity of this user."""
+
+
+class ProviderUnknown(Refused):
+    """No provider of sign-on has the name."""
+
+
+class SignOnRefused(Refused):
+    """A sign-on that lets nobody in; the text is for who tried, and repeats nothing secret."""
 
 
 class TokenUnknown(Refused):

@@ -23,6 +23,9 @@ from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.table.routes import api_routes
+from treescale.console.web.dispatch import PageDispatcher
+from treescale.console.web.page import PREFIX as PAGES
+from treescale.console.web.table import page_routes
 from treescale.events.live import LiveLog
 from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
@@ -32,7 +35,14 @@ from treescale.http.cors import NO_CORS, Cors
 from treescale.http.dispatch import Dispatcher
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
+from treescale.http.sessions.visitor import Visitors
 from treescale.metadata.database import Database
+from treescale.outbound.client import Limits as OutboundLimits
+from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.networks import Networks, parse_targets
+from treescale.registry.issuers.keys import PublishedKeys
+from treescale.registry.people.openid import OpenId
+from treescale.registry.people.sessions import SessionService
 from treescale.server.serving import compose, new_connections
 
 
@@ -119,8 +129,14 @@ async def running(
             passwords=parts.passwords,
             public_url="https://registry.example.com",
         )
-        management = ApiDispatcher(rows, guard, administrators, parts.traffic)
-        below = {API_PATHS: management.handle}
+        visitors = Visitors(SessionService(parts.database, parts.clock), clients)
+        management = ApiDispatcher(rows, guard, administrators, parts.traffic, visitors=visitors)
+        openid = OpenId(PublishedKeys(asking, parts.clock), asking)
+        pages = page_routes(
+            parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens, openid
+        )
+        shown = PageDispatcher(pages, guard, visitors, parts.traffic)
+        below = {API_PATHS: management.handle, PAGES: shown.handle}
         connections = new_connections(
             api.handle, tls=False, limits=limits, meters=meters, below=below
         )
@@ -135,6 +151,12 @@ async def running(
             await runner.cleanup()
             following.cancel()
         await parts.database.close()
+
+
+async def asking() -> OutboundClient:
+    """Return what asks providers: the tests' own, on this machine."""
+    limits = OutboundLimits(seconds=2.0, answer_bytes=256 * 1024)
+    return Outbound().client(Networks(parse_targets("127.0.0.1"), ()), limits)
 
 
 def followed(database: Database) -> LiveLog:

@@ -120,14 +120,15 @@ async def make_parts_on(
         remembered=proven,
         revoked=tokens.revoked,
     )
+    login.passwords_off = tokens.passwords_off
     login.robots = robots
     return Parts(
         database=database,
         store=store,
         tokens=tokens,
+        passwords=passwords,
         accounts=Accounts(database.users, database.access_tokens, passwords, clock),
         login=login,
-        passwords=passwords,
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),

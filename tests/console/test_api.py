@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -19,12 +20,15 @@ from tests.console.asked import JSON, ask
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away
 from treescale.auth.scopes import ALL_ACTIONS, TokenScope
+from treescale.clock import SystemClock
 from treescale.console.body import BODY_BYTES_MAX
 from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
 from treescale.console.rules import Confirmation
 from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
+from treescale.metadata.identity.providers import Identity, link_identity
+from treescale.metadata.identity.sessions import Session, Sessions
 from treescale.metadata.schema import events
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.registry.accounts import TokenTerms
@@ -39,6 +43,11 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
     "NewClusterLimits": b'{"quota": "50GB"}',
     "Confirmation": b'{"confirmed_digest": ""}',
+    "AdminFlag": b'{"admin": false}',
+    "ChangedPassword": b'{"old": "a password for tests", "new": "a password for tests"}',
+    "NewInvitation": b'{"name": "dave", "roles": []}',
+    "NewProvider": b'{"name": "corp", "issuer": "https://login.example", "client_id": "ts"}',
+    "Suspension": b'{"suspended": false}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewLimits": b'{"quota": "50GB"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
@@ -50,6 +59,8 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewRule": b'{"kind": "retention", "keep_last": 3}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
+    "NewUser": b'{"name": "carol", "password": "a password of hers"}',
+    "NewPassword": b'{"password": "another password"}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -365,10 +376,10 @@ async def test_answers_are_as_the_document_says(
         (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
     }
     problems = document["components"]["schemas"]["ProblemDetails"]
-    there = {"delivery": "1"}
+    there = {"delivery": "1", "user": "bob"}
     made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
     there["hook"] = made.expect(200).json["hook"]["id"]
-    made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]))
+    made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]) | {"name": "x"})
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
@@ -376,6 +387,7 @@ async def test_answers_are_as_the_document_says(
     repositories = registry.parts.database.repositories
     await repositories.set_public("alice/gone", public=False, now=1.0, actor="root")
     await repositories.delete("alice/gone", actor="root")
+    there |= {"provider": "corp"} | await people_of_root(root, registry.parts.database)
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
@@ -410,6 +422,17 @@ async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tupl
     elif row.path.startswith("/explain"):
         path += "?tag=latest"
     return path, body
+
+
+async def people_of_root(root: Client, database: Database) -> dict[str, str]:
+    """Have root be signed in, come by a provider, and have invited somebody."""
+    made = await ask(root, "POST", "/invitations", {"name": "erin"})
+    begun = Session("s", "secret", "root", "", "here", "a browser", *3 * (SystemClock().now(),))
+    user = await database.users.get("root")
+    await Sessions(database.connections).add(begun, generation=user.generation)
+    identity = Identity("i", "https://other", "1", "root", "corp", "", 0.0, 0.0)
+    await database.connections.write(partial(link_identity, identity=identity, actor="root"))
+    return {"session": "s", "identity": "i", "invitation": made.expect(200).json["id"]}
 
 
 def filled_in(path: str, there: dict[str, str]) -> str:

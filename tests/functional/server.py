@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import secrets
 import signal
 import ssl
 from dataclasses import dataclass
@@ -190,7 +191,8 @@ class Server:
 
     def add_token(self, account: Account, *flags: str) -> Account:
         """Return the account with an access token where its password was."""
-        token = self._administer("token", "create", account.name, "--name", "functional", *flags)
+        name = f"functional {secrets.token_hex(4)}"
+        token = self._administer("token", "create", account.name, "--name", name, *flags)
         return Account(account.name, token.strip())
 
     def status(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ from treescale.maintenance.report.reading import read_report
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import HOOKS_SETTING, NETWORKS_SETTING
 from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
-from treescale.metadata.organisations import ANONYMOUS_SETTING
+from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
 from treescale.metadata.records import StoreState
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 from treescale.registry.counted.quotas import CLUSTER_SETTINGS
@@ -127,10 +127,11 @@ def set_(desk: CommandContext, setting: str) -> None:
     hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
     192.168.1.5:8080, with commas between; none without any. issuer-networks: likewise those in
     which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls without
-    logging in, not even what is public; or on. quota: how much a namespace may have that
-    has no quota of its own, such as 50GB; repositories-max and tags-max: how many repositories it
-    may have, and each of them tags; requests-max and pulls-max: how many an account may have in a
-    minute on each server; none: any number.
+    logging in, not even what is public; or on. passwords: off, and the passwords of administrators
+    alone count, as everybody else signs on by a provider; or on. quota: how much a
+    namespace may have that has no quota of its own, such as 50GB; repositories-max and tags-max:
+    how many repositories it may have, and each of them tags; requests-max and pulls-max: how many
+    an account may have in a minute on each server; none: any number.
     """
     name, equals, value = setting.partition("=")
     put = _SETTERS.get(name) if equals else None
@@ -138,8 +139,9 @@ def set_(desk: CommandContext, setting: str) -> None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
             "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
-            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8, anonymous=off, quota=50GB, "
-            "repositories-max=100, tags-max=1000, requests-max=6000 or pulls-max=600"
+            "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8, anonymous=off, "
+            "passwords=off, quota=50GB, repositories-max=100, tags-max=1000, requests-max=6000 or "
+            "pulls-max=600"
         )
     put(desk, name, value)
 
@@ -201,11 +203,18 @@ def _set_limit(desk: CommandContext, name: str, value: str) -> None:
     desk.out.done(f"{name} is {value} from now on, on all servers within a minute.", {name: limit})
 
 
+def _set_passwords(desk: CommandContext, name: str, value: str) -> None:
+    desk.run(lambda database: admin.set_passwords(database, value))
+    whose = "everybody" if value == ON else "administrators alone"
+    desk.out.done(f"Passwords are for {whose}, within seconds.", {name: value})
+
+
 _SETTERS: Final[Mapping[str, Callable[[CommandContext, str, str], None]]] = {
     COPIES_SETTING: _set_copies,
     READ_ONLY_SETTING: _set_read_only,
     COLLECTION_SETTING: _set_collection,
     ANONYMOUS_SETTING: _set_anonymous,
+    PASSWORDS_SETTING: _set_passwords,
     EVENTS_SETTING: _set_events,
     **dict.fromkeys(
         (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING, ISSUER_NETWORKS_SETTING), _set_hooks

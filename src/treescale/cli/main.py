@@ -21,7 +21,8 @@ from treescale.errors import TreeScaleError
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("serve:serve", "Start a server."),
     "demo": ("demo:demo", "Show it all on this machine, in a minute, and clean up."),
-    "user": ("accounts.user:user", "Accounts: add, list, remove, change passwords."),
+    "user": ("accounts.user:user", "Accounts: add, invite, list, suspend, remove, passwords."),
+    "sign-on": ("accounts.sign_on:sign_on", "The providers that people sign on with."),
     "login": ("accounts.login:login", "Log in to a server, for --server from this machine."),
     "logout": ("accounts.login:logout", "End that: the access token is revoked."),
     "org": ("accounts.org:org", "Organisations: who shares a namespace, and who may what."),

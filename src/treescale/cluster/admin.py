@@ -34,7 +34,8 @@ from treescale.lease_times import (
 )
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import HOOKS_SETTING
-from treescale.metadata.organisations import ANONYMOUS_SETTING
+from treescale.metadata.identity.providers import Providers
+from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
 from treescale.metadata.records import LayoutRecord, StoreState, is_full
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 from treescale.outbound.networks import parse_targets
@@ -102,6 +103,17 @@ async def set_anonymous(database: Database, text: str) -> None:
     """Have what is public be for all, or for whoever logs in; raises SettingInvalid."""
     on_or_off(ANONYMOUS_SETTING, text)
     await database.settings.put(ANONYMOUS_SETTING, text)
+
+
+async def set_passwords(database: Database, text: str) -> None:
+    """Have everybody's passwords count, or those of administrators alone; raises SettingInvalid."""
+    is_on = on_or_off(PASSWORDS_SETTING, text)
+    if not is_on and not await Providers(database.connections).list():
+        raise SettingInvalid(
+            "nobody but administrators could sign in: add a provider first "
+            "(`treescale sign-on add`)"
+        )
+    await database.settings.put(PASSWORDS_SETTING, text)
 
 
 async def set_events(database: Database, text: str) -> Retention:

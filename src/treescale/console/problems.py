@@ -43,6 +43,12 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.RuleExists: Problem("exists", "There is such a rule"),
     errors.PlanChanged: Problem("plan-changed", "The plan is another by now"),
     errors.LastOwner: Problem("last-owner", "An organisation needs an owner"),
+    errors.LastAdministrator: Problem("last-administrator", "An administrator has to be left"),
+    errors.LinkUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.SessionUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.IdentityUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.ProviderUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.SignOnRefused: Problem("forbidden", "This is not for you"),
     errors.AddressForbidden: Problem("address", "The URL must not be asked from here"),
     errors.NameInvalid: Problem("name", "No such name can be"),
     errors.PageInvalid: Problem("page", "The page asked for cannot be"),
@@ -87,4 +93,6 @@ def problem_body(error: Exception, request_id: str) -> dict[str, object]:
     }
     if isinstance(error, errors.FieldInvalid) and error.field:
         members["field"] = error.field
+    if isinstance(error, errors.UserExists) and error.known:
+        members["id"] = error.known
     return members

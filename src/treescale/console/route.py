@@ -54,6 +54,11 @@ class Asked:
     again: "Callable[[], Awaitable[Asked]] | None" = None
     """Looks again who asks, for an answer that takes its time; raises what keeps them out now."""
 
+    is_fresh: bool = True
+    """Whether it was proven a moment ago who asks; a session may have begun long ago."""
+    prove: Callable[[str, str], Awaitable[Principal]] | None = None
+    """Returns the person whom a name and a password prove; None where nobody sends one."""
+
     @property
     def name(self) -> str:
         """Return the path's parameter `name`."""

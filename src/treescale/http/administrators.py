@@ -45,7 +45,8 @@ class Administrators:
         name = principal.user
         now = self._clock.monotonic()
         try:
-            is_one = (await self._users.get(name)).admin
+            found = await self._users.get(name)
+            is_one = found.admin and not found.is_suspended
         except UserUnknown:
             is_one = False
         except DatabaseUnavailable:

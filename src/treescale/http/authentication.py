@@ -28,6 +28,7 @@ from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace, namespace_of, robot_parts
 from treescale.registry.counted.rates import Rates
 from treescale.registry.login import Login
+from treescale.registry.people.accounts import prove
 from treescale.registry.robots.login import Exchanged, RobotLogin
 from treescale.registry.token_service import TokenService
 
@@ -165,6 +166,11 @@ class Authenticator:
     async def log_in(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
         """Return whom a name and a secret prove to the registry; see `Login.authenticate`."""
         return _of_registry(await self._login(request, name, secret))
+
+    async def prove(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
+        """Return the person whom a password proves; see `registry.people.accounts.prove`."""
+        with self._refusals(request, name):
+            return await prove(self.login, name, secret, source=self.client_address(request))
 
     async def exchange(self, request: web.BaseRequest, robot: str, token: str) -> Exchanged:
         """Return a robot's secret for an ID token; see `RobotLogin.exchange`."""

@@ -42,7 +42,7 @@ class RequestLog(AbstractAccessLogger):
         write(
             "request",
             method=request.method,
-            path=path,
+            path=record.shown_path or path,
             status=response.status,
             user=record.user,
             client=record.client or peer_text(request.remote),

@@ -39,6 +39,8 @@ class RequestRecord:
     received: int = 0
     sent: int = 0
     """Bytes of bodies that were read, and that were written piece by piece."""
+    shown_path: str = ""
+    """What the log has in place of a path that is secret."""
     request_id: str = ""
     route: Route = Route.OTHER
     """What it asks for, once it is known."""

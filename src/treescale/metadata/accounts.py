@@ -11,12 +11,15 @@ with another time is of 0.1.0, and `adopt` gives it a number.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
+    Double,
     Executable,
     Label,
     Row,
+    Text,
     and_,
     bindparam,
     case,
@@ -26,6 +29,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -45,7 +49,10 @@ from treescale.metadata.namespaces import (
     HOLD_OWNED,
     USER,
     begin_namespace,
+    check_administrator_left,
     check_owner_left,
+    check_unchanged,
+    hold_administrators,
     hold_namespace,
     members_of,
     robots_of,
@@ -58,7 +65,9 @@ from treescale.metadata.schema import (
     generations,
     hooks,
     known_addresses,
+    links,
     revocations,
+    sessions,
     users,
 )
 
@@ -238,6 +247,12 @@ LIST_USERS: Final = (
 _ADD_USER: Final = insert(users)
 SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
 REMOVE_USER: Final = delete(users).where(_THIS_USER)
+END_SESSIONS: Final = delete(sessions).where(sessions.c.user_name == bindparam("this"))
+REMOVE_LINKS: Final = delete(links).where(
+    or_(links.c.user_name == bindparam("this"), links.c.actor == bindparam("this"))
+)
+"""Those that lead to an account, and those that it made: an administrator who goes leaves no way
+in."""
 _REMOVE_HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 
 
@@ -252,27 +267,13 @@ class Users:
 
         Raises UserExists when a user or an organisation has the name.
         """
-        row = {
-            "name": user.name,
-            "password_hash": user.password_hash,
-            "admin": user.admin,
-            "created": user.created,
-        }
-
-        def work(connection: Connection) -> None:
-            begin_namespace(connection, user.name, kind=USER, adopt=True)
-            connection.execute(_ADD_USER, row)
-            renew(connection, f"user:{user.name}")
-            payload = {"admin": user.admin}
-            record(connection, _of_user(Kind.USER_CREATED, actor, user.name, payload))
-
-        await self._connections.write(work)
+        await self._connections.write(partial(add_account, user=user, actor=actor))
 
     async def get(self, name: str) -> User:
         """Return it; raises UserUnknown."""
         row = await self._connections.row(GET_USER, {"this": name})
         if row is None:
-            raise _unknown_user(name)
+            raise unknown_user(name)
         return _user(row)
 
     async def list(self, after: str, limit: int) -> list[User]:
@@ -280,33 +281,38 @@ class Users:
         rows = await self._connections.rows(LIST_USERS, {"after": after, "limit": limit})
         return [_user(row) for row in rows]
 
-    async def set_password(self, name: str, password_hash: str, *, actor: str) -> None:
-        """Change it, and with it the generation of `user:NAME`; raises UserUnknown."""
+    async def set_password(
+        self, name: str, password_hash: str, *, actor: str, generation: int | None = None
+    ) -> None:
+        """Change it, and with it the generation of `user:NAME`; all sessions end.
+
+        Raises UserUnknown, and CredentialsInvalid when the account has changed since `generation`,
+        if that is told.
+        """
 
         def work(connection: Connection) -> None:
-            change = {"this": name, "new_hash": password_hash}
-            if changed(connection, SET_PASSWORD, change) == 0:
-                raise _unknown_user(name)
-            void(connection, f"user:{name}")
-            record(connection, _of_user(Kind.USER_PASSWORD, actor, name))
+            set_password_of(connection, name, password_hash, actor, generation=generation)
 
         await self._connections.write(work)
 
     async def remove(self, name: str, *, actor: str) -> None:
         """Remove the account, its access tokens, robots and webhooks; change its generation.
 
-        Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown, and
-        LastOwner when an organisation has no other owner.
+        Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown,
+        LastOwner when an organisation has no other owner, and LastAdministrator.
         """
 
         def work(connection: Connection) -> None:
             own = hold_namespace(connection, name)
             robots = [] if own is None else robots_of(connection, own.row_id)
             owned = connection.execute(HOLD_OWNED, {"user": name}).all()
+            was_there = hold_administrators(connection)
             if changed(connection, REMOVE_USER, {"this": name}) == 0:
-                raise _unknown_user(name)
+                raise unknown_user(name)
             for row in owned:
                 check_owner_left(connection, row.namespace_id, row.name)
+            check_administrator_left(connection, was_there=was_there)
+            connection.execute(REMOVE_LINKS, {"this": name})
             for user in [] if own is None else members_of(connection, own.row_id):
                 void(connection, f"member:{user}")
             for robot in robots:
@@ -315,9 +321,44 @@ class Users:
                 strip(connection, own.row_id)
             connection.execute(_REMOVE_HOOKS, {"this": name})
             void(connection, f"user:{name}")
-            record(connection, _of_user(Kind.USER_REMOVED, actor, name))
+            record(connection, of_user(Kind.USER_REMOVED, actor, name))
 
         await self._connections.write(work)
+
+
+def add_account(connection: Connection, user: User, actor: str, *, adopt: bool = True) -> None:
+    """Create an account, in the caller's transaction; see `Users.add`.
+
+    Without `adopt` it is refused while repositories are left of an earlier one of its name.
+    """
+    begin_namespace(connection, user.name, kind=USER, adopt=adopt)
+    row = {
+        "name": user.name,
+        "password_hash": user.password_hash,
+        "admin": user.admin,
+        "created": user.created,
+    }
+    connection.execute(_ADD_USER, row)
+    renew(connection, f"user:{user.name}")
+    record(connection, of_user(Kind.USER_CREATED, actor, user.name, {"admin": user.admin}))
+
+
+def set_password_of(
+    connection: Connection,
+    name: str,
+    password_hash: str,
+    actor: str,
+    *,
+    generation: int | None = None,
+) -> None:
+    """Change a password, in the caller's transaction; see `Users.set_password`."""
+    if changed(connection, SET_PASSWORD, {"this": name, "new_hash": password_hash}) == 0:
+        raise unknown_user(name)
+    if generation is not None:
+        check_unchanged(connection, name, generation)
+    connection.execute(END_SESSIONS, {"this": name})
+    void(connection, f"user:{name}")
+    record(connection, of_user(Kind.USER_PASSWORD, actor, name))
 
 
 def _user(row: Row[Any]) -> User:
@@ -327,17 +368,19 @@ def _user(row: Row[Any]) -> User:
         admin=bool(row.admin),
         created=row.created,
         generation=row.generation,
+        suspended=row.suspended,
     )
 
 
-def _of_user(
+def of_user(
     kind: Kind, actor: str, name: str, payload: Mapping[str, object] | None = None
 ) -> Event:
     """Return what happened in a user's namespace, but to no repository in it."""
     return Event(kind, actor, namespace=name, payload=payload or {})
 
 
-def _unknown_user(name: str) -> UserUnknown:
+def unknown_user(name: str) -> UserUnknown:
+    """Return what is raised for a name that nobody has."""
     return UserUnknown(f"no user {name}")
 
 
@@ -345,15 +388,18 @@ TOUCH_SECONDS_MIN: Final = 60.0
 
 _THIS_TOKEN: Final = access_tokens.c.token_id == bindparam("this")
 
-FIND_TOKEN: Final = select(access_tokens, present()).where(
-    access_tokens.c.secret_sha256 == bindparam("secret")
+_TOKENS: Final = select(access_tokens, users.c.suspended, present()).join(
+    users, users.c.name == access_tokens.c.user_name
 )
-GET_TOKEN: Final = select(access_tokens, present()).where(_THIS_TOKEN)
-LIST_TOKENS: Final = (
-    select(access_tokens, present())
-    .where(access_tokens.c.user_name == bindparam("user"))
-    .order_by(access_tokens.c.created, access_tokens.c.token_id)
+FIND_TOKEN: Final = _TOKENS.where(access_tokens.c.secret_sha256 == bindparam("secret"))
+GET_TOKEN: Final = _TOKENS.where(_THIS_TOKEN)
+LIST_TOKENS: Final = _TOKENS.where(access_tokens.c.user_name == bindparam("user")).order_by(
+    access_tokens.c.created, access_tokens.c.token_id
 )
+PAGE_OF_TOKENS: Final = LIST_TOKENS.where(
+    tuple_(access_tokens.c.created, access_tokens.c.token_id)
+    > tuple_(bindparam("after_created", type_=Double()), bindparam("after_id", type_=Text()))
+).limit(bindparam("limit"))
 HOLD_USER: Final = (
     select(users.c.name)
     .where(users.c.name == bindparam("user"))
@@ -395,7 +441,7 @@ class AccessTokens:
                 "repository": token.repository,
                 "expires": token.expires,
             }
-            record(connection, _of_user(Kind.TOKEN_CREATED, actor, token.user, told))
+            record(connection, of_user(Kind.TOKEN_CREATED, actor, token.user, told))
 
         await self._connections.write(work)
 
@@ -413,6 +459,11 @@ class AccessTokens:
             raise TokenUnknown(f"no access token {token_id}")
         return _token(row)
 
+    async def page(self, user: str, after: tuple[float, str], limit: int) -> list[AccessToken]:
+        """Return some of a user's tokens, those that follow a time of making and an id."""
+        page = {"user": user, "after_created": after[0], "after_id": after[1], "limit": limit}
+        return [_token(row) for row in await self._connections.rows(PAGE_OF_TOKENS, page)]
+
     async def list(self, user: str) -> list[AccessToken]:
         """Return a user's tokens, oldest first."""
         return [_token(row) for row in await self._connections.rows(LIST_TOKENS, {"user": user})]
@@ -426,7 +477,7 @@ class AccessTokens:
                 raise TokenUnknown(f"no access token {token_id}")
             void(connection, f"token:{token_id}")
             told = {"token_id": token_id, "label": gone.label}
-            record(connection, _of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
+            record(connection, of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
 
         await self._connections.write(work)
 
@@ -464,6 +515,7 @@ def _token(row: Row[Any]) -> AccessToken:
         expires=row.expires,
         last_used=row.last_used,
         generation=row.generation,
+        user_suspended=row.suspended is not None,
     )
 
 

@@ -9,15 +9,17 @@ a row that has another name.
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Text, bindparam, cast, delete, exists, literal, select, update
+from sqlalchemy import Text, bindparam, cast, delete, exists, func, literal, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.errors import LastOwner, UserExists
+from treescale.errors import CredentialsInvalid, LastAdministrator, LastOwner, UserExists
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
+from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import (
     event_groups,
+    generations,
     hooks,
     members,
     namespaces,
@@ -63,6 +65,18 @@ _BEGIN: Final = (
     .values(kind=bindparam("new_kind"), created=DatabaseNow(), visibility=PRIVATE)
 )
 IS_USER: Final = select(users.c.name).where(users.c.name == bindparam("this"))
+_LOCAL_ADMINISTRATORS: Final = (
+    select(users.c.name)
+    .where(users.c.admin, users.c.suspended.is_(None), users.c.password_hash != NO_PASSWORD)
+    .order_by(users.c.name)
+)
+HOLD_ADMINISTRATORS: Final = _LOCAL_ADMINISTRATORS.with_for_update(key_share=True)
+_HAS_ADMINISTRATOR: Final = select(func.count().label("count")).select_from(
+    _LOCAL_ADMINISTRATORS.limit(1).subquery()
+)
+_GENERATION_OF: Final = select(generations.c.generation).where(
+    generations.c.subject == bindparam("subject")
+)
 _HAS_OWNER: Final = select(
     exists().where(
         members.c.namespace_id == bindparam("row_id"),
@@ -141,9 +155,9 @@ def begin_namespace(connection: Connection, name: str, *, kind: str, adopt: bool
     is_new = changed(connection, _MAKE.on(connection), {"name": name}) == 1
     held = make_and_hold(connection, name)
     if is_user(connection, name):
-        raise UserExists(f"user {name} exists already")
+        raise UserExists(f"user {name} exists already", known=name)
     if held.is_organisation:
-        raise UserExists(f"the organisation {name} exists already")
+        raise UserExists(f"the organisation {name} exists already", known=name)
     left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
     if left is not None and not adopt:
         raise UserExists(
@@ -192,3 +206,27 @@ def check_owner_left(connection: Connection, row_id: int, name: str) -> None:
             f"the organisation {name} would have no owner: make somebody else one first "
             f"(`treescale org grant {name} USER owner`), or remove the organisation"
         )
+
+
+def hold_administrators(connection: Connection) -> bool:
+    """Hold those who log in with a password as they are; return whether there is one."""
+    return bool(connection.execute(HOLD_ADMINISTRATORS).all())
+
+
+def check_administrator_left(connection: Connection, *, was_there: bool) -> None:
+    """Raise LastAdministrator when nobody is left of those who were held.
+
+    A provider of sign-on may be down, or gone: so only who has a password counts.
+    """
+    if was_there and not connection.execute(_HAS_ADMINISTRATOR).scalar_one():
+        raise LastAdministrator(
+            "no administrator would be left who can log in with a password: make somebody else one "
+            "first (`treescale user admin NAME on`)"
+        )
+
+
+def check_unchanged(connection: Connection, name: str, generation: int) -> None:
+    """Raise CredentialsInvalid when the account has changed since that generation; it is held."""
+    subject = {"subject": f"user:{name}"}
+    if (connection.execute(_GENERATION_OF, subject).scalar_one_or_none() or 0) > generation:
+        raise CredentialsInvalid("the account has changed meanwhile: log in again")

@@ -52,6 +52,8 @@ from treescale.metadata.schema import members, namespaces
 
 ANONYMOUS_SETTING: Final = "anonymous"
 """While this setting is `off` nobody pulls without logging in, not even what is public."""
+PASSWORDS_SETTING: Final = "passwords"
+"""While this setting is `off` passwords of administrators alone count."""
 KNOWN_SECONDS_MAX: Final = 900.0
 """For how long a role counts while the database is away."""
 KNOWN_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -216,16 +218,7 @@ class Organisations:
         """
 
         def work(connection: Connection) -> None:
-            held = hold_known(connection, namespace)
-            _hold_user(connection, user)
-            if user == namespace:
-                raise Refused(f"{user} is the owner of the namespace {namespace}, always")
-            if _grant(connection, (held.row_id, namespace), (user, role, repository), actor):
-                these = {"row_id": held.row_id, "user": user}
-                if connection.execute(_COUNT_OF_USER, these).scalar_one() > GRANTS_MAX:
-                    raise Refused(f"{user} has {GRANTS_MAX} grants there: use patterns")
-                if held.is_organisation:
-                    check_owner_left(connection, held.row_id, namespace)
+            grant_role(connection, namespace, (user, role, repository), actor)
 
         await self._connections.write(work)
         self._known.invalidate(namespace, user)
@@ -296,6 +289,23 @@ class Organisations:
     async def _holding(self, namespace: str, user: str) -> Holding:
         rows = await self._connections.rows(HELD_IN, {"this": namespace, "user": user})
         return _held(rows)
+
+
+def grant_role(
+    connection: Connection, namespace: str, granted: tuple[str, str, str], actor: str
+) -> None:
+    """Grant a user a role for a glob, in the caller's transaction; see `Organisations.grant`."""
+    user, _, _ = granted
+    held = hold_known(connection, namespace)
+    _hold_user(connection, user)
+    if user == namespace:
+        raise Refused(f"{user} is the owner of the namespace {namespace}, always")
+    if _grant(connection, (held.row_id, namespace), granted, actor):
+        these = {"row_id": held.row_id, "user": user}
+        if connection.execute(_COUNT_OF_USER, these).scalar_one() > GRANTS_MAX:
+            raise Refused(f"{user} has {GRANTS_MAX} grants there: use patterns")
+        if held.is_organisation:
+            check_owner_left(connection, held.row_id, namespace)
 
 
 def _grant(

@@ -276,9 +276,13 @@ class UploadProgress:
     """As of `NewBlob`."""
 
 
+NO_PASSWORD: Final = "$argon2id$v=19$m=47104,t=1,p=1$" + "A" * 22 + "$" + "A" * 43
+"""The hash of no password: whoever verifies against it, 0.1.0 too, finds that none matches."""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. `password_hash` is an argon2id string."""
+    """An account. `password_hash` is an argon2id string, `NO_PASSWORD` without a password."""
 
     name: str
     password_hash: str
@@ -286,6 +290,18 @@ class User:
     created: float
     generation: int = field(default=0, compare=False)
     """The cluster's when this was read; nothing that is written."""
+    suspended: float | None = None
+    """Since when nothing of it counts, by the database's clock; None while it does."""
+
+    @property
+    def has_password(self) -> bool:
+        """Return whether there is a password to log in with."""
+        return self.password_hash != NO_PASSWORD
+
+    @property
+    def is_suspended(self) -> bool:
+        """Return whether nothing of this account counts."""
+        return self.suspended is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +323,8 @@ class AccessToken:
     last_used: float | None
     generation: int = field(default=0, compare=False)
     """The cluster's when this was read; nothing that is written."""
+    user_suspended: bool = field(default=False, compare=False)
+    """Whether its user is suspended; likewise."""
 
 
 @dataclass(frozen=True, slots=True)

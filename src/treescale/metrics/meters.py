@@ -38,6 +38,8 @@ class Route(IntEnum):
     STOPZ = 13
     METRICS = 14
     API = 15
+    PAGES = 16
+    """What people look at in a browser, below /-/."""
 
 
 class Refusal(IntEnum):

@@ -16,6 +16,7 @@ from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.errors import (
     NamespaceUnknown,
+    PageInvalid,
     PasswordInvalid,
     RequestInvalid,
     SettingInvalid,
@@ -164,10 +165,31 @@ class Accounts:
         await self._access_tokens.add(token, actor=actor)
         return text, token
 
+    async def check_label(self, user: str, label: str) -> None:
+        """Raise UserExists when an access token of that user has the label, and has not ended."""
+        now = self._clock.now()
+        for one in await self._access_tokens.list(user):
+            if one.label == label and (one.expires is None or one.expires > now):
+                raise UserExists(
+                    f"{user} has an access token {label!r} already: give this one another name, "
+                    f"or revoke that one (`treescale token revoke {one.token_id}`)",
+                    known=one.token_id,
+                )
+
     async def list_tokens(self, user: str) -> list[AccessToken]:
         """Return a user's access tokens, oldest first; raises UserUnknown."""
         await self._users.get(user)
         return await self._access_tokens.list(user)
+
+    async def page_tokens(self, user: str, after: str, limit: int) -> list[AccessToken]:
+        """Return a page of them; `after` is a `token_cursor`. Raises UserUnknown, PageInvalid."""
+        await self._users.get(user)
+        created, _, token_id = after.rpartition("/")
+        try:
+            place = float(created) if after else 0.0
+        except ValueError:
+            raise PageInvalid("after must be the `next` of the page before") from None
+        return await self._access_tokens.page(user, (place, token_id), limit)
 
     async def revoke_token(self, token_id: str, *, actor: str) -> None:
         """Void an access token, within a minute everywhere; raises TokenUnknown."""
@@ -182,6 +204,11 @@ class Accounts:
         letters = [_LETTERS[byte & 31] for byte in self._random(_GENERATED_GROUPS * 4)]
         groups = range(0, len(letters), _GENERATED_GROUP)
         return "-".join("".join(letters[at : at + _GENERATED_GROUP]) for at in groups)
+
+
+def token_cursor(token: AccessToken) -> str:
+    """Return where a page of access tokens goes on after this one."""
+    return f"{token.created!r}/{token.token_id}"
 
 
 async def accounts_of(database: Database, passwords: PasswordHashing) -> Accounts:
@@ -221,7 +248,7 @@ async def _check_no_organisation(database: Database, name: str) -> None:
     except NamespaceUnknown:
         return
     if found.kind == ORGANISATION:
-        raise UserExists(f"the organisation {name} exists already")
+        raise UserExists(f"the organisation {name} exists already", known=name)
 
 
 def check_terms(user: str, terms: TokenTerms, others: Collection[str] = ()) -> None:

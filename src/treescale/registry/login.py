@@ -67,6 +67,8 @@ class Login:
         revoked: Callable[[Principal], bool] = lambda _: False,
     ) -> None:
         """`revoked` says of somebody remembered whether they are known to have changed since."""
+        self.passwords_off: Callable[[], bool] = lambda: False
+        """Says whether passwords of administrators alone count."""
         self._users = users
         self._access_tokens = access_tokens
         self._passwords = passwords
@@ -124,6 +126,8 @@ class Login:
             raise _wrong() from None
         if not hmac.compare_digest(token.user.encode(), _comparable(name)) or expired(token, now):
             raise _wrong()
+        if token.user_suspended:
+            raise _wrong()
         await record_use(self._access_tokens, token, now)
         return token_principal(token, proven=now)
 
@@ -158,8 +162,11 @@ class Login:
     async def _checked(self, name: str, secret: str, urgency: Urgency) -> User:
         user = await self._user(name)
         password_hash = None if user is None else user.password_hash
+        is_off = self.passwords_off()
         if not await self._passwords.matches(password_hash, secret, urgency) or user is None:
-            raise _wrong()
+            raise _wrong(passwords_off=is_off)
+        if user.is_suspended or (is_off and not user.admin):
+            raise _wrong(passwords_off=is_off)
         return user
 
     async def _user(self, name: str) -> User | None:
@@ -216,5 +223,10 @@ def _comparable(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _wrong() -> CredentialsInvalid:
+def _wrong(*, passwords_off: bool = False) -> CredentialsInvalid:
+    if passwords_off:
+        return CredentialsInvalid(
+            "the user name or access token is wrong, or this is a password, which only "
+            "administrators have here: make an access token at /-/account"
+        )
     return CredentialsInvalid("the user name, password or access token is wrong")

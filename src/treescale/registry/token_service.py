@@ -52,7 +52,7 @@ from treescale.errors import (
 )
 from treescale.lease_times import OFF
 from treescale.metadata.database import Database
-from treescale.metadata.organisations import ANONYMOUS_SETTING
+from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
 from treescale.metadata.records import AccessToken, Change, SigningKey, User
 from treescale.oci.names import namespace_of
 from treescale.registry.credential_cache import AWAY_SECONDS_MAX, CredentialCache
@@ -127,6 +127,7 @@ class TokenService:
         self._last = 0
         self._closed = False
         """Whether nobody may do anything without logging in."""
+        self._passwords_off = False
         self._verified: OrderedDict[bytes, BearerClaims] = OrderedDict()
         self._redeemed = redeemed or CredentialCache(random(32), clock)
         self._refreshing = asyncio.Lock()
@@ -235,6 +236,10 @@ class TokenService:
         access = {one.repository: one.actions for one in claims.access}
         return Bearer(claims.principal, access, claims.catalog, frozenset(claims.refused))
 
+    def passwords_off(self) -> bool:
+        """Return whether passwords of administrators alone count."""
+        return self._passwords_off
+
     def revoked(self, principal: Principal) -> bool:
         """Say whether the principal's user, or access token, is known to have changed since."""
         return self._changed(principal, principal.subjects)
@@ -299,6 +304,8 @@ class TokenService:
             await record_use(self._database.access_tokens, token, now)
             return token_principal(token, proven=now)
         account = await self._account(principal.user)
+        if not account.has_password or (self._passwords_off and not account.admin):
+            raise _logged_out()
         _check_proof(_proof_of(account.password_hash), claims)
         return Principal(principal.user, proven=now, generation=account.generation)
 
@@ -306,7 +313,9 @@ class TokenService:
         """Replace the keys in memory by what the database holds, and add what has changed."""
         rows = await self._database.signing_keys.list()
         await self._read_changes()
-        self._closed = await self._database.settings.get(ANONYMOUS_SETTING) == OFF
+        told = await self._database.settings.several((ANONYMOUS_SETTING, PASSWORDS_SETTING))
+        self._closed = told.get(ANONYMOUS_SETTING) == OFF
+        self._passwords_off = told.get(PASSWORDS_SETTING) == OFF
         if not rows:
             raise Failed("the database holds no signing key; restart the server to make one")
         if rows != self._key_rows:
@@ -396,7 +405,8 @@ class TokenService:
 
     async def _access_token(self, principal: Principal, now: float) -> AccessToken:
         for token in await self._database.access_tokens.list(principal.user):
-            if token.token_id == principal.token_id and not expired(token, now):
+            is_it = token.token_id == principal.token_id and not token.user_suspended
+            if is_it and not expired(token, now):
                 return token
         raise _logged_out()
 
@@ -406,9 +416,12 @@ class TokenService:
 
     async def _account(self, user: str) -> User:
         try:
-            return await self._database.users.get(user)
+            account = await self._database.users.get(user)
         except UserUnknown:
             raise _logged_out() from None
+        if account.is_suspended:
+            raise _logged_out()
+        return account
 
     def _signing_key(self, now: float) -> KeyPair:
         """Return the newest key that may sign; the oldest when all are in the future."""

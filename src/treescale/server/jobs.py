@@ -23,6 +23,9 @@ from treescale.metadata.collection.purging import Purging
 from treescale.metadata.database import Database
 from treescale.metadata.events.positions import Positions
 from treescale.metadata.events.recording import actor_of_server
+from treescale.metadata.identity.links import Links
+from treescale.metadata.identity.providers import Identities
+from treescale.metadata.identity.sessions import Sessions
 from treescale.metadata.layouts import noted_number
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Months
@@ -124,6 +127,7 @@ def database_jobs(database: Database, time: DatabaseClock) -> Iterator[Job]:
         period_seconds=REFRESH_SECONDS,
         limit_seconds=LIMIT_SECONDS,
     )
+    yield from people_jobs(database, time)
 
 
 def rights_jobs(database: Database, tokens: TokenService, changed: Signal) -> Iterator[Job]:
@@ -160,6 +164,27 @@ def rights_jobs(database: Database, tokens: TokenService, changed: Signal) -> It
         "addresses.prune",
         database.known_addresses.prune,
         "addresses that nobody logged in from for long are kept",
+        period_seconds=PRUNE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+        scope=Scope.CLUSTER,
+    )
+
+
+def people_jobs(database: Database, clock: Clock) -> Iterator[Job]:
+    """Yield what forgets the sessions, links and sign-ons whose time is over."""
+    sessions, links = Sessions(database.connections), Links(database.connections)
+    identities = Identities(database.connections)
+
+    async def prune() -> None:
+        now = clock.now()
+        await sessions.prune(now=now)
+        await links.prune(now=now)
+        await identities.prune(now=now)
+
+    yield Job(
+        "sessions.prune",
+        prune,
+        "sessions and links that have ended are kept",
         period_seconds=PRUNE_SECONDS,
         limit_seconds=LIMIT_SECONDS,
         scope=Scope.CLUSTER,

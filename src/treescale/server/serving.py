@@ -69,6 +69,7 @@ async def authenticator(
         throttle=Throttle(clock, database.known_addresses, shared.failures),
         revoked=tokens.revoked,
     )
+    login.passwords_off = tokens.passwords_off
     asks = OutboundClients(settings, database, clock, ISSUERS)
     login.robots = robots = RobotLogin(
         database,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -61,7 +62,7 @@ def login(
 
     async def work(server: RemoteServer) -> Kept:
         host = "".join(one for one in socket.gethostname() if one.isprintable())
-        name = f"treescale login at {host[:_HOST_CHARACTERS_MAX]}"
+        name = f"treescale login at {host[:_HOST_CHARACTERS_MAX]} {secrets.token_hex(3)}"
         wanted = {"name": name, "allow": ["api"], "expires": LASTS}
         made = await server.ask("POST", "/tokens", body=wanted)
         kept = _kept(made, insecure=insecure)

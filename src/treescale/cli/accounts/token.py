@@ -2,14 +2,10 @@
 
 import click
 
-from treescale.auth.passwords import Passwords
-from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options
-from treescale.maintenance.report.columns import Column, Kind, Row, time
-from treescale.metadata.database import Database
-from treescale.metadata.records import AccessToken
-from treescale.registry.accounts import TokenTerms, accounts_of, parse_allow, parse_duration
+from treescale.console.route import segment
+from treescale.maintenance.report.columns import Column, Kind
 
 COLUMNS = (
     Column("id"),
@@ -20,7 +16,6 @@ COLUMNS = (
     Column("expires", Kind.TIME, empty="never"),
     Column("last_used", Kind.TIME, empty="never"),
 )
-RIGHTS = ("pull", "push", "delete", "metrics", "events", "api")
 
 
 @click.group(cls=CommandGroup)
@@ -57,15 +52,15 @@ def create(
     desk: CommandContext, user: str, *, name: str, allow: str, repository: str, expires: str
 ) -> None:
     """Create an access token and print it: this once, and nothing else."""
-    terms = TokenTerms(name, parse_allow(allow), repository, parse_duration(expires))
-
-    async def work(database: Database) -> tuple[str, AccessToken]:
-        return await (await accounts_of(database, Passwords())).create_token(
-            user, terms, actor=cli_actor()
-        )
-
-    text, made = desk.run(work)
-    desk.out.done(text, {"token": text, **_row(made)})
+    wanted = {
+        "name": name,
+        "user": user,
+        "allow": allow.split(","),
+        "repository": repository,
+        "expires": expires,
+    }
+    made = desk.ask("POST", "/tokens", body=wanted)
+    desk.out.done(made["secret"], {"token": made["secret"], **made["token"]})
 
 
 @token.command("list")
@@ -73,11 +68,7 @@ def create(
 @cluster_options
 def list_tokens(desk: CommandContext, user: str) -> None:
     """List a user's access tokens, oldest first."""
-
-    async def work(database: Database) -> list[AccessToken]:
-        return await (await accounts_of(database, Passwords())).list_tokens(user)
-
-    desk.out.rows(COLUMNS, [_row(one) for one in desk.run(work)])
+    desk.out.rows(COLUMNS, desk.pages("/tokens", "tokens", query={"user": user}))
 
 
 @token.command("revoke")
@@ -85,22 +76,5 @@ def list_tokens(desk: CommandContext, user: str) -> None:
 @cluster_options
 def revoke(desk: CommandContext, token_id: str) -> None:
     """Void an access token. It stops working everywhere within a minute."""
-
-    async def work(database: Database) -> None:
-        await (await accounts_of(database, Passwords())).revoke_token(token_id, actor=cli_actor())
-
-    desk.run(work)
+    desk.ask("DELETE", f"/tokens/{segment(token_id)}")
     desk.out.done(f"token {token_id} revoked", {"id": token_id})
-
-
-def _row(one: AccessToken) -> Row:
-    return {
-        "id": one.token_id,
-        "user": one.user,
-        "name": one.label,
-        "allow": [right for right in RIGHTS if right in one.allow],
-        "repository": one.repository,
-        "created": time(one.created),
-        "expires": time(one.expires),
-        "last_used": time(one.last_used),
-    }

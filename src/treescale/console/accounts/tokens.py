@@ -10,6 +10,7 @@ import msgspec
 
 from treescale.auth.scopes import Action, TokenScope
 from treescale.console.accounts.fresh import check_fresh
+from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked
 from treescale.errors import Forbidden, TokenUnknown
 from treescale.metadata.database import Database
@@ -20,6 +21,7 @@ from treescale.registry.accounts import (
     accounts_of,
     parse_allow,
     parse_duration,
+    token_cursor,
 )
 
 _RIGHTS = (*Action, *TokenScope)
@@ -53,10 +55,11 @@ class TokenRow(msgspec.Struct):
     last_used: datetime | None
 
 
-class TokenList(msgspec.Struct):
-    """A user's access tokens, oldest first."""
+class TokenPage(msgspec.Struct):
+    """Some of a user's, oldest first; `next` is what `after` has to be for those that follow."""
 
     tokens: list[TokenRow]
+    next: str | None
 
 
 class TokenMade(msgspec.Struct):
@@ -76,8 +79,12 @@ class TokenDesk:
     async def list(self, asked: Asked) -> Answered:
         """List the caller's; for administrators also another's."""
         user = _whose(asked, asked.query.get("user", ""))
+        paging = Paging.of(asked)
         accounts = await accounts_of(self._database, self._passwords)
-        return Answered(TokenList([_row(one) for one in await accounts.list_tokens(user)]))
+        found = await accounts.page_tokens(user, paging.after, paging.limit + 1)
+        filters = {"user": user} if "user" in asked.query else {}
+        shown, last, headers = page_of("/tokens", paging, found, token_cursor, filters)
+        return Answered(TokenPage([_row(one) for one in shown], last), headers)
 
     async def add(self, asked: Asked) -> Answered:
         """Make one."""
@@ -91,6 +98,7 @@ class TokenDesk:
             parse_duration(wanted.expires),
         )
         accounts = await accounts_of(self._database, self._passwords)
+        await accounts.check_label(user, terms.label)
         secret, made = await accounts.create_token(user, terms, actor=asked.principal.user)
         return Answered(TokenMade(secret, _row(made)))
 

@@ -7,7 +7,7 @@ the route takes (400).
 
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from treescale.http.call import add_common_headers
 from treescale.http.dispatch import check_coding
 from treescale.http.errors import as_failed, lookup, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
+from treescale.http.sessions.visitor import Visitors
 from treescale.log import get_logger
 from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
@@ -41,6 +42,16 @@ from treescale.request_id import REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """Who asks, and what they were granted."""
+
+    principal: Principal
+    is_administrator: bool = False
+    held: Memberships = field(default_factory=dict)
+    is_fresh: bool = True
 
 
 class ApiDispatcher:
@@ -54,8 +65,13 @@ class ApiDispatcher:
         traffic: TrafficCounters,
         *,
         check: Callable[[], None] = lambda: None,
+        visitors: Visitors | None = None,
     ) -> None:
-        """`check` raises what everything is refused with."""
+        """`check` raises what everything is refused with.
+
+        `visitors` tell whose session a page's own request has.
+        """
+        self._visitors = visitors
         self._routes = routes
         self._authenticator = authenticator
         self._administrators = administrators
@@ -88,13 +104,24 @@ class ApiDispatcher:
         self._check()
         check_coding(request)
         route, parameters = find(self._routes, request.method, request.rel_url.raw_path)
-        principal, is_administrator, held = await self._admit(request, route)
+        admitted = await self._admit(request, route)
         rates = self._authenticator.rates
         if rates is not None and rates.are_limited:
-            rates.check(principal.user, record_of(request).client, is_pull=False)
+            user = admitted.principal.user
+            rates.check(user, record_of(request).client, is_pull=False)
         query = check_query(route, query_pairs(request.rel_url.raw_query_string))
         body = await self._body(request, route)
-        asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)
+        asked = Asked(
+            admitted.principal,
+            admitted.is_administrator,
+            parameters,
+            query,
+            body,
+            request.headers,
+            admitted.held,
+            is_fresh=admitted.is_fresh,
+            prove=partial(self._authenticator.prove, request),
+        )
         asked = replace(asked, again=partial(self._again, request, route, asked))
         answered = await route.handler(asked)
         if isinstance(answered, Streamed):
@@ -106,8 +133,14 @@ class ApiDispatcher:
 
     async def _again(self, request: web.BaseRequest, route: ApiRoute, asked: Asked) -> Asked:
         """Look again who asks; raises what keeps them out now."""
-        principal, is_administrator, held = await self._admit(request, route)
-        return replace(asked, principal=principal, is_administrator=is_administrator, held=held)
+        admitted = await self._admit(request, route)
+        return replace(
+            asked,
+            principal=admitted.principal,
+            is_administrator=admitted.is_administrator,
+            held=admitted.held,
+            is_fresh=admitted.is_fresh,
+        )
 
     async def _stream(self, request: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
         """Send piece by piece, until there is no more, or nobody takes it.
@@ -133,16 +166,16 @@ class ApiDispatcher:
                 self._log.info("stream.ended", error=str(error), request_id=request_id(request))
         return response
 
-    async def _admit(
-        self, request: web.BaseRequest, route: ApiRoute
-    ) -> tuple[Principal, bool, Memberships]:
-        """Return who asks, whether that is an administrator, and what they were granted.
-
-        Raises what keeps them out.
-        """
+    async def _admit(self, request: web.BaseRequest, route: ApiRoute) -> "_Admitted":
+        """Return who asks; raises what keeps them out."""
         if route.who is Who.ANYBODY:
-            return ANONYMOUS, False, {}
+            return _Admitted(ANONYMOUS)
+        is_fresh = True
         principal = await self._authenticator.basic(request)
+        if principal is None and self._visitors is not None:
+            signed_in = await self._visitors.of_api(request)
+            if signed_in is not None:
+                principal, is_fresh = signed_in.principal, signed_in.is_fresh
         if principal is None:
             raise CredentialsInvalid(
                 "log in with Basic credentials: a password, or an access token made with "
@@ -160,7 +193,7 @@ class ApiDispatcher:
         if route.who is Who.ADMINISTRATOR and not is_administrator:
             raise Forbidden("this is for administrators")
         held = await self._authenticator.tokens.memberships(principal)
-        return principal, is_administrator, held
+        return _Admitted(principal, is_administrator, held, is_fresh)
 
     async def _body(self, request: web.BaseRequest, route: ApiRoute) -> Any:
         body = RequestBody(request, self._traffic)

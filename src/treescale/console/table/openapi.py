@@ -29,6 +29,8 @@ class ProblemDetails(msgspec.Struct, kw_only=True):
     detail: str
     request_id: str
     field: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    """Of what is there already."""
 
 
 def document(routes: Iterable[ApiRoute], version: str) -> dict[str, Any]:

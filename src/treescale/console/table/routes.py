@@ -7,7 +7,8 @@ import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
 from treescale.console.accounts.robots import IssuerDesk, RobotDesk
-from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenList, TokenMade, TokenRow
+from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenMade, TokenPage, TokenRow
+from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
 from treescale.console.event_groups import (
     Acknowledged,
@@ -62,6 +63,7 @@ from treescale.console.rules import (
     RuleRow,
 )
 from treescale.console.table.openapi import document
+from treescale.console.table.people import people_rows
 from treescale.console.table.robots import issuer_routes, robot_routes
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
@@ -121,6 +123,8 @@ def api_routes(
         *_of_quotas(QuotaDesk(database)),
         *_of_purges(PurgeDesk(database, clock)),
         *_of_rules(RuleDesk(database)),
+        *people_rows(database, passwords, clock, public_url),
+        *_of_users(UserDesk(database, passwords)),
         *_of_tokens(TokenDesk(database, passwords)),
         *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
@@ -226,10 +230,24 @@ def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(GET, "/explain/{name}", who, what, desk.explain, Explanation, query=query)
 
 
+def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:
+    who, admin, one = Who.USER, Who.ADMINISTRATOR, "/users/{user}"
+    what = "Set the password of an account; not for whoever shows an access token"
+    path = f"{one}/password"
+    yield ApiRoute(PUT, path, who, what, desk.set_password, UserRow, takes=NewPassword)
+    what = "Accounts, by name"
+    yield ApiRoute(GET, "/users", admin, what, desk.list, UserPage, query=PAGE)
+    what = "Make an account; not for whoever shows an access token"
+    yield ApiRoute(POST, "/users", admin, what, desk.add, UserRow, takes=NewUser)
+    yield ApiRoute(GET, one, who, "One account", desk.show, UserRow)
+    what = "Remove an account and its access tokens; its repositories stay"
+    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow)
+
+
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:
-    who, query = Who.USER, {"user": "Whose, for administrators; else the caller's."}
+    who, query = Who.USER, PAGE | {"user": "Whose, for administrators; else the caller's."}
     what = "Access tokens of the caller, oldest first"
-    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenList, query=query)
+    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenPage, query=query)
     what = "Make an access token; not for whoever shows one"
     yield ApiRoute(POST, "/tokens", who, what, desk.add, TokenMade, takes=NewToken)
     what = "Void an access token"

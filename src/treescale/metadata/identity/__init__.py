@@ -1,1 +1,1 @@
-"""Whoever is no user: robots, and issuers whose ID tokens are believed."""
+"""Who comes in, and how: people, with sessions, links and sign-on; robots, and issuers."""

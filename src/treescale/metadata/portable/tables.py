@@ -19,12 +19,15 @@ Values = tuple[Any, ...]
 
 LEFT: Final[Mapping[str, str]] = {
     "jobs": "commands wait for them, and whoever wants one asks again",
+    "sign_on_states": "a sign-on that is under way takes minutes, and is begun again",
     "leases": "they are over when a server starts, and no holder outlives the database",
     "walks": "what is on a disk is looked at anew, as after any start without them",
 }
 """Tables of which a backup has no row, and why."""
 WITH_IDENTITY: Final[Mapping[str, str]] = {
+    "links": "a link that was used since would count again: make it anew",
     "peer_keys": "servers of the other database would be believed: the first server makes new ones",
+    "sessions": "sessions that were ended since would count again: people sign in anew",
     "servers": "they may run on, and with the other database; each that starts is there again",
     "signing_keys": "tokens of the other database would count: the first server makes a new one",
     "upload_parts": "they go with their uploads",

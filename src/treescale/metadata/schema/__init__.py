@@ -66,6 +66,14 @@ from treescale.metadata.schema.freeing import (
     usage_changes,
 )
 from treescale.metadata.schema.hooks import deliveries, hooks
+from treescale.metadata.schema.people import (
+    identities,
+    links,
+    sessions,
+    sign_on_grants,
+    sign_on_providers,
+    sign_on_states,
+)
 from treescale.metadata.schema.quotas import namespace_months, quota_blobs, quotas
 from treescale.metadata.schema.robots import (
     id_token_uses,
@@ -97,11 +105,13 @@ __all__ = [
     "generations",
     "hooks",
     "id_token_uses",
+    "identities",
     "issuers",
     "jobs",
     "known_addresses",
     "layouts",
     "leases",
+    "links",
     "lost_chunks",
     "manifest_references",
     "manifests",
@@ -126,7 +136,11 @@ __all__ = [
     "robots",
     "rules",
     "servers",
+    "sessions",
     "settings",
+    "sign_on_grants",
+    "sign_on_providers",
+    "sign_on_states",
     "signing_keys",
     "stores",
     "tags",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Table, Text, text
 
 from treescale.metadata.schema.columns import BYTEWISE, metadata, part_of
 
@@ -13,6 +13,15 @@ users: Final = Table(
     Column("password_hash", Text, nullable=False),
     Column("admin", Boolean, nullable=False),
     Column("created", Double, nullable=False),
+    Column("suspended", Double),
+    # The actor of it: what a rule suspended the rule may resume.
+    Column("suspended_by", Text),
+)
+Index(
+    "ix_users_admin",
+    users.c.name,
+    sqlite_where=text("admin = 1"),
+    postgresql_where=text("admin"),
 )
 
 access_tokens: Final = Table(

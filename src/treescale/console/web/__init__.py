@@ -1,0 +1,1 @@
+"""Pages for people: made here whole, read by any browser, and without scripts."""

@@ -1,0 +1,242 @@
+"""A page's way: its row, who has it open, its form; one door for errors.
+
+Nothing is shown, and no form taken, where somebody could read along. A form counts when a page of
+this very host sent it, and, for who is signed in, when it is of their session.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote
+
+from aiohttp import web
+
+from treescale.console.problems import status_of
+from treescale.console.web.page import Moved, Page, PageRoute, Visit, Who
+from treescale.console.web.rendering import CSS, HEADERS, HTML, STATIC_SECONDS, Renderer
+from treescale.console.web.texts import DONE, TEXTS
+from treescale.errors import (
+    Failed,
+    Forbidden,
+    MediaTypeUnsupported,
+    NameUnknown,
+    RequestInvalid,
+    Unsupported,
+)
+from treescale.http.authentication import Authenticator
+from treescale.http.body import RequestBody
+from treescale.http.dispatch import check_coding
+from treescale.http.errors import as_failed, lookup, message, waiting_headers
+from treescale.http.request_record import note_user, record_of, request_id
+from treescale.http.sessions.cookies import Cookie
+from treescale.http.sessions.visitor import Place, Visitors
+from treescale.log import get_logger
+from treescale.metrics.meters import Route
+from treescale.metrics.traffic import TrafficCounters
+from treescale.registry.people.sessions import SignedIn
+from treescale.request_id import REQUEST_ID
+
+FORM_BYTES_MAX: Final = 16 * 1024
+FIELDS_MAX: Final = 32
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+FORM_FIELD: Final = "form"
+GET: Final = "GET"
+HEAD: Final = "HEAD"
+POST: Final = "POST"
+SEE_OTHER: Final = 303
+SIGN_IN: Final = "/-/sign-in"
+_WORD: Final = re.compile(r"[a-z_]{1,40}")
+
+
+class PageDispatcher:
+    """Answers every request below `/-/` by a table of pages."""
+
+    def __init__(
+        self,
+        routes: Sequence[PageRoute],
+        authenticator: Authenticator,
+        visitors: Visitors,
+        traffic: TrafficCounters,
+        *,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check` raises what everything is refused with."""
+        self._routes = routes
+        self._authenticator = authenticator
+        self._visitors = visitors
+        self._traffic = traffic
+        self._check = check
+        self._renderer = Renderer()
+        self._log = get_logger()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens."""
+        record = record_of(request)
+        record.route = Route.PAGES
+        REQUEST_ID.set(request_id(request))
+        record.client = self._visitors.address(request)
+        response = await self._answer(request)
+        response.headers["Server"] = "TreeScale"
+        if request.method == HEAD:
+            length = str(response.content_length or 0)
+            headers = response.headers.copy()
+            headers["Content-Length"] = length
+            response = web.Response(status=response.status, headers=headers)
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        static = self._renderer.static.get(request.rel_url.raw_path)
+        if static is not None and request.method in (GET, HEAD):
+            lasting = f"public, max-age={STATIC_SECONDS}, immutable"
+            headers = {**HEADERS, "Content-Type": CSS, "Cache-Control": lasting}
+            return web.Response(body=static, headers=headers)
+        place, signed_in = self._visitors.place(request), None
+        try:
+            route, parameters = self._find(request)
+            record_of(request).shown_path = route.shown_path
+            self._check()
+            check_coding(request)
+            if not place.may_have_session:
+                return self._needs_tls(place)
+            signed_in = await self._visitors.find(request)
+            if signed_in is not None:
+                note_user(request, signed_in.user)
+            visit = await self._visit(request, route, place, parameters, signed_in)
+            if route.who is Who.SIGNED_IN and signed_in is None:
+                return self._to_sign_in(request, place)
+            shown = await route.handler(visit)
+        except Exception as error:  # noqa: BLE001  this is the one door
+            return self._refuse(request, place, as_failed(error), signed_in)
+        if isinstance(shown, Moved):
+            return _moved(shown, place)
+        return self._page(shown, place, signed_in, done=_done(visit.query))
+
+    def _find(self, request: web.BaseRequest) -> tuple[PageRoute, Mapping[str, str]]:
+        path = request.rel_url.raw_path
+        matching = [(row, found) for row in self._routes if (found := row.match(path)) is not None]
+        if not matching:
+            raise NameUnknown(TEXTS["not_found"])
+        method = GET if request.method == HEAD else request.method
+        for row, found in matching:
+            if row.method == method:
+                return row, found
+        allowed = tuple(row.method for row, _ in matching)
+        raise Unsupported(f"use {' or '.join(allowed)} here", allowed=allowed)
+
+    async def _visit(
+        self,
+        request: web.BaseRequest,
+        route: PageRoute,
+        place: Place,
+        parameters: Mapping[str, str],
+        signed_in: SignedIn | None,
+    ) -> Visit:
+        form: Mapping[str, str] = {}
+        if route.method == POST:
+            self._visitors.check_origin(request)
+            form = await self._form(request)
+            if route.who is Who.SIGNED_IN and signed_in is not None:
+                _check_form(form, signed_in)
+        return Visit(
+            place=place,
+            address=self._visitors.address(request),
+            agent=request.headers.get("User-Agent", ""),
+            parameters=parameters,
+            query=_pairs(request.rel_url.raw_query_string),
+            form=form,
+            signed_in=signed_in,
+            prove=partial(self._authenticator.prove, request),
+            cookie=partial(self._visitors.cookie, request),
+        )
+
+    async def _form(self, request: web.BaseRequest) -> Mapping[str, str]:
+        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind != FORM_TYPE:
+            raise MediaTypeUnsupported("send a form as browsers do")
+        body = await RequestBody(request, self._traffic).read(FORM_BYTES_MAX)
+        try:
+            return _pairs(body.decode("ascii"))
+        except UnicodeDecodeError:
+            raise RequestInvalid("the form is not percent-encoded UTF-8") from None
+
+    def _needs_tls(self, place: Place) -> web.Response:
+        values = {"heading": TEXTS["needs_tls_title"], "text": TEXTS["needs_tls"]}
+        return self._page(Page("message.html", values, status=403), place, None)
+
+    def _to_sign_in(self, request: web.BaseRequest, place: Place) -> web.Response:
+        if request.method not in (GET, HEAD):
+            values = {"heading": TEXTS["ended_title"], "text": TEXTS["ended"]}
+            return self._page(Page("message.html", values, status=401), place, None)
+        path = quote(request.rel_url.raw_path, safe="/")
+        return _moved(Moved(f"{SIGN_IN}?next={path}"), place)
+
+    def _refuse(
+        self,
+        request: web.BaseRequest,
+        place: Place,
+        error: Exception,
+        signed_in: SignedIn | None,
+    ) -> web.Response:
+        identity = request_id(request)
+        known = lookup(error) is not None
+        if not known:
+            self._log.error("request.failed", request_id=identity, exc_info=error)
+        elif isinstance(error, Failed):
+            self._log.warning("request.unavailable", error=str(error), request_id=identity)
+        text = message(error, identity) if known else TEXTS["error"].format(request_id=identity)
+        heading = "not_found_title" if isinstance(error, NameUnknown) else "error_title"
+        values = {"heading": TEXTS[heading], "text": text}
+        response = self._page(Page("message.html", values, status_of(error)), place, signed_in)
+        response.headers.update(waiting_headers(error))
+        return response
+
+    def _page(
+        self, page: Page, place: Place, signed_in: SignedIn | None, *, done: str = ""
+    ) -> web.Response:
+        values: dict[str, Any] = {
+            "user": "" if signed_in is None else signed_in.user,
+            "form_token": "" if signed_in is None else signed_in.form_token,
+            "done": done,
+            "problem": "",
+            **page.values,
+        }
+        body = self._renderer.page(page.template, values)
+        headers = {**HEADERS, "Content-Type": HTML}
+        return _with_cookies(
+            web.Response(status=page.status, body=body, headers=headers), page.cookies, place
+        )
+
+
+def _moved(moved: Moved, place: Place) -> web.Response:
+    headers = {**HEADERS, "Location": moved.to}
+    return _with_cookies(web.Response(status=SEE_OTHER, headers=headers), moved.cookies, place)
+
+
+def _with_cookies(response: web.Response, cookies: Sequence[Cookie], place: Place) -> web.Response:
+    for cookie in cookies:
+        response.headers.add("Set-Cookie", cookie.header(secure=place.is_secure))
+    return response
+
+
+def _check_form(form: Mapping[str, str], signed_in: SignedIn) -> None:
+    if not signed_in.is_form_token(form.get(FORM_FIELD, "")):
+        raise Forbidden(TEXTS["form_stale"])
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Return the fields of a form, or a query; raises RequestInvalid for what is no such."""
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
+    except ValueError:
+        raise RequestInvalid("the form cannot be read") from None
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RequestInvalid("a field of the form is there twice")
+    return found
+
+
+def _done(query: Mapping[str, str]) -> str:
+    """Return what has just been done, of the texts that say such a thing."""
+    word = query.get("done", "")
+    return TEXTS.get(f"{DONE}{word}", "") if _WORD.fullmatch(word) else ""

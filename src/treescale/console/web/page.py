@@ -1,0 +1,115 @@
+"""What a row of the table of pages is: who may open it, what comes in and what goes out. Pure."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final
+
+from treescale.auth.policy import Principal
+from treescale.http.sessions.cookies import Cookie
+from treescale.http.sessions.visitor import Place
+from treescale.registry.people.sessions import SignedIn
+
+PREFIX: Final = "/-/"
+NEXT_CHARACTERS_MAX: Final = 500
+_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
+_LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+
+
+class Who(Enum):
+    """Who may open a page."""
+
+    ANYBODY = "anybody"
+    SIGNED_IN = "signed in"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request that was let in, and read."""
+
+    place: Place
+    address: str
+    agent: str
+    parameters: Mapping[str, str]
+    """Of the path."""
+    query: Mapping[str, str]
+    form: Mapping[str, str]
+    signed_in: SignedIn | None
+    prove: Callable[[str, str], Awaitable[Principal]]
+    """Returns whom a name and a password prove; raises CredentialsInvalid, TooMany."""
+    cookie: Callable[[str], str]
+    """Returns a cookie of ours, "" without it."""
+
+    @property
+    def me(self) -> SignedIn:
+        """Return who has a page open that is for who is signed in."""
+        assert self.signed_in is not None, "the page's row says who may open it"
+        return self.signed_in
+
+    @property
+    def next(self) -> str:
+        """Return where to go afterwards: a path of this very host, or nowhere."""
+        return local_path(self.form.get("next", "") or self.query.get("next", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is shown: a template, and what stands in it."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+    cookies: Sequence[Cookie] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Where to go on: a path of this host, or a provider of sign-on."""
+
+    to: str
+    cookies: Sequence[Cookie] = ()
+
+
+Handler = Callable[[Visit], Awaitable[Page | Moved]]
+
+
+@dataclass(frozen=True)
+class PageRoute:
+    """A row of the table."""
+
+    method: str
+    path: str
+    who: Who
+    handler: Handler
+    is_secret: bool = False
+    """Whether the path lets in who knows it: it stands in no log."""
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        words = _PARAMETER.split(self.path)
+        parts = [
+            re.escape(word) if not place % 2 else "([^/]+)" for place, word in enumerate(words)
+        ]
+        return re.compile("".join(parts))
+
+    def match(self, path: str) -> Mapping[str, str] | None:
+        """Return the parameters of a path as it came; None for another page."""
+        found = self._pattern.fullmatch(path)
+        names = _PARAMETER.findall(self.path)
+        return None if found is None else dict(zip(names, found.groups(), strict=True))
+
+    @property
+    def shown_path(self) -> str:
+        """Return what the log has of the path; "" for all of it."""
+        return self.path if self.is_secret else ""
+
+
+def local_path(text: str) -> str:
+    r"""Return a path of this host, "" for anything that a browser may take for another's.
+
+    `//host` and `/\host` lead elsewhere; so may what is not printed.
+    """
+    fits = len(text) <= NEXT_CHARACTERS_MAX and _LOCAL.fullmatch(text) is not None
+    return text if fits else ""
