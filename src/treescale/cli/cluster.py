@@ -20,6 +20,7 @@ from treescale.cluster.queries import StatusReading, read_status
 from treescale.cluster.status import ClusterStatus
 from treescale.config import UNSAFE_LEASES_VARIABLE
 from treescale.errors import SettingInvalid
+from treescale.events.retention import AUDIT_SETTING
 from treescale.events.retention import SETTING as EVENTS_SETTING
 from treescale.lease_times import (
     COLLECTION_SETTING,
@@ -119,50 +120,51 @@ def set_(desk: CommandContext, setting: str) -> None:
     that nobody pulls; keep: never. lease: for how long a chunk is kept after its last put, 1h at
     least; all times of collection follow from it. collection: on, or off, and nothing is taken away
     for good. events: for how long events are kept, a time such as 30d, or so many; keep: for ever.
-    events-pulls: on, or off, and no event tells of pulls. read_only: on, and nothing is pushed,
-    deleted or taken away while pulls go on; or off. hooks: on, or off, and no webhook is sent.
-    hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
-    192.168.1.5:8080, with commas between; none without any. anonymous: off, and nobody pulls
-    without logging in, not even what is public; or on.
+    audit: for how long the audit log is, 30d or more, such as 1y. events-pulls: on, or off, and no
+    event tells of pulls. read_only: on, and nothing is pushed, deleted or taken away while pulls go
+    on; or off. hooks: on, or off, and no webhook is sent. hook-networks: the private networks that
+    webhooks may lead to, such as 10.0.0.0/8 or 192.168.1.5:8080, with commas between; none without
+    any. anonymous: off, and nobody pulls without logging in, not even what is public; or on.
     """
     name, equals, value = setting.partition("=")
     if (name, equals) == (READ_ONLY_SETTING, "="):
         _set_read_only(desk, value)
         return
     if (name, equals) == (COLLECTION_SETTING, "="):
-        desk.run(lambda database: admin.set_collection(database, value))
+        desk.run(partial(admin.set_collection, text=value, actor=cli_actor()))
         desk.out.done(f"{name} is {value} from now on.", {name: value})
         return
     if equals and name in (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING):
-        desk.run(lambda database: admin.set_hooks(database, name, value))
+        desk.run(partial(admin.set_hooks, name=name, text=value, actor=cli_actor()))
         desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
         return
     if (name, equals) == (ANONYMOUS_SETTING, "="):
         _set_anonymous(desk, value)
         return
     if (name, equals) == (EVENTS_SETTING, "="):
-        kept = desk.run(lambda database: admin.set_events(database, value))
+        kept = desk.run(partial(admin.set_events, text=value, actor=cli_actor()))
         told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
         desk.out.done(f"{name} is {value} from now on.", told)
         return
+    if (name, equals) == (AUDIT_SETTING, "="):
+        lasts = desk.run(partial(admin.set_audit, text=value, actor=cli_actor()))
+        desk.out.done(f"{name} is {value} from now on.", {f"{name}_seconds": lasts})
+        return
     if equals and name in (LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING):
         unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
-
-        async def put(database: Database) -> float | None:
-            return await admin.set_time(database, name, value, unsafe=unsafe)
-
+        put = partial(admin.set_time, name=name, text=value, unsafe=unsafe, actor=cli_actor())
         seconds = desk.run(put)
         desk.out.done(f"{name} is {value} from now on.", {name: seconds})
         return
     if (name, equals) != (COPIES_SETTING, "="):
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
-            "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
+            "collection=off, events=30d, audit=1y, events-pulls=off, read_only=on, hooks=off, "
             "hook-networks=10.0.0.0/8 or anonymous=off"
         )
 
     async def work(database: Database) -> tuple[int, StatusReading]:
-        copies = await admin.set_copies(database, value)
+        copies = await admin.set_copies(database, value, actor=cli_actor())
         return copies, await read_status(database, SystemClock())
 
     copies, seen = desk.run(work)
@@ -180,7 +182,7 @@ def _set_read_only(desk: CommandContext, value: str) -> None:
 
 
 def _set_anonymous(desk: CommandContext, value: str) -> None:
-    desk.run(lambda database: admin.set_anonymous(database, value))
+    desk.run(partial(admin.set_anonymous, text=value, actor=cli_actor()))
     who = "whoever is logged in, and nobody else," if value != ON else "anybody"
     desk.out.done(f"What is public {who} pulls, within seconds.", {ANONYMOUS_SETTING: value})
 

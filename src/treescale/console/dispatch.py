@@ -39,7 +39,7 @@ from treescale.log import get_logger
 from treescale.metrics.meters import Meters, Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
-from treescale.request_id import REQUEST_ID
+from treescale.request_id import CLIENT, REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
@@ -75,6 +75,7 @@ class ApiDispatcher:
         record.route = Route.API
         REQUEST_ID.set(request_id(request))
         record.client = self._authenticator.client_address(request)
+        CLIENT.set(record.client)
         if self._meters is not None:
             self._meters.enter(Route.API)
         try:

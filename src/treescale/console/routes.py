@@ -6,6 +6,8 @@ from typing import Any, Final
 import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
+from treescale.console.audit import LINES as AUDIT_LINES
+from treescale.console.audit import AuditDesk, AuditPage
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
 from treescale.console.event_groups import (
     Acknowledged,
@@ -62,6 +64,17 @@ EVENTS: Final = {
     "repository": "A glob, such as `alice/*`.",
 }
 
+AUDIT: Final = {
+    "n": "How many at most, 1 to 1,000.",
+    "after": "The `next` of the page before.",
+    "order": "`newest` first, as without it, or `oldest`.",
+    "namespace": "Of which: without it all for administrators, and the caller's own for others.",
+    "actor": "Who did it, letter for letter.",
+    "kind": "Globs joined by commas, such as `token.*,member.*`.",
+    "repository": "A glob, such as `alice/*`.",
+    "since": "A time such as `2026-12-01T08:30:00Z`, or so long ago, such as `7d`.",
+    "until": "Likewise, and what happened then is left out.",
+}
 OF_NAMESPACE: Final = {"namespace": "Whose groups, for administrators; else the caller's."}
 NEXT: Final = OF_NAMESPACE | {
     "n": "How many at most, 1 to 100.",
@@ -89,6 +102,7 @@ def api_routes(
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
+        *_of_the_audit_log(AuditDesk(database)),
         ApiRoute(GET, "/openapi.json", Who.ANYBODY, "This document", describe, dict[str, Any]),
     ]
     described.update(document(rows, treescale.__version__))
@@ -181,6 +195,15 @@ def _of_events(desk: EventDesk) -> Iterable[ApiRoute]:
         query=EVENTS,
         scope=TokenScope.EVENTS,
         streams=(SERVER_SENT, LINES),
+    )
+
+
+def _of_the_audit_log(desk: AuditDesk) -> Iterable[ApiRoute]:
+    what = (
+        "Who did what, from which address; of a namespace for its owners, of all for administrators"
+    )
+    yield ApiRoute(
+        GET, "/audit", Who.USER, what, desk.read, AuditPage, query=AUDIT, streams=(AUDIT_LINES,)
     )
 
 

@@ -145,6 +145,11 @@ DELIVERIES_WAITING: Final = _gauge(
 DELIVERIES_AGE: Final = _gauge(
     "cluster_hook_deliveries_oldest_seconds", "Age of the oldest of them; 0 without any."
 )
+GROUPS: Final = _gauge("cluster_event_groups", "Groups of consumers, of all namespaces.")
+GROUPS_LAG: Final = _gauge(
+    "cluster_event_groups_lag_events",
+    "Numbers of events that the group furthest behind has not been given yet; 0 without any.",
+)
 NATS_LAG: Final = _gauge("cluster_nats_lag_events", "Events that NATS has not got yet.")
 
 ALL: Final = tuple(each for each in globals().copy().values() if isinstance(each, Metric))

@@ -225,7 +225,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             walk_job(database, view, here.stores, shared.walk_wanted, time),
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
-            *event_jobs(events, rooms.refused),
+            *event_jobs(events, rooms.refused, callers.logins),
             *told_jobs(shared, database, time, events.signals.grown),
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server

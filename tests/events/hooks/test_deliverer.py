@@ -15,6 +15,7 @@ from aiohttp import web
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from tests.contracts.metadata_hooks import add
 from tests.contracts.metadata_values import ACTOR
 from tests.events.hooks.told import EVENT, HOOK
 from tests.outbound.test_client import HERE, serving
@@ -117,7 +118,7 @@ async def running(one: Deliverer) -> AsyncIterator[None]:
 async def hook_at(database: Database, port: int, **changes: Any) -> Hook:
     url = f"http://127.0.0.1:{port}/in"
     hook = replace(HOOK, url=url, sequence=await database.event_log.last(), **changes)
-    await database.hooks.add(hook, actor=ACTOR)
+    await add(database, hook)
     return hook
 
 
@@ -458,7 +459,7 @@ async def test_no_trick_leads_a_delivery_where_nothing_may_be_asked(database: Da
     """Rows as they are, past the checks of whoever makes a hook: the socket decides."""
     hook = replace(HOOK, sequence=0)
     for number, url in enumerate(TRICKS):
-        await database.hooks.add(replace(hook, hook_id=f"t{number}", url=url), actor=ACTOR)
+        await add(database, replace(hook, hook_id=f"t{number}", url=url))
         await database.hooks.send(f"t{number}", planned(EVENT))
     async with running(deliverer(database, Networks())):
         for number, url in enumerate(TRICKS):
