@@ -6,6 +6,7 @@ from typing import Any, Final
 import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
+from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenList, TokenMade, TokenRow
 from treescale.console.audit import LINES as AUDIT_LINES
 from treescale.console.audit import AuditDesk, AuditPage
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
@@ -29,7 +30,6 @@ from treescale.console.hooks import (
     NewSecret,
     SecretMade,
 )
-from treescale.console.openapi import document
 from treescale.console.organisations import (
     MemberList,
     NewOrganisation,
@@ -41,12 +41,13 @@ from treescale.console.organisations import (
     VisibilityState,
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
-from treescale.console.route import Answered, ApiRoute, Asked, Who
+from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
+from treescale.console.table.openapi import document
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
+from treescale.registry.accounts import PasswordHashing
 from treescale.registry.hooks import WebhookService
 
-GET: Final = "GET"
 PUT: Final = "PUT"
 POST: Final = "POST"
 DELETE: Final = "DELETE"
@@ -84,7 +85,12 @@ NEXT: Final = OF_NAMESPACE | {
 
 
 def api_routes(
-    database: Database, clock: Clock, live: LiveLog, *, public_url: str = ""
+    database: Database,
+    clock: Clock,
+    live: LiveLog,
+    *,
+    passwords: PasswordHashing,
+    public_url: str = "",
 ) -> Sequence[ApiRoute]:
     """Return every route there is; the last describes them all.
 
@@ -93,19 +99,21 @@ def api_routes(
     described: dict[str, Any] = {}
 
     async def describe(_: Asked) -> Answered:
+        if not described:
+            described.update(document(rows, treescale.__version__))
         return Answered(described)
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *_of_tokens(TokenDesk(database, passwords)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
         *_of_the_audit_log(AuditDesk(database)),
         ApiRoute(GET, "/openapi.json", Who.ANYBODY, "This document", describe, dict[str, Any]),
     ]
-    described.update(document(rows, treescale.__version__))
     return rows
 
 
@@ -153,6 +161,16 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+
+
+def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:
+    who, query = Who.USER, {"user": "Whose, for administrators; else the caller's."}
+    what = "Access tokens of the caller, oldest first"
+    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenList, query=query)
+    what = "Make an access token; not for whoever shows one"
+    yield ApiRoute(POST, "/tokens", who, what, desk.add, TokenMade, takes=NewToken)
+    what = "Void an access token"
+    yield ApiRoute(DELETE, "/tokens/{token}", who, what, desk.revoke, TokenRow)
 
 
 def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:
