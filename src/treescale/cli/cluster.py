@@ -141,14 +141,8 @@ def set_(desk: CommandContext, setting: str) -> None:
     if (name, equals) == (ANONYMOUS_SETTING, "="):
         _set_anonymous(desk, value)
         return
-    if (name, equals) == (EVENTS_SETTING, "="):
-        kept = desk.run(partial(admin.set_events, text=value, actor=cli_actor()))
-        told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
-        desk.out.done(f"{name} is {value} from now on.", told)
-        return
-    if (name, equals) == (AUDIT_SETTING, "="):
-        lasts = desk.run(partial(admin.set_audit, text=value, actor=cli_actor()))
-        desk.out.done(f"{name} is {value} from now on.", {f"{name}_seconds": lasts})
+    if equals and name in (EVENTS_SETTING, AUDIT_SETTING):
+        _set_kept(desk, name, value)
         return
     if equals and name in (LEASE_SETTING, UNDELETE_SETTING, UNTAGGED_SETTING):
         unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
@@ -169,6 +163,17 @@ def set_(desk: CommandContext, setting: str) -> None:
 
     copies, seen = desk.run(work)
     desk.out.done(_copies_told(copies, seen.status), {COPIES_SETTING: copies})
+
+
+def _set_kept(desk: CommandContext, name: str, value: str) -> None:
+    """Say for how long events, or those of the audit log, are kept."""
+    if name == AUDIT_SETTING:
+        lasts = desk.run(partial(admin.set_audit, text=value, actor=cli_actor()))
+        told: dict[str, float | None] = {f"{name}_seconds": lasts}
+    else:
+        kept = desk.run(partial(admin.set_events, text=value, actor=cli_actor()))
+        told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
+    desk.out.done(f"{name} is {value} from now on.", told)
 
 
 def _set_read_only(desk: CommandContext, value: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from treescale.auth.policy import Principal, Standing, may
+from treescale.auth.policy import Standing, may
 from treescale.auth.roles import NO_MEMBER, Permission
 from treescale.console.route import Answered, Asked
 from treescale.errors import FieldInvalid, Forbidden, NameInvalid, RequestInvalid
@@ -148,7 +148,7 @@ def _whose(asked: Asked) -> tuple[str, Audience]:
     if asked.principal.repository_glob != EVERYWHERE:
         raise Forbidden("groups are for access tokens that are not for certain repositories")
     namespace = check_namespace(asked.query.get("namespace", asked.principal.user))
-    person = Principal(asked.principal.user)  # a credential for events narrows nothing here
+    person = asked.principal.person  # a credential for events narrows nothing here
     grants = asked.held.get(namespace, NO_MEMBER).grants
     standing = Standing(grants=grants, is_administrator=asked.is_administrator)
     if may(person, namespace, Permission.MEMBERS, standing):

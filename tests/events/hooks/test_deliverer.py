@@ -16,7 +16,6 @@ from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from tests.contracts.metadata_hooks import add
-from tests.contracts.metadata_values import ACTOR
 from tests.events.hooks.told import EVENT, HOOK
 from tests.outbound.test_client import HERE, serving
 from tests.registry.test_hooks import TRICKS

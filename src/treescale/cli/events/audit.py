@@ -74,12 +74,11 @@ def _subject(entry: Mapping[str, Any]) -> str:
 
 def _changed(entry: Mapping[str, Any]) -> str:
     """Return what a payload says, in a line."""
-    told = (f"{key}={_short(value)}" for key, value in entry["payload"].items() if value != {})
-    return " ".join(told)
+    return " ".join(f"{key}={_short(value)}" for key, value in entry["payload"].items())
 
 
 def _short(value: object) -> str:
     """Return a value as one word; lists of images are for --json."""
-    if isinstance(value, str):
-        return plain(value)
-    return f"({len(value)})" if isinstance(value, list | dict) else plain(str(value))
+    if isinstance(value, list | dict):
+        return f"({len(value)})"
+    return "".join(each if each.isprintable() else "?" for each in plain(value))

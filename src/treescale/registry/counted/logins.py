@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import BindParameter, bindparam, select
 from sqlalchemy.engine import Connection
 
 from treescale.auth.guessing import network_key
@@ -44,7 +44,7 @@ COUNTED_MAX: Final = 1000
 REFUSALS_MAX: Final = 10
 """Told at a write; and so many times as many within an hour."""
 REFUSALS_OF_HOUR_MAX: Final = 100
-_THESE: Final = bindparam("these", expanding=True)
+_THESE: Final[BindParameter[str]] = bindparam("these", expanding=True)
 _KNOWN: Final = select(users.c.name).where(users.c.name.in_(_THESE))
 
 
