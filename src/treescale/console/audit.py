@@ -60,7 +60,7 @@ class AuditDesk:
         span = await self._span(asked)
         begin = moment_of(query["after"]) if "after" in query else span.begin
         if LINES in asked.headers.get("Accept", ""):
-            return Streamed(LINES, self._lines(span, begin, wanted))
+            return Streamed(LINES, self._lines(asked, span, begin, wanted))
         limit = parse_page_size([query["n"]] if "n" in query else [])
         if limit == 0:
             raise PageInvalid("n must be 1 or more")
@@ -71,15 +71,19 @@ class AuditDesk:
         return Answered(AuditPage([audit_row(each) for each in found], last))
 
     async def _lines(
-        self, span: Span, begin: Moment, wanted: AuditFilter
+        self, asked: Asked, span: Span, begin: Moment, wanted: AuditFilter
     ) -> AsyncGenerator[bytes, None]:
+        """Yield all of it; ends soon after the right to it does."""
+        assert asked.again is not None, "the dispatcher gives it"
         more = True
         while more:
             read = await self._log.after(span, begin, LOOKED_AT_ONCE_MAX)
             if lines := b"".join(audit_line(each) for each in read if wanted.matches(each)):
                 yield lines
             more = len(read) == LOOKED_AT_ONCE_MAX
-            begin = _moment(read[-1]) if read else begin
+            if more:
+                begin = _moment(read[-1])
+                await self._namespace(await asked.again())
 
     async def _span(self, asked: Asked) -> Span:
         """Return what is looked at; raises what keeps the caller from it."""

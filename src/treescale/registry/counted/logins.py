@@ -41,6 +41,8 @@ SUCCESSES_MAX: Final = 500
 """Told one by one at a write."""
 COUNTED_MAX: Final = 1000
 """Accounts and networks that are told apart between two writes."""
+COUNTED_OF_NETWORK_MAX: Final = 50
+"""Likewise, of one network: no one drowns what others are refused."""
 REFUSALS_MAX: Final = 10
 """Told at a write; and so many times as many within an hour."""
 REFUSALS_OF_HOUR_MAX: Final = 100
@@ -79,6 +81,8 @@ class Logins:
         """With the request that was the first."""
         self._untold = 0
         self._refused = Counter[_Refused]()
+        self._of_network = Counter[str]()
+        """How many of these are of each network."""
         self._refusals_told = 0
 
     def succeeded(self, principal: Principal, address: str, request_id: str) -> None:
@@ -98,9 +102,14 @@ class Logins:
 
     def refused(self, user: str, address: str, reason: str) -> None:
         """Count one that was refused; `user` is a name that somebody may have, or "". At once."""
-        one = _Refused(user, network_key(address), reason)
-        if one not in self._refused and len(self._refused) >= COUNTED_MAX:
-            one = _Refused("", "", reason)
+        network = network_key(address)
+        one = _Refused(user, network, reason)
+        if one not in self._refused:
+            if self._of_network[network] >= COUNTED_OF_NETWORK_MAX:
+                one = _Refused("", network, reason)
+            if one not in self._refused and len(self._refused) >= COUNTED_MAX:
+                one = _Refused("", "", reason)
+            self._of_network[one.network] += one not in self._refused
         self._refused[one] += 1
 
     async def write(self) -> None:
@@ -109,6 +118,7 @@ class Logins:
         if not (new or untold or refused):
             return
         self._new, self._untold, self._refused = {}, 0, Counter()
+        self._of_network.clear()
         try:
             told = await self._write(new, untold, refused)
         except Failed:
