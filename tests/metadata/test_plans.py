@@ -37,7 +37,7 @@ from treescale.metadata import (
     work,
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
-from treescale.metadata.events import groups, hooks, log, recording
+from treescale.metadata.events import audit, groups, hooks, log, recording
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -46,6 +46,7 @@ from treescale.metadata.usage import counting, figures, pull_counts
 MODULES: tuple[ModuleType, ...] = (
     accounts,
     blobs,
+    audit,
     groups,
     hooks,
     keys,
@@ -121,6 +122,10 @@ SORTS = READ_WHOLE | {
 one store was asked for, and what was recorded since the publisher's last look: there are few."""
 SORTS_ON_POSTGRESQL = SORTS | {
     "accounts.SINCE",
+    "audit.NEWEST_OF",
+    "audit.OLDEST_OF",
+    "audit.ALL_NEWEST",
+    "audit.ALL_OLDEST",
     "groups.LIST",
     "manifest_push.HOLD_BLOBS",
     "manifest_push.HOLD_MANIFESTS",

@@ -40,8 +40,8 @@ class GivenEvents(msgspec.Struct):
 class Acknowledgement(msgspec.Struct, forbid_unknown_fields=True):
     """The events that are done with: by their sequences, or by their ids."""
 
-    sequences: list[int] = []
-    ids: list[str] = []
+    sequences: list[int] | None = None
+    ids: list[str] | None = None
 
 
 class Acknowledged(msgspec.Struct):
@@ -108,15 +108,18 @@ class EventGroupDesk:
     async def acknowledge(self, asked: Asked) -> Answered:
         """Note that these are done with."""
         body: Acknowledgement = asked.body
-        if max(len(body.sequences), len(body.ids)) > GIVEN_AT_ONCE_MAX:
+        if body.sequences is None and body.ids is None:
+            raise FieldInvalid("name events, in sequences or in ids", field="sequences")
+        sequences, ids = body.sequences or [], body.ids or []
+        if max(len(sequences), len(ids)) > GIVEN_AT_ONCE_MAX:
             raise FieldInvalid(f"sequences: at most {GIVEN_AT_ONCE_MAX} at once", field="sequences")
-        if any(not 0 < each < 2**63 for each in body.sequences):
+        if any(not 0 < each < 2**63 for each in sequences):
             raise FieldInvalid("sequences: these are of no events", field="sequences")
-        if any("\0" in each for each in body.ids):  # no database's text
+        if any("\0" in each for each in ids):  # no database's text
             raise FieldInvalid("ids: these are of no events", field="ids")
         namespace, audience = _whose(asked)
         done = await self._groups.acknowledge(
-            namespace, _name(asked), body.sequences, ids=body.ids, audience=audience
+            namespace, _name(asked), sequences, ids=ids, audience=audience
         )
         return Answered(Acknowledged(done))
 

@@ -11,9 +11,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import BindParameter, Double, Select, Text, bindparam, or_, select
 
 from treescale.metadata.engine.connections import Connections
-from treescale.metadata.events.log import event_of
+from treescale.metadata.events.log import IS_UNAUDITED, event_of
 from treescale.metadata.events.recorded import Recorded
-from treescale.metadata.events.recording import UNAUDITED
 from treescale.metadata.schema import events
 
 LOOKED_AT_ONCE_MAX: Final = 2000
@@ -51,7 +50,7 @@ _END: Final[BindParameter[float]] = bindparam("end", type_=Double())
 
 def _page(*, of_namespace: bool, newest_first: bool) -> Select[tuple[object, ...]]:
     at, event_id = events.c.at, events.c.event_id
-    found = select(events).where(events.c.kind.not_in(sorted(UNAUDITED)))
+    found = select(events).where(~IS_UNAUDITED)
     if of_namespace:
         found = found.where(events.c.namespace == bindparam("of_namespace", type_=Text()))
     if newest_first:

@@ -20,7 +20,7 @@ from itertools import takewhile
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import BigInteger, Double, Row, bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, Double, Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -66,6 +66,7 @@ FIRST: Final = select(
         1,
     )
 )
+IS_UNAUDITED: Final = or_(*(events.c.kind == kind.value for kind in sorted(UNAUDITED)))
 _OLDEST: Final = (events.c.sequence, events.c.at, events.c.event_id)
 _WAITING: Final = select(events.c.event_id, events.c.at).where(events.c.sequence.is_(None))
 WAITING: Final = _WAITING.limit(1)
@@ -82,7 +83,7 @@ _TIMED: Final = PREFIX.add_columns(_IS_OLD)
 REMOVE: Final = delete(events).where(
     events.c.sequence > PRUNED,
     events.c.sequence <= bindparam("up_to"),
-    events.c.kind.in_(sorted(UNAUDITED)),
+    IS_UNAUDITED,
 )
 _RAISE: Final = insert_or_update(counters, ["value"], later="value")
 AUDITED: Final = (
