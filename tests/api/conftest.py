@@ -33,6 +33,7 @@ from treescale.http.dispatch import Dispatcher
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
 from treescale.metadata.database import Database
+from treescale.registry.counted.logins import Logins
 from treescale.server.serving import compose, new_connections
 
 
@@ -96,7 +97,8 @@ async def running(
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         clients, meters = Clients(Proxies(trusted_proxies)), parts.meters
-        guard = Authenticator(parts.login, parts.tokens, clients, cors, meters)
+        logins = Logins(parts.database.connections, parts.clock)
+        guard = Authenticator(parts.login, parts.tokens, clients, cors, meters, logins)
         rooms = compose(
             parts.database,
             parts.store,

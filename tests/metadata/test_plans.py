@@ -122,10 +122,6 @@ SORTS = READ_WHOLE | {
 one store was asked for, and what was recorded since the publisher's last look: there are few."""
 SORTS_ON_POSTGRESQL = SORTS | {
     "accounts.SINCE",
-    "audit.NEWEST_OF",
-    "audit.OLDEST_OF",
-    "audit.ALL_NEWEST",
-    "audit.ALL_OLDEST",
     "groups.LIST",
     "manifest_push.HOLD_BLOBS",
     "manifest_push.HOLD_MANIFESTS",

@@ -188,6 +188,34 @@ async def test_what_is_pruned_before_it_was_planned_is_logged(database: Database
     assert told == {("hook.gap", "h1")}
 
 
+async def test_when_the_log_goes_back_what_has_the_numbers_now_is_told(database: Database) -> None:
+    """As after a fail-over to a standby that lagged: what was passed is looked at anew."""
+    receiver = Receiver()
+    async with serving(receiver.handle) as port:
+        await hook_at(database, port)
+        one = deliverer(database)
+        async with running(one):
+            await passed(database, 5)
+            await until(partial(_has_passed, one, 5))
+            lost = text("DELETE FROM events WHERE actor = 'passed'")
+            await database.connections.change(lost)
+            number = text("UPDATE counters SET value = value - 5 WHERE name = 'events'")
+            await database.connections.change(number)
+            ids = await pushed(database, *map(str, range(6)))
+            await settled(database, 6)
+    assert [webhook_id for _, webhook_id in receiver.got] == ids
+
+
+async def passed(database: Database, count: int) -> None:
+    """Record what the hook is not told of."""
+    events = [Event(Kind.USER_CREATED, "passed", namespace="alice") for _ in range(count)]
+    await database.connections.write(lambda connection: record_all(connection, events))
+
+
+async def _has_passed(one: Deliverer, count: int) -> bool:
+    return any(place.sequence >= count for place in one._passed.values())
+
+
 async def test_what_happened_before_the_hook_is_not_told(database: Database) -> None:
     receiver = Receiver()
     await pushed(database, "before")
