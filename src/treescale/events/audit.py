@@ -1,4 +1,4 @@
-"""What is asked of the audit log: of whom, what, when; and its rows as they go out. Pure.
+"""What is asked of the audit log: of whom, what, when; and its rows as they go out.
 
 Who may ask is for `auth.policy` to say: the owners of a namespace for it, administrators for all.
 """

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Text, bindparam, cast, delete, exists, literal, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.errors import LastOwner, NamespaceUnknown, UserExists
+from treescale.errors import LastOwner, UserExists
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
@@ -54,7 +54,6 @@ _BEGIN: Final = (
     .values(kind=bindparam("new_kind"), created=DatabaseNow(), visibility=PRIVATE)
 )
 IS_USER: Final = select(users.c.name).where(users.c.name == bindparam("this"))
-_HOLD_USER: Final = IS_USER.with_for_update(key_share=True)
 _HAS_OWNER: Final = select(
     exists().where(
         members.c.namespace_id == bindparam("row_id"),
@@ -117,18 +116,6 @@ def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
 def is_user(connection: Connection, name: str) -> bool:
     """Return whether there is a user of that name."""
     return connection.execute(IS_USER, {"this": name}).first() is not None
-
-
-def hold_somebodys(connection: Connection, name: str) -> None:
-    """Hold whose a namespace is, so that neither is removed before this transaction has ended.
-
-    Raises NamespaceUnknown when it is nobody's.
-    """
-    if connection.execute(_HOLD_USER, {"this": name}).first() is not None:
-        return
-    held = hold_namespace(connection, name)
-    if held is None or not held.is_organisation:
-        raise NamespaceUnknown(f"nobody has the namespace {name}: there is no such user")
 
 
 def begin_namespace(connection: Connection, name: str, *, kind: str, adopt: bool) -> int:

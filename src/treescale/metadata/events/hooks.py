@@ -37,8 +37,8 @@ from treescale.metadata.events.hook_records import (
     NewDelivery,
     Outcome,
 )
+from treescale.metadata.events.owners import hold_owner
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.namespaces import hold_somebodys
 from treescale.metadata.schema import deliveries, hooks
 
 WAIT_SECONDS_MAX: Final = 2 * 3600.0
@@ -244,7 +244,7 @@ class Hooks:
 
         def work(connection: Connection) -> None:
             if hook.namespace is not None:
-                hold_somebodys(connection, hook.namespace)
+                hold_owner(connection, hook.namespace)
             connection.execute(_ADD.values(created=DatabaseNow()), row)
             record(connection, _of(Kind.HOOK_ADDED, actor, hook))
 
