@@ -73,7 +73,7 @@ async def test_it_says_who_did_what_from_where(alice: Client) -> None:
     assert found[::-1] == await entries(alice, namespace="acme")
 
 
-ROWS: Final = (
+ROWS: Final[tuple[tuple[str, str | None, int, set[str] | None], ...]] = (
     # who, of which namespace, the status, whose entries there are
     ("anybody", "acme", 401, None),
     ("alice", "acme", 200, {"acme"}),

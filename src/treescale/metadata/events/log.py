@@ -50,7 +50,9 @@ AFTER: Final = (
     .order_by(events.c.sequence)
     .limit(bindparam("limit"))
 )
-OF_ID: Final = select(events).where(events.c.event_id == bindparam("this"))
+OF_ID: Final = select(events).where(
+    events.c.event_id == bindparam("this"), events.c.sequence > PRUNED
+)
 _COUNTED: Final = select(counters.c.value).where(counters.c.name == COUNTER).scalar_subquery()
 LAST: Final = select(
     func.coalesce(
@@ -162,7 +164,7 @@ class EventLog:
     async def of_id(self, event_id: str) -> Recorded | None:
         """Return one event; None when there is none, or it was pruned, or has no number yet."""
         row = await self._connections.row(OF_ID, {"this": event_id})
-        return None if row is None or row.sequence is None else event_of(row)
+        return None if row is None else event_of(row)
 
     async def last(self) -> int:
         """Return the number of the newest event; 0 before the first."""
