@@ -8,3 +8,5 @@ from typing import Final
 
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """As the log has it; "" for what no client's request does."""
+CLIENT: Final[ContextVar[str]] = ContextVar("client", default="")
+"""The address that it came from, or that a trusted proxy says; "" where there is none."""

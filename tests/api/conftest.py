@@ -40,6 +40,7 @@ from treescale.metadata.database import Database
 from treescale.outbound.client import Limits as OutboundLimits
 from treescale.outbound.client import Outbound, OutboundClient
 from treescale.outbound.networks import Networks, parse_targets
+from treescale.registry.counted.logins import Logins
 from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
@@ -106,8 +107,9 @@ async def running(
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         clients, meters = Clients(Proxies(trusted_proxies)), parts.meters
+        logins = Logins(parts.database.connections, parts.clock)
         guard = Authenticator(
-            parts.login, parts.tokens, clients, cors, meters, parts.robots, parts.rates
+            parts.login, parts.tokens, clients, cors, meters, parts.robots, parts.rates, logins
         )
         rooms = compose(
             parts.database,

@@ -78,6 +78,7 @@ TABLE: Mapping[str, str] = {
     "members": "       -   -   -   -   x   x",
     "settings": "      -   -   -   -   x   x",
     "removal": "       -   -   -   -   x   x",
+    "audit": "         -   -   -   -   x   x",
 }
 """What a role gives in a private repository, and in its namespace; the rules of the visibilities
 and of access tokens are in `expected`."""

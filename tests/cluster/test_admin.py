@@ -66,7 +66,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_copies_are_asked_for_and_the_layout_follows(database: Database) -> None:
     await three(database)
-    assert await admin.set_copies(database, "2") == 2
+    assert await admin.set_copies(database, "2", actor=ACTOR) == 2
     await turn(database)
     latest = await database.layouts.latest()
     assert latest is not None
@@ -77,7 +77,7 @@ async def test_copies_are_asked_for_and_the_layout_follows(database: Database) -
 async def test_copies_that_cannot_be_are_refused(database: Database, text: str) -> None:
     await three(database)
     with pytest.raises(SettingInvalid):
-        await admin.set_copies(database, text)
+        await admin.set_copies(database, text, actor=ACTOR)
     assert await database.settings.get("copies") is None
 
 
@@ -85,7 +85,7 @@ async def test_draining_stores_count_for_no_copies(database: Database) -> None:
     await three(database)
     await database.stores.set_state("c" * 32, State.DRAINING, actor=ACTOR)
     with pytest.raises(SettingInvalid, match="the cluster has 2"):
-        await admin.set_copies(database, "3")
+        await admin.set_copies(database, "3", actor=ACTOR)
 
 
 async def test_draining_takes_a_server_out_and_back(database: Database) -> None:
@@ -114,7 +114,7 @@ async def test_waiting_ends_when_a_store_is_out_of_the_layout_and_empty(
     database: Database,
 ) -> None:
     await three(database)
-    await admin.set_copies(database, "2")
+    await admin.set_copies(database, "2", actor=ACTOR)
     found = await target(database, "host-C")
     await admin.set_state(database, found, State.DRAINING, actor=ACTOR)
     slept, told = [], list[str]()
@@ -143,7 +143,7 @@ async def test_waiting_ends_when_a_store_is_out_of_the_layout_and_empty(
 
 async def test_waiting_for_what_cannot_be_ends_at_once_with_the_reason(database: Database) -> None:
     await three(database)
-    await admin.set_copies(database, "3")
+    await admin.set_copies(database, "3", actor=ACTOR)
     found = await target(database, "host-C")
     await admin.set_state(database, found, State.DRAINING, actor=ACTOR)
     with pytest.raises(Unsupported, match=Blocked.TOO_FEW_LEFT.value):

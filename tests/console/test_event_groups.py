@@ -66,6 +66,38 @@ async def test_a_group_is_its_namespaces(
     problem(await ask(other, "POST", f"{GROUP}/next"), 403, "forbidden")
 
 
+async def test_a_maintainer_has_groups_of_what_maintainers_are_shown(
+    alice: Client, bob: Client
+) -> None:
+    """And opens none of an owner's; a reader has none."""
+    member, of_alice = "/organisations/alice/members/bob", "?namespace=alice&begin=oldest"
+    (await ask(alice, "PUT", member, {"role": "reader"})).expect(200)
+    problem(await ask(bob, "POST", f"{GROUP}/next{of_alice}"), 403, "forbidden")
+    problem(await ask(bob, "POST", f"{GROUP}/next?namespace=none"), 403, "forbidden")
+    (await ask(alice, "PUT", member, {"role": "maintainer"})).expect(200)
+    await pushed(alice, "alice/app")
+    hers = await given(alice, "?begin=oldest")
+    assert {each["kind"] for each in hers} > {"user.created", "member.granted", "image.pushed"}
+    problem(await ask(bob, "POST", f"{GROUP}/next{of_alice}"), 403, "forbidden")
+    path = "/events/groups/bobs"
+    theirs = (await ask(bob, "POST", f"{path}/next{of_alice}")).expect(200).json["events"]
+    assert {each["kind"] for each in theirs} == {"repository.created", "image.pushed"}
+    ids = {"ids": [each["id"] for each in theirs]}
+    done = await ask(bob, "POST", f"{path}/ack?namespace=alice", ids)
+    assert done.expect(200).json == {"acknowledged": 2}
+    problem(await ask(bob, "POST", f"{path}/ack?namespace=alice", {"ids": ["\0"]}), 400, "field")
+    listed = [
+        (await ask(who, "GET", "/events/groups?namespace=alice")).expect(200).json["groups"]
+        for who in (alice, bob)
+    ]
+    assert [[(one["name"], one["audience"]) for one in each] for each in listed] == [
+        [("bobs", "maintainer"), ("ci", "owner")],
+        [("bobs", "maintainer")],
+    ]
+    problem(await ask(bob, "DELETE", f"{GROUP}?namespace=alice"), 403, "forbidden")
+    (await ask(bob, "DELETE", f"{path}?namespace=alice")).expect(200)
+
+
 async def test_requests_that_do_not_fit(alice: Client) -> None:
     for path, name in (
         (f"{GROUP}/next?n=0", "request"),

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import update
 
 from tests.contracts.metadata_event_log import happen
-from treescale.errors import NameUnknown, TooMany
+from treescale.errors import Forbidden, NameUnknown, TooMany
 from treescale.metadata.database import Database
 from treescale.metadata.events import groups
-from treescale.metadata.events.groups import WINDOW, Given
+from treescale.metadata.events.groups import WINDOW, Audience, Given
 from treescale.metadata.events.recording import Event, Kind
-from treescale.metadata.schema import event_groups, events
+from treescale.metadata.schema import event_groups, event_leases, events
 
 OVER = -1.0
 """A lease that ends before it begins: as if time had passed."""
@@ -169,3 +169,48 @@ class EventGroupsContract:
         assert await database.event_groups.give(group, "alice", 9) == Given([])
         (found,) = await database.event_groups.list("alice")
         assert found.seen == 1.0
+
+    async def test_a_clock_that_was_set_back_keeps_no_lease(self, database: Database) -> None:
+        mine = await pushed(database, 2)
+        group = await database.event_groups.ensure("alice", "ci", position=0)
+        await database.event_groups.give(group, "alice", 2)
+        later = update(event_leases).where(event_leases.c.sequence == mine[1])
+        await database.connections.change(later.values(until=event_leases.c.until + 86_400))
+        assert numbers(await database.event_groups.give(group, "alice", 9)) == mine[1:]
+        assert numbers(await database.event_groups.give(group, "alice", 9)) == []
+
+    async def test_an_event_is_acknowledged_by_its_id(self, database: Database) -> None:
+        """After a fail-over its number may be another event's: an id never is."""
+        mine = await pushed(database, 3)
+        group = await database.event_groups.ensure("alice", "ci", position=0)
+        given = await database.event_groups.give(group, "alice", 3)
+        ids = [each.event_id for each in given.events]
+        done = database.event_groups.acknowledge
+        assert await done("alice", "ci", [], ids=["of no event", ids[0]]) == 1
+        assert await done("alice", "ci", mine[:2], ids=ids) == 2
+        assert await done("alice", "ci", [], ids=ids) == 0
+
+    async def test_a_group_of_maintainers_is_given_what_they_are_shown(
+        self, database: Database
+    ) -> None:
+        """Whoever asks for it; and they open none of an owner's."""
+        ask, them = database.event_groups, Audience.MAINTAINER
+        group = await ask.ensure("alice", "theirs", position=0, audience=them)
+        await ask.ensure("alice", "hers", position=0)
+        kinds = (Kind.TOKEN_CREATED, Kind.HOOK_ADDED, Kind.MEMBER_GRANTED)
+        await happen(database, [Event(kind, "a", namespace="alice") for kind in kinds])
+        await database.event_log.number()
+        mine = await pushed(database, 1)
+        assert await ask.ensure("alice", "theirs", position=0) == group
+        given = await ask.give(group, "alice", 9)
+        assert {each.kind for each in given.events} == {"hook.added", "tag.deleted"}
+        assert await ask.acknowledge("alice", "theirs", mine, audience=them) == 1
+        for refused in (
+            ask.ensure("alice", "hers", position=0, audience=them),
+            ask.acknowledge("alice", "hers", mine, audience=them),
+            ask.remove("alice", "hers", them),
+        ):
+            with pytest.raises(Forbidden, match="another name"):
+                await refused
+        found = {each.name: each.audience for each in await ask.list("alice")}
+        assert found == {"hers": Audience.OWNER, "theirs": them}

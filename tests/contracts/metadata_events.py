@@ -154,6 +154,15 @@ TOKEN = {
     "expires": None,
 }
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
+    "a setting": (
+        lambda db: db.settings.change("copies", "2", actor=ACTOR),
+        [
+            {
+                "kind": "setting.changed",
+                "payload": {"name": "copies", "value": "2", "before": None},
+            }
+        ],
+    ),
     "a webhook": (
         lambda db: db.hooks.add(replace(HOOK, hook_id="h3"), actor=ACTOR),
         [of_hook("hook.added", "h3")],
@@ -523,6 +532,8 @@ class EventsContract:
         elsewhere = {
             Kind.IMAGE_PULLED,
             Kind.UPLOAD_REFUSED,
+            Kind.LOGIN_SUCCEEDED,
+            Kind.LOGIN_REFUSED,
             Kind.REPAIR_FINISHED,
             Kind.COLLECT_FINISHED,
             Kind.SERVER_DOWN,

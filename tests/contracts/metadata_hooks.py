@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from tests.contracts.metadata_races import race
 from tests.contracts.metadata_values import ACTOR, NOW, access_token, user
-from treescale.errors import HookUnknown, TooMany
+from treescale.errors import HookUnknown, NamespaceUnknown, TooMany
+from treescale.metadata.accounts import GET_USER
 from treescale.metadata.database import Database
 from treescale.metadata.events import hooks
 from treescale.metadata.events.figures import EventFigures, event_figures
@@ -23,6 +24,7 @@ from treescale.metadata.events.hook_records import (
     Outcome,
 )
 from treescale.metadata.events.positions import Positions
+from treescale.metadata.schema import users
 
 HELD_BACK: Final = 300.0
 HOOK: Final = Hook(
@@ -73,6 +75,16 @@ async def made_older(database: Database, seconds: float) -> None:
     await database.connections.change(shift, {"s": seconds})
 
 
+async def add(database: Database, hook: Hook) -> None:
+    """Add a hook, and the user whose namespace it is of."""
+    if hook.namespace is not None:
+        who = {"name": hook.namespace, "password_hash": "", "admin": False, "created": NOW}
+        found = await database.connections.row(GET_USER, {"this": hook.namespace})
+        if found is None:
+            await database.connections.change(users.insert(), who)
+    await database.hooks.add(hook, actor=ACTOR)
+
+
 class HooksContract:
     """Subclass with fixtures `database` and `other`."""
 
@@ -84,7 +96,7 @@ class HooksContract:
     async def test_so_many_wait_and_no_more(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         monkeypatch.setattr(hooks, "WAITING_MAX", 2)
         for number in range(2):
             assert not await database.hooks.is_full("h1", 2)
@@ -98,7 +110,7 @@ class HooksContract:
 
     async def test_all_hooks_are_pruned_however_many_there_are(self, database: Database) -> None:
         for number in range(4):
-            await database.hooks.add(replace(HOOK, hook_id=f"h{number}"), actor=ACTOR)
+            await add(database, replace(HOOK, hook_id=f"h{number}"))
         last = "h3"
         for number in range(3):
             await database.hooks.send(last, new(f"e{number}", f"alice/{number}"))
@@ -110,7 +122,7 @@ class HooksContract:
         assert left == [3, 1]
 
     async def test_a_hook_is_read_as_it_was_kept(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         found = await database.hooks.get("h1")
         assert abs(found.created - await database.servers.now()) < 60
         assert replace(found, created=0.0, actor="") == HOOK
@@ -138,7 +150,7 @@ class HooksContract:
         assert not await hooks.plan(HOOK, [new("e")], 8, wait=lambda own, _: own)
 
     async def test_with_a_hook_go_its_deliveries(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         await planned(database, new("e"))
         await database.hooks.remove("h1", actor=ACTOR)
         assert await database.hooks.due_hooks() == []
@@ -147,16 +159,16 @@ class HooksContract:
     async def test_with_a_user_go_the_hooks_of_the_namespace(self, database: Database) -> None:
         await database.users.add(user(), actor=ACTOR)
         await database.access_tokens.add(access_token(), actor=ACTOR)
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         other = replace(HOOK, hook_id="h2", namespace=None, scope="*")
-        await database.hooks.add(other, actor=ACTOR)
+        await add(database, other)
         await database.users.remove("alice", actor=ACTOR)
         assert [one.hook_id for one in await database.hooks.page(None, "", 9)] == ["h2"]
 
     async def test_an_event_is_planned_once_whoever_plans(
         self, database: Database, other: Database
     ) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         hook = await database.hooks.get("h1")
         done = await race(
             *(
@@ -169,7 +181,7 @@ class HooksContract:
         assert (await database.hooks.get("h1")).sequence == 9
 
     async def test_of_a_repository_the_earlier_comes_first(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         first, *_ = await planned(database, new("a"), new("b"), new("c", "alice/other"))
         assert await ids(database) == ["a", "c"]
         assert await database.hooks.due_hooks() == ["h1"]
@@ -178,7 +190,7 @@ class HooksContract:
         assert [one.event_id for one in await due(database, limit=1)] == ["b"]
 
     async def test_nobody_waits_long_for_an_earlier_one(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         first, *_ = await planned(database, new("a"), new("b"))
         await database.hooks.tried(first, AGAIN, actor=ACTOR)
         assert await ids(database) == []
@@ -191,19 +203,19 @@ class HooksContract:
         self, database: Database
     ) -> None:
         """A receiver that is slower than pushes come gets them in their order."""
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         first, *_ = await planned(database, new("a"), new("b"), new("c"))
         await made_older(database, HELD_BACK + 1)
         assert await ids(database) == ["a"]
         assert await due(database, [first.delivery_id]) == []
 
     async def test_what_is_in_flight_is_not_due(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         found = await planned(database, new("a"), new("c", "alice/other"))
         assert await due(database, [one.delivery_id for one in found]) == []
 
     async def test_an_attempt_is_noted(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         (one,) = await planned(database, new("a"))
         await database.hooks.tried(one, AGAIN, actor=ACTOR)
         (seen,) = await database.hooks.history("h1", 9)
@@ -221,14 +233,14 @@ class HooksContract:
     async def test_a_ping_that_is_refused_says_nothing_of_its_hook(
         self, database: Database
     ) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         await database.hooks.send("h1", new("p", "", kind="ping"))
         (one,) = await due(database)
         await database.hooks.tried(one, OVER, actor=ACTOR)
         assert (await database.hooks.get("h1")).failing_since is None
 
     async def test_a_format_of_a_later_version_is_left_to_it(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         await database.connections.change(text("UPDATE hooks SET format = 'later'"))
         assert await database.hooks.enabled() == []
         assert await database.hooks.page(None, "", 9) == []
@@ -236,7 +248,7 @@ class HooksContract:
             await database.hooks.get("h1")
 
     async def test_since_when_a_hook_fails_is_the_first_time(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         (one,) = await planned(database, new("a"))
         await database.hooks.tried(one, AGAIN, actor=ACTOR)
         since = (await database.hooks.get("h1")).failing_since
@@ -246,7 +258,7 @@ class HooksContract:
     async def test_a_disabled_hook_is_not_asked_and_keeps_what_waits(
         self, database: Database
     ) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         one, two = await planned(database, new("a"), new("b", "alice/other"))
         gone = replace(OVER, disable="gone")
         await database.hooks.tried(one, gone, actor=ACTOR)
@@ -270,7 +282,7 @@ class HooksContract:
         nothing = await figures()
         assert replace(nothing, newest=0) == EventFigures()
         await Positions(database.connections).advance("nats", 3)
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         assert (await figures()).waiting == (await database.event_log.has_waiting())
         one, _ = await planned(database, new("a"), new("b", "alice/other"))
         await made_older(database, 3600)
@@ -289,12 +301,12 @@ class HooksContract:
         assert (found.deliveries_waiting, found.oldest_seconds) == (0, 0.0)
 
     async def test_one_that_is_enabled_keeps_its_place(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         await database.hooks.enable("h1", skip_to=20, actor=ACTOR)
         assert (await database.hooks.get("h1")).sequence == HOOK.sequence
 
     async def test_a_burst_is_merged_into_its_last(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         merging = [new(name, wait=60.0, merges=True) for name in "abc"]
         other = new("o", "alice/other", wait=60.0, merges=True)
         hook = await database.hooks.get("h1")
@@ -324,21 +336,21 @@ class HooksContract:
         assert (await database.hooks.delivery(flying[0])).state is DeliveryState.WAITING
 
     async def test_what_was_tried_is_not_merged(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         (one,) = await planned(database, new("a"))
         await database.hooks.tried(one, AGAIN, actor=ACTOR)
         await planned(database, new("b", merges=True))
         assert (await database.hooks.delivery(one.delivery_id)).state is DeliveryState.WAITING
 
     async def test_a_secret_is_followed_by_another(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         await database.hooks.rotate("h1", "new", 3600.0, actor=ACTOR)
         hook = await database.hooks.get("h1")
         assert (hook.secret, hook.old_secret) == ("new", HOOK.secret)
         assert 3500 < hook.old_secret_until - await database.servers.now() <= 3600
 
     async def test_old_deliveries_are_pruned_and_none_that_waits(self, database: Database) -> None:
-        await database.hooks.add(HOOK, actor=ACTOR)
+        await add(database, HOOK)
         for name in "abcdef":
             await database.hooks.send("h1", new(name, f"alice/{name}"))
         for one in await due(database):
@@ -351,3 +363,46 @@ class HooksContract:
         await made_older(database, 100.0)
         assert await database.hooks.prune(50.0, 9, 99) == 2
         assert [one.event_id for one in await database.hooks.history("h1", 9)] == ["f", "a"]
+
+    async def test_a_clock_that_was_set_back_holds_up_none(self, database: Database) -> None:
+        """A pause that is longer than any is none."""
+        await add(database, HOOK)
+        first, *_ = await planned(database, new("a"), new("b"), new("c", "alice/other"))
+        await database.hooks.tried(first, AGAIN, actor=ACTOR)
+        assert await ids(database) == ["c"]
+        await made_older(database, -86_400.0)
+        assert await database.hooks.due_hooks() == ["h1"]
+        found = await database.hooks.due("h1", 99, held_back=HELD_BACK)
+        assert [one.event_id for one, _ in found] == ["a", "b", "c"]
+        await database.hooks.tried(first, OVER, actor=ACTOR)
+        found = await database.hooks.due("h1", 99, held_back=HELD_BACK)
+        assert [one.event_id for one, _ in found] == ["b", "c"]
+
+    async def test_a_retry_holds_none_back_for_the_day_that_a_clock_was_set_back(
+        self, database: Database
+    ) -> None:
+        await add(database, HOOK)
+        first, *_ = await planned(database, new("a"), new("b"))
+        await database.hooks.tried(first, AGAIN, actor=ACTOR)
+        later = text("UPDATE deliveries SET created = created + 86400, next_at = next_at - 3000")
+        await database.connections.change(later)
+        found = await database.hooks.due("h1", 99, held_back=HELD_BACK)
+        assert [one.event_id for one, _ in found] == ["b"]
+
+    async def test_a_hook_is_of_somebody(self, database: Database) -> None:
+        with pytest.raises(NamespaceUnknown):
+            await database.hooks.add(HOOK, actor=ACTOR)
+
+    async def test_no_hook_outlives_the_user_who_is_removed_meanwhile(
+        self, database: Database, other: Database
+    ) -> None:
+        """Whoever adds one while the account goes: it would be whoever's gets that name."""
+        for number in range(12):
+            await database.users.add(user(), actor=ACTOR)
+            hook = replace(HOOK, hook_id=f"r{number}")
+            await race(
+                other.hooks.add(hook, actor=ACTOR),
+                database.users.remove("alice", actor=ACTOR),
+                may=(NamespaceUnknown,),
+            )
+            assert await database.hooks.page(None, "", 9) == []

@@ -2,7 +2,13 @@
 
 import asyncio
 
+import pytest
+from sqlalchemy import update
+
+from tests.fakes_disk import JumpingClock
 from treescale.metadata.database import Database
+from treescale.metadata.schema import leases
+from treescale.metadata.work import UNRENEWED
 
 LONG = 3600.0
 """Longer than any test."""
@@ -61,3 +67,31 @@ class LeasesContract:
             got = await asyncio.gather(*asks)
             assert sorted(got, key=str) == [fence, *[None] * 11]
             await database.leases.release("collect", f"{fence}-{got.index(fence)}")
+
+    async def test_after_the_clock_was_set_back_a_dead_holder_keeps_nobody(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its lease seems to last for a day; nobody renews it, by the clock of who waits for it."""
+        clock, pause = JumpingClock(), UNRENEWED * 30.0
+        monkeypatch.setattr(database.leases, "_clock", clock)
+        assert await database.leases.hold("hooks.deliver", "dead", 30.0) == 1
+        await database.connections.change(update(leases).values(until=leases.c.until + 86_400))
+        assert await database.leases.hold("hooks.deliver", "b", 30.0) is None
+        clock.seconds += pause - 1
+        assert await database.leases.hold("hooks.deliver", "b", 30.0) is None
+        clock.seconds += 1
+        assert await database.leases.hold("hooks.deliver", "b", 30.0) == 2
+
+    async def test_a_holder_that_renews_keeps_it_whatever_the_clock_does(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock, pause = JumpingClock(), UNRENEWED * 30.0
+        monkeypatch.setattr(database.leases, "_clock", clock)
+        for _ in range(3):
+            assert await database.leases.hold("hooks.deliver", "a", 30.0) == 1
+            await database.connections.change(update(leases).values(until=leases.c.until + 86_400))
+            assert await database.leases.hold("hooks.deliver", "b", 30.0) is None
+            clock.seconds += pause
+        assert await database.leases.hold("hooks.deliver", "a", LONG) == 1
+        clock.seconds += pause
+        assert await database.leases.hold("hooks.deliver", "b", LONG) is None, "just a long one"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.events.values import recorded
 from treescale.events.fan_out import QUEUE_MAX, FanOut, Follower
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.records import Repository
 
 
@@ -34,13 +34,13 @@ class World:
             self.log.append(recorded(len(self.log) + 1))
 
     def publish(self) -> None:
-        new = [one for one in self.log if one.sequence > self.fan_out.position]
+        new = [one for one in self.log if one.sequence > self.fan_out.place.sequence]
         if len(self.fan_out):
             self.fan_out.publish((one, None) for one in new)
 
     def join(self, after: int) -> None:
         after = min(after, len(self.log))
-        self.followers.append(Follower((everything, odd)[len(self.followers) % 2], after))
+        self.followers.append(Follower((everything, odd)[len(self.followers) % 2], Place(after)))
         self.given.append([])
         self.from_.append(after)
 
@@ -53,15 +53,15 @@ class World:
         given += [one.sequence for one in follower.take()]
         if not follower.behind:
             return
-        level = self.fan_out.position
-        page = [one for one in self.log if one.sequence > follower.position][:100]
+        level = self.fan_out.place
+        page = [one for one in self.log if one.sequence > follower.place.sequence][:100]
         for one in page:
             if follower.select(one, None) is not None:
                 given.append(one.sequence)
-            follower.position = one.sequence
+            follower.place = one.place
         if len(page) < 100:
-            follower.position = max(follower.position, level)
-        follower.taken = follower.position
+            follower.place = max(follower.place, level)
+        follower.taken = follower.place
         if len(page) < 100:
             self.fan_out.attach(follower)
 
@@ -84,7 +84,7 @@ def test_each_event_once_and_none_left_out(steps: list[tuple[str, int]]) -> None
         elif step == "leave" and world.followers:
             gone = world.followers[number % len(world.followers)]
             world.fan_out.detach(gone)
-            gone.position, gone.behind = gone.taken, True
+            gone.place, gone.behind = gone.taken, True
             gone.waiting.clear()
         elif step != "leave":
             getattr(world, step)(number)
@@ -104,7 +104,7 @@ def test_each_event_once_and_none_left_out(steps: list[tuple[str, int]]) -> None
 
 def test_one_that_does_not_read_is_let_go_of() -> None:
     fan_out = FanOut()
-    slow, quick = Follower(everything, 0), Follower(everything, 0)
+    slow, quick = Follower(everything, Place(0)), Follower(everything, Place(0))
     assert fan_out.attach(slow)
     assert fan_out.attach(quick)
     for sequence in range(1, QUEUE_MAX + 2):
@@ -113,15 +113,15 @@ def test_one_that_does_not_read_is_let_go_of() -> None:
         assert woken
     assert slow.behind
     assert not slow.waiting
-    assert slow.position == slow.taken == 0
+    assert slow.place == slow.taken == Place(0)
     assert len(fan_out) == 1
     assert not fan_out.attach(slow), "it has to read on first"
 
 
 def test_what_is_not_shown_wakes_nobody() -> None:
     fan_out = FanOut()
-    follower = Follower(odd, 0)
+    follower = Follower(odd, Place(0))
     fan_out.attach(follower)
     assert fan_out.publish([(recorded(2), None)]) == []
-    assert follower.taken == 2
+    assert follower.taken.sequence == 2
     assert fan_out.publish([(recorded(3), None)]) == [follower]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from treescale.events.fan_out import QUEUE_MAX
 from treescale.events.live import PAGE, Batch, LiveLog
 from treescale.events.signals import Signals
 from treescale.metadata.events.log import EventLog
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.records import Repository
 from treescale.metadata.repositories import Repositories
 
@@ -29,14 +30,21 @@ class MemoryLog:
         self.events: list[Recorded] = []
         self.begin = 1
         self.reads = 0
+        self.lives = 1
 
     def happen(self, count: int = 1, **columns: Any) -> None:
         for _ in range(count):
-            self.events.append(recorded(self.begin + len(self.events), **columns))
+            event = recorded(self.begin + len(self.events), **columns)
+            self.events.append(replace(event, event_id=f"{event.event_id}-{self.lives}"))
 
     def prune(self, count: int) -> None:
         self.begin += count
         del self.events[:count]
+
+    def go_back(self, count: int) -> None:
+        """Lose the last ones, and give other events their numbers from now on."""
+        del self.events[len(self.events) - count :]
+        self.lives += 1
 
     async def after(self, sequence: int, limit: int) -> list[Recorded]:
         self.reads += 1
@@ -104,7 +112,7 @@ async def first(batches: AsyncIterator[Batch], count: int) -> list[int]:
 
 async def test_what_follows_is_given_in_order(here: Here) -> None:
     here.happen(3)
-    async with aclosing(here.live.follow(everything, 1, BEAT, USER)) as batches:
+    async with aclosing(here.live.follow(everything, Place(1), BEAT, USER)) as batches:
         assert await first(batches, 2) == [2, 3]
         here.happen(2)
         assert await first(batches, 2) == [4, 5]
@@ -172,24 +180,24 @@ async def test_one_that_reads_slowly_misses_nothing_and_keeps_nobody(here: Here)
 async def test_what_was_pruned_is_told(here: Here) -> None:
     here.happen(10)
     here.log.prune(5)
-    batch = await anext(here.live.follow(everything, 3, BEAT, USER))
+    batch = await anext(here.live.follow(everything, Place(3), BEAT, USER))
     assert batch.gap
-    assert not (await anext(here.live.follow(everything, 5, BEAT, USER))).gap
-    assert not (await anext(here.live.follow(everything, 0, BEAT, USER))).gap
-    other = await anext(here.live.follow(everything, 1000, BEAT, USER))
-    assert (other.gap, other.position) == (True, 10)
-    assert (await here.live.page(everything, 3, 9)).gap
+    assert not (await anext(here.live.follow(everything, Place(5), BEAT, USER))).gap
+    assert not (await anext(here.live.follow(everything, Place(0), BEAT, USER))).gap
+    other = await anext(here.live.follow(everything, Place(1000), BEAT, USER))
+    assert (other.gap, other.place.sequence) == (True, 10)
+    assert (await here.live.page(everything, Place(3), 9)).gap
 
 
 async def test_what_is_pruned_while_one_reads_on_is_told(here: Here) -> None:
     """By itself, and before what follows: a cursor never stands for what was not given."""
     here.happen(3 * PAGE)
-    async with aclosing(here.live.follow(everything, 1, BEAT, USER)) as batches:
+    async with aclosing(here.live.follow(everything, Place(1), BEAT, USER)) as batches:
         assert not (await anext(batches)).gap
         assert await first(batches, PAGE) == [*range(2, PAGE + 2)]
         here.log.prune(2 * PAGE)
         batch = await anext(batches)
-        assert (batch.events, batch.position, batch.gap) == ([], 2 * PAGE, True)
+        assert (batch.events, batch.place.sequence, batch.gap) == ([], 2 * PAGE, True)
         assert await first(batches, PAGE) == [*range(2 * PAGE + 1, 3 * PAGE + 1)]
 
 
@@ -226,7 +234,7 @@ async def test_what_is_pruned_as_a_page_is_read_is_told(here: Here) -> None:
         return await read(sequence, limit)
 
     here.log.after = pruned  # type: ignore[method-assign]
-    page = await here.live.page(everything, 3, 9)
+    page = await here.live.page(everything, Place(3), 9)
     assert (page.events[0].sequence, page.gap) == (6, True)
 
 
@@ -235,7 +243,7 @@ async def test_without_events_there_is_a_beat(here: Here) -> None:
     batches = here.live.follow(everything, None, 0.01, USER)
     async with asyncio.timeout(SECONDS_MAX):
         found = [await anext(batches) for _ in range(3)]
-    assert {(len(each.events), each.position) for each in found} == {(0, 2)}
+    assert {(len(each.events), each.place.sequence) for each in found} == {(0, 2)}
 
 
 async def test_a_long_log_that_is_not_shown_is_passed_over(here: Here) -> None:
@@ -244,30 +252,34 @@ async def test_a_long_log_that_is_not_shown_is_passed_over(here: Here) -> None:
     def last(event: Recorded, _: Repository | None) -> Recorded | None:
         return event if event.sequence == 3 * PAGE else None
 
-    assert await first(here.live.follow(last, 0, BEAT, USER), 1) == [3 * PAGE]
-    page = await here.live.page(last, 0, 5)
+    assert await first(here.live.follow(last, Place(0), BEAT, USER), 1) == [3 * PAGE]
+    page = await here.live.page(last, Place(0), 5)
     assert [event.sequence for event in page.events] == [3 * PAGE]
 
 
 async def test_pages_lead_to_each_other(here: Here) -> None:
     here.happen(5)
-    page = await here.live.page(everything, 0, 2)
-    assert ([one.sequence for one in page.events], page.position, page.more) == ([1, 2], 2, True)
-    page = await here.live.page(everything, 2, 3)
-    assert ([one.sequence for one in page.events], page.position, page.more) == (
+    page = await here.live.page(everything, Place(0), 2)
+    assert ([one.sequence for one in page.events], page.place.sequence, page.more) == (
+        [1, 2],
+        2,
+        True,
+    )
+    page = await here.live.page(everything, Place(2), 3)
+    assert ([one.sequence for one in page.events], page.place.sequence, page.more) == (
         [3, 4, 5],
         5,
         False,
     )
     page = await here.live.page(everything, None, 3)
-    assert (page.events, page.position, page.more, page.gap) == ([], 5, False, False)
+    assert (page.events, page.place.sequence, page.more, page.gap) == ([], 5, False, False)
 
 
 async def test_a_page_of_many_repositories_costs_one_question(here: Here) -> None:
     """Whoever reads is judged by what they may pull: a stranger must not cost a query an event."""
     for number in range(PAGE):
         here.happen(repository=f"alice/{number}")
-    await here.live.page(lambda *_: None, 0, 9)
+    await here.live.page(lambda *_: None, Place(0), 9)
     assert here.repositories.asked == 1
 
 
@@ -280,7 +292,7 @@ async def test_repositories_that_are_gone_are_told_as_none(here: Here) -> None:
         seen.append(repository)
         return event
 
-    await here.live.page(look, 0, 9)
+    await here.live.page(look, Place(0), 9)
     assert seen == [None, None]
 
 
@@ -303,3 +315,48 @@ async def test_who_comes_as_it_ends_is_sent_elsewhere(here: Here) -> None:
         await anext(here.live.follow(everything, None, BEAT, USER))
     with pytest.raises(Unreachable, match="another"):
         await here.live.wait_for_more(1.0, USER)
+
+
+async def test_a_log_that_has_gone_back_is_told_to_whoever_comes_back(here: Here) -> None:
+    """As after a fail-over to a standby that lagged: numbers are given again."""
+    here.happen(10)
+    begin, seen = here.log.events[4].place, here.log.events[8].place
+    here.log.go_back(3)
+    for grown in (0, 1, 5):
+        here.happen(grown)
+        page = await here.live.page(everything, seen, 99)
+        assert page.gap
+        assert [one.sequence for one in page.events] == [*range(10, 8 + grown)]
+        batch = await anext(here.live.follow(everything, seen, BEAT, USER))
+        assert batch.gap
+        here.log.go_back(grown)
+    here.happen(5)
+    assert not (await here.live.page(everything, begin, 99)).gap, "which all have"
+    assert not (await here.live.page(everything, Place(9), 99)).gap, "a cursor without a mark"
+    assert not (await here.live.page(everything, None, 99)).gap
+
+
+@pytest.mark.parametrize("after", [Place(2), None])
+async def test_a_log_that_goes_back_is_told_to_all_who_follow(
+    here: Here, after: Place | None
+) -> None:
+    """Whether or not it has already as many events again; each hears it once, and misses none."""
+    here.happen(5)
+    followers = [here.live.follow(everything, after, BEAT, USER) for _ in range(3)]
+    waiting: list[asyncio.Future[Batch]] = []
+    for each in followers:
+        await anext(each)
+        if after is not None:
+            assert await first(each, 3) == [3, 4, 5]
+        waiting.append(asyncio.ensure_future(anext(each)))  # noqa: TID251
+    await asyncio.sleep(0.05)
+    here.log.go_back(2)
+    here.happen(4)
+    async with asyncio.timeout(SECONDS_MAX):
+        assert [(await each).gap for each in waiting] == [True] * 3
+        for each in followers:
+            assert await first(each, 2) == [6, 7]
+    here.happen()
+    for each in followers:
+        assert await first(each, 1) == [8]
+        await each.aclose()

@@ -4,6 +4,7 @@ import pytest
 
 from tests.contracts import metadata_accounts as accounts
 from tests.contracts import metadata_cluster as cluster
+from tests.contracts.metadata_audit import AuditContract
 from tests.contracts.metadata_blobs import BlobsContract
 from tests.contracts.metadata_collection import CollectionContract
 from tests.contracts.metadata_conditions import ConditionsContract
@@ -163,6 +164,9 @@ class TestEventLog(EventLogContract): ...
 
 
 class TestEventGroups(EventGroupsContract): ...
+
+
+class TestAudit(AuditContract): ...
 
 
 class TestLeases(LeasesContract): ...

@@ -37,7 +37,7 @@ from treescale.metadata import (
     work,
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
-from treescale.metadata.events import groups, hooks, log, recording
+from treescale.metadata.events import audit, groups, hooks, log, recording
 from treescale.metadata.identity import issuers, robots
 from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
@@ -51,6 +51,7 @@ from treescale.metadata.usage import counting, figures, pull_counts
 MODULES: tuple[ModuleType, ...] = (
     accounts,
     blobs,
+    audit,
     groups,
     hooks,
     issuers,

@@ -21,6 +21,7 @@ from treescale.events.hooks.planner import stored_event
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import NETWORKS_SETTING, HookFormat, HookState
 from treescale.metadata.events.recording import Event, Kind, record
+from treescale.metadata.records import User
 from treescale.registry.hooks import (
     HOOKS_MAX,
     OLD_SECRET_SECONDS,
@@ -104,7 +105,9 @@ def clock() -> JumpingClock:
 
 
 @pytest.fixture
-def hooks(database: Database, clock: JumpingClock) -> WebhookService:
+async def hooks(database: Database, clock: JumpingClock) -> WebhookService:
+    for name in ("alice", "bob"):
+        await database.users.add(User(name, "", admin=False, created=0.0), actor="test")
     return WebhookService(database, PUBLIC_URL, clock=clock)
 
 

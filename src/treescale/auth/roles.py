@@ -53,6 +53,8 @@ class Permission(StrEnum):
     """To change what holds for the namespace as a whole."""
     REMOVAL = "removal"
     """To remove the organisation."""
+    AUDIT = "audit"
+    """To read who did what there, and from which address."""
 
 
 Allowed = Action | Permission
@@ -71,6 +73,7 @@ _OWNER: Final[frozenset[Allowed]] = _MAINTAINER | {
     Permission.MEMBERS,
     Permission.SETTINGS,
     Permission.REMOVAL,
+    Permission.AUDIT,
 }
 ALLOWS: Final[Mapping[Role, frozenset[Allowed]]] = {
     Role.READER: _READER,

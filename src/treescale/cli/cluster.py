@@ -21,6 +21,7 @@ from treescale.cluster.queries import StatusReading, read_status
 from treescale.cluster.status import ClusterStatus
 from treescale.config import UNSAFE_LEASES_VARIABLE
 from treescale.errors import SettingInvalid
+from treescale.events.retention import AUDIT_SETTING
 from treescale.events.retention import SETTING as EVENTS_SETTING
 from treescale.lease_times import (
     COLLECTION_SETTING,
@@ -122,23 +123,24 @@ def set_(desk: CommandContext, setting: str) -> None:
     that nobody pulls; keep: never. lease: for how long a chunk is kept after its last put, 1h at
     least; all times of collection follow from it. collection: on, or off, and nothing is taken away
     for good. events: for how long events are kept, a time such as 30d, or so many; keep: for ever.
-    events-pulls: on, or off, and no event tells of pulls. read_only: on, and nothing is pushed,
-    deleted or taken away while pulls go on; or off. hooks: on, or off, and no webhook is sent.
-    hook-networks: the private networks that webhooks may lead to, such as 10.0.0.0/8 or
-    192.168.1.5:8080, with commas between; none without any. issuer-networks: likewise those in
-    which issuers of ID tokens are asked for their keys. anonymous: off, and nobody pulls without
-    logging in, not even what is public; or on. passwords: off, and the passwords of administrators
-    alone count, as everybody else signs on by a provider; or on. quota: how much a
-    namespace may have that has no quota of its own, such as 50GB; repositories-max and tags-max:
-    how many repositories it may have, and each of them tags; requests-max and pulls-max: how many
-    an account may have in a minute on each server; none: any number.
+    audit: for how long the audit log is, 30d or more, such as 1y. events-pulls: on, or off, and no
+    event tells of pulls. read_only: on, and nothing is pushed, deleted or taken away while pulls go
+    on; or off. hooks: on, or off, and no webhook is sent. hook-networks: the private networks that
+    webhooks may lead to, such as 10.0.0.0/8 or 192.168.1.5:8080, with commas between; none without
+    any. issuer-networks: likewise those in which issuers of ID tokens are asked for their keys.
+    anonymous: off, and nobody pulls without logging in, not even what is public; or on. passwords:
+    off, and the passwords of administrators alone count, as everybody else signs on by a provider;
+    or on. quota: how much a namespace may have that has no quota of its own, such as 50GB;
+    repositories-max and tags-max: how many repositories it may have, and each of them tags;
+    requests-max and pulls-max: how many an account may have in a minute on each server; none: any
+    number.
     """
     name, equals, value = setting.partition("=")
     put = _SETTERS.get(name) if equals else None
     if put is None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say copies=3, undelete=7d, untagged=keep, lease=24h, "
-            "collection=off, events=30d, events-pulls=off, read_only=on, hooks=off, "
+            "collection=off, events=30d, audit=1y, events-pulls=off, read_only=on, hooks=off, "
             "hook-networks=10.0.0.0/8, issuer-networks=10.0.0.0/8, anonymous=off, "
             "passwords=off, quota=50GB, repositories-max=100, tags-max=1000, requests-max=6000 or "
             "pulls-max=600"
@@ -148,7 +150,7 @@ def set_(desk: CommandContext, setting: str) -> None:
 
 def _set_copies(desk: CommandContext, name: str, value: str) -> None:
     async def work(database: Database) -> tuple[int, StatusReading]:
-        copies = await admin.set_copies(database, value)
+        copies = await admin.set_copies(database, value, actor=cli_actor())
         return copies, await read_status(database, SystemClock())
 
     copies, seen = desk.run(work)
@@ -157,28 +159,30 @@ def _set_copies(desk: CommandContext, name: str, value: str) -> None:
 
 def _set_time(desk: CommandContext, name: str, value: str) -> None:
     unsafe = os.environ.get(UNSAFE_LEASES_VARIABLE) == "1"
-
-    async def put(database: Database) -> float | None:
-        return await admin.set_time(database, name, value, unsafe=unsafe)
-
+    put = partial(admin.set_time, name=name, text=value, unsafe=unsafe, actor=cli_actor())
     seconds = desk.run(put)
     desk.out.done(f"{name} is {value} from now on.", {name: seconds})
 
 
 def _set_collection(desk: CommandContext, name: str, value: str) -> None:
-    desk.run(lambda database: admin.set_collection(database, value))
+    desk.run(partial(admin.set_collection, text=value, actor=cli_actor()))
     desk.out.done(f"{name} is {value} from now on.", {name: value})
 
 
 def _set_hooks(desk: CommandContext, name: str, value: str) -> None:
-    desk.run(lambda database: admin.set_hooks(database, name, value))
+    desk.run(partial(admin.set_hooks, name=name, text=value, actor=cli_actor()))
     desk.out.done(f"{name} is {value or 'none'} from now on.", {name: value})
 
 
 def _set_events(desk: CommandContext, name: str, value: str) -> None:
-    kept = desk.run(lambda database: admin.set_events(database, value))
+    kept = desk.run(partial(admin.set_events, text=value, actor=cli_actor()))
     told = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
     desk.out.done(f"{name} is {value} from now on.", told)
+
+
+def _set_audit(desk: CommandContext, name: str, value: str) -> None:
+    lasts = desk.run(partial(admin.set_audit, text=value, actor=cli_actor()))
+    desk.out.done(f"{name} is {value} from now on.", {f"{name}_seconds": lasts})
 
 
 def _set_read_only(desk: CommandContext, name: str, value: str) -> None:
@@ -192,7 +196,7 @@ def _set_read_only(desk: CommandContext, name: str, value: str) -> None:
 
 
 def _set_anonymous(desk: CommandContext, name: str, value: str) -> None:
-    desk.run(lambda database: admin.set_anonymous(database, value))
+    desk.run(partial(admin.set_anonymous, text=value, actor=cli_actor()))
     who = "whoever is logged in, and nobody else," if value != ON else "anybody"
     desk.out.done(f"What is public {who} pulls, within seconds.", {name: value})
 
@@ -204,7 +208,7 @@ def _set_limit(desk: CommandContext, name: str, value: str) -> None:
 
 
 def _set_passwords(desk: CommandContext, name: str, value: str) -> None:
-    desk.run(lambda database: admin.set_passwords(database, value))
+    desk.run(partial(admin.set_passwords, text=value, actor=cli_actor()))
     whose = "everybody" if value == ON else "administrators alone"
     desk.out.done(f"Passwords are for {whose}, within seconds.", {name: value})
 
@@ -216,6 +220,7 @@ _SETTERS: Final[Mapping[str, Callable[[CommandContext, str, str], None]]] = {
     ANONYMOUS_SETTING: _set_anonymous,
     PASSWORDS_SETTING: _set_passwords,
     EVENTS_SETTING: _set_events,
+    AUDIT_SETTING: _set_audit,
     **dict.fromkeys(
         (HOOKS_SETTING, NETWORKS_SETTING, PULLS_SETTING, ISSUER_NETWORKS_SETTING), _set_hooks
     ),

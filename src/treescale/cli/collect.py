@@ -9,6 +9,7 @@ import msgspec
 
 from treescale.cli.purge import purge
 from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out
+from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.errors import SettingInvalid
 from treescale.lease_times import COLLECTION_SETTING, FROZEN, unreadable_collection
@@ -117,7 +118,7 @@ def _lift(desk: CommandContext, *, yes: bool) -> None:
     confirm("Is this the right database, and may all that it does not name go?", yes=yes)
 
     async def lift(database: Database) -> None:
-        await database.settings.remove(COLLECTION_SETTING)
+        await database.settings.change(COLLECTION_SETTING, None, actor=cli_actor())
 
     desk.run(lift)
     desk.out.done("Collection goes on: servers follow within the hour.", _row(ended, rows))

@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "events.log:events",
         "What happened, and happens: of images, accounts, servers.",
     ),
+    "audit": ("events.audit:audit", "Who did what, from which address."),
     "backup": ("backup.backup:backup", "All metadata into one file, while servers go on."),
     "restore": ("backup.restore:restore", "A backup into an empty database, of either kind."),
     "config": ("config:config", "What is in force, and where it came from."),

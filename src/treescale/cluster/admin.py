@@ -16,7 +16,14 @@ from treescale.cluster.lookup import Target
 from treescale.cluster.queries import LAYOUTS_READ, missing_at, placing_of, read_status, strike
 from treescale.cluster.status import ClusterStatus, Condition
 from treescale.errors import LastCopies, SettingInvalid, Unsupported
-from treescale.events.retention import DEFAULT, Retention, parse_retention
+from treescale.events.retention import (
+    AUDIT_DAYS,
+    AUDIT_SETTING,
+    DEFAULT,
+    Retention,
+    parse_audit,
+    parse_retention,
+)
 from treescale.events.retention import SETTING as EVENTS_SETTING
 from treescale.lease_times import (
     COLLECTION_SETTING,
@@ -43,7 +50,7 @@ from treescale.outbound.networks import parse_targets
 POLL_SECONDS: Final = 2.0
 
 
-async def set_copies(database: Database, text: str) -> int:
+async def set_copies(database: Database, text: str, *, actor: str) -> int:
     """Ask for so many copies; raises SettingInvalid unless there are stores for them."""
     copies = copies_asked(text)
     stores = await database.stores.list()
@@ -53,11 +60,13 @@ async def set_copies(database: Database, text: str) -> int:
             f"copies={text} needs as many stores, and the cluster has {active} that "
             "are not being drained: add stores first"
         )
-    await database.settings.put(COPIES_SETTING, str(copies))
+    await database.settings.change(COPIES_SETTING, str(copies), actor=actor)
     return copies
 
 
-async def set_time(database: Database, name: str, text: str, *, unsafe: bool) -> float | None:
+async def set_time(
+    database: Database, name: str, text: str, *, unsafe: bool, actor: str
+) -> float | None:
     """Set the lease, or for how long something is kept; return its seconds, None for ever.
 
     Raises SettingInvalid.
@@ -67,16 +76,16 @@ async def set_time(database: Database, name: str, text: str, *, unsafe: bool) ->
     elif name == UNTAGGED_SETTING:
         kept = parse_untagged(text, unsafe=unsafe)
         if kept is None:
-            await database.settings.remove(name)
+            await database.settings.change(name, None, actor=actor)
             return None
         seconds = kept
     else:
         seconds = 0.0 if text == "0" else parse_seconds(text)
-    await database.settings.put(name, stored(seconds))
+    await database.settings.change(name, stored(seconds), actor=actor)
     return seconds
 
 
-async def set_collection(database: Database, text: str) -> None:
+async def set_collection(database: Database, text: str, *, actor: str) -> None:
     """Stop all collection, or have it go on; raises SettingInvalid."""
     on_or_off(COLLECTION_SETTING, text)
     if await database.settings.get(COLLECTION_SETTING) == FROZEN:
@@ -84,10 +93,10 @@ async def set_collection(database: Database, text: str) -> None:
             "the database was restored from a backup: `treescale collect --after-restore` shows "
             "what would go, and asks"
         )
-    await database.settings.put(COLLECTION_SETTING, text)
+    await database.settings.change(COLLECTION_SETTING, text, actor=actor)
 
 
-async def set_hooks(database: Database, name: str, text: str) -> None:
+async def set_hooks(database: Database, name: str, text: str, *, actor: str) -> None:
     """Have webhooks sent, or pulls told of, or not; or say which networks others may lead to.
 
     Raises SettingInvalid.
@@ -96,16 +105,16 @@ async def set_hooks(database: Database, name: str, text: str) -> None:
         on_or_off(name, text)
     else:
         parse_targets(text)
-    await database.settings.put(name, text)
+    await database.settings.change(name, text, actor=actor)
 
 
-async def set_anonymous(database: Database, text: str) -> None:
+async def set_anonymous(database: Database, text: str, *, actor: str) -> None:
     """Have what is public be for all, or for whoever logs in; raises SettingInvalid."""
     on_or_off(ANONYMOUS_SETTING, text)
-    await database.settings.put(ANONYMOUS_SETTING, text)
+    await database.settings.change(ANONYMOUS_SETTING, text, actor=actor)
 
 
-async def set_passwords(database: Database, text: str) -> None:
+async def set_passwords(database: Database, text: str, *, actor: str) -> None:
     """Have everybody's passwords count, or those of administrators alone; raises SettingInvalid."""
     is_on = on_or_off(PASSWORDS_SETTING, text)
     if not is_on and not await Providers(database.connections).list():
@@ -113,16 +122,22 @@ async def set_passwords(database: Database, text: str) -> None:
             "nobody but administrators could sign in: add a provider first "
             "(`treescale sign-on add`)"
         )
-    await database.settings.put(PASSWORDS_SETTING, text)
+    await database.settings.change(PASSWORDS_SETTING, text, actor=actor)
 
 
-async def set_events(database: Database, text: str) -> Retention:
+async def set_events(database: Database, text: str, *, actor: str) -> Retention:
     """Set which events are kept; return that. Raises SettingInvalid."""
     kept = parse_retention(text)
-    if kept == DEFAULT:
-        await database.settings.remove(EVENTS_SETTING)
-    else:
-        await database.settings.put(EVENTS_SETTING, text)
+    value = None if kept == DEFAULT else text
+    await database.settings.change(EVENTS_SETTING, value, actor=actor)
+    return kept
+
+
+async def set_audit(database: Database, text: str, *, actor: str) -> float | None:
+    """Set for how many seconds the audit log is kept, None: for ever. Raises SettingInvalid."""
+    kept = parse_audit(text)
+    value = None if kept == AUDIT_DAYS * 86400.0 else text
+    await database.settings.change(AUDIT_SETTING, value, actor=actor)
     return kept
 
 

@@ -1,7 +1,8 @@
 """`/events/groups`: consumers that share the work; each event is given to one of them.
 
-A group belongs to a namespace: whoever owns that, or an administrator, asks for its events, does
-what they are about, and acknowledges them. What nobody acknowledges is given again.
+A group belongs to a namespace: whoever owns or maintains that, or an administrator, asks for its
+events, does what they are about, and acknowledges them. What nobody acknowledges is given again. A
+group that a maintainer has made is given what maintainers are shown.
 """
 
 import asyncio
@@ -11,13 +12,15 @@ from typing import Final
 
 import msgspec
 
+from treescale.auth.policy import Standing, may
+from treescale.auth.roles import NO_MEMBER, Permission
 from treescale.console.route import Answered, Asked
 from treescale.errors import FieldInvalid, Forbidden, NameInvalid, RequestInvalid
 from treescale.events.live import LiveLog
 from treescale.events.rights import EVERYWHERE
 from treescale.events.rows import NEWEST, OLDEST, EventRow, row_of
 from treescale.metadata.database import Database
-from treescale.metadata.events.groups import GIVEN_AT_ONCE_MAX, LEASE_SECONDS
+from treescale.metadata.events.groups import GIVEN_AT_ONCE_MAX, LEASE_SECONDS, Audience
 from treescale.oci.names import check_namespace
 
 WAIT_SECONDS_MAX: Final = 30
@@ -35,9 +38,10 @@ class GivenEvents(msgspec.Struct):
 
 
 class Acknowledgement(msgspec.Struct, forbid_unknown_fields=True):
-    """The sequences of events that are done with."""
+    """The events that are done with: by their sequences, or by their ids."""
 
-    sequences: list[int]
+    sequences: list[int] | None = None
+    ids: list[str] | None = None
 
 
 class Acknowledged(msgspec.Struct):
@@ -55,6 +59,8 @@ class GroupRow(msgspec.Struct):
     created: datetime
     seen: datetime
     """When one was last given something."""
+    audience: str
+    """`owner`, or `maintainer`: given what maintainers are shown."""
 
 
 class GroupList(msgspec.Struct):
@@ -79,14 +85,14 @@ class EventGroupDesk:
 
     async def next(self, asked: Asked) -> Answered:
         """Give what comes next, or wait for it for a while."""
-        namespace, name = _namespace(asked), _name(asked)
+        (namespace, audience), name = _whose(asked), _name(asked)
         limit = _number(asked, "n", GIVEN_AT_ONCE_MAX, 1, GIVEN_AT_ONCE_MAX)
         wait = _number(asked, "wait", 0, 0, WAIT_SECONDS_MAX)
         begin = asked.query.get("begin", NEWEST)
         if begin not in _BEGIN:
             raise RequestInvalid(f"begin is {OLDEST} or {NEWEST}")
         position = 0 if begin == OLDEST else await self._log.last()
-        group_id = await self._groups.ensure(namespace, name, position=position)
+        group_id = await self._groups.ensure(namespace, name, position=position, audience=audience)
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         while True:
@@ -102,35 +108,59 @@ class EventGroupDesk:
     async def acknowledge(self, asked: Asked) -> Answered:
         """Note that these are done with."""
         body: Acknowledgement = asked.body
-        if len(body.sequences) > GIVEN_AT_ONCE_MAX:
+        if body.sequences is None and body.ids is None:
+            raise FieldInvalid("name events, in sequences or in ids", field="sequences")
+        sequences, ids = body.sequences or [], body.ids or []
+        if max(len(sequences), len(ids)) > GIVEN_AT_ONCE_MAX:
             raise FieldInvalid(f"sequences: at most {GIVEN_AT_ONCE_MAX} at once", field="sequences")
-        if any(not 0 < each < 2**63 for each in body.sequences):
+        if any(not 0 < each < 2**63 for each in sequences):
             raise FieldInvalid("sequences: these are of no events", field="sequences")
-        done = await self._groups.acknowledge(_namespace(asked), _name(asked), body.sequences)
+        if any("\0" in each for each in ids):  # no database's text
+            raise FieldInvalid("ids: these are of no events", field="ids")
+        namespace, audience = _whose(asked)
+        done = await self._groups.acknowledge(
+            namespace, _name(asked), sequences, ids=ids, audience=audience
+        )
         return Answered(Acknowledged(done))
 
     async def list(self, asked: Asked) -> Answered:
         """List the groups of a namespace."""
+        namespace, audience = _whose(asked)
         rows = [
-            GroupRow(each.name, each.position, _time(each.created), _time(each.seen))
-            for each in await self._groups.list(_namespace(asked))
+            GroupRow(
+                each.name,
+                each.position,
+                _time(each.created),
+                _time(each.seen),
+                each.audience.value,
+            )
+            for each in await self._groups.list(namespace)
+            if audience in (Audience.OWNER, each.audience)
         ]
         return Answered(GroupList(rows))
 
     async def remove(self, asked: Asked) -> Answered:
         """Remove a group."""
-        await self._groups.remove(_namespace(asked), _name(asked))
+        namespace, audience = _whose(asked)
+        await self._groups.remove(namespace, _name(asked), audience)
         return Answered(GroupRemoved(_name(asked)))
 
 
-def _namespace(asked: Asked) -> str:
-    """Return whose group it is: the caller's, or one that an administrator names."""
+def _whose(asked: Asked) -> tuple[str, Audience]:
+    """Return of which namespace the group is, the caller's without a name, and who she is there."""
     if asked.principal.repository_glob != EVERYWHERE:
         raise Forbidden("groups are for access tokens that are not for certain repositories")
     namespace = check_namespace(asked.query.get("namespace", asked.principal.user))
-    if namespace != asked.principal.user and not asked.is_administrator:
-        raise Forbidden("a group is for the owner of its namespace, and for administrators")
-    return namespace
+    person = asked.principal.person  # a credential for events narrows nothing here
+    grants = asked.held.get(namespace, NO_MEMBER).grants
+    standing = Standing(grants=grants, is_administrator=asked.is_administrator)
+    if may(person, namespace, Permission.MEMBERS, standing):
+        return namespace, Audience.OWNER
+    if may(person, namespace, Permission.HISTORY, standing):
+        return namespace, Audience.MAINTAINER
+    raise Forbidden(
+        "a group is for the owners and maintainers of its namespace, and for administrators"
+    )
 
 
 def _name(asked: Asked) -> str:

@@ -26,11 +26,11 @@ from treescale.events.rows import (
     line,
     mark_line,
     mark_server_sent,
+    place_of,
     row_of,
-    sequence_of,
     server_sent,
 )
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.records import Repository
 from treescale.oci.pages import parse_page_size
 
@@ -61,7 +61,7 @@ class _Form:
     content_type: str
     begin: bytes
     event: Callable[[Recorded], bytes]
-    mark: Callable[[str, int], bytes]
+    mark: Callable[[str, Place], bytes]
     """For what is no event: a word, and how far the log was read."""
 
 
@@ -99,12 +99,12 @@ class EventDesk:
         reader = _Reading(asked, wanted)
         page = await self._live.page(reader.select, after, limit)
         content = EventPage(
-            [row_of(event) for event in page.events], cursor(page.position), page.more, page.gap
+            [row_of(event) for event in page.events], cursor(page.place), page.more, page.gap
         )
         return Answered(content)
 
     async def _stream(
-        self, asked: Asked, wanted: EventFilter, form: _Form, after: int | None
+        self, asked: Asked, wanted: EventFilter, form: _Form, after: Place | None
     ) -> AsyncGenerator[bytes, None]:
         reader = _Reading(asked, wanted)
         loop = asyncio.get_running_loop()
@@ -112,13 +112,13 @@ class EventDesk:
         begun = False
         user = asked.principal.user
         async for batch in self._live.follow(reader.select, after, BEAT_SECONDS, user):
-            pieces = [form.mark(GAP, batch.position)] if batch.gap else []
+            pieces = [form.mark(GAP, batch.place)] if batch.gap else []
             pieces += [form.event(each) for each in batch.events]
             if not begun:
                 pieces.insert(0, form.begin)
                 begun = True
             elif not pieces and loop.time() - sent >= BEAT_SECONDS / 2:  # less: it reads on
-                pieces = [form.mark(HEARTBEAT, batch.position)]
+                pieces = [form.mark(HEARTBEAT, batch.place)]
             if loop.time() - looked >= BEAT_SECONDS:
                 await reader.look_again()
                 looked = loop.time()
@@ -151,9 +151,9 @@ def _reader_of(asked: Asked) -> Reader:
     return Reader(asked.principal, asked.is_administrator, asked.held)
 
 
-def _begin(text: str) -> int | None:
-    """Return after which sequence to begin, None: now; raises PageInvalid."""
-    return {OLDEST: 0, NEWEST: None}[text] if text in (OLDEST, NEWEST) else sequence_of(text)
+def _begin(text: str) -> Place | None:
+    """Return after which place to begin, None: now; raises PageInvalid."""
+    return {OLDEST: Place(0), NEWEST: None}[text] if text in (OLDEST, NEWEST) else place_of(text)
 
 
 def _form(asked: Asked) -> _Form | None:

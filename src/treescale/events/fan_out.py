@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.records import Repository
 
 QUEUE_MAX: Final = 256
 """Events that wait for one follower: some 150 KB."""
+_START: Final = Place(0)
 Told = tuple[Recorded, Repository | None]
 """An event, and the repository of its name as it is now."""
 Select = Callable[[Recorded, Repository | None], Recorded | None]
@@ -30,22 +31,26 @@ class Follower:
     """Whoever follows: how far the log was looked through for it, and what waits."""
 
     select: Select
-    position: int
+    place: Place
     """All up to here was looked at."""
     waiting: deque[Recorded] = field(default_factory=deque)
-    taken: int = 0
+    taken: Place = _START
     """All up to here it has taken, or was not shown."""
     behind: bool = True
 
     def __post_init__(self) -> None:
         """Begin where it wants to."""
-        self.taken = self.position
+        self.taken = self.place
+
+    def go_to(self, place: Place) -> None:
+        """Have it stand there, with nothing that waits."""
+        self.place = self.taken = place
 
     def take(self) -> list[Recorded]:
         """Return what waits, in order."""
         found = [*self.waiting]
         self.waiting.clear()
-        self.taken = self.position
+        self.taken = self.place
         return found
 
 
@@ -54,7 +59,7 @@ class FanOut:
 
     def __init__(self) -> None:
         self._followers: set[Follower] = set()
-        self.position = 0
+        self.place = Place(0)
         """How far the log was read for them."""
 
     def __len__(self) -> int:
@@ -62,14 +67,14 @@ class FanOut:
         return len(self._followers)
 
     def attach(self, follower: Follower) -> bool:
-        """Take in a follower that has read all up to its position; False when that is too little.
+        """Take in a follower that has read all up to its place; False when that is too little.
 
         Then it has to read on by itself first.
         """
-        if self._followers and follower.position < self.position:
+        if self._followers and follower.place.sequence < self.place.sequence:
             return False
         if not self._followers:
-            self.position = follower.position
+            self.place = follower.place
         follower.behind = False
         self._followers.add(follower)
         return True
@@ -90,27 +95,28 @@ class FanOut:
         """Queue a page of the log, in order; return whom to wake."""
         woken: dict[Follower, None] = {}
         for event, repository in page:
-            self.position = max(self.position, event.sequence)
+            place = event.place
+            if place.sequence > self.place.sequence:
+                self.place = place
             for follower in tuple(self._followers):
-                if event.sequence <= follower.position:
+                if place.sequence <= follower.place.sequence:
                     continue
-                if self._offer(follower, event, repository):
+                if self._offer(follower, place, follower.select(event, repository)):
                     woken[follower] = None
         return list(woken)
 
-    def _offer(self, follower: Follower, event: Recorded, repository: Repository | None) -> bool:
+    def _offer(self, follower: Follower, place: Place, seen: Recorded | None) -> bool:
         """Queue an event for a follower, if it is shown it; say whether to wake it."""
-        seen = follower.select(event, repository)
         if seen is None:
-            follower.position = event.sequence
+            follower.place = place
             if not follower.waiting:
-                follower.taken = event.sequence
+                follower.taken = place
             return False
         if len(follower.waiting) >= QUEUE_MAX:
             follower.waiting.clear()
-            follower.position, follower.behind = follower.taken, True
+            follower.place, follower.behind = follower.taken, True
             self.detach(follower)
             return True
-        follower.position = event.sequence
+        follower.place = place
         follower.waiting.append(seen)
         return True

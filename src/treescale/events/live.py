@@ -15,8 +15,8 @@ from typing import Final
 from treescale.errors import DatabaseUnavailable, TooMany, Unreachable
 from treescale.events.fan_out import FanOut, Follower, Select, Told
 from treescale.events.signals import Signal, Signals
-from treescale.metadata.events.log import READ_AT_ONCE_MAX, EventLog
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.log import READ_AT_ONCE_MAX, EventLog, following
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.repositories import Repositories
 
 FOLLOWERS_MAX: Final = 1000
@@ -32,10 +32,11 @@ class Batch:
     """What a follower is given at once: perhaps nothing, when it has waited."""
 
     events: list[Recorded]
-    position: int
+    place: Place
     """All up to here was looked at for it."""
     gap: bool = False
-    """Whether something before these was pruned that it may have wanted."""
+    """Whether it may have wanted something before these that was pruned, or that the log, which has
+    gone back, has in place of what was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,17 @@ class Page:
     """Some of the log as a reader is shown it."""
 
     events: list[Recorded]
-    position: int
+    place: Place
     """All up to here was looked at."""
     more: bool
     """Whether the log goes on already."""
     gap: bool
-    """Whether something before these was pruned."""
+    """Whether something before these was pruned, or is not what was there."""
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """A follower's place here."""
+class _Seat:
+    """A follower here."""
 
     follower: Follower
     woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,7 +76,7 @@ class LiveLog:
         self._signals = signals
         self._followers_max = followers_max
         self._fan_out = FanOut()
-        self._places: dict[Follower, _Place] = {}
+        self._seats: dict[Follower, _Seat] = {}
         self._level = asyncio.Event()
         self.joined = Signal()
         """Somebody has begun to follow."""
@@ -88,7 +89,7 @@ class LiveLog:
     @property
     def followers(self) -> int:
         """Return how many follow, level or not, or wait for more."""
-        return len(self._places) + self._waiting
+        return len(self._seats) + self._waiting
 
     async def wait_for_more(self, seconds: float, user: str) -> bool:
         """Wait until the log grows, or as long as a look at it is due; False as this process ends.
@@ -123,8 +124,8 @@ class LiveLog:
         """End what all followers follow, as this process ends."""
         self._closed = True
         self._signals.grown.set()
-        for place in self._places.values():
-            place.woken.set()
+        for seat in self._seats.values():
+            seat.woken.set()
 
     @contextmanager
     def _room(self, user: str) -> Iterator[None]:
@@ -147,60 +148,76 @@ class LiveLog:
             if not self._of_user[user]:
                 del self._of_user[user]
 
-    async def page(self, select: Select, after: int | None, limit: int) -> Page:
-        """Return up to `limit` events that follow a number, of the next `READ_AT_ONCE_MAX`.
+    async def page(self, select: Select, after: Place | None, limit: int) -> Page:
+        """Return up to `limit` events that follow a place, of the next `READ_AT_ONCE_MAX`.
 
         After None, now, there are none.
         """
-        last = await self._log.last()
-        begin = last if after is None else min(after, last)
-        read = await self._log.after(begin, READ_AT_ONCE_MAX)
-        kept = await self._kept_after(begin, read)
-        gap = (after is not None and after > last) or kept > begin
-        begin = kept
+        begin, read, is_other = await self._begin(after, READ_AT_ONCE_MAX)
+        kept = await self._kept_after(begin.sequence, read)
+        gap = is_other or kept > begin.sequence
+        begin = begin if kept == begin.sequence else Place(kept)
         found: list[Recorded] = []
         for event, repository in await self._told(read):
             if len(found) == limit:
                 return Page(found, begin, more=True, gap=gap)
-            begin = event.sequence
+            begin = event.place
             seen = select(event, repository)
             if seen is not None:
                 found.append(seen)
         return Page(found, begin, more=len(read) == READ_AT_ONCE_MAX, gap=gap)
 
     async def follow(
-        self, select: Select, after: int | None, beat_seconds: float, user: str
+        self, select: Select, after: Place | None, beat_seconds: float, user: str
     ) -> AsyncGenerator[Batch, None]:
-        """Yield what follows a number, or now, as it comes; an empty batch when nothing does.
+        """Yield what follows a place, or now, as it comes; an empty batch when nothing does.
 
         `select` says what of it. Ends when this process does. Raises TooMany when too many follow
         already, Unreachable as this process ends, and DatabaseUnavailable; whoever goes on after
         the last batch misses nothing.
         """
-        place = _Place(Follower(select, 0))
+        seat = _Seat(Follower(select, Place(0)))
         with self._room(user):
-            self._places[place.follower] = place
+            self._seats[seat.follower] = seat
             self.on_followers(self.followers)
             self.joined.set()
             try:
-                last = await self._log.last()
-                begin = last if after is None else min(after, last)
-                kept = await self._kept_after(begin, [])
-                place.follower.position = place.follower.taken = kept
-                # What is past the last is of another database: nobody knows what it has seen.
-                is_other = after is not None and after > last
-                yield Batch([], kept, gap=is_other or kept > begin)
+                begin, _, is_other = await self._begin(after, 0)
+                kept = await self._kept_after(begin.sequence, [])
+                seat.follower.go_to(begin if kept == begin.sequence else Place(kept))
+                gap = is_other or kept > begin.sequence
+                yield Batch([], seat.follower.place, gap=gap)
                 while not self._closed:
-                    async for batch in self._batches(place, beat_seconds):
+                    async for batch in self._batches(seat, beat_seconds):
                         yield batch
             finally:
-                self._fan_out.detach(place.follower)
-                del self._places[place.follower]
+                self._fan_out.detach(seat.follower)
+                del self._seats[seat.follower]
                 self.on_followers(self.followers)
 
-    async def _batches(self, place: _Place, beat_seconds: float) -> AsyncIterator[Batch]:
+    async def _begin(
+        self, after: Place | None, limit: int
+    ) -> tuple[Place, Sequence[Recorded], bool]:
+        """Return after which place to go on, what follows, and whether another event is there.
+
+        Of a place that is past the end, or that has another event than whoever comes has read,
+        nobody knows what has been seen.
+        """
+        last = await self._log.last()
+        if after is None:
+            read = await self._log.after(last - 1, 1)
+            is_there = bool(read) and read[0].sequence == last
+            return read[0].place if is_there else Place(last), [], False
+        if after.sequence <= last:
+            found = await following(self._log, after, limit)
+            if found is not None:
+                return after, found, False
+        begin = Place(min(after.sequence, last))
+        return begin, await self._log.after(begin.sequence, limit) if limit else [], True
+
+    async def _batches(self, seat: _Seat, beat_seconds: float) -> AsyncIterator[Batch]:
         """Yield what is read until it is level, then what comes while it is."""
-        follower, is_level = place.follower, False
+        follower, is_level = seat.follower, False
         while not self._closed and not is_level:
             batch, at_end = await self._catch_up(follower)
             is_level = at_end and self._fan_out.attach(follower)
@@ -208,7 +225,7 @@ class LiveLog:
                 yield batch
         self._level.set()
         while not self._closed:
-            place.woken.clear()
+            seat.woken.clear()
             if follower.waiting or not follower.behind:
                 events = follower.take()
                 if events:
@@ -216,7 +233,7 @@ class LiveLog:
                     continue
             if follower.behind:
                 return
-            if not await _set_within(place.woken, beat_seconds):
+            if not await _set_within(seat.woken, beat_seconds):
                 yield Batch([], follower.taken)
 
     async def _catch_up(self, follower: Follower) -> tuple[Batch, bool]:
@@ -225,33 +242,37 @@ class LiveLog:
         What was pruned before it got there is told first, by itself: it has read nothing beyond.
         """
         found: list[Recorded] = []
-        level = self._fan_out.position
-        page = await self._log.after(follower.position, PAGE)
-        kept = await self._kept_after(follower.position, page)
-        if kept > follower.position:
-            follower.position = follower.taken = kept
-            return Batch([], kept, gap=True), False
+        level, begin = self._fan_out.place, follower.place.sequence
+        page = await following(self._log, follower.place, PAGE)
+        if page is None:
+            follower.go_to(Place(min(begin, await self._log.last())))
+            return Batch([], follower.place, gap=True), False
+        kept = await self._kept_after(begin, page)
+        if kept > begin:
+            follower.go_to(Place(kept))
+            return Batch([], follower.place, gap=True), False
         for event, repository in await self._told(page):
             seen = follower.select(event, repository)
             if seen is not None:
                 found.append(seen)
-            follower.position = event.sequence
+            follower.place = event.place
         at_end = len(page) < PAGE
-        if at_end:
-            follower.position = max(follower.position, level)
-        follower.taken = follower.position
-        return Batch(found, follower.position), at_end
+        if at_end and level.sequence > follower.place.sequence:
+            follower.place = level
+        follower.taken = follower.place
+        return Batch(found, follower.place), at_end
 
     async def _read_on(self) -> None:
         """Read what is new, and queue it for all who are level."""
         while len(self._fan_out):
-            after = self._fan_out.position
-            page = await self._log.after(after, PAGE)
-            told = await self._told(page)
-            kept = await self._kept_after(after, page)
-            if self._fan_out.position != after:
+            after = self._fan_out.place
+            page = await following(self._log, after, PAGE)
+            told = await self._told(page or [])
+            kept = await self._kept_after(after.sequence, page or [])
+            if self._fan_out.place != after:
                 continue  # all have gone meanwhile, and somebody else begins elsewhere
-            if kept > after:  # nobody read for long: each is told so as it reads on by itself
+            # Nobody read for long, or the log has gone back: each is told as it reads on by itself.
+            if page is None or kept > after.sequence:
                 self._wake(self._fan_out.let_go())
                 return
             self._wake(self._fan_out.publish(told))
@@ -260,7 +281,7 @@ class LiveLog:
 
     def _wake(self, followers: Iterable[Follower]) -> None:
         for each in followers:
-            self._places[each].woken.set()
+            self._seats[each].woken.set()
 
     async def _kept_after(self, after: int, page: Sequence[Recorded]) -> int:
         """Return after which number all is kept: this one, or a later one if some was pruned.

@@ -26,6 +26,7 @@ from treescale.metadata.events.recording import actor_of
 from treescale.metadata.records import Repository
 from treescale.metrics.meters import Meters, Refusal
 from treescale.oci.names import check_namespace, namespace_of, robot_parts
+from treescale.registry.counted.logins import Logins
 from treescale.registry.counted.rates import Rates
 from treescale.registry.login import Login
 from treescale.registry.people.accounts import prove
@@ -115,6 +116,8 @@ class Authenticator:
     robots: RobotLogin | None = None
     rates: Rates | None = None
     """What counts requests, where anything does."""
+    logins: Logins | None = None
+    """What tells the audit log of them."""
 
     async def authenticate(self, request: web.BaseRequest, *, grace: bool = False) -> Caller | None:
         """Return the caller; None without credentials. Raises Unauthorized for bad ones.
@@ -193,8 +196,12 @@ class Authenticator:
         return await self._login(request, name, secret)
 
     async def _login(self, request: web.BaseRequest, name: str, secret: str) -> Principal:
+        address = self.client_address(request)
         with self._refusals(request, name):
-            return await self.login.authenticate(name, secret, source=self.client_address(request))
+            principal = await self.login.authenticate(name, secret, source=address)
+        if self.logins is not None:
+            self.logins.succeeded(principal, address, request_id(request))
+        return principal
 
     @contextmanager
     def _refusals(self, request: web.BaseRequest, name: str) -> Iterator[None]:
@@ -210,11 +217,14 @@ class Authenticator:
 
     def _refused(self, request: web.BaseRequest, name: str, why: Refusal) -> None:
         self._count(why)
+        user, reason, client = _loggable(name), why.name.lower(), self.client_address(request)
+        if self.logins is not None:
+            self.logins.refused(user, client, reason)
         get_logger().info(
             "login.refused",
-            user=_loggable(name),
-            reason=why.name.lower(),
-            client=self.client_address(request),
+            user=user,
+            reason=reason,
+            client=client,
             request_id=request_id(request),
         )
 

@@ -36,7 +36,7 @@ from treescale.metrics.meters import CUT, LEFT, Route
 from treescale.oci.digest import parse_digest
 from treescale.oci.names import check_tag
 from treescale.oci.paths import Resource, ResourceKind, parse_path
-from treescale.request_id import REQUEST_ID
+from treescale.request_id import CLIENT, REQUEST_ID
 
 _ROOT: Final = Resource(ResourceKind.ROOT)
 _ROUTES: Final = {kind: Route[kind.name] for kind in ResourceKind}
@@ -72,7 +72,9 @@ class Dispatcher:
         """Answer one request, whatever happens."""
         call = Call(request, _ROOT, Caller(ANONYMOUS), self._rooms)
         REQUEST_ID.set(request_id(request))
-        record_of(request).client = self._rooms.authenticator.client_address(request)
+        client = self._rooms.authenticator.client_address(request)
+        record_of(request).client = client
+        CLIENT.set(client)
         try:
             check_coding(request)
             response: web.StreamResponse | None = self._rooms.authenticator.cors.preflight(request)

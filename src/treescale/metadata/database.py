@@ -133,7 +133,7 @@ class Database:
         self.stores = Stores(connections)
         self.layouts = Layouts(connections)
         self.under_replicated = UnderReplicated(connections)
-        self.leases = Leases(connections)
+        self.leases = Leases(connections, clock)
         self.lost = LostChunks(connections)
         self.references = References(connections)
         self.walks = Walks(connections)

@@ -133,6 +133,7 @@ _ANYTHING: Final = or_(
 _USED: Final = select(_NOTED.label("noted"), _ANYTHING.label("anything"))
 
 GET_SETTING: Final = select(settings.c.value).where(settings.c.name == bindparam("this"))
+_HOLD_SETTING: Final = GET_SETTING.with_for_update()
 _GET_SETTINGS: Final = select(settings).where(
     settings.c.name.in_(bindparam("these", expanding=True))
 )
@@ -310,6 +311,26 @@ class Settings:
     async def remove(self, name: str) -> None:
         """Leave it to the default; twice is once."""
         await self._connections.change(REMOVE_SETTING, {"this": name})
+
+    async def change(self, name: str, value: str | None, *, actor: str) -> None:
+        """Set it, as somebody wants it; None leaves it to the default. The same again is nothing.
+
+        What servers note for themselves is put, and not changed.
+        """
+
+        def work(connection: Connection) -> None:
+            row = connection.execute(_HOLD_SETTING, {"this": name}).one_or_none()
+            before = None if row is None else str(row.value)
+            if before == value:
+                return
+            if value is None:
+                connection.execute(REMOVE_SETTING, {"this": name})
+            else:
+                connection.execute(_PUT_SETTING.on(connection), {"name": name, "value": value})
+            told = {"name": name, "value": value, "before": before}
+            record(connection, Event(Kind.SETTING_CHANGED, actor, payload=told))
+
+        await self._connections.write(work)
 
 
 class ReadOnlyBy(StrEnum):

@@ -4,6 +4,7 @@ Of a lease one statement takes or renews, so of several that ask at once one get
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from treescale.clock import Clock, SystemClock
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Upsert, insert_or_update, insert_or_update_if
@@ -66,6 +68,30 @@ def _hold() -> Upsert:
 
 
 _HOLD: Final = _hold()
+_STANDS: Final = select(
+    leases.c.holder, leases.c.until, (leases.c.until - DatabaseNow()).label("left")
+).where(leases.c.name == bindparam("this"))
+_END: Final = (
+    update(leases)
+    .where(
+        leases.c.name == bindparam("this"),
+        leases.c.holder == bindparam("who"),
+        leases.c.until == bindparam("as_it_was"),
+    )
+    .values(until=0.0)
+)
+UNRENEWED: Final = 2
+"""So many times its length a lease has to stand still, and to have left, until it is nobody's."""
+_CLOCK: Final = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stood:
+    """A lease of somebody else as it was looked at."""
+
+    until: float
+    looked: float
+    """In monotonic seconds of this process."""
 
 
 _WALK_COLUMNS: Final = tuple(column for column in walks.c if column.name != "partitions")
@@ -120,11 +146,15 @@ class Leases:
     """Background work of which one process of all servers does each, until its lease ends.
 
     All times are the database's. Whoever holds a lease compares nothing with them: it counts from
-    before it asked, by a clock of its own.
+    before it asked, by a clock of its own. When the database's clock is set back, and the holder
+    dies, its lease would last until that time comes again. So one that seems to last longer than
+    any does, and that nobody has renewed meanwhile, by the clock of who asks for it, is over.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, clock: Clock = _CLOCK) -> None:
         self._connections = connections
+        self._clock = clock
+        self._stood: dict[str, _Stood] = {}
 
     async def hold(self, name: str, holder: str, seconds: float) -> int | None:
         """Take it for so long from now, or renew it; None, and nothing changes, when it is taken.
@@ -138,7 +168,27 @@ class Leases:
             fence = connection.execute(_HOLD.on(connection), row).scalar_one_or_none()
             return None if fence is None else int(fence)
 
-        return await self._connections.write(work)
+        fence = await self._connections.write(work)
+        if fence is None and await self._end_unrenewed(name, UNRENEWED * seconds):
+            fence = await self._connections.write(work)
+        if fence is not None:
+            self._stood.pop(name, None)
+        return fence
+
+    async def _end_unrenewed(self, name: str, seconds: float) -> bool:
+        """End a lease that has so long left and has stood still as long; say whether it was one."""
+        now, before = self._clock.monotonic(), self._stood.get(name)
+        if before is not None and now - before.looked < seconds:
+            return False
+        row = await self._connections.row(_STANDS, {"this": name})
+        if row is None or row.left <= seconds:
+            self._stood.pop(name, None)
+            return False
+        if before is None or before.until != row.until:
+            self._stood[name] = _Stood(row.until, now)
+            return False
+        was = {"this": name, "who": row.holder, "as_it_was": row.until}
+        return await self._connections.change(_END, was) == 1
 
     async def release(self, name: str, holder: str) -> None:
         """End it, so that another may take it at once; unless another has it. Twice is once."""

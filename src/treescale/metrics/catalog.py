@@ -148,6 +148,11 @@ DELIVERIES_AGE: Final = _gauge(
 QUOTAS: Final = _gauge(
     "cluster_quotas", "Namespaces that have used 80 % of their quota, or all of it.", "level"
 )
+GROUPS: Final = _gauge("cluster_event_groups", "Groups of consumers, of all namespaces.")
+GROUPS_LAG: Final = _gauge(
+    "cluster_event_groups_lag_events",
+    "Numbers of events that the group furthest behind has not been given yet; 0 without any.",
+)
 NATS_LAG: Final = _gauge("cluster_nats_lag_events", "Events that NATS has not got yet.")
 
 ALL: Final = tuple(each for each in globals().copy().values() if isinstance(each, Metric))

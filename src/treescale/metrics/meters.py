@@ -88,8 +88,9 @@ JOBS: Final = (
     *("events.ask", "events.follow", "events.losses", "events.number", "events.prune"),
     *("events.servers", "events.tell", "events.watch", "hooks.deliver", "hooks.prune"),
     *("cluster.hear", "nats.send", "tokens.hear"),
-    *("generations.prune", "jobs.prune", "layout.settle", "losses.note", "peer.ping"),
+    *("generations.prune", "jobs.prune", "layout.settle", "logins.write", "losses.note"),
     *(
+        "peer.ping",
         "pulls.write",
         "purge.settle",
         "readiness.look",

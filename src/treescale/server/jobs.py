@@ -31,6 +31,7 @@ from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Months
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metadata.usage.quotas import Quotas
+from treescale.registry.counted.logins import Logins
 from treescale.registry.counted.pulled import PullCounter
 from treescale.registry.counted.rates import Rates
 from treescale.registry.counted.refused import RefusedUploads
@@ -551,8 +552,16 @@ async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> No
                 await asyncio.sleep(HINT_PAUSE_SECONDS)
 
 
-def event_jobs(events: EventWork, refused: RefusedUploads) -> Iterator[Job]:
+def event_jobs(events: EventWork, refused: RefusedUploads, logins: Logins | None) -> Iterator[Job]:
     """Yield what numbers, follows, heeds and removes events, and tells other servers of them."""
+    if logins is not None:
+        yield Job(
+            "logins.write",
+            logins.write,
+            "logins, and those that were refused, are in the audit log later, or not at all",
+            period_seconds=USAGE_SECONDS,
+            limit_seconds=LIMIT_SECONDS,
+        )
     yield Job(
         "refusals.write",
         refused.write,

@@ -29,6 +29,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
+from treescale.registry.counted.logins import Logins
 from treescale.registry.counted.pulled import PullCounter
 from treescale.registry.counted.rates import Rates
 from treescale.registry.counted.refused import RefusedUploads
@@ -80,7 +81,8 @@ async def authenticator(
     clients = Clients(Proxies(settings.proxies), public_url=settings.public_url, say_once=say_once)
     cors = Cors(frozenset(settings.cors_origins))
     rates = Rates(shared.requests, clock)
-    return Authenticator(login, tokens, clients, cors, shared.meters, robots, rates)
+    logins = Logins(database.connections, clock)
+    return Authenticator(login, tokens, clients, cors, shared.meters, robots, rates, logins)
 
 
 def compose(

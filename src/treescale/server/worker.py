@@ -235,7 +235,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
             *limit_jobs(database, callers.rates),
-            *event_jobs(events, rooms.refused),
+            *event_jobs(events, rooms.refused, callers.logins),
             *told_jobs(shared, database, time, events.signals.grown),
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server

@@ -15,7 +15,7 @@ from aiohttp import web
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from tests.contracts.metadata_values import ACTOR
+from tests.contracts.metadata_hooks import add
 from tests.events.hooks.told import EVENT, HOOK
 from tests.outbound.test_client import HERE, serving
 from tests.registry.test_hooks import TRICKS
@@ -117,7 +117,7 @@ async def running(one: Deliverer) -> AsyncIterator[None]:
 async def hook_at(database: Database, port: int, **changes: Any) -> Hook:
     url = f"http://127.0.0.1:{port}/in"
     hook = replace(HOOK, url=url, sequence=await database.event_log.last(), **changes)
-    await database.hooks.add(hook, actor=ACTOR)
+    await add(database, hook)
     return hook
 
 
@@ -186,6 +186,34 @@ async def test_what_is_pruned_before_it_was_planned_is_logged(database: Database
                 await settled(database, 1)
     told = {(one["event"], one["hook"]) for one in lines}
     assert told == {("hook.gap", "h1")}
+
+
+async def test_when_the_log_goes_back_what_has_the_numbers_now_is_told(database: Database) -> None:
+    """As after a fail-over to a standby that lagged: what was passed is looked at anew."""
+    receiver = Receiver()
+    async with serving(receiver.handle) as port:
+        await hook_at(database, port)
+        one = deliverer(database)
+        async with running(one):
+            await passed(database, 5)
+            await until(partial(_has_passed, one, 5))
+            lost = text("DELETE FROM events WHERE actor = 'passed'")
+            await database.connections.change(lost)
+            number = text("UPDATE counters SET value = value - 5 WHERE name = 'events'")
+            await database.connections.change(number)
+            ids = await pushed(database, *map(str, range(6)))
+            await settled(database, 6)
+    assert [webhook_id for _, webhook_id in receiver.got] == ids
+
+
+async def passed(database: Database, count: int) -> None:
+    """Record what the hook is not told of."""
+    events = [Event(Kind.USER_CREATED, "passed", namespace="alice") for _ in range(count)]
+    await database.connections.write(lambda connection: record_all(connection, events))
+
+
+async def _has_passed(one: Deliverer, count: int) -> bool:
+    return any(place.sequence >= count for place in one._passed.values())
 
 
 async def test_what_happened_before_the_hook_is_not_told(database: Database) -> None:
@@ -458,7 +486,7 @@ async def test_no_trick_leads_a_delivery_where_nothing_may_be_asked(database: Da
     """Rows as they are, past the checks of whoever makes a hook: the socket decides."""
     hook = replace(HOOK, sequence=0)
     for number, url in enumerate(TRICKS):
-        await database.hooks.add(replace(hook, hook_id=f"t{number}", url=url), actor=ACTOR)
+        await add(database, replace(hook, hook_id=f"t{number}", url=url))
         await database.hooks.send(f"t{number}", planned(EVENT))
     async with running(deliverer(database, Networks())):
         for number, url in enumerate(TRICKS):

@@ -5,7 +5,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,40 @@ async def test_killed_before_it_noted_where_it_is(nats: Nats) -> None:
     log.add(1)
     async with sending(sink_of(log, nats.url)):
         messages = await sent(nats.url, 31)
-    assert log.read_after[0] == 30
+    assert log.read_after[0] == 29, "the last one, to see that it is still the same"
     assert len(messages) == 31
+
+
+async def test_a_log_that_went_back_is_sent_on_from_where_it_is(nats: Nats) -> None:
+    """As after a fail-over to a standby that lagged: the note of where NATS is went back, too."""
+    await add_stream(nats.url)
+    log = Log()
+    log.add(10)
+    async with sending(sink_of(log, nats.url)):
+        await sent(nats.url, 10)
+        del log.events[7:]
+        log.positions[READER] = 7
+        for number in (8, 9, 10, 11):
+            log.events.append(
+                Recorded(number, f"again-{number}", "image.pushed", 1.0, "anna", "anna", "anna/app")
+            )
+        messages = await sent(nats.url, 14)
+    assert [told for _, told, _ in messages][10:] == [f"again-{n}" for n in (8, 9, 10, 11)]
+
+
+async def test_a_small_limit_of_the_server_keeps_nothing_back(tmp_path: Path) -> None:
+    """An event that is larger goes without its largest member; one that cannot be is left out."""
+    with running_nats(tmp_path, "max_payload: 2048") as nats:
+        await add_stream(nats.url)
+        log = Log()
+        log.add(4)
+        log.events[1] = replace(log.events[1], payload={"manifests": ["m" * 3000], "size": 7})
+        log.events[2] = replace(log.events[2], reference="t" * 3000)
+        async with sending(sink_of(log, nats.url)):
+            messages = await sent(nats.url, 3)
+    assert [told for _, told, _ in messages] == ["id-1", "id-2", "id-4"]
+    assert messages[1][2]["payload"] == {"size": 7, "left_out": ["manifests"]}
+    assert log.positions == {READER: 4}
 
 
 async def test_another_registrys_messages_in_the_stream(nats: Nats) -> None:

@@ -56,6 +56,7 @@ NOUNS: tuple[type[Any], ...] = (
     Walks,
 )
 RECORDED = {
+    "Settings.change",
     "AccessTokens.add",
     "AccessTokens.revoke",
     "Blobs.commit",  # the repository that comes into being with it, as does the next
@@ -102,6 +103,7 @@ NOT_RECORDED = {
     "Hooks.send",
     "EventLog.remove_all_but",  # by schedule, as is the next
     "EventLog.remove_older",
+    "EventLog.forget",
     "Generations.adopt",  # follows from what is recorded elsewhere, as does the next
     "Generations.prune",
     "Collections.put",  # where the work stands

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.contracts.metadata_event_log import happen, so_many
 from tests.postgres import postgres, postgres_url
@@ -15,7 +16,9 @@ from treescale.cache.exchange import AnswerExchange
 from treescale.clock import SystemClock
 from treescale.metadata.database import Database, opened
 from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recording import Event, Kind
 from treescale.metadata.records import Repository
+from treescale.metadata.schema import events
 from treescale.server.events.bell import Bell
 from treescale.server.events.work import EventWork, ThisWorker, event_work
 
@@ -150,3 +153,28 @@ async def test_what_is_old_is_removed_as_the_cluster_is_set(machines: Machines) 
     await one.database.settings.put("events", "keep")
     await one.work.prune()
     assert await one.database.event_log.first() == 201
+
+
+async def test_what_is_audited_is_kept_for_longer(machines: Machines) -> None:
+    one = await machines.worker("a")
+    database, now = one.database, await one.database.servers.now()
+    happened = [Event(Kind.IMAGE_PULLED, "s", "alice/app"), *so_many(2)]
+    for each in happened:
+        await happen(database, [each])
+    while await database.event_log.number():
+        pass
+    ids = [each.event_id for each in happened]
+
+    async def kept(*days: float) -> list[str]:
+        for event_id, ago in zip(ids, days, strict=True):
+            older = update(events).where(events.c.event_id == event_id)
+            await database.connections.change(older.values(at=now - ago * 86_400))
+        await one.work.prune()
+        rows = await database.connections.rows(select(events.c.event_id))
+        return [each for each in ids if each in {row.event_id for row in rows}]
+
+    assert await kept(31, 31, 1) == ids[1:]
+    assert await kept(31, 364, 31) == ids[1:]
+    assert await kept(31, 366, 364) == ids[2:]
+    await database.settings.put("audit", "300d")
+    assert await kept(31, 366, 364) == []

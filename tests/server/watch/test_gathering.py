@@ -120,10 +120,17 @@ async def test_the_page_has_counts_the_server_and_the_cluster(database: Database
     assert found['treescale_cluster_hooks{state="enabled"}'] == 0
     assert found["treescale_cluster_hook_deliveries_oldest_seconds"] == 0
     assert found['treescale_cluster_quotas{level="reached"}'] == 0
+    assert found["treescale_cluster_event_groups"] == 0
+    assert found["treescale_cluster_event_groups_lag_events"] == 0
     assert "treescale_cluster_nats_lag_events" not in found, "nothing goes there"
     sights = replace(server.sights(), nats=True)
     there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())
     newest = found["treescale_cluster_events_sequence"]
+    for name, position in (("a", newest), ("b", newest - 2), ("c", newest + 5)):
+        await database.event_groups.ensure("alice", name, position=int(position))
+    there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())
+    assert there["treescale_cluster_event_groups"] == 3
+    assert there["treescale_cluster_event_groups_lag_events"] == 2, "of the last one"
     assert there["treescale_cluster_nats_lag_events"] == newest
     assert f'treescale_store_in_layout{{store="{own}"}}' in found
     assert not [name for name in found if other in name], "each tells of its own"

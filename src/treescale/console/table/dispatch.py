@@ -38,7 +38,7 @@ from treescale.log import get_logger
 from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
-from treescale.request_id import REQUEST_ID
+from treescale.request_id import CLIENT, REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
@@ -85,6 +85,7 @@ class ApiDispatcher:
         record.route = Route.API
         REQUEST_ID.set(request_id(request))
         record.client = self._authenticator.client_address(request)
+        CLIENT.set(record.client)
         try:
             response = await self._answer(request)
         except Exception as error:  # noqa: BLE001  this is the one door

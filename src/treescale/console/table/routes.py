@@ -7,8 +7,16 @@ import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
 from treescale.console.accounts.robots import IssuerDesk, RobotDesk
-from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenMade, TokenPage, TokenRow
+from treescale.console.accounts.tokens import (
+    NewToken,
+    TokenDesk,
+    TokenMade,
+    TokenPage,
+    TokenRow,
+)
 from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
+from treescale.console.audit import LINES as AUDIT_LINES
+from treescale.console.audit import AuditDesk, AuditPage
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
 from treescale.console.event_groups import (
     Acknowledged,
@@ -88,6 +96,17 @@ EVENTS: Final = {
 }
 
 OF_MONTH: Final = PAGE | {"month": "As `2026-11`; the present one without it."}
+AUDIT: Final = {
+    "n": "How many at most, 1 to 1,000.",
+    "after": "The `next` of the page before.",
+    "order": "`newest` first, as without it, or `oldest`.",
+    "namespace": "Of which: without it all for administrators, and the caller's own for others.",
+    "actor": "Who did it, letter for letter.",
+    "kind": "Globs joined by commas, such as `token.*,member.*`.",
+    "repository": "A glob, such as `alice/*`.",
+    "since": "A time such as `2026-12-01T08:30:00Z`, or so long ago, such as `7d`.",
+    "until": "Likewise, and what happened then is left out.",
+}
 OF_NAMESPACE: Final = {"namespace": "Whose groups, for administrators; else the caller's."}
 NEXT: Final = OF_NAMESPACE | {
     "n": "How many at most, 1 to 100.",
@@ -130,6 +149,7 @@ def api_routes(
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
+        *_of_the_audit_log(AuditDesk(database)),
         ApiRoute(GET, "/openapi.json", Who.ANYBODY, "This document", describe, dict[str, Any]),
     ]
     return rows
@@ -295,6 +315,15 @@ def _of_events(desk: EventDesk) -> Iterable[ApiRoute]:
         scope=TokenScope.EVENTS,
         streams=(SERVER_SENT, LINES),
         robots=True,
+    )
+
+
+def _of_the_audit_log(desk: AuditDesk) -> Iterable[ApiRoute]:
+    what = (
+        "Who did what, from which address; of a namespace for its owners, of all for administrators"
+    )
+    yield ApiRoute(
+        GET, "/audit", Who.USER, what, desk.read, AuditPage, query=AUDIT, streams=(AUDIT_LINES,)
     )
 
 

@@ -39,7 +39,8 @@ from treescale.metadata.events.hook_records import (
     HookFormat,
     Outcome,
 )
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.log import following
+from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metrics.meters import Sent
 from treescale.outbound.client import Answer
 
@@ -102,7 +103,7 @@ class Deliverer:
         self._chance = chance
         self._on_sent = on_sent
         self._flights: dict[int, _Flight] = {}
-        self._passed: dict[str, int] = {}
+        self._passed: dict[str, Place] = {}
         """Up to where a hook, by its id, was told of nothing since its place was written."""
         self._full_until: dict[str, float] = {}
         """Until when, in monotonic seconds, nothing is planned of a hook, by its id."""
@@ -162,20 +163,25 @@ class Deliverer:
 
     async def _plan(self, hooks: Iterable[Hook]) -> None:
         """Store what hooks are told of; hooks at the same place read the log together."""
-        places: dict[int, list[Hook]] = {}
+        places: dict[Place, list[Hook]] = {}
         now = self._clock.monotonic()
         self._full_until = {each: end for each, end in self._full_until.items() if end > now}
         for hook in hooks:
             if hook.hook_id in self._full_until:
                 continue
-            place = max(hook.sequence, self._passed.get(hook.hook_id, 0))
+            place = max(Place(hook.sequence), self._passed.get(hook.hook_id, Place(0)))
             places.setdefault(place, []).append(hook)
         for place, here in places.items():
-            events = await self._log.after(place, READ_AT_ONCE)
-            if events and events[0].sequence > place + 1 and await self._log.first() > place + 1:
+            events = await following(self._log, place, READ_AT_ONCE)
+            if events is None:  # the log went back, and the hooks' own places with it
+                for hook in here:
+                    del self._passed[hook.hook_id]
+                continue
+            after = place.sequence
+            if events and events[0].sequence > after + 1 and await self._log.first() > after + 1:
                 for hook in here:  # as after a long `hooks=off`
                     before = events[0].sequence
-                    self._lines.error("hook.gap", hook=hook.hook_id, after=place, before=before)
+                    self._lines.error("hook.gap", hook=hook.hook_id, after=after, before=before)
             for hook in here if events else ():
                 await self._plan_of(hook, events)
 
@@ -183,7 +189,7 @@ class Deliverer:
         """Store what a hook is told of; its place alone is not worth a write each time."""
         planned, last = [*plan(hook, events)], events[-1].sequence
         if not planned and last - hook.sequence < READ_AT_ONCE:
-            self._passed[hook.hook_id] = last
+            self._passed[hook.hook_id] = events[-1].place
             return
         if planned and await self._hooks.is_full(hook.hook_id):
             self._full_until[hook.hook_id] = self._clock.monotonic() + FULL_SECONDS

@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 from treescale.errors import OutboundFailed, SettingInvalid
 from treescale.events.nats.credentials import Credentials
 from treescale.events.nats.subjects import Stream, everything, refusal, subject_of
-from treescale.events.rows import json_of
+from treescale.events.rows import json_within
 from treescale.events.signals import Listener, Signal
 from treescale.log import get_logger
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.log import following
+from treescale.metadata.events.recorded import Place, Recorded
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -35,6 +36,8 @@ CONNECT_SECONDS_MAX: Final = 5
 POLL_SECONDS: Final = 1.0
 ID_HEADER: Final = "Nats-Msg-Id"
 SEQUENCE_HEADER: Final = "Treescale-Sequence"
+HEADERS_BYTES_MAX: Final = 256
+"""Of a message: NATS counts them with its body."""
 SCHEMES: Final = ("nats", "tls")
 Result = TypeVar("Result")
 
@@ -100,23 +103,27 @@ class Sink:
 
     async def _send_all(self, client: "Client", grown: Listener) -> None:
         stream = client.jetstream(timeout=ACK_SECONDS_MAX)
-        name = await self._checked(stream)
+        found = await self._checked(stream)
+        name, limit = found.name, message_limit(client.max_payload, found.message_bytes_max)
         done = await self._resumed(stream, name)
         self.on_connected(True)  # noqa: FBT003  likewise
         while True:
-            events = await self.log.after(done, EVENTS_AT_ONCE)
+            events = await following(self.log, done, EVENTS_AT_ONCE)
+            if events is None:  # the log went back, and the noted position with it
+                done = await self._resumed(stream, name)
+                continue
             for event in events:
-                await self._send(stream, name, event)
+                await self._send(stream, name, event, limit)
             if events:
-                done = events[-1].sequence
-                await self.positions.advance(READER, done)
+                done = events[-1].place
+                await self.positions.advance(READER, done.sequence)
                 continue
             await grown.wait(POLL_SECONDS)
             if not client.is_connected:
                 raise OutboundFailed("the connection to NATS has ended")
 
-    async def _checked(self, stream: "JetStreamContext") -> str:
-        """Return the name of the stream that takes our subjects; raises when none will do."""
+    async def _checked(self, stream: "JetStreamContext") -> Stream:
+        """Return the stream that takes our subjects; raises when none will do."""
         wanted = everything(self.target.prefix)
         with _told("ask it for its streams"):
             name = await _found(stream.find_stream_name_by_subject(wanted))
@@ -126,31 +133,46 @@ class Sink:
                     f" --subjects={wanted} --dupe-window=2m`"
                 )
             info = await stream.stream_info(name)
-        if why := refusal(_stream(name, info.config), self.target.prefix):
+        found = _stream(name, info.config)
+        if why := refusal(found, self.target.prefix):
             raise OutboundFailed(f"the stream {name} of NATS {why}")
-        return name
+        return found
 
-    async def _resumed(self, stream: "JetStreamContext", name: str) -> int:
-        """Return the sequence of the last event that the stream has."""
+    async def _resumed(self, stream: "JetStreamContext", name: str) -> Place:
+        """Return where the log was when the stream got its last event."""
         done = await self.positions.get(READER)
         with _told("ask it for the last message"):
             last = await _found(stream.get_last_msg(name, everything(self.target.prefix)))
         told = "" if last is None or not last.headers else last.headers.get(ID_HEADER, "")
         known = await self.log.of_id(told) if told else None
-        if known is not None:
-            done = max(done, known.sequence)
         first = await self.log.first()
-        if first > done + 1 > 1:
-            get_logger().error("nats.gap", after=done, before=first)
-        get_logger().info("nats.connected", stream=name, after=done)
-        return done
+        place = Place(done) if known is None else max(Place(done), known.place)
+        if first > place.sequence + 1 > 1:
+            get_logger().error("nats.gap", after=place.sequence, before=first)
+        get_logger().info("nats.connected", stream=name, after=place.sequence)
+        return place
 
-    async def _send(self, stream: "JetStreamContext", name: str, event: Recorded) -> None:
-        """Send one event; return when the stream has it."""
+    async def _send(
+        self, stream: "JetStreamContext", name: str, event: Recorded, limit: int
+    ) -> None:
+        """Send one event; return when the stream has it.
+
+        One that is larger than the limit goes without its largest members; one that is larger still
+        is left out, and the log says so: it must not keep those that follow.
+        """
+        body = json_within(event, limit)
+        if body is None:
+            get_logger().error("nats.too_large", sequence=event.sequence, bytes_max=limit)
+            return
         subject = subject_of(self.target.prefix, event.kind, event.namespace, event.repository)
         headers = {ID_HEADER: event.event_id, SEQUENCE_HEADER: str(event.sequence)}
         with _told(f"take event {event.sequence}"):
-            await stream.publish(subject, json_of(event), stream=name, headers=headers)
+            await stream.publish(subject, body, stream=name, headers=headers)
+
+
+def message_limit(server: int, stream: int) -> int:
+    """Return how many bytes a body may have, where the server and the stream (-1: any) set that."""
+    return (server if stream < 0 else min(server, stream)) - HEADERS_BYTES_MAX
 
 
 async def _found(asked: Awaitable[Result]) -> Result | None:

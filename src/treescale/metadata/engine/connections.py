@@ -18,7 +18,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.errors import Failed
 from treescale.metadata.engine.errors import translate
 from treescale.metrics.meters import Call, Meters
-from treescale.request_id import REQUEST_ID
+from treescale.request_id import CLIENT, REQUEST_ID
 from treescale.tracing import TRACING
 
 _CLOCK: Final = SystemClock()
@@ -32,7 +32,8 @@ NOTHING: Final[Parameters] = {}
 _RECORDED: Final = "recorded"
 """Under this a connection knows whether its transaction has recorded an event."""
 _REQUEST: Final = "request"
-"""Likewise, for which request of a client it runs."""
+"""Likewise, for which request of a client it runs, and from which address that came."""
+_NO_REQUEST: Final = ("", "")
 
 
 class Driver(Protocol):
@@ -104,11 +105,11 @@ class Connections:
         Without `durable` it survives the end of every process of ours, but perhaps not a power
         cut; the next durable write makes it durable too. A cancelled write is whole or not at all.
         """
-        request_id = REQUEST_ID.get()
+        request = REQUEST_ID.get(), CLIENT.get()
 
         def noting(connection: Connection) -> tuple[Result, bool]:
             connection.info.pop(_RECORDED, None)
-            connection.info[_REQUEST] = request_id
+            connection.info[_REQUEST] = request
             result = work(connection)
             return result, connection.info.pop(_RECORDED, False)
 
@@ -184,8 +185,17 @@ def note_recorded(connection: Connection) -> None:
 
 def request_of(connection: Connection) -> str:
     """Return the id of the client's request that the transaction is of, "" when it is of none."""
-    request_id: str = connection.info.get(_REQUEST, "")
-    return request_id
+    return _request(connection)[0]
+
+
+def client_of(connection: Connection) -> str:
+    """Return the address that the request came from, "" when there is none."""
+    return _request(connection)[1]
+
+
+def _request(connection: Connection) -> tuple[str, str]:
+    request: tuple[str, str] = connection.info.get(_REQUEST, _NO_REQUEST)
+    return request
 
 
 def _nobody() -> None:

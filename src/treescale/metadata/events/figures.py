@@ -10,7 +10,7 @@ from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.hook_records import DeliveryState, HookState
 from treescale.metadata.events.log import LAST
 from treescale.metadata.events.positions import POSITION
-from treescale.metadata.schema import counters, deliveries, events, hooks
+from treescale.metadata.schema import counters, deliveries, event_groups, events, hooks
 
 COUNTED_MAX: Final = 100_000
 """What waits is counted so far: a page must not wait for long."""
@@ -32,6 +32,10 @@ class EventFigures:
     """The age of the oldest of these; 0 without any."""
     read: int = 0
     """Up to where the reader that was asked for has come."""
+    groups: int = 0
+    """Groups of consumers, of all namespaces."""
+    groups_read: int | None = None
+    """Up to where the last of them has been given events; None without any."""
 
 
 _SENDABLE: Final = (
@@ -64,6 +68,8 @@ _FIGURES: Final = select(
     .where(counters.c.name == bindparam("reader"))
     .scalar_subquery()
     .label("read"),
+    select(func.count()).select_from(event_groups).scalar_subquery().label("groups"),
+    select(func.min(event_groups.c.position)).scalar_subquery().label("groups_read"),
 )
 
 
@@ -80,4 +86,6 @@ async def event_figures(connections: Connections, reader: str) -> EventFigures:
         deliveries_waiting=row.unsent,
         oldest_seconds=max(0.0, float(row.oldest or 0.0)),
         read=row.read or 0,
+        groups=row.groups,
+        groups_read=row.groups_read,
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
+    ColumnElement,
     Double,
     Row,
     Select,
@@ -36,9 +37,13 @@ from treescale.metadata.events.hook_records import (
     NewDelivery,
     Outcome,
 )
+from treescale.metadata.events.owners import hold_owner
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.schema import deliveries, hooks
 
+WAIT_SECONDS_MAX: Final = 2 * 3600.0
+"""Longer than any delivery waits by itself: one that seems to is from before the database's clock
+was set back."""
 _WAITS: Final = deliveries.c.state == DeliveryState.WAITING.value
 _NOT_SENT: Final = deliveries.c.attempt == 0
 _THIS: Final = hooks.c.hook_id == bindparam("this")
@@ -113,19 +118,30 @@ _AHEAD: Final = (
         _ahead.c.state == DeliveryState.WAITING.value,
         or_(
             _ahead.c.attempt == 0,  # it is tried at once, and only waits for its turn
-            _ahead.c.created > ASKED_ONCE - bindparam("held_back", type_=Double()),
+            _ahead.c.created.between(
+                ASKED_ONCE - bindparam("held_back", type_=Double()),
+                ASKED_ONCE + bindparam("held_back", type_=Double()),
+            ),
         ),
     )
     .group_by(_ahead.c.repository)
     .cte("keeping")
 )
-DUE_HOOKS: Final = select(hooks.c.hook_id).where(
-    hooks.c.state == HookState.ENABLED.value,
-    exists(
+_DUE: Final = deliveries.c.next_at <= ASKED_ONCE
+_SET_BACK: Final = deliveries.c.next_at > ASKED_ONCE + WAIT_SECONDS_MAX
+
+
+def _has(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return whether a hook has a delivery like this that waits."""
+    return exists(
         select(deliveries.c.delivery_id).where(
-            deliveries.c.hook_id == hooks.c.hook_id, _WAITS, deliveries.c.next_at <= ASKED_ONCE
+            deliveries.c.hook_id == hooks.c.hook_id, _WAITS, which
         )
-    ),
+    )
+
+
+DUE_HOOKS: Final = select(hooks.c.hook_id).where(
+    hooks.c.state == HookState.ENABLED.value, or_(_has(_DUE), _has(_SET_BACK))
 )
 DUE: Final = (
     select(deliveries, (ASKED_ONCE - deliveries.c.created).label("waited"))
@@ -133,7 +149,7 @@ DUE: Final = (
     .where(
         _OF_HOOK,
         _WAITS,
-        deliveries.c.next_at <= ASKED_ONCE,
+        or_(_DUE, _SET_BACK),
         deliveries.c.delivery_id.not_in(bindparam("in_flight", expanding=True)),
         or_(_AHEAD.c.first.is_(None), deliveries.c.delivery_id <= _AHEAD.c.first),
     )
@@ -201,7 +217,10 @@ class Hooks:
         self._connections = connections
 
     async def add(self, hook: Hook, *, actor: str) -> None:
-        """Keep a new one, with the time at which it came to be."""
+        """Keep a new one, with the time at which it came to be.
+
+        Raises NamespaceUnknown when its namespace is nobody's, or is being removed.
+        """
         row = {
             "hook_id": hook.hook_id,
             "namespace": hook.namespace,
@@ -224,6 +243,8 @@ class Hooks:
         }
 
         def work(connection: Connection) -> None:
+            if hook.namespace is not None:
+                hold_owner(connection, hook.namespace)
             connection.execute(_ADD.values(created=DatabaseNow()), row)
             record(connection, _of(Kind.HOOK_ADDED, actor, hook))
 

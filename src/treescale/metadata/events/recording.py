@@ -6,6 +6,7 @@ did it is an actor: a user's name, `anonymous`, `cli:USER@HOST` for a command on
 `server:ID` for what a server does by itself, `rule:NAME` for what a setting has it do.
 """
 
+import itertools
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from sqlalchemy.engine import Connection
 
 from treescale.clock import SystemClock
 from treescale.metadata.engine.clock import DatabaseNow
-from treescale.metadata.engine.connections import note_recorded, request_of
+from treescale.metadata.engine.connections import client_of, note_recorded, request_of
+from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.schema import events, manifests, tags
 from treescale.oci.names import namespace_of
 
@@ -27,6 +29,10 @@ REQUEST_ID: Final = "request_id"
 """Where a row's payload has the client's request; what tells of several has the first of them."""
 CHANCE_BYTES: Final = 10
 _CLOCK: Final = SystemClock()
+_COUNT: Final = itertools.count()
+_COUNTED: Final = 2**12
+_COUNT_BYTES: Final = 2
+"""What leads the bytes of chance of an id: 12 bits that count (RFC 9562, section 6.2)."""
 
 
 class Kind(StrEnum):
@@ -101,6 +107,25 @@ class Kind(StrEnum):
     RULE_REMOVED = "rule.removed"
     RULES_CONFIRMED = "rule.confirmed"
     RETENTION_RAN = "retention.ran"
+    SETTING_CHANGED = "setting.changed"
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_REFUSED = "login.refused"
+
+
+UNAUDITED: Final = frozenset(
+    {
+        Kind.IMAGE_PULLED,
+        Kind.SERVER_DOWN,
+        Kind.SERVER_UP,
+        Kind.STORE_SUSPECT,
+        Kind.STORE_BACK,
+        Kind.CHUNK_LOST,
+        Kind.CHUNK_HEALED,
+    }
+)
+"""What nobody does to anything: not for the audit log, and gone when it leaves the log of events.
+
+All other kinds are audited, also those that later versions have."""
 
 
 def uuid7(seconds: float, chance: bytes) -> str:
@@ -116,7 +141,9 @@ def uuid7(seconds: float, chance: bytes) -> str:
 
 
 def _new_id() -> str:
-    return uuid7(_CLOCK.now(), secrets.token_bytes(CHANCE_BYTES))
+    """Return an id; of one process those of a millisecond sort as they were made."""
+    count = (next(_COUNT) % _COUNTED).to_bytes(_COUNT_BYTES, "big")
+    return uuid7(_CLOCK.now(), count + secrets.token_bytes(CHANCE_BYTES - _COUNT_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +159,8 @@ class Event:
     """The tag."""
     digest: str | None = None
     payload: Mapping[str, object] = field(default_factory=dict)
+    address: str = ""
+    """Of a client: the one whose request the transaction is of, unless told."""
     event_id: str = field(default_factory=_new_id)
 
 
@@ -146,6 +175,7 @@ def actor_of_server(server_id: str) -> str:
 
 
 _RECORD: Final = insert(events).values(at=DatabaseNow())
+_RECORD_ONCE: Final = insert_or_ignore(events, computed={"at": DatabaseNow()})
 _TAKE_BACK: Final = delete(events).where(events.c.event_id == bindparam("this"))
 # What is there is held until it is written over, as strongly as the write itself will hold it.
 HOLD_TAG: Final = (
@@ -168,7 +198,7 @@ _GIVEN: Final = ("event_id", "kind", "namespace", "repository", "reference", "di
 def _record_unless_same(hold: Select[tuple[str]]) -> Insert:
     """Return what records an event with the digest that was there, unless it is the event's."""
     there = hold.cte("there")
-    given = [*_GIVEN, "actor", "payload"]
+    given = [*_GIVEN, "actor", "payload", "address"]
     rows = (
         select(
             *(bindparam(name, type_=Text()) for name in given),
@@ -200,6 +230,12 @@ def record_all(connection: Connection, happened: Iterable[Event]) -> None:
     rows = [_row(connection, event) for event in happened]
     if rows:
         connection.execute(_RECORD, rows)
+        note_recorded(connection)
+
+
+def record_once(connection: Connection, event: Event) -> None:
+    """Record an event unless one of its id is there: several may tell of it."""
+    if connection.execute(_RECORD_ONCE.on(connection), _row(connection, event)).rowcount == 1:
         note_recorded(connection)
 
 
@@ -249,5 +285,6 @@ def _row(connection: Connection, event: Event) -> dict[str, Any]:
         "reference": event.reference,
         "digest": event.digest,
         "actor": event.actor,
+        "address": event.address or client_of(connection) or None,
         "payload": msgspec.json.encode(payload).decode(),
     }

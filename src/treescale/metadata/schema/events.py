@@ -30,12 +30,15 @@ events: Final = Table(
     Column("actor", Text, nullable=False),
     Column("payload", Text, nullable=False),
     Column("at", Double, nullable=False),
+    Column("address", Text),
     Index(None, "sequence"),
     Index(None, "at"),
+    Index(None, "namespace", "at"),
     sqlite_with_rowid=False,
 )
 
 # A group of consumers, of each of which one gets an event. `position`: what was given out last.
+# `audience`: whose it is, an owner's or a maintainer's, who is given less.
 event_groups: Final = Table(
     "event_groups",
     metadata,
@@ -50,6 +53,7 @@ event_groups: Final = Table(
     Column("position", BigInteger, nullable=False),
     Column("created", Double, nullable=False),
     Column("seen", Double, nullable=False),
+    Column("audience", Text, nullable=False, server_default="owner"),
     Index(None, "namespace_id", "name", unique=True),
     sqlite_autoincrement=True,
 )

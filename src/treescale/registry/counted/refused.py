@@ -20,6 +20,7 @@ from treescale.errors import (
 )
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import REQUEST_ID, Event, Kind, actor_of, record_all
+from treescale.request_id import CLIENT
 
 TOLD_MAX: Final = 100
 """At a write, of a worker."""
@@ -58,9 +59,10 @@ class _Refused:
 
 @dataclass(slots=True)
 class _Told:
-    """How often, and in which request first."""
+    """How often, in which request first, and from where that came."""
 
     request_id: str
+    address: str
     count: int = 0
 
 
@@ -81,7 +83,7 @@ class RefusedUploads:
             of_user = sum(each.user == user for each in self._refused)
             if len(self._refused) >= TOLD_MAX or of_user >= TOLD_OF_USER_MAX:
                 return
-            self._refused[key] = _Told(request_id)
+            self._refused[key] = _Told(request_id, CLIENT.get())
         self._refused[key].count += 1
 
     async def write(self) -> None:
@@ -110,4 +112,5 @@ def _event(key: _Refused, told: _Told) -> Event:
         key.repository or None,
         namespace=None if key.repository else key.user,  # of no repository that can be
         payload=payload,
+        address=told.address,
     )

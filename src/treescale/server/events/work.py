@@ -19,10 +19,17 @@ from treescale.clock import Clock
 from treescale.events.hints import Hint, hints
 from treescale.events.live import LiveLog
 from treescale.events.publisher import Publisher
-from treescale.events.retention import SETTING, Retention, retention_of
+from treescale.events.retention import (
+    AUDIT_SETTING,
+    SETTING,
+    Retention,
+    audit_seconds,
+    retention_of,
+)
 from treescale.events.signals import Signal, Signals
 from treescale.metadata.database import Database
-from treescale.metadata.events.log import READ_AT_ONCE_MAX
+from treescale.metadata.events.log import READ_AT_ONCE_MAX, following
+from treescale.metadata.events.recorded import Place
 from treescale.metadata.events.recording import actor_of_server
 from treescale.server.events import losses
 from treescale.server.events.bell import Bell
@@ -122,14 +129,17 @@ class EventWork:
 
         Until cancelled, in one worker of each server. Who begins hears of nothing older.
         """
-        position = await self._log.last()
+        place = Place(await self._log.last())
         while True:
-            page = await self._log.after(position, READ_AT_ONCE_MAX)
+            page = await following(self._log, place, READ_AT_ONCE_MAX)
+            if page is None:  # the log went back
+                place = Place(await self._log.last())
+                continue
             for hint in hints(event.kind for event in page):
                 self.signals.hints[hint].set()
                 self._bell.ring(_HINTS[hint])
             if page:
-                position = page[-1].sequence
+                place = page[-1].place
             if len(page) < READ_AT_ONCE_MAX:
                 await asyncio.sleep(WATCH_SECONDS)
 
@@ -144,9 +154,12 @@ class EventWork:
     async def prune(self) -> None:
         """Remove what is no longer to be kept, some hundred in a transaction."""
         keep = retention_of(await self._database.settings.get(SETTING))
+        audited = audit_seconds(await self._database.settings.get(AUDIT_SETTING))
         more = True
         while more:
             more = await self._remove(keep) > 0
+            if audited is not None:
+                more = await self._log.forget(audited) > 0 or more
             await asyncio.sleep(PRUNE_PAUSE_SECONDS)
 
     async def _remove(self, keep: Retention) -> int:

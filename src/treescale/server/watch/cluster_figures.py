@@ -110,6 +110,9 @@ def _of_events(rows: ClusterRows) -> Iterator[Family]:
     yield Family(catalog.HOOKS, [Sample((state,), count) for state, count in states.items()])
     yield one(catalog.DELIVERIES_WAITING, events.deliveries_waiting)
     yield one(catalog.DELIVERIES_AGE, events.oldest_seconds)
+    behind = 0 if events.groups_read is None else events.newest - events.groups_read
+    yield one(catalog.GROUPS, events.groups)
+    yield one(catalog.GROUPS_LAG, max(0, behind))
 
 
 def nats_families(rows: ClusterRows) -> Iterator[Family]:

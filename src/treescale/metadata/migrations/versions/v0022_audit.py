@@ -1,6 +1,12 @@
-"""To be filled in. Adds only."""
+"""Events have the address of the client, and are found by namespace and time. Adds only.
+
+Servers of before write no address, and take whatever is pruned from the log away for good.
+"""
 
 from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
 
 revision: Final = "0022"
 down_revision: Final = "0021"
@@ -9,4 +15,9 @@ depends_on: Final = None
 
 
 def upgrade() -> None:
-    """Add nothing yet."""
+    """Add the columns and the index."""
+    op.add_column("events", sa.Column("address", sa.Text()))
+    op.create_index("ix_events_namespace_at", "events", ["namespace", "at"])
+    op.add_column(
+        "event_groups", sa.Column("audience", sa.Text(), nullable=False, server_default="owner")
+    )
