@@ -119,10 +119,9 @@ async def somebody(registry: Running, alice: Client, role: str) -> Client:
     if role == "administrator":
         await accounts.add_user("root", PASSWORD, admin=True, actor=ACTOR)
         return Client(alice.session, alice.url, "root", PASSWORD)
-    if role in MEMBERS:
-        return await member(registry, alice, role)
-    if role in ROBOTS:
-        return await robot(registry, alice, role)
+    if role in MEMBERS or role in ROBOTS:
+        made = member if role in MEMBERS else robot
+        return await made(registry, alice, role)
     if role not in TERMS:
         return Client(alice.session, alice.url, {"owner": "alice"}.get(role, "bob"), PASSWORD)
     text, token = await accounts.create_token("alice", TERMS[role], actor=ACTOR)
