@@ -68,6 +68,8 @@ def test_a_token_without_kid_is_of_the_only_key() -> None:
         ({"iss": ISSUER.upper()}, "not of the issuer"),
         ({"iss": None}, "names no issuer"),
         ({"iss": [ISSUER]}, "names no issuer"),
+        ({"iss": ISSUER + "\0"}, "names no issuer"),
+        ({"iss": ISSUER + "é"}, "names no issuer"),
         ({"aud": "https://other.example"}, "another audience"),
         ({"aud": f"{AUDIENCE}/"}, "another audience"),
         ({"aud": []}, "another audience"),

@@ -55,8 +55,8 @@ def test_ci_without_a_secret(team: Command, tmp_path: Path) -> None:
     team.here("issuer", "add", "https://kubernetes.default.svc", "--jwks", str(keys))
     team.here("issuer", "add", "https://other.example", "--jwks", "-", text_in=keys.read_text())
     account = ("--claim", "namespace=ci", "--claim", "service_account=builder")
-    words = ("robot", "trust", "acme+ci", "--preset", "kubernetes", *account)
-    told = team.here(*words, "--issuer", "https://kubernetes.default.svc")
+    pods = ("robot", "trust", "acme+ci", "--preset", "kubernetes", *account)
+    told = team.here(*pods, "--issuer", "https://kubernetes.default.svc")
     assert "sub=system:serviceaccount:ci:builder" in told
     listed = [(one["issuer"], one["keys"]) for one in team.json("issuer", "list")]
     assert listed == [

@@ -47,6 +47,10 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "Suspension": b'{"suspended": false}',
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
+    "NewIssuer": b'{"issuer": "https://issuer.example"}',
+    "NewRobot": b'{"name": "other"}',
+    "NewRule": b'{"issuer": "https://issuer.example", "claims": {"repository": "acme/app"}}',
+    "Rotation": b'{"now": true}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewUser": b'{"name": "carol", "password": "a password of hers"}',
@@ -374,6 +378,7 @@ async def test_answers_are_as_the_document_says(
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
     there |= {"provider": "corp"} | await people_of_root(root, registry.parts.database)
+    there |= await robot_of(root)
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
@@ -397,10 +402,22 @@ async def people_of_root(root: Client, database: Database) -> dict[str, str]:
     return {"session": "s", "identity": "i", "invitation": made.expect(200).json["id"]}
 
 
+async def robot_of(root: Client) -> dict[str, str]:
+    """Make a robot with a rule; return what stands for them in paths."""
+    for path, body in (
+        ("/issuers", json.loads(EXAMPLES["NewIssuer"])),
+        ("/organisations/acme/robots", {"name": "ci"}),
+    ):
+        (await ask(root, "POST", path, body)).expect(200)
+    path = "/organisations/acme/robots/ci/rules"
+    made = (await ask(root, "POST", path, json.loads(EXAMPLES["NewRule"]))).expect(200).json
+    return {"robot": "ci", "rule": made["rule"]["id"], "issuer": "https%3A%2F%2Fissuer.example"}
+
+
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
     if path.startswith("/organisations"):
-        values = {"name": "acme", "user": "alice"}
+        values = {**there, "name": "acme", "user": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
         values = {**there, "name": name}

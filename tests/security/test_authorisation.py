@@ -18,6 +18,7 @@ from treescale.auth.policy import Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action
 from treescale.oci.paths import Resource, parse_path
 from treescale.registry.accounts import TokenTerms
+from treescale.registry.robots.service import RobotService, RobotTerms
 
 LAYER: Final = b"a layer"
 CONFIG: Final = b"{}"
@@ -70,6 +71,11 @@ RIGHTS: Final[Mapping[str, str]] = {
     "second owner": "pull,push,delete",
     "maintainer of others": "",
     "former writer": "",
+    "robot": "pull,push,delete",
+    "pulling robot": "pull",
+    "robot for another repository": "",
+    "robot of others": "",
+    "removed robot": "",
 }
 MEMBERS: Final = {
     "reader": ("reader", "*"),
@@ -80,7 +86,14 @@ MEMBERS: Final = {
     "former writer": ("writer", "*"),
 }
 """Bob, with a role in alice's namespace. An upload is still that of who has begun it."""
-NOBODY: Final = ("bare", "no account", "revoked token")
+ROBOTS: Final = {
+    "robot": ("alice", RobotTerms("ci", frozenset(ALL_ACTIONS))),
+    "pulling robot": ("alice", RobotTerms("ci", frozenset({Action.PULL}))),
+    "robot for another repository": ("alice", RobotTerms("ci", repository="alice/another*")),
+    "robot of others": ("bob", RobotTerms("ci", frozenset(ALL_ACTIONS))),
+    "removed robot": ("alice", RobotTerms("ci", frozenset(ALL_ACTIONS))),
+}
+NOBODY: Final = ("bare", "no account", "revoked token", "removed robot")
 """Those who may not even pull what is public: they must ask for a token first, or cannot."""
 TERMS: Final = {
     "pull token": TokenTerms("t", frozenset({Action.PULL})),
@@ -106,8 +119,9 @@ async def somebody(registry: Running, alice: Client, role: str) -> Client:
     if role == "administrator":
         await accounts.add_user("root", PASSWORD, admin=True, actor=ACTOR)
         return Client(alice.session, alice.url, "root", PASSWORD)
-    if role in MEMBERS:
-        return await member(registry, alice, role)
+    if role in MEMBERS or role in ROBOTS:
+        made = member if role in MEMBERS else robot
+        return await made(registry, alice, role)
     if role not in TERMS:
         return Client(alice.session, alice.url, {"owner": "alice"}.get(role, "bob"), PASSWORD)
     text, token = await accounts.create_token("alice", TERMS[role], actor=ACTOR)
@@ -135,6 +149,22 @@ async def member(registry: Running, alice: Client, role: str) -> Client:
         registry.parts.clock.skip(60)
         await registry.parts.tokens.refresh()
         (await client.raw("GET", "/v2/", client.basic())).expect(200)  # a login outlives a role
+    return client
+
+
+async def robot(registry: Running, alice: Client, role: str) -> Client:
+    """Return a robot; a removed one has tokens of when it was one."""
+    service = RobotService(registry.parts.database)
+    namespace, terms = ROBOTS[role]
+    secret, made = await service.add(namespace, terms, actor=ACTOR)
+    client = Client(alice.session, alice.url, made.login, secret)
+    if role == "removed robot":
+        for name in STATES.values():
+            await client.token(f"repository:{name}:{EVERYTHING}", SOURCE)
+        await client.token()
+        await service.remove(namespace, terms.name, actor=ACTOR)
+        registry.parts.clock.skip(60)
+        await registry.parts.tokens.refresh()
     return client
 
 
@@ -171,7 +201,7 @@ def expected(role: str, state: str) -> list[tuple[str, str, int]]:
         rights.add("pull")
     found = []
     for method, path, right, there, absent in OPERATIONS:
-        is_others = path.startswith(UPLOAD) and role in MEMBERS
+        is_others = path.startswith(UPLOAD) and (role in MEMBERS or role in ROBOTS)
         allowed = absent if state == "absent" or is_others else there
         found.append((method, path, allowed if right in rights else 401))
     return found
@@ -209,7 +239,7 @@ def ways() -> Iterator[Any]:
     """Yield each role with each way to ask; of access tokens one way is enough in a hurry."""
     for role in RIGHTS:
         for how in ONE_WAY.get(role, ("bearer", "basic")):
-            hasty = how == "bearer" or role not in TERMS
+            hasty = how == "bearer" or role not in {*TERMS, *ROBOTS}
             yield pytest.param(role, how, marks=() if hasty else pytest.mark.long)
 
 

@@ -116,6 +116,8 @@ def look(token: str) -> Unproven:
         raise IdTokenInvalid("the ID token's header has what is not taken here: crit, or a key")
     if not isinstance(issuer, str) or not 0 < len(issuer) <= CLAIM_CHARACTERS_MAX:
         raise IdTokenInvalid("the ID token names no issuer")
+    if not issuer.isascii() or not issuer.isprintable():  # no database takes a NUL
+        raise IdTokenInvalid("the ID token names no issuer")
     if key_id is not None and not isinstance(key_id, str):
         raise IdTokenInvalid("the ID token's kid is no text")
     return Unproven(issuer, key_id, algorithm)

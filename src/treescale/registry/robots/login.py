@@ -19,6 +19,7 @@ from treescale.auth.access_tokens import (
     robot_secret_text,
     secret_sha256,
 )
+from treescale.auth.guessing import ADDRESS_CHARACTERS_MAX
 from treescale.auth.id_tokens import (
     LEEWAY_SECONDS,
     Expected,
@@ -185,7 +186,8 @@ class RobotLogin:
         )
 
     async def _note(self, robot: Robot, now: float, source: str) -> None:
-        touch = self._robots.touch(robot.robot_id, now=now, address=source)
+        address = source[:ADDRESS_CHARACTERS_MAX]
+        touch = self._robots.touch(robot.robot_id, now=now, address=address)
         await note_use(touch, robot.robot_id)
 
 
