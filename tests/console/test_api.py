@@ -382,8 +382,10 @@ async def test_answers_are_as_the_document_says(
 
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
-    if path.startswith(("/organisations", "/quotas", "/usage")):
+    if path.startswith("/organisations"):
         values = {"name": "acme", "user": "alice"}
+    elif path.startswith(("/quotas", "/usage")):
+        values = {"name": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
         values = {**there, "name": name}
