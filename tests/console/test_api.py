@@ -437,8 +437,10 @@ async def people_of_root(root: Client, database: Database) -> dict[str, str]:
 
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
-    if path.startswith(("/organisations", "/quotas", "/usage")):
+    if path.startswith("/organisations"):
         values = {**there, "name": "acme", "user": "alice"}
+    elif path.startswith(("/quotas", "/usage")):
+        values = {"name": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
         values = {**there, "name": name}

@@ -10,6 +10,7 @@ from treescale.errors import (
     DatabaseUnavailable,
     Forbidden,
     NameInvalid,
+    OverLimit,
     ReadOnlyCluster,
     SizeInvalid,
     TooLarge,
@@ -37,6 +38,7 @@ async def test_of_a_user_a_repository_and_a_reason_one_event_tells(database: Dat
     refused.note("bob", "alice/app", TooLarge("no"), "r-3")
     refused.note("bob", "alice/app", SizeInvalid("no"), "r-4")
     refused.note("bob", "", NameInvalid("no"), "r-5")
+    refused.note("bob", "alice/app", OverLimit("no"), "r-6")
     await refused.write()
     found = await told(database)
     assert {one.kind for one in found} == {"upload.refused"}
@@ -45,6 +47,7 @@ async def test_of_a_user_a_repository_and_a_reason_one_event_tells(database: Dat
         ("alice", "alice/app", {"reason": "read-only", "count": 2}, "r-1"),
         ("alice", "alice/app", {"reason": "size", "count": 2}, "r-3"),
         ("bob", None, {"reason": "name", "count": 1}, "r-5"),
+        ("alice", "alice/app", {"reason": "limit", "count": 1}, "r-6"),
     ]
     await refused.write()
     assert await told(database) == found, "each is told once"
