@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from tests.log_state import log_restored
 from tests.templates import empty_database
 from treescale.auth.passwords import Passwords
-from treescale.cli import user
+from treescale.cli.accounts import user
 from treescale.cli.main import cli
 from treescale.metadata.database import Database, open_database
 
