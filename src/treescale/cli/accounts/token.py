@@ -2,10 +2,10 @@
 
 import click
 
+from treescale.cli.accounts.user import accounts_of
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options
-from treescale.cli.accounts.user import accounts_of
 from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken
