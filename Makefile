@@ -9,6 +9,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # of unit tests, one more than there are processors: some always wait for a socket or a disk
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# of functional tests more: half of their time they wait for what others do
+FUNCTIONAL ?= 4
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -74,7 +76,7 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
 	$(TESTED) $(UNIT) $(FORKED) $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(FORKED) 3 -m "functional and not alone" $(ARGS)
+	$(TESTED) $(FORKED) $(FUNCTIONAL) -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
 test-fast: export FUZZ_SECONDS ?= 1
