@@ -9,6 +9,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # of unit tests, one more than there are processors: some always wait for a socket or a disk
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# of functional tests more: half of their time they wait for what others do
+FUNCTIONAL ?= 4
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -21,6 +23,9 @@ PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables 
             python3-venv python3-yaml podman-compose git docker-registry jq patroni etcd-server pgbouncer
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
+
+# one process imports and collects, and forks those that run the tests (tests/forks.py)
+FORKED  := $(BIN)/python -m pytest -p tests.forks --forks
 
 # what unit tests write is gone with them: into memory, where there is room, and no disk is synced
 MEMORY  := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | awk 'NR == 2 && $$4 > 2000000 {print "/dev/shm"}')
@@ -70,15 +75,15 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py tests/test_house.py
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
-	$(TESTED) $(UNIT) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(BIN)/pytest -n 3 --dist worksteal -m "functional and not alone" $(ARGS)
+	$(TESTED) $(UNIT) $(FORKED) $(WORKERS) -m "not functional" $(ARGS)
+	$(TESTED) $(FORKED) $(FUNCTIONAL) -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
 test-fast: export FUZZ_SECONDS ?= 1
 test-fast: export SIMULATION_SEEDS ?= 4
 test-fast: export PURGE_SEEDS ?= 4
 test-fast: $(VENV)/.dev  ## unit and contract tests but the long ones, from the source tree; ROOM=api for one room's
-	@$(UNIT) $(BIN)/python -m pytest -q -p tests.forks --forks $(WORKERS) --hypothesis-profile fast -o faulthandler_timeout=0 \
+	@$(UNIT) $(FORKED) $(WORKERS) -q --hypothesis-profile fast -o faulthandler_timeout=0 \
 	    --ignore tests/functional --ignore tests/crash \
 	    -m "not functional and not long" $(if $(ROOM),tests/$(ROOM)) $(ARGS)
 

@@ -1,18 +1,24 @@
 """Runs tests in processes that are forked once all is collected: `-p tests.forks --forks 3`.
 
 Each process of pytest-xdist imports and collects for itself: seven seconds of a processor. Here
-that is done once. Files are handed out whole, big ones in parts; whoever is ready takes the next.
-What comes out of each test goes to the first process, which tells of it as ever.
+that is done once. Files are handed out whole, big ones in parts, to whoever is ready: first what is
+marked `early`, and preferably what needs something that this process has running for all its tests
+already, such as a cluster. What comes out of each test goes to the first process, which tells of it
+as ever.
 """
 
 import gc
+import inspect
 import json
 import os
+import select
 import selectors
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, NoReturn
 
@@ -20,8 +26,33 @@ import pytest
 
 TOGETHER_MAX: Final = 60
 """Tests of one file that are handed out at once."""
+EARLY: Final = "early"
 _NUMBER: Final = 4
 _CHILD: Final = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tests that are handed out at once."""
+
+    items: Sequence[pytest.Item]
+    early: bool
+    """Whether they take so long that they must not be begun last."""
+    needs: frozenset[str]
+    """The fixtures of theirs that last until the process ends."""
+
+
+@dataclass
+class _Fork:
+    """A process that runs tests, as the first one knows it."""
+
+    pid: int
+    orders: int | None
+    """Where it reads which group is its next; None once it was told that there is none."""
+    has: set[str] = field(default_factory=set)
+    begun: str = "its first test"
+    text: str = ""
+    """Of what it tells, the line that is not whole yet."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,41 +63,53 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run all tests in forks, if that is asked for."""
-    forks: int = session.config.getoption("--forks")
-    if not forks or session.config.option.collectonly or session.testsfailed:
+    count: int = session.config.getoption("--forks")
+    if not count or session.config.option.collectonly or session.testsfailed:
         return None
     groups = [*_groups(session.items)]
-    todo = _queue(len(groups))
     session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has no other threads"  # noqa: PTH208
-    told: dict[int, str] = {}
-    pids: list[int] = []
-    for _ in range(min(forks, len(groups))):
-        reads, tells = os.pipe()
-        pids.append(os.fork())
-        if pids[-1] == _CHILD:
-            _run(session, groups, todo, tells)
+    forks: dict[int, _Fork] = {}
+    for _ in range(min(count, len(groups))):
+        (reads, tells), (ordered, orders) = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == _CHILD:
+            for descriptor in (reads, orders, *forks, *_orders(forks)):
+                os.close(descriptor)  # the others are to hear it when the first process is gone
+            _run(session, groups, ordered, tells)
         os.close(tells)
-        told[reads] = ""
-    with _ended(pids):
-        _tell(session, told)
-    os.close(todo)
+        os.close(ordered)
+        forks[reads] = _Fork(pid, orders)
+    with _ended(forks):
+        _tell(session, forks, dict(enumerate(groups)))
     return True
 
 
-def _groups(items: Sequence[pytest.Item]) -> Iterator[Sequence[pytest.Item]]:
+def _orders(forks: Mapping[int, _Fork]) -> list[int]:
+    return [fork.orders for fork in forks.values() if fork.orders is not None]
+
+
+def _groups(items: Sequence[pytest.Item]) -> Iterator[Group]:
     for _, of_a_file in groupby(items, lambda item: item.path):
         together = [*of_a_file]
-        for first in range(0, len(together), TOGETHER_MAX):
-            yield together[first : first + TOGETHER_MAX]
+        early = any(item.get_closest_marker(EARLY) for item in together)
+        apart = early and not any(_lasting(item, "module") for item in together)
+        size = 1 if apart else TOGETHER_MAX
+        for first in range(0, len(together), size):
+            part = together[first : first + size]
+            needs = frozenset(name for item in part for name in _lasting(item, "session"))
+            yield Group(part, any(item.get_closest_marker(EARLY) for item in part), needs)
 
 
-def _queue(count: int) -> int:
-    """Return a pipe with so many numbers in it: whoever reads it has one that nobody else has."""
-    reads, writes = os.pipe()
-    assert os.write(writes, b"".join(number.to_bytes(_NUMBER) for number in range(count)))
-    os.close(writes)
-    return reads
+def _lasting(item: pytest.Item, scope: str) -> set[str]:
+    """Return the fixtures of a test that last so long, and have an end; but those of plugins."""
+    if not isinstance(item, pytest.Function):
+        return set()
+    return {
+        name
+        for name, (*_, used) in item._fixtureinfo.name2fixturedefs.items()
+        if used.scope == scope and inspect.isgeneratorfunction(used.func) and name[0] != "_"
+    }
 
 
 class _Sender:
@@ -85,9 +128,7 @@ class _Sender:
         self.send(report=hook(config=self._config, report=report))
 
 
-def _run(
-    session: pytest.Session, groups: Sequence[Sequence[pytest.Item]], todo: int, tells: int
-) -> NoReturn:
+def _run(session: pytest.Session, groups: Sequence[Group], ordered: int, tells: int) -> NoReturn:
     """Run groups until none are left, and end without what only the first process has to do."""
     manager = session.config.pluginmanager
     status = 1
@@ -99,18 +140,43 @@ def _run(
         manager.unregister(name="terminalreporter")
         sender = _Sender(session.config, tells)
         manager.register(sender)
-        ours = (groups[int.from_bytes(word)] for word in iter(lambda: os.read(todo, _NUMBER), b""))
-        items = (item for group in ours for item in group)
-        item = next(items, None)
-        while item is not None:
-            then = next(items, None)
+        for item, then in _given(session, groups, sender, ordered):
             sender.send(begun=item.nodeid)
             session.config.hook.pytest_runtest_protocol(item=item, nextitem=then)
-            item = then
-        sender.send(unraised=_unraised())
+        sender.send(left=[*_torn_down(session), *_unraised()])
         status = 0
+    except BaseException:  # noqa: BLE001  nobody listens any more, or the first one hears of the end
+        _torn_down(session)
     finally:
         os._exit(status)
+
+
+def _given(
+    session: pytest.Session, groups: Sequence[Group], sender: _Sender, ordered: int
+) -> Iterator[tuple[pytest.Item, pytest.Item | pytest.Session]]:
+    """Yield each test, and what comes after it; ends when the first process has no more.
+
+    Which group is the next is not known yet at the end of one: what lasts for the session is kept.
+    """
+    while True:
+        sender.send(ready=True)
+        word = os.read(ordered, _NUMBER)
+        if not word:
+            return
+        items = groups[int.from_bytes(word)].items
+        for item, then in zip(items, (*items[1:], session), strict=True):
+            yield item, then
+            if select.select([ordered], [], [], 0)[0]:
+                return  # nothing is ordered unasked: the run has come to its end
+
+
+def _torn_down(session: pytest.Session) -> list[str]:
+    """End what lasted for the session; return what went wrong."""
+    try:
+        session._setupstate.teardown_exact(None)
+    except BaseException:  # noqa: BLE001  told in the first process, which fails of it
+        return [traceback.format_exc()]
+    return []
 
 
 def _unraised() -> list[str]:
@@ -122,27 +188,64 @@ def _unraised() -> list[str]:
     return found
 
 
-def _tell(session: pytest.Session, told: dict[int, str]) -> None:
-    """Tell of what the forks send, until each has said that it is ready."""
-    begun: dict[int, str] = dict.fromkeys(told, "its first test")
+def _tell(session: pytest.Session, forks: Mapping[int, _Fork], todo: dict[int, Group]) -> None:
+    """Hand out all groups, and tell of what the forks send, until each has said that it ends."""
+    running, left = {**forks}, list[str]()
     with selectors.DefaultSelector() as selector:
-        for reads in told:
+        for reads in forks:
             selector.register(reads, selectors.EVENT_READ)
-        while told:
+        while running:
             for key, _ in selector.select():
-                text = os.read(key.fd, 1 << 20)
-                if not text:
-                    pytest.exit(f"a process ended in {begun[key.fd]}", 3)
-                *lines, told[key.fd] = (told[key.fd] + text.decode()).split("\n")
-                for line in map(json.loads, lines):
-                    begun[key.fd] = line.get("begun", begun[key.fd])
+                fork = forks[key.fd]
+                for line in _lines(key.fd, fork):
+                    fork.begun = line.get("begun", fork.begun)
                     if "report" in line:
                         _log(session, line["report"])
-                    if "unraised" in line:
-                        assert line["unraised"] == [], "left by the last tests of a process"
+                    if "ready" in line:
+                        _give(todo, fork, [*running.values()])
+                    if "left" in line:
+                        left += line["left"]
                         selector.unregister(key.fd)
-                        os.close(key.fd)
-                        del told[key.fd]
+                        del running[key.fd]
+    if left:
+        pytest.exit("left by the last tests of a process:\n" + "\n".join(left), 3)
+
+
+def _lines(reads: int, fork: _Fork) -> Iterator[dict[str, Any]]:
+    text = os.read(reads, 1 << 20)
+    if not text:
+        pytest.exit(f"a process ended in {fork.begun}", 3)
+    *lines, fork.text = (fork.text + text.decode()).split("\n")
+    yield from map(json.loads, lines)
+
+
+def _give(todo: dict[int, Group], fork: _Fork, forks: Sequence[_Fork]) -> None:
+    """Give a process its next group, or tell it that there is none."""
+    assert fork.orders is not None
+    if not todo:
+        _tell_the_end(fork)
+        return
+    elsewhere = frozenset(name for other in forks if other is not fork for name in other.has)
+    number = choice(todo, fork.has, elsewhere)
+    fork.has |= todo.pop(number).needs
+    os.write(fork.orders, number.to_bytes(_NUMBER))
+
+
+def choice(todo: Mapping[int, Group], here: AbstractSet[str], elsewhere: AbstractSet[str]) -> int:
+    """Return which group a process had better take, by what runs in it, and in others, already."""
+
+    def cost(number: int) -> tuple[int, bool, int, int]:
+        group = todo[number]
+        twice = group.needs & elsewhere - here
+        return len(twice), not group.early, -len(group.needs & here), number
+
+    return min(todo, key=cost)
+
+
+def _tell_the_end(fork: _Fork) -> None:
+    if fork.orders is not None:
+        os.close(fork.orders)
+    fork.orders = None
 
 
 def _log(session: pytest.Session, data: dict[str, Any]) -> None:
@@ -157,14 +260,13 @@ def _log(session: pytest.Session, data: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _ended(pids: Sequence[int]) -> Iterator[None]:
-    """Wait for all forks in the end; when something is wrong, end them."""
+def _ended(forks: Mapping[int, _Fork]) -> Iterator[None]:
+    """Wait for all forks in the end; when something is wrong, each ends after its test."""
     try:
         yield
-    except BaseException:
-        for pid in pids:
-            os.kill(pid, signal.SIGTERM)
-        raise
     finally:
-        for pid in pids:
-            os.waitpid(pid, 0)
+        for reads, fork in forks.items():
+            os.close(reads)
+            _tell_the_end(fork)
+        for fork in forks.values():
+            os.waitpid(fork.pid, 0)

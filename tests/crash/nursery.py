@@ -4,17 +4,16 @@ import contextlib
 import http.client
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from tests.crash.hurt import Hurt
 from tests.crash.worker import PASSWORD, Ended, Order, Serving
+from tests.functional import warm
 
-ROOT: Final = Path(__file__).parents[2]
 _Line = TypeVar("_Line")
 
 
@@ -38,24 +37,22 @@ class Nursery:
         self.log = log
         self.labels = log.with_suffix(".labels")
         self._serving: Serving | None = None
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.worker"],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": _path()},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-            )
+        (theirs, orders), (answers, said) = os.pipe(), os.pipe()
+        self._orders, self._answers = os.fdopen(orders, "wb"), os.fdopen(answers, "rb")
+        argv = [sys.executable, "-m", "tests.crash.worker"]
+        with log.open("ab") as errors:
+            env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            self._process = warm.start(argv, env, stdin=theirs, output=said, errors=errors.fileno())
+        os.close(theirs)
+        os.close(said)
 
     def start(self, home: Home, hurt: Hurt | None = None) -> None:
         """Return when a worker serves what is at `home`, having prepared it as a server does."""
         assert self._serving is None, "one at a time"
         self.labels.write_text("")
         order = Order(data=str(home.data), database=home.url, labels=str(self.labels), hurt=hurt)
-        assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
-        self._process.stdin.flush()
+        self._orders.write(msgspec.json.encode(order) + b"\n")
+        self._orders.flush()
         self._serving = self._line(Serving)
 
     def connect(self) -> http.client.HTTPConnection:
@@ -100,26 +97,18 @@ class Nursery:
         """End everything."""
         if self._serving is not None:
             self.end()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._orders.close()
         self._process.wait(20)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._answers.close()
 
     def _line(self, kind: type[_Line]) -> _Line:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         try:
             return msgspec.json.decode(line, type=kind)
         except msgspec.ValidationError:
             raise AssertionError(
                 f"{line!r}; the worker said:\n{self.log.read_text()[-4000:]}"
             ) from None
-
-
-def _path() -> str:
-    """Return where the package under test and these tests are found."""
-    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
 
 
 __all__ = ["PASSWORD", "Home", "Nursery"]

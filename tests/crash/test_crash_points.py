@@ -29,6 +29,8 @@ from tests.functional.server import Account
 from tests.functional.wire import Wire
 from tests.images import sha256_of
 
+pytestmark = pytest.mark.early
+
 STEPS_MAX = 400
 PUSH = OPERATIONS[0]
 EXPECTED = {

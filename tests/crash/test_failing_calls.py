@@ -21,6 +21,8 @@ from tests.functional.server import Account
 from tests.functional.wire import Answer, Wire
 from tests.images import sha256_of
 
+pytestmark = pytest.mark.early
+
 CALLS_MAX = 200
 ALL = ("disk.",)
 WRITING = ("disk.open", "disk.mkdir", "disk.fallocate", "disk.write", "disk.fsync", "disk.rename")

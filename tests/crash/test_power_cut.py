@@ -30,6 +30,8 @@ from tests.functional.server import ADMIN_PASSWORD, Account, Options, Server
 from tests.functional.wire import Wire
 from tests.images import sha256_of
 
+pytestmark = pytest.mark.early
+
 CUTS = int(os.environ.get("POWER_CUTS", "12"))
 CUTS_PER_IMAGE = 12
 SEED = os.environ.get("POWER_CUT_SEED", "1")

@@ -39,6 +39,8 @@ from tests.functional.programs import children_of, run, wait_until
 from tests.functional.server import TREESCALE
 from tests.functional.wire import Wire
 
+pytestmark = pytest.mark.early
+
 TRIES = 3
 CUTS = int(os.environ.get("WALK_CUTS", "3"))
 CUTS_OF_ALL = int(os.environ.get("WALK_CUTS_OF_ALL", "1"))

@@ -6,6 +6,7 @@ the database's nouns are wrapped. Orders and answers are lines of JSON; see `nur
 """
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -75,6 +76,8 @@ class Ended(msgspec.Struct, frozen=True):
 
 def main() -> None:
     """Fork a worker for each order, and say how it ended."""
+    gc.collect()
+    gc.freeze()  # else each worker, looking for garbage, gets pages of its own of all there is
     for line in sys.stdin:
         order = msgspec.json.decode(line, type=Order)
         pid = os.fork()

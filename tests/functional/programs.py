@@ -19,6 +19,8 @@ from typing import Final
 from tests.functional import warm
 
 RUN_SECONDS_MAX = 60
+PAUSE_SECONDS_MAX: Final = 0.6
+"""Between two looks of a wait that take long."""
 
 
 def run(
@@ -97,11 +99,17 @@ def _outcome_of_a_fork(
 def wait_until(
     what: str, ready: Callable[[], bool], *, seconds: float = 20, every: float = 0.02
 ) -> None:
-    """Return once `ready()` is true; ask `every` so many seconds, give up after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Return once `ready()` is true; ask `every` so many seconds, give up after `seconds`.
+
+    What takes long to be asked is asked less often: else it would take a processor from the answer.
+    """
+    begun = time.monotonic()
+    deadline = begun + seconds
     while not ready():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(every)
+        now = time.monotonic()
+        assert now < deadline, f"{what}: not within {seconds} s"
+        time.sleep(max(every, min(2 * (now - begun), PAUSE_SECONDS_MAX)))
+        begun = time.monotonic()
 
 
 def in_namespace(name: str) -> tuple[str, ...]:

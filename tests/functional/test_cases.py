@@ -16,6 +16,8 @@ import pytest
 
 from tests.functional.server import TREESCALE
 
+pytestmark = pytest.mark.early
+
 CASES: Final = Path(__file__).parents[2].parent / "shared" / "cases"
 TIMED: Final = {"h10", "h13"}
 """These look at seconds, of a machine that does nothing else."""

@@ -17,6 +17,8 @@ from tests.functional.server import ADMIN_PASSWORD, Account
 from tests.functional.skopeo import Skopeo
 from tests.images import Image, Layout
 
+pytestmark = pytest.mark.early
+
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/python-of-debian"
 IMAGE = "localhost/treescale:0.2.0"

@@ -19,8 +19,6 @@ from tests.functional.wire import Unavailable, Wire
 from tests.images import noise, sha256_of
 from treescale.metadata.engine.sqlite import READERS_MAX
 
-pytestmark = pytest.mark.alone
-
 ANSWER_SECONDS_MAX = 2.0
 REFUSED_SECONDS_MAX = 15.0
 END_SECONDS_MAX = 20.0
@@ -61,6 +59,7 @@ def frozen(mount: Path) -> Iterator[None]:
         subprocess.run(["fsfreeze", "-u", str(mount)], check=True)
 
 
+@pytest.mark.alone
 def test_with_the_databases_disk_frozen_what_reads_goes_on(server: Server, mount: Path) -> None:
     token = server.add_token(server.admin_account)
     server.admin("cluster", "set", "copies=2")

@@ -11,6 +11,8 @@ from tests.functional.programs import wait_until
 from tests.functional.server import Account, Options, Server
 from tests.images import Image
 
+pytestmark = pytest.mark.early
+
 MIB = 1024 * 1024
 WHOLE = 192 * MIB
 ENOUGH = 24 * MIB

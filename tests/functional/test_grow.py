@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.functional.cluster.altered import altered
 from tests.functional.conftest import Serve
 from tests.functional.pages import blocks
@@ -16,6 +18,8 @@ from tests.functional.server import TREESCALE, Options, Server
 from tests.functional.wire import Wire
 from tests.images import noise
 from tests.postgres import Postgres
+
+pytestmark = pytest.mark.early
 
 PAGE: Final = blocks("Growing from one machine to several", "grow")
 APP: Final = "alice/app"

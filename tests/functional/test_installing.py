@@ -14,6 +14,8 @@ from tests.functional.pages import PAGE, ROOT, blocks
 from tests.functional.programs import refused
 from treescale import __version__
 
+pytestmark = pytest.mark.early
+
 NEXT = "0.2.1"
 """The version that the page upgrades to."""
 UNIT = "treescale.service"

@@ -26,6 +26,8 @@ from tests.functional.server import Options, Server
 from tests.functional.wire import Wire
 from tests.images import sha256_of
 
+pytestmark = pytest.mark.early
+
 MIB = 1024 * 1024
 SLOW_CONNECTIONS = 2000
 HEAD = b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX-Slow: "

@@ -43,13 +43,21 @@ class Process(Protocol):
     def terminate(self) -> None: ...
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: int, output: int) -> Process:
-    """Start a program in a session of its own, its output and its errors in one file."""
+def start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdin: int,
+    output: int,
+    errors: int | None = None,
+) -> Process:
+    """Start a program in a session of its own; without `errors` they are in its output."""
+    errors = output if errors is None else errors
     warm = _warm(argv, env)
     if warm is not None:
-        return _parent().start(warm, env, [stdin, output, output])
+        return _parent().start(warm, env, [stdin, output, errors])
     return subprocess.Popen(
-        argv, env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True
+        argv, env=env, stdin=stdin, stdout=output, stderr=errors, start_new_session=True
     )
 
 

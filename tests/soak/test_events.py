@@ -47,7 +47,7 @@ TROUBLES = ((503, 0.0), (500, 0.0), (429, 0.0), (200, 1.0), (503, 2.0))
 SECONDS_MAX = 600 + PUSHES / 5
 TIMES = 3600.0, 3600.0
 
-pytestmark = [pytest.mark.functional, pytest.mark.alone, pytest.mark.timeout(SECONDS_MAX)]
+pytestmark = [pytest.mark.functional, pytest.mark.early, pytest.mark.timeout(SECONDS_MAX)]
 
 
 def test_what_was_acknowledged_is_in_the_log(tmp_path: Path, event_figures: Figures) -> None:

@@ -36,7 +36,7 @@ FAULTS_SHOWN = 20
 
 pytestmark = [
     pytest.mark.functional,
-    pytest.mark.alone,
+    pytest.mark.early,
     pytest.mark.timeout(SECONDS + END_SECONDS_MAX + 120),
 ]
 

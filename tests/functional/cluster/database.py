@@ -17,6 +17,7 @@ from tests.postgres import FAST, INITDB, ROLE, Postgres, as_postgres, connect, p
 from treescale.metadata.migrations import migrate
 
 PORT = 5432
+TEMPLATE = "treescale_template"
 
 
 class NetworkPostgres:
@@ -33,6 +34,7 @@ class NetworkPostgres:
         self._program = Program(*argv, log=directory / "log")
         self._ready = [program("pg_isready"), "-q", "-h", str(directory), "-U", ROLE]
         self._stopped: list[int] = []
+        self._has_template = False
 
     def start(self) -> None:
         """Start it, also after a crash, and return once it takes connections."""
@@ -68,19 +70,31 @@ class NetworkPostgres:
     def _tree(self) -> list[int]:
         return [self._program.pid, *children_of(self._program.pid)]
 
-    def new_database(self, *, copies: int | None = None) -> str:
+    def new_database(self, *, copies: int | None = None, empty: bool = False) -> str:
         """Make a database and return what its users write for `--database`.
 
-        It is empty, or says only how many copies of each chunk there are to be.
+        It has tables and no row, unless it is to be `empty`; or a row that says how many copies of
+        each chunk there are to be.
         """
+        template = "template0" if empty else self._migrated()
         name = f"cluster_{next(self._local.numbers)}"
-        self.execute("postgres", f"CREATE DATABASE {name} TEMPLATE template0")
-        url = f"postgresql://{ROLE}@{self._network.address}:{PORT}/{name}"
+        self.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
+        url = self._url(name)
         if copies is not None:
-            asyncio.run(migrate(url))
             row = f"INSERT INTO settings (name, value) VALUES ('copies', '{copies}')"  # noqa: S608
             self.execute(url, row)
         return url
+
+    def _migrated(self) -> str:
+        """Return the name of a database with tables, made once: that takes a server seconds."""
+        if not self._has_template:
+            self.execute("postgres", f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+            asyncio.run(migrate(self._url(TEMPLATE)))
+            self._has_template = True
+        return TEMPLATE
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://{ROLE}@{self._network.address}:{PORT}/{name}"
 
     def execute(self, database: str, statement: str) -> None:
         """Run a statement as the administrator; `database` may be such a URL."""

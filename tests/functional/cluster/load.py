@@ -30,7 +30,7 @@ REFUSED_PAUSE_SECONDS: Final = 0.1
 """Between a refusal and the next push: a client waits, too."""
 REQUESTS: Final = int(os.environ.get("FAULT_REQUESTS", "0"))
 """So many requests are sent while a fault lasts, at least; that takes longer than CI has."""
-PAUSE_SECONDS: Final = 0.0 if REQUESTS else 0.1
+PAUSE_SECONDS: Final = 0.0 if REQUESTS else 0.15
 """Between what a thread does: in CI the load must be there, and leave the cores to other tests."""
 PUSH_PAUSES: Final = 4
 """So many of them after a push, whose bytes are stored, and pulled through every server later."""

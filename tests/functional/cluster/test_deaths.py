@@ -24,6 +24,8 @@ from tests.functional.programs import wait_until
 from tests.functional.wire import Wire, written
 from tests.images import noise, sha256_of
 
+pytestmark = pytest.mark.early
+
 OFTEN = (
     "disk.write",
     "disk.fsync",

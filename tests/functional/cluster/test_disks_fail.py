@@ -24,6 +24,8 @@ from tests.functional.cluster.record import CLOCK, PULLS, Record, Sent
 from tests.functional.programs import Program, wait_until
 from tests.functional.wire import Wire
 
+pytestmark = pytest.mark.early
+
 ANSWER_SECONDS_MAX = 2.0
 """What everything that does not need the disk takes at p99 (issue 12)."""
 NOTICED_SECONDS_MAX = 40.0

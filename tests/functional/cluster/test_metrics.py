@@ -17,6 +17,8 @@ from tests.functional.wire import Wire
 from tests.oci.documents import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from treescale.server.watch.gathering import ROWS_SECONDS
 
+pytestmark = pytest.mark.early
+
 PORT = 9500
 SEEN_SECONDS_MAX = ROWS_SECONDS + 20.0
 """Until a server that is gone is silent in the rows, and a page tells of them."""

@@ -22,6 +22,8 @@ from tests.functional.conftest import Measured
 from tests.functional.programs import wait_until
 from tests.functional.wire import Wire
 
+pytestmark = pytest.mark.early
+
 COPIES = 2
 BLOB_BYTES = 12_000_000
 BLOBS_FIRST = 25

@@ -23,7 +23,7 @@ OWED_SECONDS_MAX: Final = 60
 def old(network: Network, database_server: NetworkPostgres, tmp_path: Path) -> Cluster:
     """Return three servers of 0.1.0, which run on today's dependencies."""
     source = unpacked_program(tmp_path / "program")
-    url = database_server.new_database()
+    url = database_server.new_database(empty=True)
     nodes = [
         Node(
             tmp_path / f"s{number}",

@@ -4,10 +4,14 @@ import json
 import shutil
 from collections import Counter
 
+import pytest
+
 from tests.functional.cluster.conftest import Clusters
 from tests.functional.cluster.load import Load
 from tests.functional.cluster.nodes import Balancer, Node
 from tests.functional.programs import wait_until
+
+pytestmark = pytest.mark.early
 
 MOVED_SECONDS_MAX = 150
 """What was pushed by the older layout in its last moments is

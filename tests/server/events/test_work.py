@@ -113,6 +113,7 @@ async def test_a_fellow_worker_sees_it_at_once(machines: Machines) -> None:
     assert await is_seen_soon(one, one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_another_server_sees_it_at_once(machines: Machines) -> None:
     one, two = await machines.worker("a"), await machines.worker("b")
@@ -121,6 +122,7 @@ async def test_another_server_sees_it_at_once(machines: Machines) -> None:
     assert await is_seen_soon(fellow, one), "whom its fellow worker tells"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 async def test_without_hints_it_is_seen_a_look_later(
     machines: Machines, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """The management API whole, on this screen."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 import treescale
@@ -127,12 +128,13 @@ def api_routes(
 
     `public_url` is where clients reach the registry, which payloads of webhooks name.
     """
-    described: dict[str, Any] = {}
+
+    @cache
+    def described() -> dict[str, Any]:
+        return document(rows, treescale.__version__)
 
     async def describe(_: Asked) -> Answered:
-        if not described:
-            described.update(document(rows, treescale.__version__))
-        return Answered(described)
+        return Answered(described())  # made late: it takes a third as long as a start
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
