@@ -153,6 +153,8 @@ TOKEN = {
     "repository": "alice/*",
     "expires": None,
 }
+OF_ROBOTS = ("robot.", "issuer.")
+"""What such events tell is in `metadata_robots`."""
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "a setting": (
         lambda db: db.settings.change("copies", "2", actor=ACTOR),
@@ -542,6 +544,7 @@ class EventsContract:
             Kind.STORE_BACK,
             Kind.CHUNK_LOST,
             Kind.CHUNK_HEALED,
+            *(kind for kind in Kind if kind.startswith(OF_ROBOTS)),
         }
         assert {one["kind"] for _, rows in CHANGES.values() for one in rows} == {*Kind} - elsewhere
 
