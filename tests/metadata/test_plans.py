@@ -38,7 +38,7 @@ from treescale.metadata import (
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import groups, hooks, log, recording
-from treescale.metadata.identity import issuers, robots
+from treescale.metadata.identity import issuers, links, providers, robots, sessions, sign_on, states
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
@@ -51,7 +51,12 @@ MODULES: tuple[ModuleType, ...] = (
     hooks,
     issuers,
     keys,
+    links,
     log,
+    providers,
+    sessions,
+    sign_on,
+    states,
     layouts,
     missing_copies,
     manifest_push,
@@ -100,6 +105,8 @@ READ_WHOLE = {
     "purging.STALE",
     "purging.CONFIRMED",
     "purging.OVER",
+    "providers.LIST",
+    "namespaces.HOLD_ADMINISTRATORS",
 }
 """A handful of rows each; of generations a day's changes, and on no request's path."""
 FROM_THE_END = {"layouts.LATEST", "layouts.LIST"}
@@ -115,6 +122,8 @@ SORTS = READ_WHOLE | {
     "robots.LIST",
     "organisations.LIST_OF",
     "hooks.LIST_OF",
+    "providers.LIST_IDENTITIES",
+    "sessions.LIST",
     "hooks.DUE",
     "organisations.HELD",
     "organisations.HELD_IN",
