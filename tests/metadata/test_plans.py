@@ -38,7 +38,7 @@ from treescale.metadata import (
 )
 from treescale.metadata.collection import adoption, purge_plan, purging, rows
 from treescale.metadata.events import audit, groups, hooks, log, recording
-from treescale.metadata.identity import issuers, robots
+from treescale.metadata.identity import issuers, links, providers, robots, sessions, sign_on, states
 from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
 from treescale.metadata.retention import facts, removal
@@ -56,7 +56,12 @@ MODULES: tuple[ModuleType, ...] = (
     hooks,
     issuers,
     keys,
+    links,
     log,
+    providers,
+    sessions,
+    sign_on,
+    states,
     layouts,
     missing_copies,
     manifest_push,
@@ -110,6 +115,8 @@ READ_WHOLE = {
     "purging.STALE",
     "purging.CONFIRMED",
     "purging.OVER",
+    "providers.LIST",
+    "namespaces.HOLD_ADMINISTRATORS",
 }
 """A handful of rows each; of generations a day's changes, and on no request's path."""
 FROM_THE_END = {"layouts.LATEST", "layouts.LIST"}
@@ -127,6 +134,8 @@ SORTS = READ_WHOLE | {
     "robots.LIST",
     "organisations.LIST_OF",
     "hooks.LIST_OF",
+    "providers.LIST_IDENTITIES",
+    "sessions.LIST",
     "hooks.DUE",
     "organisations.HELD",
     "organisations.HELD_IN",

@@ -248,11 +248,10 @@ _ADD_USER: Final = insert(users)
 SET_PASSWORD: Final = update(users).where(_THIS_USER).values(password_hash=bindparam("new_hash"))
 REMOVE_USER: Final = delete(users).where(_THIS_USER)
 END_SESSIONS: Final = delete(sessions).where(sessions.c.user_name == bindparam("this"))
-REMOVE_LINKS: Final = delete(links).where(
-    or_(links.c.user_name == bindparam("this"), links.c.actor == bindparam("this"))
+_REMOVE_LINKS: Final = (
+    delete(links).where(links.c.user_name == bindparam("this")),
+    delete(links).where(links.c.actor == bindparam("this")),
 )
-"""Those that lead to an account, and those that it made: an administrator who goes leaves no way
-in."""
 _REMOVE_HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
 
 
@@ -312,7 +311,7 @@ class Users:
             for row in owned:
                 check_owner_left(connection, row.namespace_id, row.name)
             check_administrator_left(connection, was_there=was_there)
-            connection.execute(REMOVE_LINKS, {"this": name})
+            remove_links(connection, name)
             for user in [] if own is None else members_of(connection, own.row_id):
                 void(connection, f"member:{user}")
             for robot in robots:
@@ -332,13 +331,8 @@ def add_account(connection: Connection, user: User, actor: str, *, adopt: bool =
     Without `adopt` it is refused while repositories are left of an earlier one of its name.
     """
     begin_namespace(connection, user.name, kind=USER, adopt=adopt)
-    row = {
-        "name": user.name,
-        "password_hash": user.password_hash,
-        "admin": user.admin,
-        "created": user.created,
-    }
-    connection.execute(_ADD_USER, row)
+    kept = ("name", "password_hash", "admin", "created")
+    connection.execute(_ADD_USER, {column: getattr(user, column) for column in kept})
     renew(connection, f"user:{user.name}")
     record(connection, of_user(Kind.USER_CREATED, actor, user.name, {"admin": user.admin}))
 
@@ -359,6 +353,12 @@ def set_password_of(
     connection.execute(END_SESSIONS, {"this": name})
     void(connection, f"user:{name}")
     record(connection, of_user(Kind.USER_PASSWORD, actor, name))
+
+
+def remove_links(connection: Connection, name: str) -> None:
+    """Have one-time links to an account lead nowhere, and those that it made as administrator."""
+    for statement in _REMOVE_LINKS:
+        connection.execute(statement, {"this": name})
 
 
 def _user(row: Row[Any]) -> User:

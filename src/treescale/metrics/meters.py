@@ -87,7 +87,7 @@ JOBS: Final = (
     *("connections.look", "copies.mend", "database.watch", "disks.look", "generations.adopt"),
     *("events.ask", "events.follow", "events.losses", "events.number", "events.prune"),
     *("events.servers", "events.tell", "events.watch", "hooks.deliver", "hooks.prune"),
-    *("cluster.hear", "nats.send", "tokens.hear"),
+    *("cluster.hear", "nats.send", "sessions.prune", "tokens.hear"),
     *("generations.prune", "jobs.prune", "layout.settle", "logins.write", "losses.note"),
     *(
         "peer.ping",

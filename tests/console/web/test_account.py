@@ -9,6 +9,7 @@ from tests.api.running import PASSWORD, Running
 from tests.console.web.browser import Browser, Shown
 from tests.contracts.metadata_values import ACTOR
 from treescale.metadata.identity.states import AccountStates
+from treescale.registry.people.sessions import FRESH_SECONDS
 
 ACCOUNT = "/-/account"
 HOSTILE = """"><script>alert(1)</script>'{{7*7}}"""
@@ -166,6 +167,11 @@ async def test_the_api_takes_a_session_with_the_header(
     assert '"access_token"' in answer.expect(200).text
     granted = await registry.parts.tokens.verify(re.findall('"token":"([^"]+)', answer.text)[0])
     assert granted.principal.anonymous
+    made = right | {"Content-Type": "application/json"}
+    (await signed_in.ask("POST", "/api/v1/tokens", made, b'{"name": "one"}')).expect(200)
+    registry.parts.clock.skip(FRESH_SECONDS + 1)
+    late = await signed_in.ask("POST", "/api/v1/tokens", made, b'{"name": "two"}')
+    assert "prove it once more" in late.expect(403).text
     await signed_in.post("/-/sign-out")
     signed_in.cookies["treescale"] = "A" * 43
     (await signed_in.ask("GET", path, right, b"")).expect(401)

@@ -9,6 +9,7 @@ from tests.console.web.browser import Browser
 from tests.contracts.metadata_values import ACTOR
 from treescale.errors import LinkUnknown, UserExists, UserUnknown
 from treescale.metadata.identity.links import GivenRole
+from treescale.metadata.organisations import PASSWORDS_SETTING
 from treescale.registry.people.accounts import INVITATION_SECONDS, RESET_SECONDS, People
 
 NEW = "a new password"
@@ -41,6 +42,17 @@ async def test_an_invitation_makes_the_account(
     page = await browser.learn()
     assert "acme writer" in page.words
     assert "acme/web-*" in page.words
+
+
+async def test_where_passwords_are_off_none_is_asked_for(
+    browser: Browser, people: People, registry: Running
+) -> None:
+    await registry.parts.database.settings.put(PASSWORDS_SETTING, "off")
+    await registry.parts.tokens.refresh()
+    for admin in (False, True):
+        secret, _ = await people.invite("carol", admin=admin, roles=[], actor=ACTOR)
+        shown = (await browser.get(f"/-/invitation/{secret}")).expect(200)
+        assert ('type="password"' in shown.text) is admin
 
 
 async def test_its_secret_stands_in_no_log(browser: Browser, people: People) -> None:

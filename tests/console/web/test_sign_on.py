@@ -100,6 +100,16 @@ async def test_the_account_is_bound_to_issuer_and_subject_alone(
     assert await Identities(database.connections).list("alice") == []
 
 
+async def test_nobody_gets_an_account_without_a_name(
+    browser: Browser, corp: FakeProvider, database: Database
+) -> None:
+    await added(database, corp)
+    for claims in ({}, {"preferred_username": "v2"}, {"preferred_username": "!"}):
+        corp.claims = {"sub": "1", **claims}
+        await refused(browser, corp, "tells no name")
+    assert [one.name for one in await database.users.list("", 9)] == ["alice", "bob"]
+
+
 async def test_linking_needs_the_session_that_asked(
     browser: Browser,
     corp: FakeProvider,

@@ -79,6 +79,7 @@ class LinkPages:
 
     people: People
     providers: Providers
+    tokens: TokenService
 
     async def show_invitation(self, visit: Visit) -> Page:
         """Show what an invitation is for."""
@@ -122,6 +123,7 @@ class LinkPages:
             "secret": secret,
             "link_user": link.user,
             "expires": link.expires,
+            "takes_password": kind == RESET or link.admin or not self.tokens.passwords_off(),
             "problem": problem,
             "providers": [one.name for one in await self.providers.list()],
         }

@@ -45,7 +45,7 @@ def page_routes(
     return [
         *_of_signing_in(SignInPages(sessions, tokens, providers)),
         *_of_sign_on(SignOnPages(sign_on, sessions, people)),
-        *_of_links(LinkPages(people, providers)),
+        *_of_links(LinkPages(people, providers, tokens)),
         *_of_the_account(AccountPages(database, accounts, people, sessions, providers)),
     ]
 

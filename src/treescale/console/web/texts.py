@@ -108,7 +108,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "prove_button": "Go on",
     "prove_by": "Sign in with {provider} again",
     "invitation_title": "Welcome to this registry",
-    "invitation": "You were invited as {user}. Choose a password, and the account is yours.",
+    "invitation": "You were invited as {user}: come in as below, and the account is yours.",
     "invitation_button": "Make my account",
     "invitation_by": "Come in with {provider}, without a password",
     "reset_title": "A new password",

@@ -156,6 +156,10 @@ def _new(connection: Connection, given: SignedOn, now: float) -> str:
         actor = name
     elif given.create:
         name, actor = given.identity.user, given.actor
+        if not name:
+            raise SignOnRefused(
+                "the provider tells no name that an account can have here: ask for an invitation"
+            )
         try:
             add_account(
                 connection, User(name, NO_PASSWORD, admin=False, created=now), actor, adopt=False

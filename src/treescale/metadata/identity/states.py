@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Executable, bindparam, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.metadata.accounts import END_SESSIONS, REMOVE_LINKS, of_user, unknown_user, void
+from treescale.metadata.accounts import END_SESSIONS, of_user, remove_links, unknown_user, void
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.recording import Kind, record
@@ -65,7 +65,7 @@ class AccountStates:
                 return
             check_administrator_left(connection, was_there=was_there)
             if not admin:
-                connection.execute(REMOVE_LINKS, {"this": name})
+                remove_links(connection, name)
             void(connection, f"user:{name}")
             record(connection, of_user(Kind.USER_ADMIN, actor, name, {"admin": admin}))
 
@@ -93,7 +93,7 @@ def suspend(connection: Connection, name: str, actor: str) -> None:
         return
     check_administrator_left(connection, was_there=was_there)
     connection.execute(END_SESSIONS, {"this": name})
-    connection.execute(REMOVE_LINKS, {"this": name})
+    remove_links(connection, name)
     void(connection, f"user:{name}")
     record(connection, of_user(Kind.USER_SUSPENDED, actor, name))
 

@@ -16,7 +16,8 @@ from typing import Final
 from treescale.auth.access_tokens import secret_sha256
 from treescale.auth.policy import Principal
 from treescale.clock import Clock
-from treescale.errors import SessionUnknown
+from treescale.errors import DatabaseUnavailable, SessionUnknown, StoreFull
+from treescale.log import get_logger
 from treescale.metadata.database import Database
 from treescale.metadata.identity.sessions import Session, Sessions
 
@@ -108,7 +109,10 @@ class SessionService:
         session = await self._sessions.find(secret_sha256(secret), now=now)
         if session is None:
             return None
-        await self._sessions.touch(session, now=now)
+        try:
+            await self._sessions.touch(session, now=now)
+        except (StoreFull, DatabaseUnavailable) as error:  # what is only read must go on
+            get_logger().warning("session.use_not_recorded", error=str(error))
         return SignedIn(session, secret, now - session.proven < FRESH_SECONDS)
 
     async def prove(self, signed_in: SignedIn) -> None:
