@@ -28,6 +28,7 @@ def member(role: Role, glob: str = "*", created: float = 0.0) -> Reader:
 
 READER, MAINTAINER, OWNER = member(Role.READER), member(Role.MAINTAINER), member(Role.OWNER)
 HOOK = recorded(5, "hook.added", repository=None)
+QUOTA = recorded(7, "quota.warned", repository=None)
 PUSHED = recorded(1, request_id="r-1")
 OLD = replace(PUSHED, at=100.0)
 TOKEN = recorded(2, "token.created", repository=None)
@@ -70,11 +71,13 @@ SEES, HIDDEN, WITHOUT_ACTOR = "sees", "is hidden", "without the actor"
         (READER, OLD, PRIVATE, HIDDEN),
         (READER, VISIBILITY, PRIVATE, HIDDEN),
         (READER, HOOK, None, HIDDEN),
+        (READER, QUOTA, None, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PRIVATE, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PUBLIC, WITHOUT_ACTOR),
         (MAINTAINER, PUSHED, None, SEES),
         (MAINTAINER, VISIBILITY, PRIVATE, SEES),
         (MAINTAINER, HOOK, None, SEES),
+        (MAINTAINER, QUOTA, None, SEES),
         (MAINTAINER, TOKEN, None, HIDDEN),
         (member(Role.MAINTAINER, "alice/a*"), PUSHED, None, SEES),
         (member(Role.MAINTAINER, "alice/x*"), PUSHED, None, HIDDEN),

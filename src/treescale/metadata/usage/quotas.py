@@ -182,7 +182,11 @@ _FIGURES: Final = select(
     .label("repositories"),
 ).select_from(namespaces.outerjoin(quotas, quotas.c.namespace_id == namespaces.c.namespace_id))
 _LIST: Final = (
-    _FIGURES.where(quotas.c.namespace_id.is_not(None), namespaces.c.name > bindparam("after"))
+    _FIGURES.where(
+        quotas.c.namespace_id.is_not(None),
+        namespaces.c.name > bindparam("after"),
+        namespaces.c.kind != FORMER,
+    )
     .order_by(namespaces.c.name)
     .limit(bindparam("limit"))
 )
