@@ -42,7 +42,7 @@ from treescale.metadata.limits import settling
 from treescale.metadata.migrations import migrate
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
-from treescale.metadata.usage import counting, figures, pull_counts
+from treescale.metadata.usage import counting, figures, pull_counts, quotas
 
 MODULES: tuple[ModuleType, ...] = (
     accounts,
@@ -68,6 +68,7 @@ MODULES: tuple[ModuleType, ...] = (
     counting,
     figures,
     pull_counts,
+    quotas,
 )
 TABLES = frozenset(metadata.tables)
 Statement = Select[Any] | Update | Delete
