@@ -44,6 +44,8 @@ BY_COMMANDS: Final = frozenset(
         Kind.REPOSITORY_READ_ONLY,
         Kind.NAMESPACE_READ_ONLY,
         Kind.CLUSTER_READ_ONLY,
+        Kind.CLUSTER_LIMITS,
+        Kind.NAMESPACE_LIMITS,
         Kind.HOOK_ADDED,
         Kind.HOOK_ENABLED,
         Kind.HOOK_REMOVED,
@@ -68,6 +70,8 @@ BY_SERVERS: Final = frozenset(
         Kind.HOOK_DISABLED,
         Kind.IMAGE_PULLED,
         Kind.UPLOAD_REFUSED,
+        Kind.QUOTA_WARNED,
+        Kind.QUOTA_REACHED,
         Kind.REPAIR_FINISHED,
         Kind.COLLECT_FINISHED,
     }

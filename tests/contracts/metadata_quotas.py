@@ -51,7 +51,7 @@ from treescale.metadata.usage.quotas import (
     Quotas,
 )
 
-SEEDS: Final = range(4)
+SEEDS: Final = range(2)
 STEPS: Final = 60
 AT_ONCE: Final = 50
 MUCH: Final = 10**9
@@ -430,6 +430,22 @@ class QuotasContract:
         assert [(row.namespace, row.actor, row.payload) for row in rows] == [
             ("alice", ACTOR, '{"quota":1}')
         ]
+
+    async def test_whoever_gets_a_free_name_inherits_no_limit(self, database: Database) -> None:
+        await database.users.add(user("alice"), actor=ACTOR)
+        await database.organisations.add("acme", "alice", actor=ACTOR)
+        await give(database, BYTES, 100, "acme")
+        await push(database, 1, repository="acme/app")
+        await database.repositories.delete("acme/app", actor=ACTOR)
+        await database.organisations.remove("acme", actor=ACTOR)
+        assert await Quotas(database.connections).page("", 9) == []
+        await database.organisations.add("acme", "alice", actor=ACTOR)
+        await push(database, 2, 500, repository="acme/app")
+        found = await figures(database, "acme")
+        assert (found.used, found.own[BYTES.setting]) == (None, None)
+        await count(database)
+        truth = await naive(database)
+        assert all(truth[name] == size for name, size in (await kept(database)).items())
 
     async def test_a_setting_that_cannot_be_read_is_no_limit(self, database: Database) -> None:
         for wrong in ("", "many", "-1", "1" * 19):

@@ -30,6 +30,7 @@ READER, MAINTAINER, OWNER = member(Role.READER), member(Role.MAINTAINER), member
 HOOK = recorded(5, "hook.added", repository=None)
 RULE = recorded(7, "rule.added", repository=None)
 OF_CLUSTER = recorded(8, "rule.added", namespace=None, repository=None)
+QUOTA = recorded(9, "quota.warned", repository=None)
 PUSHED = recorded(1, request_id="r-1")
 OLD = replace(PUSHED, at=100.0)
 TOKEN = recorded(2, "token.created", repository=None)
@@ -75,11 +76,13 @@ SEES, HIDDEN, WITHOUT_ACTOR = "sees", "is hidden", "without the actor"
         (READER, RULE, None, HIDDEN),
         (MAINTAINER, RULE, None, SEES),
         (MAINTAINER, OF_CLUSTER, None, HIDDEN),
+        (READER, QUOTA, None, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PRIVATE, HIDDEN),
         (member(Role.READER, "alice/x*"), PUSHED, PUBLIC, WITHOUT_ACTOR),
         (MAINTAINER, PUSHED, None, SEES),
         (MAINTAINER, VISIBILITY, PRIVATE, SEES),
         (MAINTAINER, HOOK, None, SEES),
+        (MAINTAINER, QUOTA, None, SEES),
         (MAINTAINER, TOKEN, None, HIDDEN),
         (member(Role.MAINTAINER, "alice/a*"), PUSHED, None, SEES),
         (member(Role.MAINTAINER, "alice/x*"), PUSHED, None, HIDDEN),

@@ -46,7 +46,7 @@ from treescale.metadata.retention import rules as retention_rules
 from treescale.metadata.rules import immutable
 from treescale.metadata.schema import manifests as manifests_table
 from treescale.metadata.schema import metadata
-from treescale.metadata.usage import counting, figures, pull_counts
+from treescale.metadata.usage import counting, figures, pull_counts, quotas
 
 MODULES: tuple[ModuleType, ...] = (
     accounts,
@@ -84,6 +84,7 @@ MODULES: tuple[ModuleType, ...] = (
     retention_rules,
     facts,
     pull_counts,
+    quotas,
 )
 TABLES = frozenset(metadata.tables)
 Statement = Select[Any] | Update | Delete

@@ -10,13 +10,18 @@ from tests.contracts.metadata_values import ACTOR, APP, NOW, manifest, small
 from tests.fakes_disk import JumpingClock
 from tests.templates import empty_database
 from tests.unreadable import NO_NUMBER
+from treescale.auth.counts import Counts
+from treescale.errors import TooMany
 from treescale.metadata.database import Database, open_database
-from treescale.metadata.schema import namespaces, repository_usage
+from treescale.metadata.schema import namespaces, quota_blobs, repository_usage
+from treescale.metadata.schema import quotas as quotas_table
 from treescale.metadata.usage.figures import Usage
 from treescale.metadata.usage.pull_counts import PullCounts
+from treescale.metadata.usage.quotas import Quotas
 from treescale.registry.counted.pulled import PullCounter
+from treescale.registry.counted.rates import REQUESTS_SETTING, Rates
 from treescale.server.background import Job, Scope
-from treescale.server.jobs import RECOUNTED_SETTING, usage_jobs
+from treescale.server.jobs import RECOUNTED_SETTING, limit_jobs, usage_jobs
 
 
 @pytest.fixture
@@ -38,6 +43,7 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     assert {name: job.scope for name, job in found.items()} == {
         "usage.count": Scope.CLUSTER,
         "usage.recount": Scope.CLUSTER,
+        "usage.sample": Scope.CLUSTER,
         "pulls.write": Scope.WORKER,
     }
     await found["usage.count"].work()
@@ -64,3 +70,42 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     assert tag.pulled == JumpingClock().now()
     *_, told = await database.event_log.after(0, 100)
     assert (told.kind, told.actor, told.payload) == ("image.pulled", "server:s1", {"count": 1})
+
+
+async def test_what_counts_for_a_quota_is_kept_too(database: Database) -> None:
+    quotas = Quotas(database.connections)
+    found = jobs(database, PullCounter(PullCounts(database.connections), JumpingClock()))
+    await quotas.set_default("quota", 1000, actor=ACTOR)
+    await found["usage.count"].work()
+    (alice,) = await quotas.page("", 9)
+    assert (alice.used, alice.waiting, alice.counting) == (4, 0, False)
+    await database.connections.change(update(quotas_table).values(used=77))
+    await database.connections.change(update(quota_blobs).values(size=77))
+    await found["usage.count"].work()
+    (alice,) = await quotas.page("", 9)
+    assert alice.used == 77, "nobody has said that it is wrong"
+    await database.connections.change(quota_blobs.delete())
+    await database.connections.change(update(quotas_table).values(used=0))
+    await found["usage.recount"].work()
+    (alice,) = await quotas.page("", 9)
+    assert alice.used == 4
+    await database.manifests.delete(APP, manifest().digest, actor=ACTOR)
+    await found["usage.sample"].work()
+    (alice,) = await quotas.page("", 9)
+    assert alice.waiting == 2
+
+
+async def test_a_worker_goes_by_the_clusters_limits_of_requests(database: Database) -> None:
+    rates = Rates(Counts(64), JumpingClock())
+    (job,) = limit_jobs(database, rates)
+    await job.work()
+    assert not rates.are_limited
+    await database.settings.put(REQUESTS_SETTING, "1")
+    await job.work()
+    rates.check("alice", "", is_pull=False)
+    with pytest.raises(TooMany):
+        rates.check("alice", "", is_pull=False)
+    await database.settings.put(REQUESTS_SETTING, "none")
+    await job.work()
+    assert not rates.are_limited
+    assert list(limit_jobs(database, None)) == []

@@ -5,7 +5,7 @@ what follows, so whoever pushes reads its namespace's row alone (`limits.settlin
 that comes into being gets its row by a trigger.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,11 +19,9 @@ from sqlalchemy import (
     false,
     func,
     insert,
-    literal,
     or_,
     select,
     true,
-    tuple_,
     update,
 )
 from sqlalchemy.engine import Connection
@@ -126,26 +124,33 @@ _FORGET: Final = delete(quotas).where(_THIS, _SAYS_NOTHING)
 _FORGET_UNUSED: Final = delete(quotas).where(_SAYS_NOTHING, quotas.c.used == 0)
 
 
-def _of_repositories(table: Any) -> Select[Any]:
-    """Return a page of a table's digests in a namespace, and which of them are noted."""
-    key = tuple_(table.c.repository_id, table.c.digest)
+def _of_repository(table: Any) -> Select[Any]:
+    """Return a page of a table's digests in a repository, and which of them are noted."""
     noted = exists().where(
         quota_blobs.c.namespace_id == bindparam("row_id"), quota_blobs.c.digest == table.c.digest
     )
     return (
-        select(table.c.repository_id, table.c.digest, noted.label("right"))
-        .join(repositories, repositories.c.repository_id == table.c.repository_id)
+        select(table.c.digest, noted.label("right"))
         .where(
-            repositories.c.namespace_id == bindparam("row_id"),
-            tuple_(bindparam("after_id"), bindparam("after")) < key,
+            table.c.repository_id == bindparam("repository_id"),
+            table.c.digest > bindparam("after"),
         )
-        .order_by(table.c.repository_id, table.c.digest)
+        .order_by(table.c.digest)
         .limit(LOOKED_AT)
     )
 
 
-_LINKS: Final = _of_repositories(repository_blobs)
-_MANIFESTS: Final = _of_repositories(manifests)
+LINKS: Final = _of_repository(repository_blobs)
+MANIFESTS: Final = _of_repository(manifests)
+_REPOSITORIES: Final = (
+    select(repositories.c.repository_id)
+    .where(
+        repositories.c.namespace_id == bindparam("row_id"),
+        repositories.c.repository_id > bindparam("after"),
+    )
+    .order_by(repositories.c.repository_id)
+    .limit(LOOKED_AT)
+)
 _IS_LINKED: Final = exists().where(
     repositories.c.namespace_id == quota_blobs.c.namespace_id,
     repository_blobs.c.repository_id == repositories.c.repository_id,
@@ -156,7 +161,6 @@ _IS_COUNTED: Final = exists().where(
 )
 _NOTED: Final = (
     select(
-        literal(0).label("repository_id"),
         quota_blobs.c.digest,
         and_(_IS_LINKED, _IS_COUNTED).label("right"),
     )
@@ -182,7 +186,11 @@ _FIGURES: Final = select(
     .label("repositories"),
 ).select_from(namespaces.outerjoin(quotas, quotas.c.namespace_id == namespaces.c.namespace_id))
 _LIST: Final = (
-    _FIGURES.where(quotas.c.namespace_id.is_not(None), namespaces.c.name > bindparam("after"))
+    _FIGURES.where(
+        quotas.c.namespace_id.is_not(None),
+        namespaces.c.name > bindparam("after"),
+        namespaces.c.kind != FORMER,
+    )
     .order_by(namespaces.c.name)
     .limit(bindparam("limit"))
 )
@@ -333,17 +341,22 @@ class Quotas:
         """
         this = {"row_id": row_id}
         await self._connections.change(_BEGIN, this, durable=False)
-        for pages in (_LINKS, _MANIFESTS, _NOTED):
-            after_id, after = 0, ""
-            while page := await self._connections.rows(
-                pages, {**this, "after_id": after_id, "after": after}
-            ):
-                await self._compare(row_id, {row.digest for row in page if not row.right})
-                after_id, after = page[-1].repository_id, page[-1].digest
+        after = 0
+        while rows := await self._connections.rows(_REPOSITORIES, {**this, "after": after}):
+            for row in rows:
+                after = row.repository_id
+                for pages in (LINKS, MANIFESTS):
+                    await self._look(pages, {**this, "repository_id": after})
+        await self._look(_NOTED, this)
         await self._connections.write(lambda connection: _end(connection, this), durable=False)
 
-    async def _compare(self, row_id: int, digests: Iterable[str]) -> None:
-        ordered = sorted(digests)
+    async def _look(self, pages: Select[Any], this: Mapping[str, int]) -> None:
+        after = ""
+        while page := await self._connections.rows(pages, {**this, "after": after}):
+            await self._compare(this["row_id"], [row.digest for row in page if not row.right])
+            after = page[-1].digest
+
+    async def _compare(self, row_id: int, ordered: Sequence[str]) -> None:
         for start in range(0, len(ordered), COMPARED_AT_ONCE):
             page = ordered[start : start + COMPARED_AT_ONCE]
             await self._connections.write(_comparing(row_id, page), durable=False)
