@@ -297,7 +297,7 @@ class RulesContract:
             is_of_app, is_of_cluster = whose == OF_APP, whose == THE_CLUSTER
             assert row.repository == (APP if is_of_app else None)
             assert row.namespace == (None if is_of_cluster else "alice")
-            told = {"rule": made.rule_id, "kind": says.kind.value}
+            told: dict[str, object] = {"rule": made.rule_id, "kind": says.kind.value}
             if is_of_app:
                 told |= {"tags": "v*,w", "may_delete": True}
             else:
