@@ -1,5 +1,7 @@
 """`/rules`, `/retention` and `/explain`: who may see and change what, and what others are told."""
 
+from hashlib import sha256
+
 import pytest
 
 from tests.api.client import Client
@@ -55,7 +57,7 @@ async def test_maintainers_make_rules_and_who_pulls_sees_them(
 
 
 @pytest.mark.usefixtures("team")
-async def test_a_push_to_what_is_immutable_is_refused_in_words(alice: Client) -> None:
+async def test_what_is_immutable_neither_moves_nor_goes_by_any_way(alice: Client) -> None:
     (await ask(alice, "POST", ACME, IMMUTABLE)).expect(200)
     repository = alice.repository("acme/app")
     there = (await repository.get("manifests/v1")).expect(200)
@@ -65,6 +67,9 @@ async def test_a_push_to_what_is_immutable_is_refused_in_words(alice: Client) ->
     (error,) = refused.json["errors"]
     assert error["code"] == "DENIED"
     assert "acme/app:v1 is immutable, by rule 1 of the namespace acme (v*)" in error["message"]
+    digest = f"sha256:{sha256(there.body + b' ').hexdigest()}"
+    beside = await repository.put_manifest(there.body + b" ", f"{digest}?tag=v1")
+    assert (beside.status, "immutable" in str(beside.json)) == (403, True)
     for what in ("v1", there.headers["Docker-Content-Digest"]):
         deleted = await repository.delete(f"manifests/{what}")
         assert (deleted.status, "immutable" in str(deleted.json)) == (403, True)

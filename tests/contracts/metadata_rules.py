@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
@@ -279,6 +280,29 @@ class RulesContract:
         assert await noun.remove(OF_ALICE, made[1].rule_id, actor=ACTOR) == made[1]
         assert await noun.for_repository(app) == [made[0], made[2]]
         assert await kinds(database) == ["rule.added"] * 3 + ["rule.removed"]
+
+    async def test_what_they_say_is_told(self, database: Database) -> None:
+        await database.users.add(user("alice"), actor=ACTOR)
+        await push(database, FIRST, "v1")
+        loose = Saying(RuleKind.IMMUTABLE, ("v*", "w"), may_delete=True)
+        keeps = Saying(RuleKind.RETENTION, keep_last=3, keep_pulled=3600.0)
+        for whose, says in ((OF_APP, loose), (OF_ALICE, keeps), (THE_CLUSTER, keeps)):
+            made = await rule(database, whose, says)
+            (row,) = await database.connections.rows(
+                select(events).where(
+                    events.c.kind == "rule.added",
+                    events.c.payload.like(f'%"rule":{made.rule_id},%'),
+                )
+            )
+            is_of_app, is_of_cluster = whose == OF_APP, whose == THE_CLUSTER
+            assert row.repository == (APP if is_of_app else None)
+            assert row.namespace == (None if is_of_cluster else "alice")
+            told: dict[str, object] = {"rule": made.rule_id, "kind": says.kind.value}
+            if is_of_app:
+                told |= {"tags": "v*,w", "may_delete": True}
+            else:
+                told |= {"tags": "*", "keep_last": 3, "keep_pulled": 3600.0}
+            assert msgspec.json.decode(row.payload) == told
 
     async def test_whose_they_are_must_be_there(self, database: Database) -> None:
         with pytest.raises(NameUnknown, match="the namespace's, alice"):

@@ -23,6 +23,8 @@ from tests.contracts.metadata_values import (
 )
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import EMPTY_TAIL
+from treescale.metadata.retention.rules import Rules
+from treescale.metadata.rules.records import THE_CLUSTER, RuleKind, Saying
 from treescale.metadata.schema import purged_chunks
 
 COMMIT = 5
@@ -100,6 +102,25 @@ async def test_a_manifest(database: Database, run: list[str]) -> None:
     references = [blob_reference(1), blob_reference(2)]
     await database.manifests.put(APP, manifest(), references, ["v1"], now=NOW, actor=ACTOR)
     assert len(run) <= MANIFEST, run
+
+
+async def test_a_tag_that_moves_asks_for_rules_only_where_there_are_some(
+    database: Database, run: list[str]
+) -> None:
+    counts = []
+    versions = Saying(RuleKind.IMMUTABLE, ("v*",))
+    for number in range(4):
+        if number == 2:
+            await Rules(database.connections).add(THE_CLUSTER, versions, actor=ACTOR)
+        run.clear()
+        what = manifest(f"{number}".encode())
+        await database.manifests.put(
+            APP, what, [blob_reference(1)], ["latest"], now=NOW, actor=ACTOR
+        )
+        counts.append(len(run))
+    first, moved, *ruled = counts
+    assert moved == first, "the first push of a tag cost as much"
+    assert ruled == [moved + 2] * 2, "which rules there are, and then the write"
 
 
 async def test_while_something_is_lost_each_looks_once_more(

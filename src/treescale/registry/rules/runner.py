@@ -4,6 +4,7 @@ Where a pass stands is a setting, so that another process goes on with it. What 
 restored, as after any deletion. Several runs at once do no harm: each looks again where it removes.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -26,6 +27,8 @@ SLICE_SECONDS_MAX: Final = 120.0
 REPOSITORIES_AT_ONCE: Final = 100
 TAGS_AT_ONCE: Final = 10
 """In one transaction, with the images that go with them."""
+PAUSE_SECONDS: Final = 0.02
+"""Between two transactions: pushes go first."""
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,6 +83,7 @@ class Retention:
                 break
             gone += done.tags
             images += done.manifests
+            await asyncio.sleep(PAUSE_SECONDS)
         if gone:
             kept = len(verdicts) - len(gone)
             await self._removal.tell(repository, gone, kept, images)
