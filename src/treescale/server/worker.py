@@ -7,7 +7,7 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import (
     AbstractAsyncContextManager,
@@ -108,6 +108,8 @@ class _Worker:
     """What it does in the background from when it serves."""
     metrics: Page
     live: LiveLog
+    write_last: Callable[[], Awaitable[None]]
+    """Writes down, in the end, what was only counted."""
 
 
 def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
@@ -166,6 +168,7 @@ async def _serve(
     if redirect is not None:
         await redirect.stop(REDIRECT_DRAIN_SECONDS)
     await server.stop(DRAIN_SECONDS)
+    await worker.write_last()
     await watching.stop(WATCHING_DRAIN_SECONDS)
 
 
@@ -215,6 +218,8 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             FellowWorkers(shared.server_id, shared.boot, settings.workers, keys, time, peers.handle)
         )
         exchange.connect(fellow_workers.ask, view.peers.ask)
+        logins = callers.logins
+        assert logins is not None, "a server tells of them"
         this = this_worker(shared)
         events = parts.enter_context(event_work(this, database, exchange, time))
         api = _api(shared, view, database, rooms, desk, events.live)
@@ -226,7 +231,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             walk_job(database, view, here.stores, shared.walk_wanted, time),
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
-            *event_jobs(events, rooms.refused, callers.logins),
+            *event_jobs(events, rooms.refused, logins),
             *told_jobs(shared, database, time, events.signals.grown),
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
@@ -240,6 +245,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             tuple(jobs),
             metrics,
             events.live,
+            logins.write_last,
         )
 
 
