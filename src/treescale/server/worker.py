@@ -33,6 +33,7 @@ from treescale.console.table.routes import api_routes
 from treescale.events.hints import Hint
 from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
+from treescale.http.authentication import Authenticator
 from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
 from treescale.http.connections.entrance import Door
@@ -51,6 +52,7 @@ from treescale.peer.keyring import peer_keys
 from treescale.peer.protocol import PREFIX, Pong
 from treescale.peer.server import Host, PeerServer, span_of
 from treescale.peer.signing import PeerKeys
+from treescale.registry.counted.logins import Logins
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores, open_stores
@@ -218,8 +220,6 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             FellowWorkers(shared.server_id, shared.boot, settings.workers, keys, time, peers.handle)
         )
         exchange.connect(fellow_workers.ask, view.peers.ask)
-        logins = callers.logins
-        assert logins is not None, "a server tells of them"
         this = this_worker(shared)
         events = parts.enter_context(event_work(this, database, exchange, time))
         api = _api(shared, view, database, rooms, desk, events.live)
@@ -231,7 +231,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             walk_job(database, view, here.stores, shared.walk_wanted, time),
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
-            *event_jobs(events, rooms.refused, logins),
+            *event_jobs(events, rooms.refused, _logins_of(callers)),
             *told_jobs(shared, database, time, events.signals.grown),
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
@@ -245,7 +245,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             tuple(jobs),
             metrics,
             events.live,
-            logins.write_last,
+            _logins_of(callers).write_last,
         )
 
 
@@ -257,6 +257,11 @@ def _events(
     with event_work(this_worker(shared), database, exchange, time) as events:
         events.live.on_followers = shared.meters.followers
         yield events
+
+
+def _logins_of(callers: Authenticator) -> Logins:
+    assert callers.logins is not None, "a server tells of them"
+    return callers.logins
 
 
 def this_worker(shared: Shared) -> ThisWorker:
