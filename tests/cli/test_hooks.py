@@ -19,8 +19,9 @@ URL = "https://hooks.example.com/in?token=hidden"
 
 
 @pytest.fixture(autouse=True)
-def _public(monkeypatch: pytest.MonkeyPatch) -> None:
+def _public(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.setenv("TREESCALE_PUBLIC_URL", "https://registry.example.com")
+    command.here("user", "add", "alice", "--password-stdin", text_in="correct horse")
 
 
 def test_a_webhook_s_life(command: Command) -> None:

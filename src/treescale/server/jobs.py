@@ -552,16 +552,15 @@ async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> No
                 await asyncio.sleep(HINT_PAUSE_SECONDS)
 
 
-def event_jobs(events: EventWork, refused: RefusedUploads, logins: Logins | None) -> Iterator[Job]:
+def event_jobs(events: EventWork, refused: RefusedUploads, logins: Logins) -> Iterator[Job]:
     """Yield what numbers, follows, heeds and removes events, and tells other servers of them."""
-    if logins is not None:
-        yield Job(
-            "logins.write",
-            logins.write,
-            "logins, and those that were refused, are in the audit log later, or not at all",
-            period_seconds=USAGE_SECONDS,
-            limit_seconds=LIMIT_SECONDS,
-        )
+    yield Job(
+        "logins.write",
+        logins.write,
+        "logins, and those that were refused, are in the audit log later, or not at all",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
     yield Job(
         "refusals.write",
         refused.write,

@@ -7,7 +7,7 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import (
     AbstractAsyncContextManager,
@@ -36,6 +36,7 @@ from treescale.console.web.table import page_routes
 from treescale.events.hints import Hint
 from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
+from treescale.http.authentication import Authenticator
 from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
 from treescale.http.connections.entrance import Door
@@ -55,6 +56,7 @@ from treescale.peer.keyring import peer_keys
 from treescale.peer.protocol import PREFIX, Pong
 from treescale.peer.server import Host, PeerServer, span_of
 from treescale.peer.signing import PeerKeys
+from treescale.registry.counted.logins import Logins
 from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
@@ -117,6 +119,8 @@ class _Worker:
     """What it does in the background from when it serves."""
     metrics: Page
     live: LiveLog
+    write_last: Callable[[], Awaitable[None]]
+    """Writes down, in the end, what was only counted."""
 
 
 def be_worker(shared: Shared, ready: Callable[[], None]) -> None:
@@ -175,6 +179,7 @@ async def _serve(
     if redirect is not None:
         await redirect.stop(REDIRECT_DRAIN_SECONDS)
     await server.stop(DRAIN_SECONDS)
+    await worker.write_last()
     await watching.stop(WATCHING_DRAIN_SECONDS)
 
 
@@ -235,7 +240,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             *await collection_jobs(database, settings.upload_idle_seconds_max),
             *usage_jobs(database, rooms.publishing.counter, shared.server_id),
             *limit_jobs(database, callers.rates),
-            *event_jobs(events, rooms.refused, callers.logins),
+            *event_jobs(events, rooms.refused, _logins_of(callers)),
             *told_jobs(shared, database, time, events.signals.grown),
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
@@ -250,6 +255,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             tuple(jobs),
             metrics,
             events.live,
+            _logins_of(callers).write_last,
         )
 
 
@@ -261,6 +267,11 @@ def _events(
     with event_work(this_worker(shared), database, exchange, time) as events:
         events.live.on_followers = shared.meters.followers
         yield events
+
+
+def _logins_of(callers: Authenticator) -> Logins:
+    assert callers.logins is not None, "a server tells of them"
+    return callers.logins
 
 
 def this_worker(shared: Shared) -> ThisWorker:

@@ -1,9 +1,11 @@
 """Logins are told once an hour, refusals once a minute, and a flood of them is a few rows."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes_disk import JumpingClock
 from tests.templates import empty_database
@@ -167,3 +169,25 @@ async def test_while_the_database_is_away_they_are_kept(
     await logins.write()
     found = await told(database)
     assert [each.payload.get("count") for each in found] == [None, 2]
+
+
+async def test_the_last_are_written_as_it_ends_or_the_log_says_so(
+    database: Database, clock: JumpingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins = Logins(database.connections, clock)
+    logins.succeeded(ALICE, HOME, "r")
+    await logins.write_last()
+    assert len(await told(database)) == 1
+    logins.succeeded(ALICE, OFFICE, "r")
+
+    async def hang(*_: object, **__: object) -> object:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(database.connections, "write", hang)
+    monkeypatch.setattr(under_test, "LAST_SECONDS_MAX", 0.01)
+    with capture_logs() as lines:
+        await logins.write_last()
+    assert [(one["event"], one["error"]) for one in lines] == [
+        ("logins.unwritten", "the database takes too long")
+    ]

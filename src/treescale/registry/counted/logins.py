@@ -7,6 +7,7 @@ passwords there. However many try, a worker writes so many of each in a minute, 
 many in an hour; what is left over is one event more, with a sum. A crash loses a minute.
 """
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ from treescale.auth.guessing import network_key
 from treescale.auth.policy import Principal
 from treescale.clock import Clock
 from treescale.errors import Failed
+from treescale.log import get_logger
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import (
     ANONYMOUS,
@@ -35,6 +37,7 @@ from treescale.metadata.events.recording import (
 from treescale.metadata.schema import users
 
 HOUR_SECONDS: Final = 3600.0
+LAST_SECONDS_MAX: Final = 2.0
 KNOWN_MAX: Final = 20_000
 """Logins of this hour that a worker remembers: some megabytes. Those beyond are told as a sum."""
 SUCCESSES_MAX: Final = 500
@@ -127,6 +130,18 @@ class Logins:
             self._refused.update(refused)
             raise
         self._refusals_told += told
+
+    async def write_last(self) -> None:
+        """Record what is left as this process ends; what the database does not take soon is lost.
+
+        Then the log says so.
+        """
+        try:
+            async with asyncio.timeout(LAST_SECONDS_MAX):
+                await self.write()
+        except (Failed, TimeoutError) as error:
+            why = str(error) or "the database takes too long"
+            get_logger().warning("logins.unwritten", error=why)
 
     async def _write(self, new: dict[_Login, str], untold: int, refused: Counter[_Refused]) -> int:
         """Record what was noted; return how many events tell of refusals one by one."""
