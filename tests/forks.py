@@ -164,7 +164,8 @@ def _given(
         if not word:
             return
         items = groups[int.from_bytes(word)].items
-        for item, then in zip(items, (*items[1:], session), strict=True):
+        nexts: list[pytest.Item | pytest.Session] = [*items[1:], session]
+        for item, then in zip(items, nexts, strict=True):
             yield item, then
             if select.select([ordered], [], [], 0)[0]:
                 return  # nothing is ordered unasked: the run has come to its end
