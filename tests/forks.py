@@ -97,18 +97,20 @@ def _groups(items: Sequence[pytest.Item]) -> Iterator[Group]:
         size = 1 if apart else TOGETHER_MAX
         for first in range(0, len(together), size):
             part = together[first : first + size]
-            needs = frozenset(name for item in part for name in _lasting(item, "session"))
+            needs = frozenset().union(*(_lasting(item, "session", with_end=True) for item in part))
             yield Group(part, any(item.get_closest_marker(EARLY) for item in part), needs)
 
 
-def _lasting(item: pytest.Item, scope: str) -> set[str]:
-    """Return the fixtures of a test that last so long, and have an end; but those of plugins."""
+def _lasting(item: pytest.Item, scope: str, *, with_end: bool = False) -> set[str]:
+    """Return the fixtures of a test that last so long; but those of plugins."""
     if not isinstance(item, pytest.Function):
         return set()
     return {
         name
         for name, (*_, used) in item._fixtureinfo.name2fixturedefs.items()
-        if used.scope == scope and inspect.isgeneratorfunction(used.func) and name[0] != "_"
+        if used.scope == scope
+        and name[0] != "_"
+        and (not with_end or inspect.isgeneratorfunction(used.func))
     }
 
 
@@ -164,7 +166,8 @@ def _given(
         if not word:
             return
         items = groups[int.from_bytes(word)].items
-        for item, then in zip(items, (*items[1:], session), strict=True):
+        nexts: list[pytest.Item | pytest.Session] = [*items[1:], session]
+        for item, then in zip(items, nexts, strict=True):
             yield item, then
             if select.select([ordered], [], [], 0)[0]:
                 return  # nothing is ordered unasked: the run has come to its end

@@ -22,6 +22,8 @@ from tests.functional.programs import (
     workers_of,
 )
 from tests.templates import empty_database
+from treescale.chunks.disk.label import create_label
+from treescale.chunks.disk.syscalls import Disk
 from treescale.cli.main import cli
 
 TREESCALE = warm.TREESCALE
@@ -147,7 +149,7 @@ class Server:
         Servers of pages, of cases and of images start where there is nothing at all.
         """
         if not self.options.database and not self.disks[0].exists():
-            self.disks[0].mkdir(mode=0o700)
+            create_label(self.disks[0], Disk())
             empty_database(self.disks[0] / "treescale.db")
             (self.disks[0] / "treescale.db").chmod(0o600)
 

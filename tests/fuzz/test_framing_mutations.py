@@ -163,6 +163,7 @@ async def run_case(number: int, port: int, credentials: str, tally: Tally) -> No
         tally.answers["closed"] += 1
 
 
+@pytest.mark.early
 @pytest.mark.timeout(TIMEOUT)
 async def test_no_bytes_confuse_two_requests(
     home: Path, tmp_path: Path, new_tally: NewTally

@@ -102,6 +102,7 @@ async def run_case(number: int, port: int, credentials: list[str], tally: Tally)
         await link.close()
 
 
+@pytest.mark.early
 @pytest.mark.timeout(TIMEOUT)
 async def test_any_request_is_answered(home: Path, tmp_path: Path, new_tally: NewTally) -> None:
     tally = new_tally("requests")

@@ -577,6 +577,7 @@ def run_machine(setting: Setting, number: int, *, runs: int, phases: tuple[Phase
 
 
 @pytest.mark.long
+@pytest.mark.early
 @pytest.mark.timeout(TIMEOUT)
 def test_any_requests_as_the_model_says(home: Path, tmp_path: Path, new_tally: NewTally) -> None:
     with asyncio.Runner() as runner:

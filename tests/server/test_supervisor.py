@@ -28,7 +28,7 @@ from treescale.server.processes.process import Stopped, ready_process, stop_at_o
 from treescale.server.processes.supervisor import Kind, ProcessFailed, Supervisor, Work
 from treescale.server.shared import Flag
 
-pytestmark = pytest.mark.long  # processes are started, and time passes
+pytestmark = [pytest.mark.long, pytest.mark.early]  # processes are started, and time passes
 
 SYS_EXIT = 60 if platform.machine() == "x86_64" else 93
 SECONDS_MAX = 30
