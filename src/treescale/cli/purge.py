@@ -10,7 +10,6 @@ from typing import Final
 
 import click
 
-from treescale.cli.reference import Reference, parse_reference
 from treescale.cli.reports.job_report import INTERRUPTED, NOT_ASKED
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext
@@ -47,6 +46,7 @@ from treescale.metadata.collection.purging import Ended, InUse, Purging
 from treescale.metadata.database import Database
 from treescale.metadata.layouts import refuse
 from treescale.metadata.records import JobState, StoreJob
+from treescale.oci.image_name import ImageName, parse_image_name
 from treescale.server.local_walk import walking_here
 
 POLL_SECONDS: Final = 0.25
@@ -92,7 +92,7 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
 
     What was begun before at the same name goes on. Ends with the status 1 when stores are away.
     """
-    wanted, clock = parse_reference(text), SystemClock()
+    wanted, clock = parse_image_name(text), SystemClock()
 
     async def look(database: Database) -> tuple[PurgePlan, list[OpenPurge], ClusterStatus]:
         status = (await read_status(database, clock)).status
@@ -128,7 +128,7 @@ def purge(desk: CommandContext, text: str, *, yes: bool) -> None:
     click.get_current_context().exit(LEFT if followed.away else 0)
 
 
-async def _plan(database: Database, wanted: Reference, begun: Sequence[OpenPurge]) -> PurgePlan:
+async def _plan(database: Database, wanted: ImageName, begun: Sequence[OpenPurge]) -> PurgePlan:
     """Return what goes; nothing when that was taken away by a purge that is under way."""
     try:
         reader = PurgeReader(database.connections)
@@ -171,7 +171,7 @@ async def _check_allowed(database: Database, repository: str) -> None:
         )
 
 
-def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool) -> None:
+def _ask(wanted: ImageName, plan: PurgePlan, status: ClusterStatus, *, yes: bool) -> None:
     """Ask, and say how much; raises UsageError when nobody is there to answer."""
     away = [f"{store.label} ({silence(store)})" for store in status.stores if silence(store)]
     much = (
@@ -201,7 +201,7 @@ def _ask(wanted: Reference, plan: PurgePlan, status: ClusterStatus, *, yes: bool
 
 async def _take(
     database: Database,
-    wanted: Reference,
+    wanted: ImageName,
     plan: PurgePlan,
     begun: Sequence[OpenPurge],
     clock: Clock,
@@ -345,7 +345,7 @@ def _patience(store: StoreView | None, why: str) -> float:
 
 def _tell(
     desk: CommandContext,
-    wanted: Reference,
+    wanted: ImageName,
     plan: PurgePlan,
     begun: Sequence[OpenPurge],
     followed: _Followed,

@@ -166,17 +166,21 @@ class OrganisationDesk:
             name = check_repository(asked.name)
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
-        await self._check_visibility(asked, name)
+        create = asked.query.get("create", "0") == "1"
+        await self._check_visibility(asked, name, create=create)
         actor = asked.principal.user
-        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=False)
+        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=create)
         return Answered(wanted)
 
-    async def _check_visibility(self, asked: Asked, name: str) -> None:
+    async def _check_visibility(self, asked: Asked, name: str, *, create: bool) -> None:
         """Raise NameUnknown for what the caller does not see, Forbidden for what is not hers."""
         unseen = NameUnknown(f"no repository {name} that you may see")
         try:
             found = await self._database.repositories.get(name)
         except NameUnknown:
+            standing = _standing(asked, namespace_of(name))
+            if create and may(asked.principal, name, Permission.VISIBILITY, standing):
+                return
             raise unseen from None
         standing = _standing(asked, namespace_of(name), Visibility(found.visibility))
         if may(asked.principal, name, Permission.VISIBILITY, standing):

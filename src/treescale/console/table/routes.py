@@ -9,6 +9,17 @@ from treescale.clock import Clock
 from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenMade, TokenPage, TokenRow
 from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
+from treescale.console.content.images import (
+    DeletedList,
+    Gone,
+    ImageDesk,
+    ManifestRow,
+    RepositoryReport,
+    Restoration,
+    Restored,
+    TagPage,
+)
+from treescale.console.content.naming import CopyMade, MoveMade, NamingDesk, NewCopy, NewMove
 from treescale.console.event_groups import (
     Acknowledged,
     Acknowledgement,
@@ -93,6 +104,8 @@ def api_routes(
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
+        *_of_images(ImageDesk(database)),
+        *_of_naming(NamingDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
         *_of_users(UserDesk(database, passwords)),
@@ -117,6 +130,36 @@ def _of_the_cluster(desk: ClusterDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(GET, "/read-only/{name}", who, what, desk.get_read_only_of, state)
     what = "Have a repository, or a namespace, be read-only, or end that"
     yield ApiRoute(PUT, "/read-only/{name}", who, what, desk.put_read_only_of, state, takes=state)
+
+
+def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
+    """Yield them before those of repositories: the parameter `name` of a path takes slashes."""
+    who, one = Who.USER, "/repositories/{name}"
+    what = "Tags of a repository, by name"
+    yield ApiRoute(GET, f"{one}/tags", who, what, desk.tags, TagPage, query=PAGE)
+    what = "Delete a tag alone; it can be restored for a while"
+    yield ApiRoute(DELETE, f"{one}/tags/{{tag}}", who, what, desk.delete_tag, Gone)
+    manifest, what = f"{one}/manifests/{{digest}}", "A manifest, and the tags that point at it"
+    yield ApiRoute(GET, manifest, who, what, desk.manifest, ManifestRow)
+    what = "Delete a manifest with its tags and all that is said of it; it can be restored"
+    yield ApiRoute(DELETE, manifest, who, what, desk.delete_manifest, Gone)
+    what, query = "What it takes, and on which stores its chunks belong", {"tag": "Of this image."}
+    admin, path = Who.ADMINISTRATOR, f"{one}/report"
+    yield ApiRoute(GET, path, admin, what, desk.report, RepositoryReport, query=query)
+    what = "Delete a repository; it can be restored for a while"
+    yield ApiRoute(DELETE, one, who, what, desk.delete_repository, Gone)
+    what, query = "What can be restored, and until when", {"namespace": "Of which namespace."}
+    yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedList, query=query)
+    what, path = "Bring back what was deleted", "/restorations"
+    yield ApiRoute(POST, path, who, what, desk.restore, Restored, takes=Restoration)
+
+
+def _of_naming(desk: NamingDesk) -> Iterable[ApiRoute]:
+    who = Who.USER
+    what = "Copy an image to another repository or tag, with all that is said of it; no byte moves"
+    yield ApiRoute(POST, "/copies", who, what, desk.copy, CopyMade, takes=NewCopy)
+    what = "Give a repository, or all of a namespace, another name"
+    yield ApiRoute(POST, "/moves", who, what, desk.move, MoveMade, takes=NewMove)
 
 
 def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
@@ -148,7 +191,8 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     what = "Remove an organisation, and delete its repositories"
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
-    yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+    query = {"create": "1: make an empty repository, where there is none of that name."}
+    yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state, query=query)
 
 
 def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:
@@ -162,7 +206,8 @@ def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(POST, "/users", admin, what, desk.add, UserRow, takes=NewUser)
     yield ApiRoute(GET, one, who, "One account", desk.show, UserRow)
     what = "Remove an account and its access tokens; its repositories stay"
-    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow)
+    query = {"give_to": "The namespace that gets its repositories."}
+    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow, query=query)
 
 
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:

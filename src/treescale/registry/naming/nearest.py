@@ -1,45 +1,17 @@
-"""What commands are told of an image: NAME, NAME:TAG or NAME@DIGEST; the nearest when it is not."""
+"""What is not there, and what is nearest to it."""
 
 import difflib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Final
 
-from treescale.errors import ManifestUnknown, NameUnknown, RequestInvalid
+from treescale.errors import ManifestUnknown, NameUnknown
 from treescale.metadata.database import Database
-from treescale.oci.digest import parse_digest
-from treescale.oci.names import check_repository, check_tag, namespace_of
+from treescale.oci.image_name import ImageName
+from treescale.oci.names import namespace_of
 
-PAGE_SIZE = 500
+PAGE_SIZE: Final = 500
 LOOKED_AT_MAX: Final = 10_000
 """So many names are compared with one that is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A repository, or with a tag or a digest something in it."""
-
-    name: str
-    tag: str | None = None
-    digest: str | None = None
-
-    def __str__(self) -> str:
-        if self.tag is not None:
-            return f"{self.name}:{self.tag}"
-        return self.name if self.digest is None else f"{self.name}@{self.digest}"
-
-
-def parse_reference(text: str) -> Reference:
-    """Return what the text names; raises NameInvalid, TagInvalid, DigestInvalid, RequestInvalid."""
-    name, at, digest = text.partition("@")
-    path, slash, last = name.rpartition("/")
-    last, colon, tag = last.partition(":")
-    name = check_repository(path + slash + last)
-    if colon and at:
-        raise RequestInvalid(f"say {name}:{tag} or {name}@{digest}, not both at once")
-    if at:
-        return Reference(name, digest=str(parse_digest(digest)))
-    return Reference(name, tag=check_tag(tag)) if colon else Reference(name)
 
 
 async def tags_of(database: Database, name: str, digest: str) -> list[str]:
@@ -51,7 +23,7 @@ async def tags_of(database: Database, name: str, digest: str) -> list[str]:
     ]
 
 
-async def unknown(database: Database, wanted: Reference) -> ManifestUnknown | NameUnknown:
+async def unknown(database: Database, wanted: ImageName) -> ManifestUnknown | NameUnknown:
     """Return the error for what is not there: it names what is nearest, and how to see the rest."""
     try:
         tags = [tag async for tag in _tags(database, wanted.name)]
