@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from tests.api.client import Answer, Client
@@ -24,7 +24,8 @@ from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
 from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
-from treescale.metadata.schema import events
+from treescale.metadata.records import StoreRecord
+from treescale.metadata.schema import events, stores
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.registry.accounts import TokenTerms
 
@@ -33,6 +34,7 @@ META: Final = json.loads((ROOT / "tests/fixtures/openapi-3.1.schema.json").read_
 PAGE: Final = (ROOT / "docs/api.md").read_text()
 LAYER: Final = b"a layer"
 SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
+STORE: Final = StoreRecord("5" * 32, "away", "/data", "", 1.0, 1.0)
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
@@ -45,6 +47,9 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewCopy": b'{"source": "alice/app:latest", "target": "root/copy:v1"}',
     "NewMove": b'{"old": "alice/tools", "new": "root/tools"}',
     "Restoration": b'{"name": "alice/app"}',
+    "NewSetting": b'{"value": "off"}',
+    "Forgetting": b'{"lost": true}',
+    "NewJob": b'{"kind": "repair"}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -360,13 +365,17 @@ async def test_answers_are_as_the_document_says(
         (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
     }
     problems = document["components"]["schemas"]["ProblemDetails"]
-    there = {"delivery": "1", "user": "bob"}
+    there = {"delivery": "1", "user": "bob", "setting": "hooks", "target": STORE.store_id}
     made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
     there["hook"] = made.expect(200).json["hook"]["id"]
+    database = registry.parts.database
+    await database.stores.register(STORE)
+    await database.connections.change(update(stores).values(seen=0.0), {})
+    made = await ask(root, "POST", "/jobs", json.loads(EXAMPLES["NewJob"]))
+    there["job"] = made.expect(200).json["job"]
     made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]) | {"name": "x"})
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
-    database = registry.parts.database
     await database.organisations.add("acme", "root", actor="root")
     await database.organisations.grant("alice", "root", role="owner", repository="*", actor=ACTOR)
     for row in routes_of(registry):

@@ -28,6 +28,7 @@ from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
+from treescale.config import unsafe_leases
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.table.routes import api_routes
 from treescale.events.hints import Hint
@@ -341,6 +342,7 @@ def _api(
             live,
             passwords=Passwords(shared.password_slots),
             public_url=shared.settings.public_url,
+            unsafe_leases=unsafe_leases(os.environ),
         ),
         rooms.authenticator,
         metrics.administrators,

@@ -53,6 +53,22 @@ from treescale.console.organisations import (
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
 from treescale.console.table.openapi import document
+from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
+from treescale.console.work.settings import (
+    NewSetting,
+    SettingChanged,
+    SettingDesk,
+    SettingList,
+    SettingState,
+)
+from treescale.console.work.targets import (
+    Draining,
+    Forgetting,
+    Forgotten,
+    TargetDesk,
+    TargetRow,
+    Waiting,
+)
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
@@ -90,10 +106,12 @@ def api_routes(
     *,
     passwords: PasswordHashing,
     public_url: str = "",
+    unsafe_leases: bool = False,
 ) -> Sequence[ApiRoute]:
     """Return every route there is; the last describes them all.
 
-    `public_url` is where clients reach the registry, which payloads of webhooks name.
+    `public_url` is where clients reach the registry, which payloads of webhooks name. With
+    `unsafe_leases` a lease may be set to seconds.
     """
     described: dict[str, Any] = {}
 
@@ -104,6 +122,9 @@ def api_routes(
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
+        *_of_settings(SettingDesk(database, clock, unsafe_leases=unsafe_leases)),
+        *_of_targets(TargetDesk(database, clock)),
+        *_of_jobs(JobDesk(database, clock)),
         *_of_images(ImageDesk(database)),
         *_of_naming(NamingDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
@@ -130,6 +151,36 @@ def _of_the_cluster(desk: ClusterDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(GET, "/read-only/{name}", who, what, desk.get_read_only_of, state)
     what = "Have a repository, or a namespace, be read-only, or end that"
     yield ApiRoute(PUT, "/read-only/{name}", who, what, desk.put_read_only_of, state, takes=state)
+
+
+def _of_settings(desk: SettingDesk) -> Iterable[ApiRoute]:
+    who, one = Who.ADMINISTRATOR, "/cluster/settings/{setting}"
+    what = "What all servers go by"
+    yield ApiRoute(GET, "/cluster/settings", who, what, desk.list, SettingList)
+    yield ApiRoute(GET, one, who, "One setting, with its ETag", desk.show, SettingState)
+    what = "Set it, with If-Match only while it is as it was seen"
+    yield ApiRoute(PUT, one, who, what, desk.change, SettingChanged, takes=NewSetting)
+
+
+def _of_targets(desk: TargetDesk) -> Iterable[ApiRoute]:
+    who, one = Who.ADMINISTRATOR, "/cluster/targets/{target}"
+    what = "Move what a server or store holds to the others"
+    yield ApiRoute(POST, f"{one}/drain", who, what, desk.drain, Draining)
+    what = "Take a drain back"
+    yield ApiRoute(POST, f"{one}/undrain", who, what, desk.undrain, Draining)
+    what = "What is to be waited for until it is empty"
+    yield ApiRoute(GET, f"{one}/waiting", who, what, desk.waiting, Waiting)
+    what = "A server or store, by a name, an address, a path or an id"
+    yield ApiRoute(GET, one, who, what, desk.show, TargetRow)
+    what, path = "Strike off a server or store that will never come back", f"{one}/forget"
+    yield ApiRoute(POST, path, who, what, desk.forget, Forgotten, takes=Forgetting)
+
+
+def _of_jobs(desk: JobDesk) -> Iterable[ApiRoute]:
+    who = Who.ADMINISTRATOR
+    what = "Ask all stores to repair, verify, check or collect, now"
+    yield ApiRoute(POST, "/jobs", who, what, desk.begin, JobBegun, takes=NewJob)
+    yield ApiRoute(GET, "/jobs/{job}", who, "How far a job is", desk.show, JobReport)
 
 
 def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
@@ -191,6 +242,7 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     what = "Remove an organisation, and delete its repositories"
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
+    yield ApiRoute(GET, path, who, "Who may, with its ETag", desk.get_visibility, state)
     query = {"create": "1: make an empty repository, where there is none of that name."}
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state, query=query)
 
