@@ -123,7 +123,7 @@ class CommandContext:
         async def here(database: Database) -> Result:
             from treescale.cli.terminal.in_process import operator_on  # noqa: PLC0415  a slow one
 
-            return await work(operator_on(database, self.loaded.settings.public_url))
+            return await work(await operator_on(database, self.loaded.settings.public_url))
 
         return self.run(here)
 
