@@ -13,7 +13,7 @@ import msgspec
 from treescale.clock import Clock
 from treescale.cluster.queries import read_status
 from treescale.console.route import Answered, Asked
-from treescale.errors import FieldInvalid, NameUnknown
+from treescale.errors import FieldInvalid, NameUnknown, Refused
 from treescale.lease_times import LEASE_SETTING, lease_of
 from treescale.maintenance.collection.row_turns import RowTurns
 from treescale.maintenance.following import given_up
@@ -93,9 +93,11 @@ class JobDesk:
             raise FieldInvalid(
                 f"kind: {wanted.kind!r} is no work: say {', '.join(Kind)}", "kind"
             ) from None
+        stores = [store.store_id for store in await self._database.stores.list()]
+        if not stores:
+            raise Refused("the cluster knows no store: there is nobody to ask")
         begun = await self._rows(kind) if kind in _COLLECTS else JobBegun("", None, [], None)
         begun.job = secrets.token_hex(16)
-        stores = [store.store_id for store in await self._database.stores.list()]
         actor = actor_of(asked.principal.user)
         await self._database.jobs.begin(begun.job, kind.value, stores, actor=actor)
         return Answered(begun)
