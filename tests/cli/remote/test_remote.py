@@ -257,9 +257,9 @@ async def test_what_works_on_the_machine_says_so(
 ) -> None:
     for words in (("config", "show"), ("backup", "file"), ("restore", "file")):
         assert "machine of the cluster" in await away.refused(*words), words
-    for words in (("serve",), ("demo",), ("doctor",)):
-        refused = await away.run(*words, "--server", away.url)
-        assert (refused.exit_code, "machine itself" in refused.stderr) == (2, True), words
+    for word in ("serve", "demo", "doctor"):
+        refused = await away.run(word, "--server", away.url)
+        assert (refused.exit_code, "machine itself" in refused.stderr) == (2, True), word
     monkeypatch.setenv("TREESCALE_SERVER", away.url)
     refused = await away.run("config", "show")
     assert (refused.exit_code, "machine of the cluster" in refused.stderr) == (1, True)
