@@ -323,7 +323,7 @@ def _registry(
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
-    return Dispatcher(rooms, table, check=view.check_member, meters=shared.meters)
+    return Dispatcher(rooms, table, check=view.check_member)
 
 
 def _api(
@@ -348,7 +348,6 @@ def _api(
         metrics.administrators,
         rooms.traffic,
         check=view.check_member,
-        meters=shared.meters,
     )
 
 

@@ -34,7 +34,7 @@ from treescale.http.dispatch import check_coding
 from treescale.http.errors import as_failed, lookup, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
 from treescale.log import get_logger
-from treescale.metrics.meters import Meters, Route
+from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
 from treescale.request_id import REQUEST_ID
@@ -54,7 +54,6 @@ class ApiDispatcher:
         traffic: TrafficCounters,
         *,
         check: Callable[[], None] = lambda: None,
-        meters: Meters | None = None,
     ) -> None:
         """`check` raises what everything is refused with."""
         self._routes = routes
@@ -62,7 +61,6 @@ class ApiDispatcher:
         self._administrators = administrators
         self._traffic = traffic
         self._check = check
-        self._meters = meters
         self._log = get_logger()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,15 +69,10 @@ class ApiDispatcher:
         record.route = Route.API
         REQUEST_ID.set(request_id(request))
         record.client = self._authenticator.client_address(request)
-        if self._meters is not None:
-            self._meters.enter(Route.API)
         try:
             response = await self._answer(request)
         except Exception as error:  # noqa: BLE001  this is the one door
             response = self._refuse(as_failed(error), request_id(request))
-        finally:
-            if self._meters is not None:
-                self._meters.leave(Route.API)
         if response.prepared:
             return response
         if request.method == HEAD:
