@@ -370,32 +370,25 @@ def test_a_drain_that_has_to_wait_for_a_store_says_so(trio: Command) -> None:
 
 def test_drain_waits_for_the_layout(trio: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
-    wait = admin.wait_until_drained
+    look = admin.left_to_move
 
-    async def waiting(
-        database: Database,
-        stores: tuple[str, ...],
-        clock: Clock,
-        sleep: Callable[[float], Awaitable[None]],
-        tell: Callable[[str], None],
-    ) -> None:
-        async def beat(seconds: float) -> None:
-            assert sleep is asyncio.sleep
-            waited.append(seconds)
-            tell("by the way")
+    async def left(database: Database, stores: tuple[str, ...], clock: Clock) -> list[str]:
+        found = await look(database, stores, clock)
+        if found:
+            waited.append(found)
             await turn(database)
             await database.walks.put(
                 StoreWalk("b" * 32, 2, 0, 0, 0, rate=0, looked=0.0, verified=0.0)
             )
+        return found
 
-        await wait(database, stores, clock, beat, tell)
-
-    monkeypatch.setattr("treescale.cluster.admin.wait_until_drained", waiting)
+    monkeypatch.setattr("treescale.cluster.admin.left_to_move", left)
+    monkeypatch.setattr("treescale.cli.cluster.POLL_SECONDS", 0.0)
     where = ("--data", str(trio.data))
     done = trio.run("cluster", "drain", "host-B", "--wait", "--json", *where)
     assert (done.exit_code, len(waited)) == (0, 1)
     assert json.loads(done.stdout)["in_layout"] is False
-    assert "by the way" in done.stderr
+    assert "is in the layout" in done.stderr
 
 
 def test_the_permission_to_stop_is_asked_for_and_given_back(trio: Command) -> None:

@@ -10,9 +10,7 @@ from tests.cli.conftest import Command
 from tests.contracts.metadata_values import ACTOR
 from treescale.chunks.format.recipe import Recipe, encode
 from treescale.chunks.format.split import DEFAULT
-from treescale.cli import reference as reference_module
-from treescale.cli import repo as repo_module
-from treescale.cli.reports import repo_show
+from treescale.console.content import report
 from treescale.metadata.database import Database
 from treescale.metadata.records import (
     Blob,
@@ -23,6 +21,8 @@ from treescale.metadata.records import (
     StoreRecord,
 )
 from treescale.metadata.usage.pull_counts import PullCounts, Pulled
+from treescale.oci import pages
+from treescale.registry.naming import nearest
 
 NOW = 1_700_000_000.0
 SHARED, OWN = (b"\x01" * 32, 2_000_000), (b"\x02" * 32, 1_000_000)
@@ -88,7 +88,7 @@ def filled(command: Command) -> Command:
 
 
 def test_repositories_are_listed(filled: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repo_module, "PAGE_SIZE", 1)
+    monkeypatch.setattr(pages, "PAGE_ENTRIES_MAX", 1)
     rows = [line.split("\t")[:2] for line in filled.here("repo", "list").splitlines()]
     assert rows == [["alice/app", "no"], ["bob/app", "no"]]
 
@@ -142,7 +142,7 @@ def test_who_pushed_a_tag_and_when_it_was_pulled(filled: Command) -> None:
 def test_a_repository_is_shown_with_what_it_saves(
     filled: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repo_show, "PAGE_SIZE", 1)
+    monkeypatch.setattr(report, "PAGE_SIZE", 1)
     shown = filled.json("repo", "show", "alice/app")
     assert (shown["tags"], shown["manifests"], shown["blobs"]) == (3, 2, 3)
     assert shown["pushed_bytes"] == 5_000_002
@@ -313,7 +313,7 @@ class TestDelete:
     def test_what_is_not_there_names_the_nearest(
         self, filled: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reference_module, "PAGE_SIZE", 2)
+        monkeypatch.setattr(nearest, "PAGE_SIZE", 2)
         tag = filled.refused("repo", "delete", "alice/app:latst")
         assert "no tag latst in alice/app: did you mean latest?" in tag
         assert "repo show alice/app" in tag
@@ -361,3 +361,22 @@ class TestDelete:
 def tags(command: Command) -> dict[str, str]:
     shown = command.json("repo", "show", "alice/app")["tag_list"]
     return {row["tag"]: row["digest"] for row in shown}
+
+
+def test_an_image_is_copied_and_repositories_are_moved(filled: Command) -> None:
+    for name in ("alice", "bob"):
+        words = ("user", "add", name, "--adopt", "--password-stdin")
+        filled.here(*words, text_in="correct horse")
+    told = filled.here("repo", "copy", "alice/app:small", "bob/copy:1")
+    assert told == f"bob/copy:1 is {SMALLER.digest} from now on.\n"
+    shown = filled.json("repo", "show", "bob/copy")
+    assert [one["tag"] for one in shown["tag_list"]] == ["1"]
+    assert "which image" in filled.refused("repo", "copy", "alice/app", "bob/copy")
+    assert "bob/new" in filled.here("repo", "move", "bob/copy", "bob/new")
+    assert "did you mean" not in filled.refused("repo", "move", "bob/copy", "bob/none")
+    assert "alice/app" in filled.refused("repo", "move", "bob/", "alice/")
+    filled.here("repo", "delete", "alice/app")
+    filled.here("user", "remove", "bob", "--give-to", "alice")
+    names = [one["name"] for one in filled.json("repo", "list")]
+    assert names == ["alice/app", "alice/new"]
+    assert [one["name"] for one in filled.json("user", "list")] == ["alice"]

@@ -1,6 +1,5 @@
 """Setting copies, draining, waiting, forgetting."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -117,28 +116,21 @@ async def test_waiting_ends_when_a_store_is_out_of_the_layout_and_empty(
     await admin.set_copies(database, "2", actor=ACTOR)
     found = await target(database, "host-C")
     await admin.set_state(database, found, State.DRAINING, actor=ACTOR)
-    slept, told = [], list[str]()
     steps = [
         lambda: turn(database),
         lambda: database.walks.put(walk("c" * 32, 2, pending=9, misplaced=1200)),
         lambda: database.walks.put(walk("c" * 32, 2)),
     ]
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
+    clock, told = JumpingClock(), list[str]()
+    while left := await admin.left_to_move(database, found.store_ids, clock):
+        told += left
         await steps.pop(0)()
-
-    clock = JumpingClock()
-    await admin.wait_until_drained(database, found.store_ids, clock, sleep, told.append)
-    assert slept == [admin.POLL_SECONDS] * 3
     assert told == [
         "host-C:/data is in the layout",
         "host-C:/data has not begun",
         "host-C:/data holds 1,200 copies to be moved, and has 9 partitions to look at",
     ]
     assert await members(database) == "AB"
-    await admin.wait_until_drained(database, found.store_ids, clock, sleep, told.append)
-    assert len(slept) == 3, "it is out"
 
 
 async def test_waiting_for_what_cannot_be_ends_at_once_with_the_reason(database: Database) -> None:
@@ -147,26 +139,20 @@ async def test_waiting_for_what_cannot_be_ends_at_once_with_the_reason(database:
     found = await target(database, "host-C")
     await admin.set_state(database, found, State.DRAINING, actor=ACTOR)
     with pytest.raises(Unsupported, match=Blocked.TOO_FEW_LEFT.value):
-        await admin.wait_until_drained(
-            database, found.store_ids, JumpingClock(), asyncio.sleep, print
-        )
+        await admin.left_to_move(database, found.store_ids, JumpingClock())
 
 
 async def test_waiting_says_when_nobody_is_there_to_change_the_layout(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await three(database)
-    told: list[str] = []
-
-    async def sleep(seconds: float) -> None:
-        assert seconds > 0
-        monkeypatch.undo()
-        await put_layout(database, "AB", 2)
-        await database.walks.put(walk("c" * 32, 2))
-
     monkeypatch.setattr("treescale.cluster.liveness.LIVE_SECONDS", -1.0)
-    await admin.wait_until_drained(database, ["c" * 32], JumpingClock(), sleep, told.append)
+    told = await admin.left_to_move(database, ["c" * 32], JumpingClock())
     assert told == ["no server is up: the first that starts makes the next layout"]
+    monkeypatch.undo()
+    await put_layout(database, "AB", 2)
+    await database.walks.put(walk("c" * 32, 2))
+    assert await admin.left_to_move(database, ["c" * 32], JumpingClock()) == []
 
 
 async def push(database: Database, now: float) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import jsonschema
 import pytest
 from jsonschema import Draft202012Validator
-from sqlalchemy import select
+from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from tests.api.client import Answer, Client
@@ -29,7 +29,8 @@ from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identity, link_identity
 from treescale.metadata.identity.sessions import Session, Sessions
-from treescale.metadata.schema import events
+from treescale.metadata.records import StoreRecord
+from treescale.metadata.schema import events, stores
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.registry.accounts import TokenTerms
 
@@ -38,6 +39,7 @@ META: Final = json.loads((ROOT / "tests/fixtures/openapi-3.1.schema.json").read_
 PAGE: Final = (ROOT / "docs/api.md").read_text()
 LAYER: Final = b"a layer"
 SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
+STORE: Final = StoreRecord("5" * 32, "away", "/data", "", 1.0, 1.0)
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
     "Acknowledgement": b'{"sequences": [1]}',
@@ -61,6 +63,12 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewUser": b'{"name": "carol", "password": "a password of hers"}',
     "NewPassword": b'{"password": "another password"}',
+    "NewCopy": b'{"source": "alice/app:latest", "target": "root/copy:v1"}',
+    "NewMove": b'{"old": "alice/tools", "new": "root/tools"}',
+    "Restoration": b'{"name": "alice/app"}',
+    "NewSetting": b'{"value": "off"}',
+    "Forgetting": b'{"lost": true}',
+    "NewJob": b'{"kind": "repair"}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -309,7 +317,7 @@ async def test_requests_that_do_not_fit_are_refused_as_what_they_are(root: Clien
         ("GET", "/%zz", {}, None, 404, "unknown"),
         ("GET", "/%ff", {}, None, 400, "request"),
         ("POST", "/read-only", JSON, put, 405, "method"),
-        ("DELETE", "/repositories/alice/app", {}, None, 405, "method"),
+        ("DELETE", "/cluster", {}, None, 405, "method"),
         ("PUT", "/read-only", {}, put, 415, "media-type"),
         ("PUT", "/read-only", {"Content-Type": "text/plain"}, put, 415, "media-type"),
         ("PUT", "/read-only", JSON | {"Content-Encoding": "gzip"}, put, 415, "media-type"),
@@ -376,21 +384,28 @@ async def test_answers_are_as_the_document_says(
         (PREFIX + row.path, row.method.lower()) for row in routes_of(registry)
     }
     problems = document["components"]["schemas"]["ProblemDetails"]
-    there = {"delivery": "1", "user": "bob"}
+    there = {"delivery": "1", "user": "bob", "setting": "hooks", "target": STORE.store_id}
     made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
     there["hook"] = made.expect(200).json["hook"]["id"]
+    database = registry.parts.database
+    await database.stores.register(STORE)
+    made = await ask(root, "POST", "/jobs", json.loads(EXAMPLES["NewJob"]))
+    there["job"] = made.expect(200).json["job"]
     made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]) | {"name": "x"})
     there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
-    await registry.parts.database.organisations.add("acme", "root", actor="root")
+    await database.organisations.add("acme", "root", actor="root")
+    await database.organisations.grant("alice", "root", role="owner", repository="*", actor=ACTOR)
     there |= await robot_of(root)
-    repositories = registry.parts.database.repositories
-    await repositories.set_public("alice/gone", public=False, now=1.0, actor="root")
-    await repositories.delete("alice/gone", actor="root")
-    there |= {"provider": "corp"} | await people_of_root(root, registry.parts.database)
+    await database.repositories.set_public("alice/gone", public=False, now=1.0, actor="root")
+    await database.repositories.delete("alice/gone", actor="root")
+    there |= {"provider": "corp"} | await people_of_root(root, database)
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
+        there["digest"] = await there_again(root, row)
+        await database.stores.register(STORE)
+        await database.connections.change(update(stores).values(seen=0.0), {})
         operation = document["paths"][PREFIX + row.path][row.method.lower()]
         path, body = await request_of(root, row, there)
         answer = await ask(root, row.method, path, body)
@@ -435,6 +450,16 @@ async def people_of_root(root: Client, database: Database) -> dict[str, str]:
     return {"session": "s", "identity": "i", "invitation": made.expect(200).json["id"]}
 
 
+async def there_again(root: Client, row: ApiRoute) -> str:
+    """Push what rows before may have deleted; return the digest. Some want it deleted."""
+    for name in ("alice/app", "alice/tools"):
+        await root.repository(name).push_image("latest", LAYER)
+    digest = (await root.repository("alice/app").head("manifests/latest")).headers
+    if row.path == "/restorations":
+        (await ask(root, "DELETE", "/repositories/alice%2Fapp")).expect(200)
+    return digest["Docker-Content-Digest"]
+
+
 def filled_in(path: str, there: dict[str, str]) -> str:
     """Return a path with what stands for its parameters."""
     if path.startswith("/organisations"):
@@ -443,7 +468,7 @@ def filled_in(path: str, there: dict[str, str]) -> str:
         values = {"name": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
-        values = {**there, "name": name}
+        values = {**there, "name": name, "tag": "latest"}
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
 

@@ -13,7 +13,7 @@ from treescale.errors import TokenUnknown, UserExists, UserUnknown
 from treescale.metadata import accounts as sql
 from treescale.metadata.database import Database
 from treescale.metadata.engine.upserts import insert_or_update
-from treescale.metadata.records import Changes, SigningKey
+from treescale.metadata.records import AccessToken, Changes, SigningKey
 from treescale.metadata.schema import generations, revocations
 
 
@@ -108,6 +108,21 @@ class AccessTokensContract:
             await database.access_tokens.add(token, actor=ACTOR)
         assert await database.access_tokens.list("alice") == tokens
         assert await database.access_tokens.list("carol") == []
+
+    async def test_one_users_come_in_pages_also_of_one_moment(self, database: Database) -> None:
+        await database.users.add(user(), actor=ACTOR)
+        tokens = [access_token(f"t{n}", created=NOW + n // 2) for n in range(5)]
+        for token in tokens[::-1]:
+            await database.access_tokens.add(token, actor=ACTOR)
+        seen, after = list[AccessToken](), (0.0, "")
+        while page := await database.access_tokens.page("alice", after, 2):
+            assert len(page) <= 2
+            seen += page
+            after = (page[-1].created, page[-1].token_id)
+        assert seen == tokens
+        assert await database.access_tokens.get("t3") == tokens[3]
+        with pytest.raises(TokenUnknown):
+            await database.access_tokens.get("none")
 
     async def test_revoke_removes_and_records(self, database: Database) -> None:
         await database.users.add(user(), actor=ACTOR)

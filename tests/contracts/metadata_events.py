@@ -47,6 +47,7 @@ from treescale.metadata.collection.purging import Purging
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.events.recording import Kind
+from treescale.metadata.naming.moves import Moves
 from treescale.metadata.portable.last_backup import LastBackup, note_backup
 from treescale.metadata.records import StoreState
 from treescale.oci.conditions import Condition, EntityTags
@@ -300,6 +301,17 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "repository restored": (
         lambda db: deleted_and_restored(db, db.repositories.delete(APP, actor=SETUP)),
         [of_app("repository.restored")],
+    ),
+    "repository moved": (
+        lambda db: Moves(db).move(APP, "bob/app", actor=ACTOR),
+        [
+            of_app("repository.moved", {"to": "bob/app"}),
+            {
+                **of_app("repository.moved", {"from": APP}),
+                "namespace": "bob",
+                "repository": "bob/app",
+            },
+        ],
     ),
     "image purged": (
         lambda db: deleted_and_purged(db, db.manifests.delete(APP, OLD.digest, actor=SETUP)),

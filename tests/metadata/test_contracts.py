@@ -16,6 +16,7 @@ from tests.contracts.metadata_hooks import HooksContract
 from tests.contracts.metadata_leases import LeasesContract
 from tests.contracts.metadata_lost import LostChunksContract
 from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
+from tests.contracts.metadata_moves import MovesContract
 from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
 from tests.contracts.metadata_organisations import OrganisationsContract
@@ -47,6 +48,9 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 class TestRepositories(RepositoriesContract): ...
+
+
+class TestMoves(MovesContract): ...
 
 
 class TestReadOnly(ReadOnlyContract): ...

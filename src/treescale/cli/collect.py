@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 
 from treescale.cli.purge import purge
-from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out
+from treescale.cli.reports.job_report import NOT_ASKED, Ended, carry_out, followed_there
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.errors import SettingInvalid
@@ -93,11 +93,26 @@ def collect(
         return
     kind = findings.Kind.COLLECT_RESUME if resume else findings.Kind.COLLECT
     desk.out.note("Rows first: what was deleted, and what nothing needs.")
+    if desk.server is not None:
+        kind = findings.Kind.COLLECT_CHECK if dry_run else kind
+        begun = desk.ask("POST", "/jobs", body={"kind": kind.value})
+        _close(desk, followed_there(desk, kind, begun), _rows_there(begun), would=dry_run)
+        return
     rows = desk.run(read_due) if dry_run else desk.run(partial(collect_rows, resume=resume))
     ended = carry_out(desk, findings.Kind.COLLECT_CHECK if dry_run else kind)
-    _tell(desk, ended, rows, would=dry_run)
+    _close(desk, ended, rows, would=dry_run)
+
+
+def _close(desk: CommandContext, ended: Ended, rows: RowsTold, *, would: bool) -> None:
+    """Say what came of it, and end with the status that says so."""
+    _tell(desk, ended, rows, would=would)
     left = ended.outcome.findings.paused or ended.outcome.unasked or rows.pause
     click.get_current_context().exit(PAUSED if left else 0)
+
+
+def _rows_there(begun: Mapping[str, Any]) -> RowsTold:
+    """Return what a server says of the rows."""
+    return RowsTold(begun["rows_paused"], begun["rows"], begun["rows_due"])
 
 
 def _lift(desk: CommandContext, *, yes: bool) -> None:
@@ -145,14 +160,14 @@ def _tell(desk: CommandContext, ended: Ended, rows: RowsTold, *, would: bool) ->
     if unasked:
         desk.out.rows(NOT_ASKED, unasked, "not_asked")
     if rows.pause is not None:
-        desk.out.note(f"No rows are taken away: {rows.pause.told}.")
+        desk.out.note(f"No rows are taken away: {rows.pause}.")
     for reason in ended.outcome.findings.reasons:
         desk.out.note(f"Nothing is taken away: {reason}.")
 
 
 def _row(ended: Ended, rows: RowsTold) -> dict[str, object]:
     return {
-        "rows": {**rows.taken, "paused": rows.pause.told if rows.pause else None},
+        "rows": {**rows.taken, "paused": rows.pause},
         "rows_due": list(rows.due),
         "job": ended.outcome.job_id,
         "kind": ended.kind.value,

@@ -1,28 +1,22 @@
 """`treescale repo`: repositories, what they hold and what that takes."""
 
-from functools import partial
+from typing import Any
 
 import click
 
 from treescale.auth.roles import Visibility
-from treescale.cli.reference import tags_of, unknown
 from treescale.cli.repo_restore import deleted, restore
 from treescale.cli.repo_rules import explain, rules
-from treescale.cli.reports.repo_show import BLOBS, PLACES, TAGS, Shown, look
-from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
-from treescale.errors import ManifestUnknown, NameUnknown
+from treescale.console.content.report import BLOBS, PLACES, TAGS
+from treescale.console.route import segment
+from treescale.errors import Forbidden
 from treescale.lease_times import OFF, ON
-from treescale.maintenance.report.columns import Column, Kind, Row, time
-from treescale.metadata.database import Database
-from treescale.metadata.records import RepositoryUsage
-from treescale.metadata.usage.figures import RepositoryFigures, Usage
-from treescale.oci.image_reference import ImageReference, parse_reference
-from treescale.oci.names import check_namespace, check_repository
-from treescale.registry.organisations import OrganisationService
+from treescale.maintenance.report.columns import Column, Kind
+from treescale.oci.image_reference import parse_reference
+from treescale.oci.names import check_namespace, check_repository, check_tag
 
-PAGE_SIZE = 500
 LISTED = (
     Column("name"),
     Column("public", Kind.FLAG),
@@ -47,6 +41,14 @@ SUMMARY = (
     Column("deduplication_saved_bytes", Kind.BYTES),
     Column("shared_with_others_bytes", Kind.BYTES),
     Column("own_bytes", Kind.BYTES),
+)
+SEEN = (
+    Column("tag"),
+    Column("digest"),
+    Column("pushed", Kind.TIME),
+    Column("pushed_by", empty="?"),
+    Column("pulled", Kind.TIME, empty="-"),
+    Column("pulls", Kind.COUNT),
 )
 
 
@@ -75,11 +77,11 @@ def list_repositories(desk: CommandContext, order: str) -> None:
 
     The size is that of the blobs as they were pushed, each once.
     """
-    found = desk.run(_repositories)
+    found = desk.pages("/repositories", "repositories")
     if order == "size":
-        found.sort(key=lambda one: -one.bytes)
+        found.sort(key=lambda one: -one["bytes"])
     elif order == "pushed":
-        found.sort(key=lambda one: -(one.pushed or 0.0))
+        found.sort(key=lambda one: one["pushed"] or "", reverse=True)
     desk.out.rows(LISTED, [_listed(one) for one in found])
 
 
@@ -91,25 +93,36 @@ def show(desk: CommandContext, name: str) -> None:
 
     With a tag, that image alone is looked at.
     """
-    repository, _, tag = name.partition(":")
+    repository, colon, tag = name.partition(":")
     check_repository(repository)
-
-    async def work(database: Database) -> tuple[Row, Shown]:
-        usage = await database.repositories.usage(repository)
-        why = await database.read_only.why(repository)
-        return _usage_row(usage, why), await look(database, repository, tag or None)
-
-    summary, seen = desk.run(work)
+    path = _path(repository)
+    try:
+        seen = desk.ask("GET", f"{path}/report", query={"tag": check_tag(tag) if colon else None})
+    except Forbidden:  # where chunks lie is for administrators
+        _show_tags(desk, path)
+        return
+    summary, contents = seen["summary"], seen["contents"]
     if desk.out.as_json:
-        desk.out.one(SUMMARY, {**summary, **seen.as_json()})
+        desk.out.one(SUMMARY, {**summary, **contents})
         return
     desk.out.one(SUMMARY, summary)
-    desk.out.rows(TAGS, seen.tags)
-    desk.out.rows(BLOBS, seen.blobs)
-    if seen.placement_report:
-        desk.out.rows(PLACES, seen.placement_report, "place")
-    for note in seen.notes:
+    desk.out.rows(TAGS, contents["tag_list"])
+    desk.out.rows(BLOBS, contents["blob_list"])
+    if contents["belongs_on"]:
+        desk.out.rows(PLACES, contents["belongs_on"], "place")
+    for note in seen["notes"]:
         desk.out.note(note)
+
+
+def _show_tags(desk: CommandContext, path: str) -> None:
+    """Show what whoever may pull is shown."""
+    summary = _listed(desk.ask("GET", path))
+    tags = desk.pages(f"{path}/tags", "tags")
+    if desk.out.as_json:
+        desk.out.one(LISTED, {**summary, "tag_list": tags})
+        return
+    desk.out.one(LISTED, summary)
+    desk.out.rows(SEEN, tags)
 
 
 @repo.command("public")
@@ -150,12 +163,7 @@ def read_only(desk: CommandContext, name: str, switch: str) -> None:
     noun = "repository" if is_repository else "namespace"
     check_repository(name) if is_repository else check_namespace(name)
 
-    async def work(database: Database) -> None:
-        switches = database.read_only
-        put = switches.set_repository if is_repository else switches.set_namespace
-        await put(name, read_only=is_on, actor=cli_actor())
-
-    desk.run(work)
+    desk.ask("PUT", f"/read-only/{segment(name)}", body={"read_only": is_on})
     word = "read-only: pulls go on" if is_on else "not read-only any more"
     desk.out.done(f"The {noun} {name} is {word}.", {"name": name, "read_only": is_on})
 
@@ -172,100 +180,80 @@ def delete(desk: CommandContext, reference: str, *, yes: bool, force: bool) -> N
     manifest and every tag that points at it.
     """
     wanted = parse_reference(reference)
+    path = _path(wanted.name)
     if wanted.tag is not None:
         confirm(f"Delete the tag {wanted}?", yes=yes)
-        desk.run(partial(_delete_tag, wanted))
+        desk.ask("DELETE", f"{path}/tags/{segment(wanted.tag)}")
         desk.out.done(f"{wanted} deleted", {"name": wanted.name, "tag": wanted.tag})
     elif wanted.digest is not None:
-        tags = desk.run(partial(_tags_there, wanted))
+        manifest = f"{path}/manifests/{segment(wanted.digest)}"
+        tags = desk.ask("GET", manifest)["tags"]
         named = f" and its tags {', '.join(tags)}" if tags else ""
         confirm(f"Delete {wanted}{named}?", yes=yes)
-        desk.run(partial(_delete_manifest, wanted))
+        desk.ask("DELETE", manifest)
         said = {"name": wanted.name, "digest": wanted.digest, "tags": tags}
         desk.out.done(f"{wanted} deleted{named}", said)
     else:
         confirm(f"Delete {wanted} with all its tags and manifests?", yes=yes)
-        desk.run(partial(_delete_repository, wanted, force=force))
+        desk.ask("DELETE", path, query={"force": "1"} if force else None)
         desk.out.done(f"{wanted} deleted", {"name": wanted.name})
 
 
-async def _delete_tag(wanted: ImageReference, database: Database) -> None:
-    assert wanted.tag is not None
-    try:
-        await database.manifests.delete_tag(wanted.name, wanted.tag, actor=cli_actor())
-    except ManifestUnknown:
-        raise await unknown(database, wanted) from None
+@repo.command("copy", short_help="Give an image another name or tag; no byte is moved.")
+@click.argument("source", metavar="NAME:TAG|NAME@DIGEST")
+@click.argument("target", metavar="NAME[:TAG]")
+@cluster_options
+def copy(desk: CommandContext, source: str, target: str) -> None:
+    """Copy an image to another repository or tag, as if it had been pulled and pushed.
+
+    With it come the parts of an index, and its signatures and what else is said of it. No byte is
+    moved. Without a tag the copy has that of the source. For who may pull the one and push the
+    other.
+    """
+    done = desk.ask("POST", "/copies", body={"source": source, "target": target})
+    desk.out.done(f"{done['target']} is {done['digest']} from now on.", done)
 
 
-async def _tags_there(wanted: ImageReference, database: Database) -> list[str]:
-    """Return the tags of a manifest that is there; raises as `unknown` says."""
-    assert wanted.digest is not None
-    try:
-        await database.manifests.get(wanted.name, wanted.digest)
-    except ManifestUnknown:
-        raise await unknown(database, wanted) from None
-    return await tags_of(database, wanted.name, wanted.digest)
+@repo.command("move", short_help="Give a repository, or all of a namespace, another name.")
+@click.argument("old", metavar="NAME|NAMESPACE/")
+@click.argument("new", metavar="NAME|NAMESPACE/")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_options
+def move(desk: CommandContext, old: str, new: str, *, yes: bool) -> None:
+    """Give a repository another name, or with NAMESPACE/ all of a namespace.
 
-
-async def _delete_manifest(wanted: ImageReference, database: Database) -> None:
-    assert wanted.digest is not None
-    await database.manifests.delete(wanted.name, wanted.digest, actor=cli_actor())
-
-
-async def _delete_repository(wanted: ImageReference, database: Database, *, force: bool) -> None:
-    try:
-        await database.repositories.delete(wanted.name, actor=cli_actor(), force=force)
-    except NameUnknown:
-        raise await unknown(database, wanted) from None
+    Nothing is copied. The old name is free at once: pulls of it find nothing. Roles and access
+    tokens for a pattern, and webhooks, do not follow.
+    """
+    confirm(f"Move {old} to {new}? Who pulls it by the old name finds nothing.", yes=yes)
+    done = desk.ask("POST", "/moves", body={"old": old, "new": new})
+    count = len(done["repositories"])
+    what = (
+        f"{old} is {new}" if "/" in done["old"] else f"{count:,} repositories are {done['new']}/…"
+    )
+    desk.out.done(f"{what} from now on.", done)
 
 
 def _set_visibility(desk: CommandContext, name: str, to: Visibility, word: str) -> None:
-    async def work(database: Database) -> None:
-        service = OrganisationService(database)
-        await service.set_visibility(name, to.value, actor=cli_actor())
-
-    desk.run(work)
+    path, query = f"/visibility/{segment(name)}", {"create": "1"}
+    desk.ask("PUT", path, query=query, body={"visibility": to.value})
     told = {"name": name, "public": to is Visibility.PUBLIC, "visibility": to.value}
     desk.out.done(f"{name} is {word}", told)
 
 
-async def _repositories(database: Database) -> list[RepositoryFigures]:
-    found: list[RepositoryFigures] = []
-    while page := await Usage(database.connections).repositories(
-        found[-1].name if found else "", PAGE_SIZE
-    ):
-        found += page
-    return found
+def _path(name: str) -> str:
+    return f"/repositories/{segment(name)}"
 
 
-def _listed(one: RepositoryFigures) -> Row:
+def _listed(one: dict[str, Any]) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "public": one.public,
-        "visibility": one.visibility,
-        "read_only": one.read_only,
-        "created": time(one.created),
-        "size": one.bytes,
-        "blobs": one.blobs,
-        "tags": one.tags,
-        "pushed": time(one.pushed),
-    }
-
-
-def _usage_row(usage: RepositoryUsage, read_only: str | None) -> Row:
-    one = usage.repository
-    return {
-        "name": one.name,
-        "public": one.public,
-        "visibility": one.visibility,
-        "read_only": read_only,
-        "created": time(one.created),
-        "tags": usage.tags,
-        "manifests": usage.manifests,
-        "blobs": usage.blobs,
-        "pushed_bytes": usage.bytes_logical,
-        "stored_bytes": usage.bytes_chunked,
-        "deduplication_saved_bytes": usage.bytes_logical - usage.bytes_chunked,
-        "shared_with_others_bytes": usage.bytes_chunked - usage.bytes_exclusive,
-        "own_bytes": usage.bytes_exclusive,
+        "name": one["name"],
+        "public": one["public"],
+        "visibility": one["visibility"],
+        "read_only": one["read_only"],
+        "created": one["created"],
+        "size": one["bytes"],
+        "blobs": one["blobs"],
+        "tags": one["tags"],
+        "pushed": one["pushed"],
     }

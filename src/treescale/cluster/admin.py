@@ -4,8 +4,7 @@ Only rows change here. The servers see it with their next turn, within seconds, 
 that follows in force; while none is up it is made by the first that starts.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Iterable
 
 from treescale.chunks.format.placement import build_table
 from treescale.clock import Clock
@@ -46,8 +45,6 @@ from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTIN
 from treescale.metadata.records import LayoutRecord, StoreState, is_full
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 from treescale.outbound.networks import parse_targets
-
-POLL_SECONDS: Final = 2.0
 
 
 async def set_copies(database: Database, text: str, *, actor: str) -> int:
@@ -173,33 +170,17 @@ async def set_state(database: Database, target: Target, state: StoreState, *, ac
         await database.stores.set_state(store.store_id, state, actor=actor)
 
 
-async def wait_until_drained(
-    database: Database,
-    store_ids: Iterable[str],
-    clock: Clock,
-    sleep: Callable[[float], Awaitable[None]],
-    tell: Callable[[str], None],
-) -> None:
-    """Wait until none of the stores is in the layout, and all that they held lies elsewhere.
+async def left_to_move(database: Database, store_ids: Iterable[str], clock: Clock) -> list[str]:
+    """Return what is to be waited for until these stores are empty; nothing when they are.
 
-    `tell` hears how far that is, and why it takes time. For as long as it takes: whoever waits may
-    stop. Raises Unsupported when it cannot be for as long as the cluster is as it is, and
-    DatabaseUnavailable.
+    Raises Unsupported when it cannot be for as long as the cluster is as it is.
     """
-    told = ""
     waiting = frozenset(store_ids)
-    while True:
-        seen = (await read_status(database, clock)).status
-        impossible = {seen.held[name] for name in waiting if name in seen.held}
-        if impossible:
-            raise Unsupported(f"it cannot leave the layout: {'; '.join(sorted(impossible))}")
-        left = [*_left(seen, waiting)]
-        if not left:
-            return
-        if (text := "; ".join(left)) != told:
-            told = text
-            tell(text)
-        await sleep(POLL_SECONDS)
+    seen = (await read_status(database, clock)).status
+    impossible = {seen.held[name] for name in waiting if name in seen.held}
+    if impossible:
+        raise Unsupported(f"it cannot leave the layout: {'; '.join(sorted(impossible))}")
+    return [*_left(seen, waiting)]
 
 
 async def forget(database: Database, target: Target, *, lost: bool, actor: str) -> int:

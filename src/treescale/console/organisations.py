@@ -7,6 +7,7 @@ import msgspec
 from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
+from treescale.console.etags import check_if_match, etag_headers
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import (
     Forbidden,
@@ -110,15 +111,18 @@ class OrganisationDesk:
 
     async def show(self, asked: Asked) -> Answered:
         """Show one to whoever has a role there."""
-        return Answered(_row(await self._seen(asked)))
+        row = _row(await self._seen(asked))
+        return Answered(row, etag_headers(row))
 
     async def change(self, asked: Asked) -> Answered:
         """Say what new repositories there are."""
         _check(asked, Permission.SETTINGS)
         wanted: VisibilityState = asked.body
         actor = asked.principal.user
+        check_if_match(asked, _row(await self._service.get(asked.name)))
         await self._service.set_default(asked.name, wanted.visibility, actor=actor)
-        return Answered(_row(await self._service.get(asked.name)))
+        row = _row(await self._service.get(asked.name))
+        return Answered(row, etag_headers(row))
 
     async def remove(self, asked: Asked) -> Answered:
         """Remove one, and delete its repositories."""
@@ -166,21 +170,38 @@ class OrganisationDesk:
             name = check_repository(asked.name)
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
-        await self._check_visibility(asked, name)
+        create = asked.query.get("create", "0") == "1"
+        there = await self._check_visibility(asked, name, create=create)
+        check_if_match(asked, VisibilityState(there))
         actor = asked.principal.user
-        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=False)
-        return Answered(wanted)
+        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=create)
+        return Answered(wanted, etag_headers(wanted))
 
-    async def _check_visibility(self, asked: Asked, name: str) -> None:
-        """Raise NameUnknown for what the caller does not see, Forbidden for what is not hers."""
+    async def get_visibility(self, asked: Asked) -> Answered:
+        """Say who may pull from a repository without a role, to who may say so."""
+        try:
+            name = check_repository(asked.name)
+        except NameInvalid as error:  # likewise
+            raise NameInvalid(str(error)) from None
+        state = VisibilityState(await self._check_visibility(asked, name, create=False))
+        return Answered(state, etag_headers(state))
+
+    async def _check_visibility(self, asked: Asked, name: str, *, create: bool) -> str:
+        """Return the visibility there is, "" for an absent one that is to be made.
+
+        Raises NameUnknown for what the caller does not see, Forbidden for what is not hers.
+        """
         unseen = NameUnknown(f"no repository {name} that you may see")
         try:
             found = await self._database.repositories.get(name)
         except NameUnknown:
+            standing = _standing(asked, namespace_of(name))
+            if create and may(asked.principal, name, Permission.VISIBILITY, standing):
+                return ""
             raise unseen from None
         standing = _standing(asked, namespace_of(name), Visibility(found.visibility))
         if may(asked.principal, name, Permission.VISIBILITY, standing):
-            return
+            return found.visibility
         if Action.PULL not in permitted(asked.principal.person, name, standing):
             raise unseen
         raise Forbidden(f"a maintainer of {name} may do this")

@@ -49,6 +49,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.IdentityUnknown: Problem("unknown", "There is nothing of this name"),
     errors.ProviderUnknown: Problem("unknown", "There is nothing of this name"),
     errors.SignOnRefused: Problem("forbidden", "This is not for you"),
+    errors.PreconditionFailed: Problem("precondition", "It is not as it was thought to be"),
     errors.AddressForbidden: Problem("address", "The URL must not be asked from here"),
     errors.NameInvalid: Problem("name", "No such name can be"),
     errors.PageInvalid: Problem("page", "The page asked for cannot be"),

@@ -177,6 +177,17 @@ class Following:
                 await self._database.jobs.report(replace(part, state=JobState.FAILED))
 
 
+def given_up(store: StoreView | None, silent_seconds: float) -> str | None:
+    """Return why a store is not waited for any more, of which nothing was heard for so long.
+
+    None: it is. For whoever looks now and then, and does not follow.
+    """
+    why = _silence(store)
+    if silent_seconds < (SILENT_SECONDS if why else STUCK_SECONDS):
+        return None
+    return why or f"its server lives, and said nothing of it for {STUCK_SECONDS:.0f} s"
+
+
 def _silence(store: StoreView | None) -> str:
     """Return why nothing can be expected of a store; "" when something can."""
     if store is None:

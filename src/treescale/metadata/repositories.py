@@ -435,8 +435,7 @@ class Repositories:
             created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
             if created is None:
                 raise _unknown(name)
-            row = {"name": OLDEST_DELETED, "value": _sortable(created)}
-            connection.execute(_NOTE_DELETED.on(connection), row)
+            note_oldest(connection, created)
             record(connection, Event(Kind.REPOSITORY_DELETED, actor, name))
 
         try:
@@ -444,6 +443,10 @@ class Repositories:
         except Refused:
             self._forget_all(name)
             raise
+        self._forget_all(name)
+
+    def forget(self, name: str) -> None:
+        """Know nothing of what has the name, nor of what is in it."""
         self._forget_all(name)
 
     async def usage(self, name: str) -> RepositoryUsage:
@@ -532,6 +535,12 @@ def _check_tags(connection: Connection, name: str) -> None:
 def make_namespace(connection: Connection, name: str) -> None:
     """Give the namespace a row, unless it has one. It is one of those that users have."""
     connection.execute(_MAKE_NAMESPACE.on(connection), {"name": name})
+
+
+def note_oldest(connection: Connection, created: float) -> None:
+    """Note when something came into being that has another time, or no row, from now on."""
+    row = {"name": OLDEST_DELETED, "value": _sortable(created)}
+    connection.execute(_NOTE_DELETED.on(connection), row)
 
 
 def lock_repository(connection: Connection, name: str, *, actor: str, now: float) -> int:

@@ -1,4 +1,4 @@
-"""What people call an image: NAME, NAME:TAG or NAME@DIGEST. Pure."""
+"""How people write an image: NAME, NAME:TAG or NAME@DIGEST. Pure."""
 
 from dataclasses import dataclass
 

@@ -511,12 +511,7 @@ def told_jobs(shared: Shared, database: Database, time: Clock, grown: Signal) ->
             more = removed > 0
             await asyncio.sleep(HOOKS_PRUNE_PAUSE_SECONDS)
 
-    yield Job(
-        "hooks.deliver",
-        deliverer.run,
-        "webhooks are sent late",
-        scope=Scope.CLUSTER,
-    )
+    yield Job("hooks.deliver", deliverer.run, "webhooks are sent late", scope=Scope.CLUSTER)
     yield Job(
         "hooks.prune",
         prune,
@@ -554,20 +549,12 @@ async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> No
 
 def event_jobs(events: EventWork, refused: RefusedUploads, logins: Logins) -> Iterator[Job]:
     """Yield what numbers, follows, heeds and removes events, and tells other servers of them."""
-    yield Job(
-        "logins.write",
-        logins.write,
-        "logins, and those that were refused, are in the audit log later, or not at all",
-        period_seconds=USAGE_SECONDS,
-        limit_seconds=LIMIT_SECONDS,
-    )
-    yield Job(
-        "refusals.write",
-        refused.write,
-        "pushes that were refused are told of later, or not at all",
-        period_seconds=USAGE_SECONDS,
-        limit_seconds=LIMIT_SECONDS,
-    )
+    for name, write, what in (
+        ("logins.write", logins.write, "logins, and those that were refused, are in the audit log"),
+        ("refusals.write", refused.write, "pushes that were refused are told of"),
+    ):
+        meaning = f"{what} later, or not at all"
+        yield Job(name, write, meaning, period_seconds=USAGE_SECONDS, limit_seconds=LIMIT_SECONDS)
     yield Job(
         "events.watch",
         events.watch,

@@ -7,13 +7,12 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +27,7 @@ from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
+from treescale.config import unsafe_leases
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.table.routes import api_routes
 from treescale.console.web.dispatch import PageDispatcher
@@ -63,7 +63,7 @@ from treescale.registry.people.sessions import SessionService
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores, open_stores
-from treescale.server.events.work import EventWork, ThisWorker, event_work
+from treescale.server.events.work import ThisWorker, event_work
 from treescale.server.heartbeat import Heartbeat
 from treescale.server.jobs import (
     address_job,
@@ -229,8 +229,7 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             FellowWorkers(shared.server_id, shared.boot, settings.workers, keys, time, peers.handle)
         )
         exchange.connect(fellow_workers.ask, view.peers.ask)
-        this = this_worker(shared)
-        events = parts.enter_context(event_work(this, database, exchange, time))
+        events = parts.enter_context(event_work(this_worker(shared), database, exchange, time))
         jobs = [
             *database_jobs(database, time),
             *rights_jobs(database, callers.tokens, events.signals.hints[Hint.RIGHTS]),
@@ -257,16 +256,6 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             events.live,
             _logins_of(callers).write_last,
         )
-
-
-@contextmanager
-def _events(
-    shared: Shared, database: Database, exchange: AnswerExchange, time: Clock
-) -> Iterator[EventWork]:
-    """Have what this worker does with the log, for the time of a block."""
-    with event_work(this_worker(shared), database, exchange, time) as events:
-        events.live.on_followers = shared.meters.followers
-        yield events
 
 
 def _logins_of(callers: Authenticator) -> Logins:
@@ -381,6 +370,7 @@ def _api(
             live,
             passwords=Passwords(shared.password_slots),
             public_url=shared.settings.public_url,
+            unsafe_leases=unsafe_leases(os.environ),
         ),
         rooms.authenticator,
         metrics.administrators,

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,12 @@ from tests.api.conftest import (
 )
 from tests.api.running import PASSWORD, Running
 from tests.cli.conftest import Command
+from tests.console.test_api import STORE
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away as DatabaseAway
+from treescale.cli.terminal import options
+from treescale.maintenance.planning.findings import Findings, packed
+from treescale.metadata.records import JobState
 
 __all__ = [
     "cors",
@@ -85,7 +90,7 @@ async def test_a_login_is_an_access_token_that_nobody_else_reads(
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert PASSWORD not in file.read_text()
     (first,) = await registry.parts.accounts.list_tokens("root")
-    assert (first.allow, first.expires is not None) == (frozenset({"api"}), True)
+    assert (first.allow, first.expires is not None) == (frozenset({"api", "events"}), True)
     await away.login()
     (second,) = await registry.parts.accounts.list_tokens("root")
     assert second.token_id != first.token_id
@@ -101,12 +106,15 @@ def here(database_file: Path, tmp_path: Path) -> Command:
     command = Command(tmp_path / "here")
     command.data.mkdir()
     (command.data / "treescale.db").write_bytes(database_file.read_bytes())
+    command.here("user", "add", "root", "--admin", "--password-stdin", text_in=PASSWORD)
     return command
 
 
 async def test_a_server_says_what_the_database_does(away: Away, here: Command) -> None:
     await away.login()
     for words in (
+        ("org", "grant", "alice", "root", "owner"),
+        ("org", "grant", "bob", "root", "owner"),
         ("org", "add", "acme", "--owner", "alice"),
         ("org", "grant", "acme", "bob", "writer", "--repository", "acme/web-*"),
         ("org", "set", "acme", "visibility=internal"),
@@ -120,6 +128,28 @@ async def test_a_server_says_what_the_database_does(away: Away, here: Command) -
         ("org", "grant", "acme", "nobody", "reader"),
         ("org", "show", "acme/members"),
         ("org", "remove", "acme"),
+        ("user", "list"),
+        ("user", "remove", "nobody", "--yes"),
+        ("token", "list", "alice"),
+        ("token", "revoke", "none"),
+        ("repo", "list", "--json"),
+        ("repo", "public", "alice/app"),
+        ("repo", "list", "--sort", "size"),
+        ("repo", "show", "alice/app"),
+        ("repo", "show", "alice/none"),
+        ("repo", "read-only", "alice/app", "on"),
+        ("repo", "delete", "alice/app", "--yes"),
+        ("repo", "read-only", "alice/app", "off"),
+        ("repo", "move", "alice/app", "bob/app", "--yes"),
+        ("repo", "deleted"),
+        ("repo", "restore", "alice/none"),
+        ("repo", "copy", "bob/app", "alice/app"),
+        ("cluster", "set", "undelete=2d"),
+        ("cluster", "set", "copies=7"),
+        ("cluster", "set", "colour=red"),
+        ("cluster", "drain", "none"),
+        ("hook", "list"),
+        ("hook", "show", "none"),
     ):
         local = await asyncio.to_thread(here.run, *words, "--data", str(here.data))
         remote = await away.run(*words, "--server", away.url)
@@ -133,6 +163,63 @@ def shown(result: Result) -> list[str]:
     lines = [line.partition(" --data ")[0].partition("\t20")[0] for line in text.splitlines()]
     left_out = ('"created"', '"since"')
     return [line for line in lines if not any(word in line for word in left_out)]
+
+
+async def test_what_happened_is_read_from_a_server(away: Away) -> None:
+    await away.login()
+    await away.there("org", "add", "acme", "--owner", "alice")
+    told = await away.there("events", "--kind", "organisation.*")
+    assert told.split("\t")[2:5] == ["organisation.created", "root", "acme"]
+    line = json.loads(await away.there("events", "--kind", "organisation.*", "--json"))
+    assert (line["kind"], line["actor"]) == ("organisation.created", "root")
+    after = ("--after", str(line["sequence"]), "--kind", "organisation.*")
+    assert await away.there("events", *after) == ""
+
+
+async def test_a_secret_takes_the_password(
+    registry: Running, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await away.login()
+    words = ("token", "create", "alice", "--name", "ci")
+    monkeypatch.setattr(options, "_TERMINAL", "/nowhere/tty")
+    assert "run it at a terminal" in await away.refused(*words)
+    asked = list[str]()
+
+    def typed(question: str) -> str:
+        asked.append(question)
+        return PASSWORD
+
+    monkeypatch.setattr(options, "_TERMINAL", "/dev/null")
+    monkeypatch.setattr("getpass.getpass", typed)
+    secret = (await away.there(*words)).strip()
+    assert asked == [f"Password of root at {away.url}: "]
+    assert secret.startswith("ts_")
+    assert [one.label for one in await registry.parts.accounts.list_tokens("alice")] == ["ci"]
+
+
+async def test_a_job_is_followed_at_a_server(
+    registry: Running, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await away.login()
+    assert "nobody to ask" in await away.refused("repair")
+    await registry.parts.database.stores.register(STORE)
+    jobs = registry.parts.database.jobs
+    begin = jobs.begin
+
+    async def done_at_once(job: str, kind: str, stores: Iterable[str], *, actor: str) -> None:
+        await begin(job, kind, stores, actor=actor)
+        (part,) = await jobs.parts(job)
+        found = packed(Findings(fetched=3))
+        await jobs.report(replace(part, state=JobState.DONE, done=4096, problems=found))
+
+    monkeypatch.setattr(jobs, "begin", done_at_once)
+    for words in (("repair",), ("verify",), ("fsck",), ("collect",), ("collect", "--dry-run")):
+        row = json.loads(await away.there(*words, "--json"))
+        assert [one["store"] for one in row["stores"]] == [STORE.store_id], words
+        assert row.get("fetched", 3) == 3
+    status = json.loads(await away.there("cluster", "status", "--json"))
+    assert [one["store"] for one in status["stores"]] == [STORE.store_id]
+    assert STORE.store_id in await away.there("cluster", "status")
 
 
 async def test_whoever_logs_in_may_what_they_may(away: Away) -> None:
@@ -168,11 +255,11 @@ async def test_flags_and_variables_say_which_is_asked(
 async def test_what_works_on_the_machine_says_so(
     away: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for words in (("config", "show"), ("fsck",), ("backup", "file"), ("restore", "file")):
+    for words in (("config", "show"), ("backup", "file"), ("restore", "file")):
         assert "machine of the cluster" in await away.refused(*words), words
-    for words in (("serve",), ("demo",), ("doctor",)):
-        refused = await away.run(*words, "--server", away.url)
-        assert (refused.exit_code, "machine itself" in refused.stderr) == (2, True), words
+    for word in ("serve", "demo", "doctor"):
+        refused = await away.run(word, "--server", away.url)
+        assert (refused.exit_code, "machine itself" in refused.stderr) == (2, True), word
     monkeypatch.setenv("TREESCALE_SERVER", away.url)
     refused = await away.run("config", "show")
     assert (refused.exit_code, "machine of the cluster" in refused.stderr) == (1, True)

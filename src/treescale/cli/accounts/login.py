@@ -63,7 +63,7 @@ def login(
     async def work(server: RemoteServer) -> Kept:
         host = "".join(one for one in socket.gethostname() if one.isprintable())
         name = f"treescale login at {host[:_HOST_CHARACTERS_MAX]} {secrets.token_hex(3)}"
-        wanted = {"name": name, "allow": ["api"], "expires": LASTS}
+        wanted = {"name": name, "allow": ["api", "events"], "expires": LASTS}
         made = await server.ask("POST", "/tokens", body=wanted)
         kept = _kept(made, insecure=insecure)
         known.put(address, kept)

@@ -55,15 +55,17 @@ def list_users(desk: CommandContext) -> None:
 
 @user.command("remove")
 @click.argument("name")
+@click.option("--give-to", metavar="NAMESPACE", help="Who gets the repositories.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @cluster_options
-def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
+def remove(desk: CommandContext, name: str, *, give_to: str | None, yes: bool) -> None:
     """Remove an account and its access tokens. Its repositories stay.
 
-    Nobody gets the name by mistake: `user add` asks for --adopt while there are any.
+    Nobody gets the name by mistake: `user add` asks for --adopt while there are any. With --give-to
+    they move to another user or an organisation first, as `repo move NAME/ NAMESPACE/` does.
     """
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
-    desk.ask("DELETE", _path(name))
+    desk.ask("DELETE", _path(name), query={"give_to": give_to})
     desk.out.done(f"user {name} removed", {"name": name})
 
 

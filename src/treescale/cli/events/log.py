@@ -1,20 +1,23 @@
 """`treescale events`: what has happened, from the log in the database; and on, as it happens."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import click
+import msgspec
 
-from treescale.cli.terminal.options import CommandContext, cluster_options
+from treescale.cli.terminal.options import Asking, CommandContext, cluster_options
 from treescale.cli.terminal.output import for_people, plain
+from treescale.console.events import EventPage
 from treescale.events.filters import EventFilter, parse_filter
-from treescale.events.rows import line
+from treescale.events.rows import NEWEST, OLDEST, EventRow, cursor, line
 from treescale.metadata.database import Database
 from treescale.metadata.events.log import READ_AT_ONCE_MAX
-from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.events.recorded import Place, Recorded
 
 POLL_SECONDS: Final = 0.5
 """How often somebody who follows looks."""
@@ -59,8 +62,55 @@ def events(
                 await log.number()
             position = await _show_all(database, position, wanted, show)
 
+    query = {"kind": kind, "repository": repository}
     with suppress(KeyboardInterrupt):
-        desk.run(work)
+        if desk.server is None:
+            desk.run(work)
+        else:
+            desk.asking(partial(_of_server, desk, query, after, show, follow=follow))
+
+
+async def _of_server(
+    desk: CommandContext,
+    query: Mapping[str, str],
+    after: int | None,
+    show: Callable[[Recorded], None],
+    api: Asking,
+    *,
+    follow: bool,
+) -> None:
+    """Show what a server tells of, as far as it may be seen there."""
+    begin = NEWEST if follow else OLDEST
+    place = begin if after is None else cursor(Place(after))
+    while True:
+        found = await api.ask("GET", "/events", query={**query, "after": place})
+        page = msgspec.convert(found, EventPage)
+        if page.gap and after is not None:
+            desk.out.note(f"Events that follow {after} are not kept any more: there is a gap.")
+        for row in page.events:
+            show(_recorded(row))
+        place = page.next
+        if not page.more:
+            if not follow:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _recorded(row: EventRow) -> Recorded:
+    return Recorded(
+        row.sequence,
+        row.id,
+        row.kind,
+        row.at.timestamp(),
+        row.actor or "",
+        row.namespace,
+        row.repository,
+        row.reference,
+        row.digest,
+        row.previous_digest,
+        row.payload,
+        row.request_id,
+    )
 
 
 async def _show_all(

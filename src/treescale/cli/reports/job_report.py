@@ -1,24 +1,26 @@
 """Having the stores do something, and what `repair`, `verify`, `fsck` and `collect` say of it."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
 
 from treescale.cli.terminal.actor import cli_actor
-from treescale.cli.terminal.options import CommandContext
+from treescale.cli.terminal.options import Asking, CommandContext
 from treescale.cli.terminal.progress import WorkProgress
 from treescale.clock import SystemClock
-from treescale.maintenance.following import Following, Outcome
+from treescale.console.work.jobs import JobPart, JobReport
+from treescale.maintenance.following import POLL_SECONDS, Following, Outcome, Unasked
 from treescale.maintenance.planning import findings
-from treescale.maintenance.planning.findings import Findings, Verdict, unpacked
+from treescale.maintenance.planning.findings import Findings, Verdict, packed, unpacked
 from treescale.maintenance.report.cluster_status import LOST, LOST_BLOBS_LISTED_MAX, lost_row
 from treescale.maintenance.report.columns import Column, Kind, Row
 from treescale.metadata.database import Database
-from treescale.metadata.records import LostData, StoreJob
+from treescale.metadata.records import JobState, StoreJob
 from treescale.server.local_walk import Walked, walking_here
 
 ROTTEN_LOOKED_UP_MAX: Final = 100
@@ -68,13 +70,22 @@ _LISTS: Final = ("rotten_chunks", "lost_chunks", "unfound_chunks", "reasons", "g
 
 
 @dataclass(frozen=True, slots=True)
+class LostRows:
+    """What is lost: the number of chunks, that of blobs in repositories, and the first of these."""
+
+    chunks: int
+    links: int
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """What came of a job, and what the database knows of what is lost after it."""
 
     kind: findings.Kind
     outcome: Outcome
     here: Walked
-    lost: LostData
+    lost: LostRows
     rotten: Mapping[str, Sequence[str]]
     """The repositories of each rotten chunk."""
 
@@ -90,6 +101,8 @@ class Ended:
 
 def carry_out(desk: CommandContext, kind: findings.Kind) -> Ended:
     """Have all stores do it, and show how far they are; after Ctrl-C they go on, and this ends."""
+    if desk.server is not None:
+        return followed_there(desk, kind, desk.ask("POST", "/jobs", body={"kind": kind.value}))
     job_id = secrets.token_hex(16)
     clock = SystemClock()
 
@@ -110,7 +123,8 @@ def carry_out(desk: CommandContext, kind: findings.Kind) -> Ended:
             for chunk in chunks[:ROTTEN_LOOKED_UP_MAX]
         }
         rotten |= {chunk: [] for chunk in chunks[ROTTEN_LOOKED_UP_MAX:]}
-        return Ended(kind, outcome, here, lost, rotten)
+        rows = [lost_row(one) for one in lost.listed]
+        return Ended(kind, outcome, here, LostRows(lost.chunks, lost.links, rows), rotten)
 
     try:
         return desk.run(work)
@@ -120,6 +134,55 @@ def carry_out(desk: CommandContext, kind: findings.Kind) -> Ended:
             "command walked itself goes on when a server starts there."
         )
         raise SystemExit(INTERRUPTED) from None
+
+
+def followed_there(desk: CommandContext, kind: findings.Kind, begun: Mapping[str, Any]) -> Ended:
+    """Show how far a job is that a server was asked for, and return what came of it."""
+    job_id = begun["job"]
+
+    async def work(api: Asking) -> Ended:
+        with WorkProgress(TITLES[kind], SystemClock(), quiet=desk.out.as_json) as progress:
+            while True:
+                report = msgspec.convert(await api.ask("GET", f"/jobs/{job_id}"), JobReport)
+                parts = [_part(report, one) for one in report.parts]
+                progress.show(parts)
+                if report.ended:
+                    return _ended(kind, report, parts)
+                await asyncio.sleep(POLL_SECONDS)
+
+    try:
+        return desk.asking(work)
+    except KeyboardInterrupt:
+        desk.out.note(f"\nThe job {job_id} goes on without this command: servers carry it out.")
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _part(report: JobReport, one: JobPart) -> StoreJob:
+    state, found = JobState(one.state), packed(one.findings)
+    return StoreJob(
+        report.job,
+        one.store,
+        report.kind,
+        state,
+        one.done,
+        one.total,
+        one.moved,
+        found,
+        actor="",
+        created=0.0,
+        updated=0.0,
+    )
+
+
+def _ended(kind: findings.Kind, report: JobReport, parts: Sequence[StoreJob]) -> Ended:
+    done = tuple(part for part in parts if part.state is JobState.DONE)
+    unasked = tuple(
+        Unasked(one.store, one.where, one.given_up) for one in report.parts if one.given_up
+    )
+    labels = {one.store: one.where for one in report.parts}
+    outcome = Outcome(report.job, done, labels, unasked)
+    lost = LostRows(report.lost_chunks, report.lost_links, report.lost_blobs)
+    return Ended(kind, outcome, Walked(), lost, report.rotten)
 
 
 def tell(desk: CommandContext, ended: Ended, *, plan: bool = False) -> None:
@@ -186,7 +249,7 @@ def _lists(ended: Ended) -> dict[str, list[Row]]:
             {"store": each.store_id, "where": each.label, "why": each.why}
             for each in ended.outcome.unasked
         ],
-        "lost_blobs": [lost_row(one) for one in ended.lost.listed],
+        "lost_blobs": [*ended.lost.rows],
         "rotten_copies": [
             {"chunk": chunk, "repositories": list(names) or None}
             for chunk, names in ended.rotten.items()

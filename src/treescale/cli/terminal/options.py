@@ -46,6 +46,7 @@ _HERE: Final = (
     "this works on the database itself and asks no server: leave --server and TREESCALE_SERVER "
     "out, and run it on a machine of the cluster"
 )
+_TERMINAL: Final = "/dev/tty"
 NO_QUERY: Final[Mapping[str, str]] = {}
 
 
@@ -123,7 +124,7 @@ class CommandContext:
         async def here(database: Database) -> Result:
             from treescale.cli.terminal.in_process import operator_on  # noqa: PLC0415  a slow one
 
-            return await work(operator_on(database, self.loaded.settings.public_url))
+            return await work(await operator_on(database, self.loaded.settings.public_url))
 
         return self.run(here)
 
@@ -166,7 +167,7 @@ async def _with_server(
 def _password_at_terminal(question: str) -> str:
     """Return what is typed at the terminal, wherever standard input comes from."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise PasswordNeeded(
             "this makes a secret, which takes the password: run it at a terminal, which asks"

@@ -14,6 +14,7 @@ from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.records import User
 from treescale.registry.accounts import PasswordHashing, accounts_of, check_unclaimed
+from treescale.registry.naming.moves import MoveService
 
 
 class UserRow(msgspec.Struct):
@@ -57,6 +58,7 @@ class UserDesk:
     def __init__(self, database: Database, passwords: PasswordHashing) -> None:
         self._database = database
         self._passwords = passwords
+        self._moves = MoveService(database)
 
     async def list(self, asked: Asked) -> Answered:
         """List the accounts."""
@@ -82,8 +84,14 @@ class UserDesk:
         return Answered(user_row(await self._seen(asked)))
 
     async def remove(self, asked: Asked) -> Answered:
-        """Remove one with its access tokens, and say what it was; its repositories stay."""
+        """Remove one with its access tokens, and say what it was.
+
+        Its repositories stay, unless somebody is named who gets them.
+        """
         found = await self._seen(asked)
+        heir = asked.query.get("give_to")
+        if heir is not None:
+            await self._moves.namespace(found.name, heir, actor=asked.principal.user)
         accounts = await accounts_of(self._database, self._passwords)
         await accounts.remove_user(found.name, actor=asked.principal.user)
         return Answered(user_row(found))

@@ -19,6 +19,17 @@ from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, Use
 from treescale.console.audit import LINES as AUDIT_LINES
 from treescale.console.audit import AuditDesk, AuditPage
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
+from treescale.console.content.images import (
+    DeletedList,
+    Gone,
+    ImageDesk,
+    ManifestRow,
+    RepositoryReport,
+    Restoration,
+    Restored,
+    TagPage,
+)
+from treescale.console.content.naming import CopyMade, MoveMade, NamingDesk, NewCopy, NewMove
 from treescale.console.event_groups import (
     Acknowledged,
     Acknowledgement,
@@ -74,6 +85,22 @@ from treescale.console.rules import (
 from treescale.console.table.openapi import document
 from treescale.console.table.people import people_rows
 from treescale.console.table.robots import issuer_routes, robot_routes
+from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
+from treescale.console.work.settings import (
+    NewSetting,
+    SettingChanged,
+    SettingDesk,
+    SettingList,
+    SettingState,
+)
+from treescale.console.work.targets import (
+    Draining,
+    Forgetting,
+    Forgotten,
+    TargetDesk,
+    TargetRow,
+    Waiting,
+)
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
@@ -123,10 +150,12 @@ def api_routes(
     *,
     passwords: PasswordHashing,
     public_url: str = "",
+    unsafe_leases: bool = False,
 ) -> Sequence[ApiRoute]:
     """Return every route there is; the last describes them all.
 
-    `public_url` is where clients reach the registry, which payloads of webhooks name.
+    `public_url` is where clients reach the registry, which payloads of webhooks name. With
+    `unsafe_leases` a lease may be set to seconds.
     """
 
     @cache
@@ -138,6 +167,11 @@ def api_routes(
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
+        *_of_settings(SettingDesk(database, clock, unsafe_leases=unsafe_leases)),
+        *_of_targets(TargetDesk(database, clock)),
+        *_of_jobs(JobDesk(database, clock)),
+        *_of_images(ImageDesk(database)),
+        *_of_naming(NamingDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
@@ -171,6 +205,67 @@ def _of_the_cluster(desk: ClusterDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(PUT, "/read-only/{name}", who, what, desk.put_read_only_of, state, takes=state)
 
 
+def _of_settings(desk: SettingDesk) -> Iterable[ApiRoute]:
+    who, one = Who.ADMINISTRATOR, "/cluster/settings/{setting}"
+    what = "What all servers go by"
+    yield ApiRoute(GET, "/cluster/settings", who, what, desk.list, SettingList)
+    yield ApiRoute(GET, one, who, "One setting, with its ETag", desk.show, SettingState)
+    what = "Set it, with If-Match only while it is as it was seen"
+    yield ApiRoute(PUT, one, who, what, desk.change, SettingChanged, takes=NewSetting)
+
+
+def _of_targets(desk: TargetDesk) -> Iterable[ApiRoute]:
+    who, one = Who.ADMINISTRATOR, "/cluster/targets/{target}"
+    what = "Move what a server or store holds to the others"
+    yield ApiRoute(POST, f"{one}/drain", who, what, desk.drain, Draining)
+    what = "Take a drain back"
+    yield ApiRoute(POST, f"{one}/undrain", who, what, desk.undrain, Draining)
+    what = "What is to be waited for until it is empty"
+    yield ApiRoute(GET, f"{one}/waiting", who, what, desk.waiting, Waiting)
+    what = "A server or store, by a name, an address, a path or an id"
+    yield ApiRoute(GET, one, who, what, desk.show, TargetRow)
+    what, path = "Strike off a server or store that will never come back", f"{one}/forget"
+    yield ApiRoute(POST, path, who, what, desk.forget, Forgotten, takes=Forgetting)
+
+
+def _of_jobs(desk: JobDesk) -> Iterable[ApiRoute]:
+    who = Who.ADMINISTRATOR
+    what = "Ask all stores to repair, verify, check or collect, now"
+    yield ApiRoute(POST, "/jobs", who, what, desk.begin, JobBegun, takes=NewJob)
+    yield ApiRoute(GET, "/jobs/{job}", who, "How far a job is", desk.show, JobReport)
+
+
+def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
+    """Yield them before those of repositories: the parameter `name` of a path takes slashes."""
+    who, one = Who.USER, "/repositories/{name}"
+    what = "Tags of a repository, by name"
+    yield ApiRoute(GET, f"{one}/tags", who, what, desk.tags, TagPage, query=PAGE)
+    what = "Delete a tag alone; it can be restored for a while"
+    yield ApiRoute(DELETE, f"{one}/tags/{{tag}}", who, what, desk.delete_tag, Gone)
+    manifest, what = f"{one}/manifests/{{digest}}", "A manifest, and the tags that point at it"
+    yield ApiRoute(GET, manifest, who, what, desk.manifest, ManifestRow)
+    what = "Delete a manifest with its tags and all that is said of it; it can be restored"
+    yield ApiRoute(DELETE, manifest, who, what, desk.delete_manifest, Gone)
+    what, query = "What it takes, and on which stores its chunks belong", {"tag": "Of this image."}
+    admin, path = Who.ADMINISTRATOR, f"{one}/report"
+    yield ApiRoute(GET, path, admin, what, desk.report, RepositoryReport, query=query)
+    what = "Delete a repository; it can be restored for a while"
+    query = {"force": "1: also with tags that a rule has stay as they are."}
+    yield ApiRoute(DELETE, one, who, what, desk.delete_repository, Gone, query=query)
+    what, query = "What can be restored, and until when", {"namespace": "Of which namespace."}
+    yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedList, query=query)
+    what, path = "Bring back what was deleted", "/restorations"
+    yield ApiRoute(POST, path, who, what, desk.restore, Restored, takes=Restoration)
+
+
+def _of_naming(desk: NamingDesk) -> Iterable[ApiRoute]:
+    who = Who.USER
+    what = "Copy an image to another repository or tag, with all that is said of it; no byte moves"
+    yield ApiRoute(POST, "/copies", who, what, desk.copy, CopyMade, takes=NewCopy)
+    what = "Give a repository, or all of a namespace, another name"
+    yield ApiRoute(POST, "/moves", who, what, desk.move, MoveMade, takes=NewMove)
+
+
 def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
     what = "Repositories that the caller may see, by name"
     who, one = Who.USER, "/repositories/{name}"
@@ -201,7 +296,9 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     what = "Remove an organisation, and delete its repositories"
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
-    yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+    yield ApiRoute(GET, path, who, "Who may, with its ETag", desk.get_visibility, state)
+    query = {"create": "1: make an empty repository, where there is none of that name."}
+    yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state, query=query)
 
 
 def _of_quotas(desk: QuotaDesk) -> Iterable[ApiRoute]:
@@ -263,7 +360,8 @@ def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(POST, "/users", admin, what, desk.add, UserRow, takes=NewUser)
     yield ApiRoute(GET, one, who, "One account", desk.show, UserRow)
     what = "Remove an account and its access tokens; its repositories stay"
-    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow)
+    query = {"give_to": "The namespace that gets its repositories."}
+    yield ApiRoute(DELETE, one, admin, what, desk.remove, UserRow, query=query)
 
 
 def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:

@@ -74,24 +74,29 @@ class RowsReading:
 class RowsTold:
     """What came of the rows, or would."""
 
-    pause: Pause | None
+    pause: str | None
+    """Why none are taken away, and what has it go on."""
     taken: Row
     """How many rows went."""
     due: Sequence[Row] = ()
     """What would go, biggest first."""
 
 
+def _told(pause: Pause | None) -> str | None:
+    return None if pause is None else pause.told
+
+
 async def collect_rows(database: Database, *, resume: bool = False) -> RowsTold:
     """Have a turn of the collection of rows; with `resume` also after a leap of the clock."""
     log_errors_only()
     done = await (await _turns(database)).collect(resume=resume)
-    return RowsTold(done.pause, _taken(done))
+    return RowsTold(_told(done.pause), taken_row(done))
 
 
 async def read_due(database: Database) -> RowsTold:
     """Return what a cycle would take away, and take nothing."""
     seen = await read_rows(database, due=True)
-    return RowsTold(seen.pause, _taken(RowCycle()), due_rows(seen))
+    return RowsTold(_told(seen.pause), taken_row(RowCycle()), due_rows(seen))
 
 
 async def _turns(database: Database) -> RowTurns:
@@ -191,7 +196,8 @@ def _why(seen: RowsReading, one: Due) -> str:
     return "no repository has it"
 
 
-def _taken(done: RowCycle) -> Row:
+def taken_row(done: RowCycle) -> Row:
+    """Return how many rows went, of each kind."""
     return {"untagged": done.untagged, **asdict(done.collected)}
 
 

@@ -1,6 +1,6 @@
 """What was deleted and can be restored: listed, and brought back whole."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,6 +8,8 @@ from typing import Any, Final
 from sqlalchemy import (
     BindParameter,
     Double,
+    Row,
+    Select,
     and_,
     bindparam,
     delete,
@@ -206,6 +208,7 @@ def _tags_back(*which: Any) -> Upsert:
 _TAGS_BACK: Final = _tags_back(*_TAGS_THEN)
 
 _FREE_AT: Final = undelete_seconds()
+_OF_NAMESPACE: Final = repositories.c.namespace_id == namespace_id()
 _LIST_REPOSITORIES: Final = (
     select(
         repositories.c.name,
@@ -246,7 +249,12 @@ _LIST_TAGS: Final = (
     .limit(bindparam("limit"))
 )
 _LAST_OF_NAME: Final = (
-    select(repositories.c.repository_id, repositories.c.name, repositories.c.deleted)
+    select(
+        repositories.c.repository_id,
+        repositories.c.name,
+        repositories.c.deleted,
+        (repositories.c.namespace_id == namespace_id()).label("is_theirs"),
+    )
     .where(
         repositories.c.deleted.is_not(None),
         repositories.c.name > bindparam("first"),
@@ -300,22 +308,32 @@ class Undelete:
         self._connections = connections
 
     async def list(self, namespace: str | None, limit: int) -> list[Deleted]:
-        """Return the latest of each kind: repositories, tags, manifests. For administration."""
+        """Return the latest of each kind: repositories, tags, manifests. For administration.
+
+        With `namespace` those of who has that name now, and not of an earlier one.
+        """
+
+        async def rows(query: Select[Any]) -> Sequence[Row[Any]]:
+            if namespace is None:
+                return await self._connections.rows(query, {"limit": limit})
+            page = {"limit": limit, "namespace_name": namespace}
+            return await self._connections.rows(query.where(_OF_NAMESPACE), page)
+
         found = [
             Deleted(row.name.partition(DELETED_MARK)[0], None, None, row.deleted, row.until)
-            for row in await self._connections.rows(_LIST_REPOSITORIES, {"limit": limit})
+            for row in await rows(_LIST_REPOSITORIES)
         ]
         found += [
             Deleted(row.name, row.tag, row.digest, row.deleted, row.until)
-            for row in await self._connections.rows(_LIST_TAGS, {"limit": limit})
+            for row in await rows(_LIST_TAGS)
         ]
         tagged = {(each.repository, each.digest) for each in found}
         found += [
             Deleted(row.name, None, row.digest, row.deleted, row.until)
-            for row in await self._connections.rows(_LIST_MANIFESTS, {"limit": limit})
+            for row in await rows(_LIST_MANIFESTS)
             if (row.name, row.digest) not in tagged
         ]
-        return [each for each in found if namespace in (None, namespace_of(each.repository))]
+        return found
 
     async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
         """Bring a manifest back, with what belongs to it and went with it.
@@ -380,18 +398,22 @@ class Undelete:
 
         return await self._connections.write(work)
 
-    async def repository(self, name: str, *, to: str | None, actor: str) -> None:
+    async def repository(
+        self, name: str, *, to: str | None, actor: str, anybodys: bool = True
+    ) -> None:
         """Bring back the repository of that name that was deleted last, under the name `to`.
 
-        Raises NameUnknown; PreconditionFailed when there is one of that name.
+        Without `anybodys` not one of somebody who had the namespace's name before. Raises
+        NameUnknown; PreconditionFailed when there is one of that name.
         """
         target = to or name
 
         def work(connection: Connection) -> None:
             first = name + DELETED_MARK
             span = {"first": first, "end": name + chr(ord(DELETED_MARK) + 1)}
+            span["namespace_name"] = namespace_of(name)
             row = connection.execute(_LAST_OF_NAME, span).one_or_none()
-            if row is None:
+            if row is None or not (anybodys or row.is_theirs):
                 raise NameUnknown(f"no deleted repository {name}")
             ends = connection.execute(_ENDS, {"stamp": row.deleted}).one()
             if ends.until < ends.now:

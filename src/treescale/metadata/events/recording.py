@@ -49,6 +49,7 @@ class Kind(StrEnum):
     REPOSITORY_CREATED = "repository.created"
     REPOSITORY_DELETED = "repository.deleted"
     REPOSITORY_RESTORED = "repository.restored"
+    REPOSITORY_MOVED = "repository.moved"
     REPOSITORY_PURGED = "repository.purged"
     REPOSITORY_VISIBILITY = "repository.visibility"
     REPOSITORY_READ_ONLY = "repository.read_only"

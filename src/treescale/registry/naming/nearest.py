@@ -1,4 +1,4 @@
-"""What commands say of an image that is not there: the nearest; and which tags point at one."""
+"""What is not there, and what is nearest to it."""
 
 import difflib
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from treescale.metadata.database import Database
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import namespace_of
 
-PAGE_SIZE = 500
+PAGE_SIZE: Final = 500
 LOOKED_AT_MAX: Final = 10_000
 """So many names are compared with one that is not there."""
 

@@ -13,7 +13,7 @@ from treescale.cluster.placement_report import Place, Uncounted, placement_repor
 from treescale.cluster.queries import missing_among, tables_of, uncounted_of
 from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
-from treescale.metadata.records import Blob, Manifest, StoreRecord
+from treescale.metadata.records import Blob, Manifest, RepositoryUsage, StoreRecord
 from treescale.metadata.usage.figures import TagFigures, Usage
 from treescale.registry.contents import PARTS_READ_MAX, RepositoryChunks
 
@@ -281,3 +281,23 @@ def _blob_row(blob: Blob) -> Row:
 
 def _server_of(store: StoreRecord) -> str:
     return store.server_id or store.server
+
+
+def usage_row(usage: RepositoryUsage, read_only: str | None) -> Row:
+    """Return the summary of what a repository takes."""
+    one = usage.repository
+    return {
+        "name": one.name,
+        "public": one.public,
+        "visibility": one.visibility,
+        "read_only": read_only,
+        "created": time(one.created),
+        "tags": usage.tags,
+        "manifests": usage.manifests,
+        "blobs": usage.blobs,
+        "pushed_bytes": usage.bytes_logical,
+        "stored_bytes": usage.bytes_chunked,
+        "deduplication_saved_bytes": usage.bytes_logical - usage.bytes_chunked,
+        "shared_with_others_bytes": usage.bytes_chunked - usage.bytes_exclusive,
+        "own_bytes": usage.bytes_exclusive,
+    }

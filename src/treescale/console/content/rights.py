@@ -1,0 +1,77 @@
+"""What the caller may do to a repository, and what is said when it may not be done.
+
+What somebody may not see is not there, in the same words as what is not. An access token made with
+`--allow api` stands here for its user: the names it was made for are those of the registry.
+"""
+
+from treescale.auth.policy import Standing, may, permitted
+from treescale.auth.roles import NO_MEMBER, Permission, Visibility
+from treescale.auth.scopes import Action
+from treescale.console.route import Asked
+from treescale.errors import Forbidden, NameInvalid, NameUnknown
+from treescale.metadata.database import Database
+from treescale.oci.image_reference import ImageReference, parse_reference
+from treescale.oci.names import check_repository, namespace_of
+
+
+def repository_name(text: str) -> str:
+    """Return the name of a repository; raises NameInvalid, also for a namespace's."""
+    try:
+        return check_repository(text)
+    except NameInvalid as error:  # of a namespace `docker push` is told otherwise
+        raise NameInvalid(str(error)) from None
+
+
+def image_name(text: str) -> ImageReference:
+    """Return what NAME, NAME:TAG or NAME@DIGEST says; raises NameInvalid and the like."""
+    try:
+        return parse_reference(text)
+    except NameInvalid as error:  # likewise
+        raise NameInvalid(str(error)) from None
+
+
+def unseen(name: str) -> NameUnknown:
+    """Return the error for what is not there, or not for the caller."""
+    return NameUnknown(f"no repository {name} that you may see")
+
+
+async def standing_in(asked: Asked, database: Database, name: str) -> Standing:
+    """Return what there is to know of the caller in a repository; an absent one is private."""
+    grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
+    try:
+        visibility = Visibility((await database.repositories.get(name)).visibility)
+    except NameUnknown:
+        visibility = Visibility.PRIVATE
+    return Standing(visibility, grants, asked.is_administrator)
+
+
+async def check_pull(asked: Asked, database: Database, name: str) -> None:
+    """Raise NameUnknown unless the caller may pull from it."""
+    standing = await standing_in(asked, database, name)
+    if Action.PULL not in permitted(asked.principal.person, name, standing):
+        raise unseen(name)
+
+
+async def check_push(asked: Asked, database: Database, name: str) -> None:
+    """Raise Forbidden unless the caller may push to it, whether or not it is there."""
+    standing = await standing_in(asked, database, name)
+    if Action.PUSH not in permitted(asked.principal.person, name, standing):
+        raise Forbidden(f"you may not push to {name}: a maintainer of it can let you")
+
+
+async def check_delete(asked: Asked, database: Database, name: str) -> None:
+    """Raise NameUnknown for what the caller does not see, Forbidden for what only others delete."""
+    standing = await standing_in(asked, database, name)
+    rights = permitted(asked.principal.person, name, standing)
+    if Action.DELETE in rights:
+        return
+    if Action.PULL not in rights:
+        raise unseen(name)
+    raise Forbidden(f"a maintainer of {name} may do this")
+
+
+def may_in(asked: Asked, namespace: str, permission: Permission) -> bool:
+    """Say whether the caller has a permission in a namespace."""
+    grants = asked.held.get(namespace, NO_MEMBER).grants
+    standing = Standing(grants=grants, is_administrator=asked.is_administrator)
+    return may(asked.principal, namespace, permission, standing)

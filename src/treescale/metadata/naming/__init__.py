@@ -1,0 +1,1 @@
+"""Repositories that come to be called otherwise."""

@@ -1,0 +1,73 @@
+"""A repository under another name: rows change, no bytes move, and what it holds stays as it is.
+
+Everything that is in it hangs on its number. What names it by its text does not follow: grants and
+access tokens for a pattern, webhooks, uploads that are under way. Its old name is free at once.
+"""
+
+from typing import Final
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from treescale.errors import NameUnknown, UserExists
+from treescale.metadata.database import Database
+from treescale.metadata.engine.clock import DatabaseNow
+from treescale.metadata.events.recording import Event, Kind, record
+from treescale.metadata.layouts import WHY, check_writable, named, refuse
+from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
+from treescale.metadata.schema import repositories
+from treescale.oci.names import namespace_of
+
+_MOVE: Final = (
+    update(repositories)
+    .where(repositories.c.name == bindparam("old_name"))
+    .values(
+        name=bindparam("new_name"),
+        namespace=bindparam("namespace_name"),
+        namespace_id=namespace_id(),
+        # Events of what had the name before it are not shown to who may pull this one.
+        created=DatabaseNow(),
+    )
+)
+_CREATED: Final = select(repositories.c.created).where(repositories.c.name == bindparam("named"))
+
+
+class Moves:
+    """Gives repositories other names."""
+
+    def __init__(self, database: Database) -> None:
+        self._connections = database.connections
+        self._repositories = database.repositories
+
+    async def move(self, old: str, new: str, *, actor: str) -> None:
+        """Have the repository `old` be called `new`, also in another namespace.
+
+        Raises NameUnknown, UserExists when there is one called `new`, and ReadOnly.
+        """
+        to = {"old_name": old, "new_name": new, "namespace_name": namespace_of(new)}
+
+        def work(connection: Connection) -> None:
+            check_writable(connection, old, whole=True)
+            created = connection.execute(_CREATED, {"named": old}).scalar_one_or_none()
+            if created is None:
+                raise NameUnknown(f"no repository {old}")
+            refuse(new, connection.execute(WHY, named(new)).scalar_one())
+            if connection.execute(_CREATED, {"named": new}).first() is not None:
+                raise _taken(new)
+            make_namespace(connection, namespace_of(new))
+            note_oldest(connection, created)
+            try:
+                connection.execute(_MOVE, to)
+            except IntegrityError as error:  # a push came first
+                raise _taken(new) from error
+            record(connection, Event(Kind.REPOSITORY_MOVED, actor, old, payload={"to": new}))
+            record(connection, Event(Kind.REPOSITORY_MOVED, actor, new, payload={"from": old}))
+
+        await self._connections.write(work)
+        for name in (old, new):
+            self._repositories.forget(name)
+
+
+def _taken(name: str) -> UserExists:
+    return UserExists(f"there is a repository {name} already", known=name)
