@@ -59,6 +59,8 @@ async def test_its_secret_stands_in_no_log(browser: Browser, people: People) -> 
     secret, _ = await people.invite("carol", admin=False, roles=[], actor=ACTOR)
     with capture_logs() as lines:
         (await browser.get(f"/-/invitation/{secret}")).expect(200)
+        (await browser.get(f"/-/invitation/{secret}/")).expect(404)
+        (await browser.ask("PUT", f"/-/invitation/{secret}", {}, b"")).expect(405)
         (await browser.get("/-/sign-in")).expect(200)
     paths = [line["path"] for line in lines if line["event"] == "request"]
     assert "/-/sign-in" in paths

@@ -44,6 +44,8 @@ FORM_FIELD: Final = "form"
 GET: Final = "GET"
 HEAD: Final = "HEAD"
 POST: Final = "POST"
+WORDS_SHOWN: Final = 3
+"""Of a path that is no page's, for the log: `/-/invitation`."""
 SEE_OTHER: Final = 303
 SIGN_IN: Final = "/-/sign-in"
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
@@ -93,6 +95,8 @@ class PageDispatcher:
             return web.Response(body=static, headers=headers)
         place, signed_in = self._visitors.place(request), None
         try:
+            # Until it is known which page it is: somebody may have mistyped a path that lets in.
+            record_of(request).shown_path = _begin_of(request.rel_url.raw_path)
             route, parameters = self._find(request)
             record_of(request).shown_path = route.shown_path
             self._check()
@@ -234,6 +238,12 @@ def _pairs(text: str) -> dict[str, str]:
     if len(found) != len(pairs):
         raise RequestInvalid("a field of the form is there twice")
     return found
+
+
+def _begin_of(path: str) -> str:
+    """Return the first words of a path."""
+    words = path.split("/")
+    return path if len(words) <= WORDS_SHOWN else "/".join([*words[:WORDS_SHOWN], "…"])
 
 
 def _done(query: Mapping[str, str]) -> str:
