@@ -48,6 +48,7 @@ BY_COMMANDS: Final = frozenset(
         Kind.HOOK_ENABLED,
         Kind.HOOK_REMOVED,
         Kind.HOOK_ROTATED,
+        Kind.SETTING_CHANGED,
     }
 )
 """What a command does on the database: it has a row with its actor, and no address."""
@@ -66,6 +67,8 @@ BY_SERVERS: Final = frozenset(
         Kind.HOOK_DISABLED,
         Kind.IMAGE_PULLED,
         Kind.UPLOAD_REFUSED,
+        Kind.LOGIN_SUCCEEDED,
+        Kind.LOGIN_REFUSED,
         Kind.REPAIR_FINISHED,
         Kind.COLLECT_FINISHED,
     }
