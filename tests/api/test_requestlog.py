@@ -52,6 +52,7 @@ BY_COMMANDS: Final = frozenset(
         Kind.HOOK_REMOVED,
         Kind.HOOK_ROTATED,
         *(kind for kind in Kind if kind.startswith(("robot.", "issuer."))),
+        Kind.SETTING_CHANGED,
     }
 )
 """What a command does on the database: it has a row with its actor, and no address. An exchange is
@@ -73,6 +74,8 @@ BY_SERVERS: Final = frozenset(
         Kind.UPLOAD_REFUSED,
         Kind.QUOTA_WARNED,
         Kind.QUOTA_REACHED,
+        Kind.LOGIN_SUCCEEDED,
+        Kind.LOGIN_REFUSED,
         Kind.REPAIR_FINISHED,
         Kind.COLLECT_FINISHED,
     }
