@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.turns import run_switched
-from treescale.http.dispatch import Dispatcher
+from treescale.http.connections.connection import ConnectionServer
 from treescale.http.request_log import RequestLog
 from treescale.metadata.engine import connect
 from treescale.metadata.engine.connections import Connections
-from treescale.server import serving, worker
+from treescale.server import serving
 
 
 class Switch:
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     switch = Switch()
     run_switched(
         switch.turn,
-        (worker, "Dispatcher", switch.of(Dispatcher)),
+        (serving, "ConnectionServer", switch.of(ConnectionServer)),
         (connect, "Connections", switch.of(Connections)),
         (serving, "RequestLog", switch.log),
     )

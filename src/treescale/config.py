@@ -25,9 +25,18 @@ PREFIX: Final = "TREESCALE_"
 CONFIG_VARIABLE: Final = "TREESCALE_CONFIG"
 UNSAFE_LEASES_VARIABLE: Final = "TREESCALE_UNSAFE_LEASES"
 """With `1` a lease may be seconds: for tests and soaks, where nothing is worth keeping."""
+SERVER_VARIABLE: Final = "TREESCALE_SERVER"
+CA_FILE_VARIABLE: Final = "TREESCALE_CA_FILE"
+"""Which server commands ask, and what signs its certificate: of whoever types, not of a server."""
 PASSWORD_VARIABLE: Final = "TREESCALE_ADMIN_PASSWORD"  # noqa: S105  a name, not a password
 _DATABASE_VARIABLE: Final = "TREESCALE_DATABASE"
-_NO_SETTINGS: Final = (CONFIG_VARIABLE, PASSWORD_VARIABLE, UNSAFE_LEASES_VARIABLE)
+_NO_SETTINGS: Final = (
+    CONFIG_VARIABLE,
+    PASSWORD_VARIABLE,
+    UNSAFE_LEASES_VARIABLE,
+    SERVER_VARIABLE,
+    CA_FILE_VARIABLE,
+)
 FILE: Final = "_FILE"
 _NATS_VARIABLE: Final = "TREESCALE_NATS"
 _SECRETS: Final = (_DATABASE_VARIABLE, PASSWORD_VARIABLE, _NATS_VARIABLE)
@@ -251,7 +260,7 @@ def _from_environment(environment: Mapping[str, str]) -> Layer:
         key = variable.removeprefix(PREFIX).lower()
         if key not in FIELDS or variable != variable.upper():
             files = [name.removeprefix(PREFIX).lower() + FILE.lower() for name in _SECRETS]
-            known = [*FIELDS, "config", "admin_password", *files]
+            known = [*FIELDS, "config", "admin_password", "server", "ca_file", *files]
             raise _unknown(variable, [f"{PREFIX}{name.upper()}" for name in known], "environment")
         parts = [part.strip() for part in text.split(",") if part.strip()]
         value = parts if _is_list(key) else text

@@ -21,6 +21,7 @@ TreeScaleError
 │   ├── MediaTypeUnsupported a body in a form we do not read
 │   ├── NameUnknown, BlobUnknown, ManifestUnknown, UploadUnknown
 │   ├── Forbidden            somebody is known, and may not do this
+│   │   └── PasswordNeeded   with a password they may: a secret is to be made
 │   ├── AddressForbidden     a URL that must not be asked from here
 │   ├── ReadOnly             a namespace or repository is to stay as it is
 │   │   └── ReadOnlyCluster  all of the registry is, for a while
@@ -162,6 +163,10 @@ class UploadUnknown(Refused):
 
 class Forbidden(Refused):
     """Somebody who is known, and may not do this: another login would be needed."""
+
+
+class PasswordNeeded(Forbidden):
+    """What an access token is not enough for, as a secret is to be made."""
 
 
 class AddressForbidden(Refused):

@@ -21,8 +21,8 @@ from tests.api.running import PASSWORD, Parts, Running, make_database, make_part
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
-from treescale.console.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.routes import api_routes
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.routes import api_routes
 from treescale.events.live import LiveLog
 from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
@@ -107,22 +107,28 @@ async def running(
             parts.losses,
         )
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
-        api = Dispatcher(rooms, route_table(parts.ready, *desks), meters=meters)
+        api = Dispatcher(rooms, route_table(parts.ready, *desks))
         administrators = Administrators(parts.database.users, parts.clock)
         live = followed(parts.database)
         rows = api_routes(
-            parts.database, parts.clock, live, public_url="https://registry.example.com"
+            parts.database,
+            parts.clock,
+            live,
+            passwords=parts.passwords,
+            public_url="https://registry.example.com",
         )
-        management = ApiDispatcher(rows, guard, administrators, parts.traffic, meters=meters)
+        management = ApiDispatcher(rows, guard, administrators, parts.traffic)
         below = {API_PATHS: management.handle}
-        runner = web.ServerRunner(
-            new_connections(api.handle, tls=False, limits=limits, meters=meters, below=below)
+        connections = new_connections(
+            api.handle, tls=False, limits=limits, meters=meters, below=below
         )
+        runner = web.ServerRunner(connections)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         async with asyncio.TaskGroup() as group:
             following = group.create_task(live.run())
-            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", parts, rooms, live)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield Running(url, parts, rooms, live, connections)
             live.close()
             await runner.cleanup()
             following.cancel()

@@ -16,6 +16,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.events.live import LiveLog
 from treescale.http.call import Service
+from treescale.http.connections.connection import ConnectionServer
 from treescale.metadata.database import Database, open_database
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
@@ -59,6 +60,7 @@ class Parts:
     tokens: TokenService
     accounts: Accounts
     login: Login
+    passwords: Passwords
     clock: LateClock
     threads: Executor
     losses: LossRecorder
@@ -75,6 +77,7 @@ class Running:
     parts: Parts
     rooms: Service
     live: LiveLog
+    connections: ConnectionServer
 
 
 async def make_parts(
@@ -110,6 +113,7 @@ async def make_parts_on(
             remembered=proven,
             revoked=tokens.revoked,
         ),
+        passwords=passwords,
         clock=clock,
         threads=threads,
         losses=LossRecorder(database.lost, store, clock),

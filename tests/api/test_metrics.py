@@ -172,7 +172,7 @@ async def test_a_push_and_a_pull_are_counted_as_what_they_are(
     assert "alice" not in str(found)
     times = counted(registry, "treescale_http_request_duration_seconds_count")
     assert times['route="manifest",method="GET"'] == 4
-    assert counted(registry, "treescale_http_requests_in_flight") == {}
+    assert in_flight(registry) == {}
 
 
 async def test_an_upload_under_way_is_in_flight(registry: Running, alice: Client) -> None:
@@ -191,11 +191,18 @@ async def test_an_upload_under_way_is_in_flight(registry: Running, alice: Client
         upload = group.create_task(alice.request("PATCH", place, data=body()))
         await sent.wait()
         async with asyncio.timeout(10):
-            while counted(registry, "treescale_http_requests_in_flight") != {'route="upload"': 1}:  # noqa: ASYNC110
+            while in_flight(registry) != {'route="upload"': 1}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+        assert in_flight(registry) == {'route="upload"': 1}
         go_on.set()
     upload.result().expect(202)
-    assert counted(registry, "treescale_http_requests_in_flight") == {}
+    assert in_flight(registry) == {}
+
+
+def in_flight(registry: Running) -> dict[str, float]:
+    """Return what is answered at this look at the connections."""
+    registry.connections.count_in_flight()
+    return counted(registry, "treescale_http_requests_in_flight")
 
 
 async def test_refused_credentials_are_counted_and_wrong_logins_told_of(

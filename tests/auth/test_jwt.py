@@ -29,7 +29,7 @@ from treescale.auth.jwt import (
     sign,
     verify,
 )
-from treescale.auth.policy import Principal
+from treescale.auth.policy import Principal, operator
 from treescale.auth.scopes import Access, Action
 from treescale.errors import CredentialsInvalid, Failed
 
@@ -200,6 +200,12 @@ def test_an_unknown_key_is_refused(key_id: object) -> None:
 def test_a_claim_that_is_not_ours_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(CredentialsInvalid):
         read(resigned(**changes))
+
+
+def test_no_token_makes_anybody_the_operator() -> None:
+    assert not read(resigned(is_operator=True, operator=True)).principal.is_operator
+    with pytest.raises(AssertionError):
+        sign(KEY, IDENTITY, replace(CLAIMS, principal=operator("cli:root@here")))
 
 
 @each_row("claim", ["iss", "aud", "sub", "tid", "typ", "iat", "nbf", "exp"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.tables import each_row
 from treescale.auth import policy
-from treescale.auth.policy import ANONYMOUS, Principal, Standing, may, permitted, rights
+from treescale.auth.policy import ANONYMOUS, Principal, Standing, may, operator, permitted, rights
 from treescale.auth.roles import ALLOWS, Allowed, Grant, Permission, Role, Visibility
 from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
 from treescale.oci.names import namespace_of
@@ -94,6 +94,7 @@ TOKENS = (
         Principal(USER, "t1", frozenset(), scopes=frozenset(scopes))
         for scopes in ({TokenScope.API}, {TokenScope.EVENTS}, {*TokenScope})
     ),
+    operator("cli:root@here"),
 )
 
 
@@ -109,6 +110,8 @@ def expected(role: str, asked: Allowed, standing: Standing, who: Principal, glob
         return True
     if who == ANONYMOUS:
         return False
+    if who.is_operator:
+        return True
     has_role = role == "administrator" or GLOBS[glob]
     held = has_role and MATRIX[asked.value][role] == "x"
     if asked.value == "pull" and visibility != "private":
@@ -158,6 +161,19 @@ def test_whatever_cell_is_flipped_it_is_found(role: Role, asked: Allowed) -> Non
 def test_what_is_narrowed_no_more_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "_narrowed", lambda _who, _name, held: held)
     assert wrong_cells(some=True)
+
+
+@each_row("asked", ASKED)
+def test_an_operator_who_may_less_is_found(asked: Allowed) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy, "_EVERYTHING", frozenset(ASKED) - {asked})
+        assert wrong_cells(some=True)
+
+
+def test_a_name_makes_nobody_the_operator() -> None:
+    assert rights(Principal("cli:root@here"), NAME) == frozenset()
+    assert rights(operator("cli:root@here"), "acme") == frozenset(Permission)
+    assert operator("cli:root@here").person == operator("cli:root@here")
 
 
 @each_row("asked", ASKED)

@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from tests.log_state import log_restored
 from tests.templates import empty_database
 from treescale.auth.passwords import Passwords
-from treescale.cli.accounts import user
+from treescale.cli.accounts import token, user
 from treescale.cli.main import cli
+from treescale.cli.terminal import in_process
 from treescale.metadata.database import Database, open_database
 
 Answer = TypeVar("Answer")
@@ -83,7 +84,8 @@ def log_as_it_was() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash with next to no memory, as far as commands do: `auth/test_passwords` has the rest."""
-    monkeypatch.setattr(user, "Passwords", partial(Passwords, memory=64))
+    for where in (user, token, in_process):
+        monkeypatch.setattr(where, "Passwords", partial(Passwords, memory=64))
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ from structlog.testing import capture_logs
 
 from tests.api.client import Answer, Client
 from tests.api.running import Running
+from tests.console.asked import JSON, ask
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away
 from treescale.auth.scopes import ALL_ACTIONS, TokenScope
 from treescale.console.body import BODY_BYTES_MAX
 from treescale.console.problems import PROBLEMS, TYPE
 from treescale.console.route import PREFIX, ApiRoute, Who
-from treescale.console.routes import api_routes
+from treescale.console.table.routes import api_routes
 from treescale.metadata.database import Database
 from treescale.metadata.schema import events
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
@@ -30,7 +31,6 @@ from treescale.registry.accounts import TokenTerms
 ROOT: Final = Path(__file__).parents[2]
 META: Final = json.loads((ROOT / "tests/fixtures/openapi-3.1.schema.json").read_text())
 PAGE: Final = (ROOT / "docs/api.md").read_text()
-JSON: Final = {"Content-Type": "application/json"}
 LAYER: Final = b"a layer"
 SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
@@ -39,6 +39,7 @@ EXAMPLES: Final[dict[str, bytes]] = {
     "NewHook": b'{"scope": "alice/*", "url": "https://hooks.example.com/in"}',
     "NewOrganisation": b'{"name": "team", "owner": "alice"}',
     "NewRole": b'{"role": "writer", "repository": "acme/*"}',
+    "NewToken": b'{"name": "ci", "allow": ["api"]}',
     "NewSecret": b'{"secret": "another"}',
     "VisibilityState": b'{"visibility": "internal"}',
     "ReadOnlyState": b'{"read_only": false}',
@@ -53,12 +54,6 @@ async def filled(registry: Running, alice: Client, bob: Client, root: Client) ->
     database = registry.parts.database
     await database.repositories.set_public("root/base", public=True, now=0.0, actor=ACTOR)
     return database
-
-
-async def ask(who: Client, method: str, path: str, body: object = None, **headers: str) -> Answer:
-    data = None if body is None else json.dumps(body).encode()
-    given = (who.basic() if who.user else {}) | (JSON if body is not None else {}) | headers
-    return await who.raw(method, PREFIX + path, given, data)
 
 
 def problem(answer: Answer, status: int, name: str) -> dict[str, Any]:
@@ -326,7 +321,7 @@ async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None
     words = ("a", "a/b", "%00", "%2e%2e", "a%2Fb", "é".encode().hex(), "x" * 2000, "alice/app")
     queries = ("", "?", "?n", "?n=1&after", "?=&=", "?%", "?n=%ff", "?" + "a=b&" * 100)
     bodies = (None, b"", b"{}", b"[]", b'{"read_only":{}}', b"\x00", b'"' + b"\\" * 99)
-    for route in api_routes(registry.parts.database, registry.parts.clock, registry.live):
+    for route in routes_of(registry):
         for number, word in enumerate(words):
             path = PREFIX + re.sub(r"\{\w+\}", word, route.path) + queries[number % len(queries)]
             for step, method in enumerate(("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")):
@@ -336,7 +331,8 @@ async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None
 
 
 def routes_of(registry: Running) -> list[ApiRoute]:
-    return [*api_routes(registry.parts.database, registry.parts.clock, registry.live)]
+    parts = registry.parts
+    return [*api_routes(parts.database, parts.clock, registry.live, passwords=parts.passwords)]
 
 
 async def test_the_document_is_one_of_openapi_3_1(anybody: Client) -> None:
@@ -362,6 +358,8 @@ async def test_answers_are_as_the_document_says(
     there = {"delivery": "1"}
     made = await ask(root, "POST", "/hooks", json.loads(EXAMPLES["NewHook"]))
     there["hook"] = made.expect(200).json["hook"]["id"]
+    made = await ask(root, "POST", "/tokens", json.loads(EXAMPLES["NewToken"]))
+    there["token"] = made.expect(200).json["token"]["id"]
     (await ask(root, "POST", f"/hooks/{there['hook']}/ping")).expect(200)
     await registry.parts.database.organisations.add("acme", "root", actor="root")
     for row in routes_of(registry):

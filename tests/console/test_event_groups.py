@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from tests.api.client import Client
 from tests.api.running import Running
-from tests.console.test_api import ask, problem
+from tests.console.asked import ask
+from tests.console.test_api import problem
 from tests.console.test_events import pushed, token, with_token
 from treescale.auth.scopes import TokenScope
 

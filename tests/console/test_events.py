@@ -13,7 +13,8 @@ import pytest
 
 from tests.api.client import Answer, Client
 from tests.api.running import Running
-from tests.console.test_api import ask, problem
+from tests.console.asked import ask
+from tests.console.test_api import problem
 from tests.contracts.metadata_values import ACTOR
 from tests.oci.documents import encoded
 from treescale.auth.scopes import TokenScope

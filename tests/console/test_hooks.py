@@ -5,7 +5,8 @@ from typing import Any, Final
 import pytest
 
 from tests.api.client import Client
-from tests.console.test_api import ask, problem
+from tests.console.asked import ask
+from tests.console.test_api import problem
 from treescale.console.problems import TYPE
 
 SECRET: Final = "a-shared-secret"

@@ -5,7 +5,8 @@ from sqlalchemy import select
 
 from tests.api.client import Client
 from tests.api.running import Running
-from tests.console.test_api import LAYER, ask, names, problem
+from tests.console.asked import ask
+from tests.console.test_api import LAYER, names, problem
 from tests.contracts.metadata_values import ACTOR
 from treescale.metadata.database import Database
 from treescale.metadata.schema import events

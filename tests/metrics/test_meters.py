@@ -104,9 +104,9 @@ def test_each_number_has_a_place_of_its_own() -> None:
     meters.background_failed(f"store.walk/{STORES[0]}")
     meters.background_failed("somebody's own")
     meters.lines_dropped(7)
-    meters.enter(Route.METRICS)
-    meters.enter(Route.BLOB)
-    meters.leave(Route.BLOB)
+    meters.in_flight(Route.METRICS, 1)
+    meters.in_flight(Route.BLOB, 1)
+    meters.in_flight(Route.BLOB, -1)
     found = {family.metric: told(meters, family.metric) for family in meters.families()}
     late = Histogram(CALL_BOUNDS, [0] * len(CALL_BOUNDS) + [1], 99.0)
     assert {metric: values for metric, values in found.items() if values} == {

@@ -1,6 +1,7 @@
 """What others have seen proven counts as they saw it, and for as long."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,15 @@ async def test_what_another_saw_proven_counts_with_all_its_limits(clock: Jumping
     assert heard == ALICE
     assert heard.proven == ALICE.proven, "what is revoked later than that voids it"
     assert here.remembered.get(here.fingerprint(), AWAY_SECONDS_MAX) == ALICE
+
+
+async def test_nobody_is_the_operator_by_what_others_say(clock: JumpingClock) -> None:
+    here, there = Process(clock), Process(clock)
+    here.hears(there)
+    there.remembered.put(there.fingerprint(), replace(ALICE, is_operator=True))
+    heard = await here.hear()
+    assert heard == ALICE
+    assert not heard.is_operator
 
 
 async def test_it_ends_when_it_ends_there(clock: JumpingClock) -> None:

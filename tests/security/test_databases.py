@@ -40,11 +40,12 @@ async def both(url: str) -> AsyncIterator[Running]:
         api = Dispatcher(
             rooms, route_table(parts.ready, stop_desk(parts.database), metrics_desk(parts.database))
         )
-        runner = web.ServerRunner(new_connections(api.handle, tls=False))
+        connections = new_connections(api.handle, tls=False)
+        runner = web.ServerRunner(connections)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        yield Running(address, parts, rooms, followed(parts.database))
+        yield Running(address, parts, rooms, followed(parts.database), connections)
         await runner.cleanup()
         await parts.database.close()
 

@@ -151,6 +151,7 @@ def load_key_pair(private_pem: str, *, not_before: float, retire_at: float) -> K
 def sign(pair: KeyPair, identity: str, claims: BearerClaims) -> str:
     """Return the claims as a token of the cluster `identity`, of `CHARACTERS_MAX` at most."""
     principal = claims.principal
+    assert not principal.is_operator, "nobody proves to be the operator"
     payload = _Payload(
         iss=identity,
         aud=_audience(identity, claims.kind),

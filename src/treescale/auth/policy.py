@@ -20,6 +20,8 @@ class Principal:
     have said since. None is of version 0.1.0, which goes by `proven`, the time of the comparison.
     `scopes` are those of an access token that is not for the registry. Who hears of a principal
     from a server that knows none takes them for none, so that nothing is opened.
+    `is_operator` is whoever works on the database itself, by a command there: no credential proves
+    that, and nothing that comes by a wire says it.
     """
 
     user: str
@@ -30,6 +32,12 @@ class Principal:
     proven: float = field(default=0.0, compare=False)
     generation: int | None = field(default=None, compare=False)
     scopes: frozenset[TokenScope] = frozenset()
+    is_operator: bool = False
+
+    @property
+    def person(self) -> "Principal":
+        """Return whose credential this is, without what the credential is limited to."""
+        return Principal(self.user, is_operator=self.is_operator)
 
     @property
     def anonymous(self) -> bool:
@@ -79,6 +87,11 @@ class Principal:
 ANONYMOUS: Final = Principal("", allow=frozenset({Action.PULL}))
 
 
+def operator(actor: str) -> Principal:
+    """Return whoever works on the database itself, as `actor` in the log of events."""
+    return Principal(actor, is_operator=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What there is to know of a principal and what is asked about, beside their names.
@@ -95,6 +108,7 @@ class Standing:
 
 NO_STANDING: Final = Standing()
 _PERMISSIONS: Final[frozenset[Allowed]] = frozenset(Permission)
+_EVERYTHING: Final[frozenset[Allowed]] = _PERMISSIONS | ALL_ACTIONS
 
 
 def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) -> frozenset[Allowed]:
@@ -104,8 +118,10 @@ def rights(principal: Principal, name: str, standing: Standing = NO_STANDING) ->
     repositories anybody may pull from, internal ones whoever is signed in. Administrators have all
     permissions everywhere, and no right on the content of a repository: that they have to be
     granted, as anybody. An access token only ever narrows that, except that what anybody may pull,
-    its bearer may pull too.
+    its bearer may pull too. The operator, who can read and write it all anyway, may do everything.
     """
+    if principal.is_operator:
+        return _EVERYTHING if "/" in name else _PERMISSIONS
     is_open = standing.visibility is Visibility.PUBLIC and not standing.closed
     anybody = frozenset({Action.PULL}) if is_open and "/" in name else frozenset[Action]()
     if principal.anonymous:

@@ -19,6 +19,7 @@ def config() -> None:
 @cluster_options
 def show(desk: CommandContext) -> None:
     """Show each setting, its value and where that came from. Passwords are not shown."""
+    desk.check_here()
     values = shown(desk.loaded.settings)
     sources = desk.loaded.sources
     rows = [{"key": key, "value": values[key], "source": sources[key]} for key in sources]

@@ -22,6 +22,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("serve:serve", "Start a server."),
     "demo": ("demo:demo", "Show it all on this machine, in a minute, and clean up."),
     "user": ("accounts.user:user", "Accounts: add, list, remove, change passwords."),
+    "login": ("accounts.login:login", "Log in to a server, for --server from this machine."),
+    "logout": ("accounts.login:logout", "End that: the access token is revoked."),
     "org": ("accounts.org:org", "Organisations: who shares a namespace, and who may what."),
     "token": ("accounts.token:token", "Access tokens: create, list, revoke."),
     "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
@@ -41,6 +43,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "config": ("config:config", "What is in force, and where it came from."),
 }
 """By name: module and attribute within this package, and the line in the list of commands."""
+
+
+_SERVER: Final = "--server"
+_HERE: Final = "This works on the machine itself, and asks no server: leave --server out."
 
 
 class OneLine(click.ClickException):
@@ -82,6 +88,10 @@ class Commands(CommandGroup):
         """Run a command; what it refuses or fails at is told in one line."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name != _SERVER:
+                raise
+            raise click.UsageError(_HERE, error.ctx) from error
         except TreeScaleError as error:
             said = ctx.obj if isinstance(ctx.obj, Typed) else Typed(started_by())
             raise OneLine(said.put(str(error))) from error

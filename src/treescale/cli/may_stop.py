@@ -17,11 +17,11 @@ from treescale.metadata.database import Database
 
 
 @click.command("may-stop", short_help="Get the permission to stop one server.")
-@click.argument("server", required=False, default="")
+@click.argument("name", metavar="[SERVER]", required=False, default="")
 @click.option("--wait", is_flag=True, help="Return when it may be stopped.")
 @click.option("--release", is_flag=True, help="Give the permission back.")
 @cluster_options
-def may_stop(desk: CommandContext, server: str, *, wait: bool, release: bool) -> None:
+def may_stop(desk: CommandContext, name: str, *, wait: bool, release: bool) -> None:
     """Get the permission to stop SERVER, so that everything can be pulled on.
 
     One server has it at a time, until it is back and the cluster is whole, for ten minutes at most.
@@ -31,7 +31,7 @@ def may_stop(desk: CommandContext, server: str, *, wait: bool, release: bool) ->
 
     async def work(database: Database) -> Permission:
         stopping = Stopping(database, SystemClock(), asyncio.sleep)
-        server_id = await stopping.find(server) if server else _here(desk.loaded.settings)
+        server_id = await stopping.find(name) if name else _here(desk.loaded.settings)
         if release:
             await stopping.give_back(server_id)
             return Permission(granted=False, text="The permission is given back.")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import Principal, Standing, may, permitted
+from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.route import PREFIX, Answered, Asked
@@ -181,12 +181,14 @@ class OrganisationDesk:
         standing = _standing(asked, namespace_of(name), Visibility(found.visibility))
         if may(asked.principal, name, Permission.VISIBILITY, standing):
             return
-        if Action.PULL not in permitted(Principal(asked.principal.user), name, standing):
+        if Action.PULL not in permitted(asked.principal.person, name, standing):
             raise unseen
         raise Forbidden(f"a maintainer of {name} may do this")
 
     async def _seen(self, asked: Asked) -> Namespace:
-        if not (asked.is_administrator or _is_of(asked)):
+        if asked.is_administrator:
+            return await self._service.get(asked.name)
+        if not _is_of(asked):
             raise _unseen(asked.name)
         try:
             return await self._service.get(asked.name)

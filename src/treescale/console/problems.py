@@ -24,14 +24,17 @@ class Problem:
 
 
 INTERNAL: Final = Problem("internal", "A fault of the server")
+PASSWORD: Final = Problem("password", "Ask with the password")
 PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.CredentialsInvalid: Problem("credentials", "Log in first"),
     errors.Unauthorized: Problem("credentials", "Log in first"),
+    errors.PasswordNeeded: PASSWORD,
     errors.Forbidden: Problem("forbidden", "This is not for you"),
     errors.TooMany: Problem("too-many", "Too many requests"),
     errors.NameUnknown: Problem("unknown", "There is nothing of this name"),
     errors.HookUnknown: Problem("unknown", "There is nothing of this name"),
     errors.UserUnknown: Problem("unknown", "There is nothing of this name"),
+    errors.TokenUnknown: Problem("unknown", "There is nothing of this name"),
     errors.NamespaceUnknown: Problem("unknown", "There is nothing of this name"),
     errors.UserExists: Problem("exists", "The name is taken"),
     errors.LastOwner: Problem("last-owner", "An organisation needs an owner"),

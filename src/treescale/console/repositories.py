@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import Principal, Standing, permitted
+from treescale.auth.policy import Standing, permitted
 from treescale.auth.roles import NO_MEMBER, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.route import PREFIX, Answered, Asked
@@ -91,7 +91,7 @@ def _may_pull(asked: Asked, name: str, visibility: str) -> bool:
     """Say whether the caller, whose access token is for no repository, may pull from it."""
     grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
     standing = Standing(Visibility(visibility), grants)
-    return Action.PULL in permitted(Principal(asked.principal.user), name, standing)
+    return Action.PULL in permitted(asked.principal.person, name, standing)
 
 
 def _given(asked: Asked, name: str) -> list[str]:

@@ -1,25 +1,30 @@
 """What a row of the table is: method and path, who may ask, what comes in and what goes out. Pure.
 
-A path is a template such as `/repositories/{name}`. Its last parameter takes slashes as well, for
-the names of repositories have some.
+A path is a template such as `/repositories/{name}`. The parameter `name`, or without it the last,
+takes slashes as well, for the names of repositories have some. A slash that is escaped never parts
+two segments, so that a path made with `segment` says what it is of, whatever its names are.
 """
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 
 from treescale.auth.policy import Principal
 from treescale.auth.roles import Memberships
 from treescale.auth.scopes import TokenScope
-from treescale.errors import RequestInvalid
+from treescale.errors import NameUnknown, RequestInvalid, Unsupported
 
 PREFIX: Final = "/api/v1"
+GET: Final = "GET"
+HEAD: Final = "HEAD"
+_PREFIX: Final = PREFIX.split("/")
+_NAME: Final = "{name}"
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -103,24 +108,74 @@ class ApiRoute:
         return _PARAMETER.findall(self.path)
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        words = _PARAMETER.split(self.path)
-        last = len(words) - 2
-        parts = [
-            re.escape(word) if not place % 2 else ("(.+)" if place == last else "([^/]+)")
-            for place, word in enumerate(words)
-        ]
-        return re.compile("".join(parts), re.DOTALL)
+    def _words(self) -> Sequence[str]:
+        return self.path.split("/")[1:]
 
-    def match(self, path: str) -> Mapping[str, str] | None:
-        """Return the parameters of a path below PREFIX, decoded; None for another resource."""
-        found = self._pattern.fullmatch(path)
-        return None if found is None else dict(zip(self.names, found.groups(), strict=True))
+    @cached_property
+    def _wide(self) -> int | None:
+        """Which word takes slashes."""
+        places = [index for index, word in enumerate(self._words) if word.startswith("{")]
+        named = [index for index in places if self._words[index] == _NAME]
+        return next(iter([*named, *reversed(places)]), None)
+
+    def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
+        """Return the parameters of a path below PREFIX; None for another resource."""
+        more = len(segments) - len(self._words)
+        if more < 0 or (more and self._wide is None):
+            return None
+        if self._wide is not None:
+            end = self._wide + more + 1
+            whole = "/".join(segments[self._wide : end])
+            segments = [*segments[: self._wide], whole, *segments[end:]]
+        pairs = list(zip(self._words, segments, strict=True))
+        if any(word != given for word, given in pairs if not word.startswith("{")):
+            return None
+        found = {word[1:-1]: given for word, given in pairs if word.startswith("{")}
+        return found if all(found.values()) else None
 
 
-def decoded(raw: str) -> str:
-    """Return a path with its escapes read once; raises RequestInvalid when they are no UTF-8."""
+def segment(word: str) -> str:
+    """Return a word as it stands in a path: a name with slashes, or anything, as one segment."""
+    return quote(word, safe="")
+
+
+def segments_of(raw: str) -> Sequence[str]:
+    """Return the segments of a path below PREFIX, their escapes read once; [] for other paths.
+
+    A slash that is escaped is one of a name. Raises RequestInvalid when they are no UTF-8.
+    """
     try:
-        return unquote(raw, errors="strict")
+        found = [unquote(each, errors="strict") for each in raw.split("/")]
     except UnicodeDecodeError:
         raise RequestInvalid("the path is not UTF-8") from None
+    below = len(_PREFIX)
+    return found[below:] if found[:below] == _PREFIX else []
+
+
+def find(
+    routes: Sequence[ApiRoute], method: str, raw_path: str
+) -> tuple[ApiRoute, Mapping[str, str]]:
+    """Return the route, and its path's parameters; raises NameUnknown, Unsupported."""
+    segments = segments_of(raw_path)
+    matching = [(row, found) for row in routes if (found := row.match(segments)) is not None]
+    if not matching:
+        raise NameUnknown(f"nothing here; {PREFIX}/openapi.json says what there is")
+    for row, found in matching:
+        if row.method == (GET if method == HEAD else method):
+            return row, found
+    allowed = list(dict.fromkeys(row.method for row, _ in matching))
+    allowed += [HEAD] * (GET in allowed)
+    raise Unsupported(f"use {' or '.join(allowed)} here", allowed=tuple(allowed))
+
+
+def check_query(route: ApiRoute, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters; raises RequestInvalid for one that is unknown, or given twice."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in route.query:
+            known = ", ".join(route.query) or "none"
+            raise RequestInvalid(f"unknown parameter {name[:100]!r}; known here: {known}")
+        if name in found:
+            raise RequestInvalid(f"{name} is given twice")
+        found[name] = value
+    return found

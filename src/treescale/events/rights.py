@@ -85,7 +85,7 @@ def _may_pull_by_role(principal: Principal, repository: Repository, member: Memb
 
 def _person(principal: Principal) -> Principal:
     """Return whose the credential is: one for events is for no repository in the registry."""
-    return Principal(principal.user)
+    return principal.person
 
 
 def _is_narrowed_away(principal: Principal, event: Recorded) -> bool:

@@ -31,7 +31,7 @@ from treescale.http.guard import Guard
 from treescale.http.request_record import record_of, request_id
 from treescale.http.routes import Handler, RouteTable
 from treescale.log import get_logger
-from treescale.metrics.meters import CUT, LEFT, Meters, Route
+from treescale.metrics.meters import CUT, LEFT, Route
 from treescale.oci.digest import parse_digest
 from treescale.oci.names import check_tag
 from treescale.oci.paths import Resource, ResourceKind, parse_path
@@ -47,19 +47,13 @@ _BARE: Final = (Unauthorized, CredentialsInvalid, UploadUnknown, DatabaseUnavail
 class Dispatcher:
     """Answers every request of a server by a table of routes.
 
-    `check` raises what all of the registry's API is refused with. `meters` count what is under way.
+    `check` raises what all of the registry's API is refused with.
     """
 
     def __init__(
-        self,
-        rooms: Service,
-        table: RouteTable,
-        *,
-        check: Callable[[], None] = lambda: None,
-        meters: Meters | None = None,
+        self, rooms: Service, table: RouteTable, *, check: Callable[[], None] = lambda: None
     ) -> None:
         self._check = check
-        self._meters = meters
         self._pages = {path: Route[path[1:].upper()] for path in table.pages}
         self._rooms = rooms
         self._table = table
@@ -76,27 +70,12 @@ class Dispatcher:
             response: web.StreamResponse | None = self._rooms.authenticator.cors.preflight(request)
             if response is None:
                 handler = await self._handler(call)
-                route = self._enter(request)
-                try:
-                    response = await handler(call)
-                finally:
-                    self._leave(route)
+                response = await handler(call)
         except Exception as error:  # noqa: BLE001  this is the one door
             return await self._refuse(call, as_failed(error), request_id(request))
         if not response.prepared:
             call.add_common_headers(response)
         return response
-
-    def _enter(self, request: web.BaseRequest) -> Route:
-        """Count the request as under way, until `_leave`; return what it asks for."""
-        route = record_of(request).route
-        if self._meters is not None:
-            self._meters.enter(route)
-        return route
-
-    def _leave(self, route: Route) -> None:
-        if self._meters is not None:
-            self._meters.leave(route)
 
     async def _handler(self, call: Call) -> Handler:
         """Return what answers the call, once its caller is known to have the right to that."""

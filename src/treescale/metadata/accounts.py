@@ -344,6 +344,7 @@ _THIS_TOKEN: Final = access_tokens.c.token_id == bindparam("this")
 FIND_TOKEN: Final = select(access_tokens, present()).where(
     access_tokens.c.secret_sha256 == bindparam("secret")
 )
+GET_TOKEN: Final = select(access_tokens, present()).where(_THIS_TOKEN)
 LIST_TOKENS: Final = (
     select(access_tokens, present())
     .where(access_tokens.c.user_name == bindparam("user"))
@@ -399,6 +400,13 @@ class AccessTokens:
         row = await self._connections.row(FIND_TOKEN, {"secret": secret_sha256})
         if row is None:
             raise TokenUnknown("no access token has this secret")
+        return _token(row)
+
+    async def get(self, token_id: str) -> AccessToken:
+        """Return it, expired or not; raises TokenUnknown."""
+        row = await self._connections.row(GET_TOKEN, {"this": token_id})
+        if row is None:
+            raise TokenUnknown(f"no access token {token_id}")
         return _token(row)
 
     async def list(self, user: str) -> list[AccessToken]:

@@ -1,6 +1,6 @@
 """What all processes of a server count for Prometheus, in memory they share.
 
-To count is to add to a few numbers: a request costs less than a microsecond. The labels of what is
+To count is to add to a few numbers: a request costs half a microsecond. The labels of what is
 counted are known before the processes are forked, so each has its place in a fixed row.
 """
 
@@ -113,7 +113,6 @@ _MICROSECONDS: Final = 1_000_000
 _REQUEST_SUM: Final = len(REQUEST_BOUNDS) + 1
 _CALL_SUM: Final = len(CALL_BOUNDS) + 1
 """Where in a histogram its sum is."""
-_METHOD: Final[Mapping[str, int]] = {name: index for index, name in enumerate(METHODS) if index}
 _JOB: Final[Mapping[str, int]] = {name: index for index, name in enumerate(JOBS)}
 _STATUS: Final[Mapping[int, int]] = {
     LEFT: STATUSES.index("left"),
@@ -189,7 +188,6 @@ class Meters:
         self._followers = self._add(catalog.FOLLOWERS)
         self._nats = self._add(catalog.NATS_CONNECTED)
         self._pairs = [self._of_route(route) for route in Route]
-        self._first_in_flight = self._in_flight.first
         self._counters = SharedCounters(
             self._nats.end, processes, present=self._nats.end - self._in_flight.first
         )
@@ -201,18 +199,15 @@ class Meters:
     def request(self, route: int, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `status` may be LEFT or CUT."""
         row = self._counters.row
-        of_status, of_time = self._pairs[route][method if method in _METHOD else _OTHER_METHOD]
+        pairs = self._pairs[route]
+        of_status, of_time = pairs.get(method) or pairs[_OTHER_METHOD]
         row[of_status + _STATUS.get(status, _ANY_OTHER)] += 1
         row[of_time + bisect_left(REQUEST_BOUNDS, seconds)] += 1
         row[of_time + _REQUEST_SUM] += int(seconds * _MICROSECONDS)
 
-    def enter(self, route: int) -> None:
-        """Count a request that is being answered, until it leaves."""
-        self._counters.row[self._first_in_flight + route] += 1
-
-    def leave(self, route: int) -> None:
-        """Count it no more."""
-        self._counters.row[self._first_in_flight + route] -= 1
+    def in_flight(self, route: int, by: int) -> None:
+        """Note that so many more, or fewer, are being answered than were at the look before."""
+        self._counters.row[self._in_flight.first + route] += by
 
     def refused(self, why: Refusal) -> None:
         """Count credentials that were refused."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from treescale.auth.access_tokens import RANDOM_BYTES, access_token_text, secret_sha256
 from treescale.auth.passwords import check_new_password
 from treescale.auth.scopes import Action, Right, TokenScope
-from treescale.clock import Clock
+from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.errors import (
     NamespaceUnknown,
     PasswordInvalid,
@@ -182,6 +182,19 @@ class Accounts:
         letters = [_LETTERS[byte & 31] for byte in self._random(_GENERATED_GROUPS * 4)]
         groups = range(0, len(letters), _GENERATED_GROUP)
         return "-".join("".join(letters[at : at + _GENERATED_GROUP]) for at in groups)
+
+
+async def accounts_of(database: Database, passwords: PasswordHashing) -> Accounts:
+    """Return the accounts kept in this database, whose times are the database's."""
+    time = DatabaseClock(SystemClock())
+    await time.read(database.servers.now)
+    return Accounts(
+        database.users,
+        database.access_tokens,
+        passwords,
+        time,
+        organisations=database.organisations,
+    )
 
 
 async def check_unclaimed(database: Database, name: str) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from treescale.auth.policy import Principal
@@ -72,7 +73,7 @@ class CredentialCache:
         since = asked - told.age
         if since <= self._refused.get(fingerprint, -math.inf):
             return None
-        self._entries[fingerprint] = since, told.value
+        self._entries[fingerprint] = since, replace(told.value, is_operator=False)
         return self.get(fingerprint, AWAY_SECONDS_MAX)
 
     def _told(self, _: str, name: str) -> AgedAnswer[Principal] | None:

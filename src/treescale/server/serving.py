@@ -124,6 +124,7 @@ def new_connections(
         below=below,
         is_proxy=is_proxy,
         connections_max=connections_max,
+        meters=meters,
         auto_decompress=False,
         read_bufsize=READ_BUFFER_BYTES,
         max_field_size=HEADER_BYTES_MAX,

@@ -22,13 +22,14 @@ from typing import Final
 from treescale.api.metrics import MetricsDesk, Page, answer_anybody
 from treescale.api.routes import route_table
 from treescale.api.stopping import StopDesk
+from treescale.auth.passwords import Passwords
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
-from treescale.console.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.routes import api_routes
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.routes import api_routes
 from treescale.events.hints import Hint
 from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
@@ -321,7 +322,7 @@ def _registry(
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
-    return Dispatcher(rooms, table, check=view.check_member, meters=shared.meters)
+    return Dispatcher(rooms, table, check=view.check_member)
 
 
 def _api(
@@ -334,12 +335,17 @@ def _api(
 ) -> ApiDispatcher:
     """Return what answers whoever looks after the cluster."""
     return ApiDispatcher(
-        api_routes(database, SystemClock(), live, public_url=shared.settings.public_url),
+        api_routes(
+            database,
+            SystemClock(),
+            live,
+            passwords=Passwords(shared.password_slots),
+            public_url=shared.settings.public_url,
+        ),
         rooms.authenticator,
         metrics.administrators,
         rooms.traffic,
         check=view.check_member,
-        meters=shared.meters,
     )
 
 

@@ -1,20 +1,14 @@
 """`treescale org`: organisations, and roles in them or in a user's namespace."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 import click
 
 from treescale.auth.roles import EVERY_REPOSITORY, Role
-from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
+from treescale.console.route import segment
 from treescale.errors import SettingInvalid
-from treescale.maintenance.report.columns import Column, Kind, Row, time
-from treescale.metadata.organisations import Member, Namespace
-from treescale.registry.organisations import OrganisationService
+from treescale.maintenance.report.columns import Column, Kind
 
-Result = TypeVar("Result")
 LISTED = (Column("name"), Column("visibility"), Column("created", Kind.TIME, empty="-"))
 SUMMARY = (Column("name"), Column("kind"), Column("visibility"), Column("created", Kind.TIME))
 MEMBERS = (
@@ -40,7 +34,7 @@ def org() -> None:
 @cluster_options
 def add(desk: CommandContext, name: str, owner: str) -> None:
     """Make an organisation. Its repositories are NAME/…, private until somebody opens them."""
-    _run(desk, lambda service: service.add(name, owner, actor=cli_actor()))
+    desk.ask("POST", "/organisations", body={"name": name, "owner": owner})
     desk.out.done(
         f"The organisation {name} is made, and {owner} owns it. "
         f"`treescale org grant {name} USER writer` lets somebody push.",
@@ -52,11 +46,7 @@ def add(desk: CommandContext, name: str, owner: str) -> None:
 @cluster_options
 def list_(desk: CommandContext) -> None:
     """List the organisations."""
-
-    async def work(service: OrganisationService) -> list[Row]:
-        return [_row(one) async for one in service.each()]
-
-    desk.out.rows(LISTED, _run(desk, work))
+    desk.out.rows(LISTED, desk.pages("/organisations", "organisations"))
 
 
 @org.command("show", short_help="Show who has which role there.")
@@ -64,17 +54,13 @@ def list_(desk: CommandContext) -> None:
 @cluster_options
 def show(desk: CommandContext, name: str) -> None:
     """Show an organisation, or a user's namespace: its members and their roles."""
-
-    async def work(service: OrganisationService) -> tuple[Namespace, list[Member]]:
-        return await service.get(name), await service.members(name)
-
-    found, members = _run(desk, work)
-    rows = [_member(one) for one in members]
+    found = desk.ask("GET", _path(name))
+    members = desk.ask("GET", f"{_path(name)}/members")["members"]
     if desk.out.as_json:
-        desk.out.one(SUMMARY, {**_row(found), "members": rows})
+        desk.out.one(SUMMARY, {**found, "members": members})
         return
-    desk.out.one(SUMMARY, _row(found))
-    desk.out.rows(MEMBERS, rows)
+    desk.out.one(SUMMARY, found)
+    desk.out.rows(MEMBERS, members)
 
 
 @org.command("set", short_help="Say what new repositories there are: visibility=internal.")
@@ -92,7 +78,7 @@ def set_(desk: CommandContext, name: str, setting: str) -> None:
         raise SettingInvalid(
             f"{setting!r} is nothing to set: say {VISIBILITY}=private, internal or public"
         )
-    _run(desk, lambda service: service.set_default(name, value, actor=cli_actor()))
+    desk.ask("PUT", _path(name), body={VISIBILITY: value})
     told = f"What is pushed to {name} for the first time is {value} from now on."
     desk.out.done(told, {"name": name, VISIBILITY: value})
 
@@ -107,9 +93,8 @@ def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
     They can be restored for as long as what was deleted is kept: `treescale org add` makes the
     organisation anew, and `treescale repo restore` brings each back.
     """
-    count = len(_run(desk, lambda service: service.to_remove(name)))
-    confirm(f"Remove the organisation {name}, and delete its {count:,} repositories?", yes=yes)
-    deleted = _run(desk, lambda service: service.remove(name, actor=cli_actor()))
+    confirm(f"Remove the organisation {name}, and delete its repositories?", yes=yes)
+    deleted = desk.ask("DELETE", _path(name))["repositories"]
     desk.out.done(
         f"The organisation {name} is removed; repositories deleted with it: {len(deleted):,}. "
         "`treescale repo deleted` lists what can be restored.",
@@ -131,10 +116,7 @@ def grant(desk: CommandContext, name: str, user: str, role: str, repository: str
     repositories is replaced; roles for several patterns add up.
     """
     glob = repository or EVERY_REPOSITORY
-    _run(
-        desk,
-        lambda service: service.grant(name, user, role, repository=glob, actor=cli_actor()),
-    )
+    desk.ask("PUT", _member(name, user), body={"role": role, "repository": glob})
     of = f"all of {name}" if glob == EVERY_REPOSITORY else glob
     told = {"name": name, "user": user, "role": role, "repository": glob}
     desk.out.done(f"{user} is {role} of {of}.", told)
@@ -147,32 +129,15 @@ def grant(desk: CommandContext, name: str, user: str, role: str, repository: str
 @cluster_options
 def revoke(desk: CommandContext, name: str, user: str, repository: str | None) -> None:
     """Take a user's roles there away, or the one for a pattern: within a minute everywhere."""
-    _run(
-        desk,
-        lambda service: service.revoke(name, user, repository=repository, actor=cli_actor()),
-    )
+    desk.ask("DELETE", _member(name, user), query={"repository": repository})
     of = name if repository is None else f"{name} for {repository}"
     told = {"name": name, "user": user, "repository": repository}
     desk.out.done(f"{user} has no role in {of} any more.", told)
 
 
-def _run(desk: CommandContext, work: Callable[[OrganisationService], Awaitable[Result]]) -> Result:
-    return desk.run(lambda database: work(OrganisationService(database)))
+def _path(name: str) -> str:
+    return f"/organisations/{segment(name)}"
 
 
-def _row(one: Namespace) -> Row:
-    return {
-        "name": one.name,
-        "kind": one.kind,
-        "visibility": one.visibility,
-        "created": time(one.created),
-    }
-
-
-def _member(one: Member) -> Row:
-    return {
-        "user": one.user,
-        "role": one.role,
-        "repository": one.repository,
-        "since": time(one.created),
-    }
+def _member(name: str, user: str) -> str:
+    return f"{_path(name)}/members/{segment(user)}"

@@ -2,14 +2,14 @@
 
 import click
 
-from treescale.cli.accounts.user import accounts_of
+from treescale.auth.passwords import Passwords
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options
 from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken
-from treescale.registry.accounts import TokenTerms, parse_allow, parse_duration
+from treescale.registry.accounts import TokenTerms, accounts_of, parse_allow, parse_duration
 
 COLUMNS = (
     Column("id"),
@@ -60,7 +60,9 @@ def create(
     terms = TokenTerms(name, parse_allow(allow), repository, parse_duration(expires))
 
     async def work(database: Database) -> tuple[str, AccessToken]:
-        return await (await accounts_of(database)).create_token(user, terms, actor=cli_actor())
+        return await (await accounts_of(database, Passwords())).create_token(
+            user, terms, actor=cli_actor()
+        )
 
     text, made = desk.run(work)
     desk.out.done(text, {"token": text, **_row(made)})
@@ -73,7 +75,7 @@ def list_tokens(desk: CommandContext, user: str) -> None:
     """List a user's access tokens, oldest first."""
 
     async def work(database: Database) -> list[AccessToken]:
-        return await (await accounts_of(database)).list_tokens(user)
+        return await (await accounts_of(database, Passwords())).list_tokens(user)
 
     desk.out.rows(COLUMNS, [_row(one) for one in desk.run(work)])
 
@@ -85,7 +87,7 @@ def revoke(desk: CommandContext, token_id: str) -> None:
     """Void an access token. It stops working everywhere within a minute."""
 
     async def work(database: Database) -> None:
-        await (await accounts_of(database)).revoke_token(token_id, actor=cli_actor())
+        await (await accounts_of(database, Passwords())).revoke_token(token_id, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"token {token_id} revoked", {"id": token_id})

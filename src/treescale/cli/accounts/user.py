@@ -6,25 +6,11 @@ from treescale.auth.passwords import Passwords
 from treescale.cli.terminal.actor import cli_actor
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, ask_password, cluster_options, confirm
-from treescale.clock import DatabaseClock, SystemClock
 from treescale.maintenance.report.columns import Column, Kind, Row, time
 from treescale.metadata.database import Database
-from treescale.registry.accounts import Accounts, check_unclaimed
+from treescale.registry.accounts import accounts_of, check_unclaimed
 
 COLUMNS = (Column("name"), Column("admin", Kind.FLAG), Column("created", Kind.TIME))
-
-
-async def accounts_of(database: Database) -> Accounts:
-    """Return the accounts kept in this database, whose times are the database's."""
-    time = DatabaseClock(SystemClock())
-    await time.read(database.servers.now)
-    return Accounts(
-        database.users,
-        database.access_tokens,
-        Passwords(),
-        time,
-        organisations=database.organisations,
-    )
 
 
 @click.group(cls=CommandGroup)
@@ -45,7 +31,9 @@ def add(desk: CommandContext, name: str, *, admin: bool, password_stdin: bool, a
     async def work(database: Database) -> None:
         if not adopt:
             await check_unclaimed(database, name)
-        await (await accounts_of(database)).add_user(name, password, admin=admin, actor=cli_actor())
+        await (await accounts_of(database, Passwords())).add_user(
+            name, password, admin=admin, actor=cli_actor()
+        )
 
     desk.run(work)
     desk.out.done(f"user {name} added", {"name": name, "admin": admin})
@@ -59,7 +47,7 @@ def list_users(desk: CommandContext) -> None:
     async def work(database: Database) -> list[Row]:
         return [
             {"name": one.name, "admin": one.admin, "created": time(one.created)}
-            async for one in (await accounts_of(database)).list_users()
+            async for one in (await accounts_of(database, Passwords())).list_users()
         ]
 
     desk.out.rows(COLUMNS, desk.run(work))
@@ -77,7 +65,7 @@ def remove(desk: CommandContext, name: str, *, yes: bool) -> None:
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
 
     async def work(database: Database) -> None:
-        await (await accounts_of(database)).remove_user(name, actor=cli_actor())
+        await (await accounts_of(database, Passwords())).remove_user(name, actor=cli_actor())
 
     desk.run(work)
     desk.out.done(f"user {name} removed", {"name": name})
@@ -92,7 +80,9 @@ def password(desk: CommandContext, name: str, *, password_stdin: bool) -> None:
     secret = ask_password(from_stdin=password_stdin)
 
     async def work(database: Database) -> None:
-        await (await accounts_of(database)).set_password(name, secret, actor=cli_actor())
+        await (await accounts_of(database, Passwords())).set_password(
+            name, secret, actor=cli_actor()
+        )
 
     desk.run(work)
     desk.out.done(f"password of {name} changed", {"name": name})

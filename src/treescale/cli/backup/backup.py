@@ -57,6 +57,7 @@ def backup(
     directories. Before it gets its name it is read back, to its end; then the database notes it.
     """
     passphrase = read_passphrase(passphrase_file)
+    desk.check_here()
     require_database(desk.loaded.settings.database)
     removed: list[str] = []
     if keep is not None:

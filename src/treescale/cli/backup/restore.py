@@ -63,6 +63,7 @@ def restore(
     up, restore with this, start with the new database. The old SQLite file is renamed.
     """
     passphrase = read_passphrase(passphrase_file)
+    desk.check_here()
     with _opened(file) as opened, DirectoryLock() as lock, _progress(desk) as progress:
         source = Source(_reading(opened), passphrase)
         age = SystemClock().now() - source.header.taken

@@ -114,6 +114,8 @@ def rounded(value: object, column: Column) -> str:
         return str(value)[:_ID_SHOWN]
     if isinstance(value, list | tuple):
         return ", ".join(plain(one) for one in value)
+    if column.kind is Kind.TIME and isinstance(value, str):
+        value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
     return plain(value)

@@ -22,6 +22,8 @@ MESSAGE: Final = "text"
 """The key of rows that speak to people."""
 _COMMAND: Final = re.compile(r"(?m)(^[ ]*)?`treescale ((?!demo)[^`]+)`((?(1)$)?)")
 _FLAG: Final = "--"
+_ALONE: Final = ("login", "logout")
+"""Commands of no cluster that was told."""
 _DEFAULT: Final = "default"
 
 
@@ -53,7 +55,8 @@ class Typed:
         }
 
     def _spelled(self, found: re.Match[str]) -> str:
-        flags = self.server if found[2].split()[0] == "serve" else self.cluster
+        verb = found[2].split()[0]
+        flags = () if verb in _ALONE else self.server if verb == "serve" else self.cluster
         words = " ".join([shlex.join(self.program), found[2], shlex.join(flags)]).rstrip()
         alone = found[1] is not None and found.string[found.end() :][:1] in ("", "\n")
         return f"{found[1] or ''}{words}" if alone else f"{found[1] or ''}`{words}`"
@@ -90,6 +93,14 @@ def typed(loaded: Loaded) -> Typed:
             database = []  # a password: the reader has the variable, too
     cluster = [*config, *(database or data[:2])]
     return Typed(started_by(), tuple(cluster), (*config, *data, *database))
+
+
+def typed_to(server: str | None, ca_file: str | None) -> Typed:
+    """Return how to say commands to a server that is asked by HTTP, from the flags given."""
+    flags = [("--server", server)] if server else []
+    if ca_file:
+        flags.append(("--ca-file", _absolute(ca_file)))
+    return Typed(started_by(), tuple(word for pair in flags for word in pair))
 
 
 def _absolute(path: str) -> str:

@@ -31,8 +31,9 @@ from treescale.http.connections.crowd import Bounds, Crowd, Guest, Stage, bounds
 from treescale.http.connections.progress import taken
 from treescale.http.errors import error_body, error_response
 from treescale.http.limits import LIMITS, Limits
-from treescale.http.request_record import RequestRecord, begin_record, request_id
+from treescale.http.request_record import RequestRecord, begin_record, record_of, request_id
 from treescale.log import get_logger
+from treescale.metrics.meters import Meters, Route
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -132,6 +133,12 @@ class Connection(RequestHandler):
         if not self.idle:
             return Stage.WORKING
         return Stage.WAITING if self._head_at is None else Stage.ARRIVING
+
+    @property
+    def route(self) -> Route:
+        """Return what is being answered."""
+        request = self._current_request
+        return Route.OTHER if request is None else record_of(request).route
 
     @property
     def since(self) -> float:
@@ -235,9 +242,10 @@ class ConnectionServer(web.Server):
         below: Mapping[str, Handler] = MappingProxyType({}),
         is_proxy: Callable[[str], bool] = lambda _: False,
         connections_max: int | None = None,
+        meters: Meters | None = None,
         **options: Any,
     ) -> None:
-        """Pass `options` on to every connection.
+        """Pass `options` on to every connection; `meters` are told what is under way.
 
         `connections_max` is for a door that must leave room for others; None is what fits.
 
@@ -259,6 +267,9 @@ class ConnectionServer(web.Server):
         self._connections_max = connections_max
         self._crowd = Crowd(self._measured(0))
         self._crowded = False
+        self._meters = meters
+        self._in_flight: Counter[Route] = Counter()
+        """As the meters were told."""
 
     def __call__(self) -> RequestHandler:
         """Return the protocol of a new connection."""
@@ -327,6 +338,7 @@ class ConnectionServer(web.Server):
     async def look(self) -> None:
         """Look after the connections: background work of whoever serves."""
         self.cut_stuck(self._loop.time())
+        self.count_in_flight()
         if len(self._crowd) * 4 > self._crowd.bounds.connections or self._crowded:
             self._crowd.bounds = self._measured(len(self._crowd))
         self._tell_crowded()
@@ -367,6 +379,16 @@ class ConnectionServer(web.Server):
                 stuck[why] += 1
         if stuck:
             get_logger().info("connections.stuck", **stuck)
+
+    def count_in_flight(self) -> None:
+        """Tell the meters what is being answered, once it is known what that is."""
+        if self._meters is None:
+            return
+        asked = [each.route for each in self.connections if isinstance(each, Connection)]
+        found: Counter[Route] = Counter(route for route in asked if route is not Route.OTHER)
+        for route in found | self._in_flight:
+            self._meters.in_flight(route, found[route] - self._in_flight[route])
+        self._in_flight = found
 
     async def drain(self, seconds: float) -> None:
         """End every connection: idle ones now, busy ones after their answer.

@@ -5,7 +5,7 @@ The order is that of RFC 9110: nothing there (404), no such method (405), who is
 the route takes (400).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -18,15 +18,13 @@ from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.roles import Memberships
 from treescale.console.body import BODY_BYTES_MAX, JSON, check_type, parse_body
 from treescale.console.problems import CONTENT_TYPE, problem_body, status_of
-from treescale.console.route import PREFIX, ApiRoute, Asked, Streamed, Who, decoded
+from treescale.console.route import HEAD, ApiRoute, Asked, Streamed, Who, check_query, find
 from treescale.errors import (
     CredentialsInvalid,
     Failed,
     Forbidden,
-    NameUnknown,
     RequestInvalid,
     TreeScaleError,
-    Unsupported,
 )
 from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
@@ -36,15 +34,13 @@ from treescale.http.dispatch import check_coding
 from treescale.http.errors import as_failed, lookup, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
 from treescale.log import get_logger
-from treescale.metrics.meters import Meters, Route
+from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
 from treescale.request_id import REQUEST_ID
 
 API_PATHS: Final = "/api/"
 """What all paths begin with that are answered here: there is one version yet."""
-HEAD: Final = "HEAD"
-GET: Final = "GET"
 
 
 class ApiDispatcher:
@@ -58,7 +54,6 @@ class ApiDispatcher:
         traffic: TrafficCounters,
         *,
         check: Callable[[], None] = lambda: None,
-        meters: Meters | None = None,
     ) -> None:
         """`check` raises what everything is refused with."""
         self._routes = routes
@@ -66,7 +61,6 @@ class ApiDispatcher:
         self._administrators = administrators
         self._traffic = traffic
         self._check = check
-        self._meters = meters
         self._log = get_logger()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -75,15 +69,10 @@ class ApiDispatcher:
         record.route = Route.API
         REQUEST_ID.set(request_id(request))
         record.client = self._authenticator.client_address(request)
-        if self._meters is not None:
-            self._meters.enter(Route.API)
         try:
             response = await self._answer(request)
         except Exception as error:  # noqa: BLE001  this is the one door
             response = self._refuse(as_failed(error), request_id(request))
-        finally:
-            if self._meters is not None:
-                self._meters.leave(Route.API)
         if response.prepared:
             return response
         if request.method == HEAD:
@@ -98,9 +87,9 @@ class ApiDispatcher:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._check()
         check_coding(request)
-        route, parameters = self._find(request)
+        route, parameters = find(self._routes, request.method, request.rel_url.raw_path)
         principal, is_administrator, held = await self._admit(request, route)
-        query = _query(request, route)
+        query = check_query(route, query_pairs(request.rel_url.raw_query_string))
         body = await self._body(request, route)
         asked = Asked(principal, is_administrator, parameters, query, body, request.headers, held)
         asked = replace(asked, again=partial(self._again, request, route, asked))
@@ -140,20 +129,6 @@ class ApiDispatcher:
                 response.force_close()
                 self._log.info("stream.ended", error=str(error), request_id=request_id(request))
         return response
-
-    def _find(self, request: web.BaseRequest) -> tuple[ApiRoute, Mapping[str, str]]:
-        """Return the route, and its path's parameters; raises NameUnknown, Unsupported."""
-        path = decoded(request.rel_url.raw_path).removeprefix(PREFIX)
-        matching = [(row, found) for row in self._routes if (found := row.match(path)) is not None]
-        if not matching:
-            raise NameUnknown(f"nothing here; {PREFIX}/openapi.json says what there is")
-        method = GET if request.method == HEAD else request.method
-        for row, found in matching:
-            if row.method == method:
-                return row, found
-        allowed = [row.method for row, _ in matching]
-        allowed += [HEAD] * (GET in allowed)
-        raise Unsupported(f"use {' or '.join(allowed)} here", allowed=tuple(allowed))
 
     async def _admit(
         self, request: web.BaseRequest, route: ApiRoute
@@ -208,16 +183,3 @@ class ApiDispatcher:
 async def _write(response: web.StreamResponse, piece: bytes) -> None:
     if piece:
         await response.write(piece)
-
-
-def _query(request: web.BaseRequest, route: ApiRoute) -> dict[str, str]:
-    """Return the parameters; raises RequestInvalid for one that is unknown, or given twice."""
-    found: dict[str, str] = {}
-    for name, value in query_pairs(request.rel_url.raw_query_string):
-        if name not in route.query:
-            known = ", ".join(route.query) or "none"
-            raise RequestInvalid(f"unknown parameter {name[:100]!r}; known here: {known}")
-        if name in found:
-            raise RequestInvalid(f"{name} is given twice")
-        found[name] = value
-    return found

@@ -1,12 +1,12 @@
 """The management API whole, on this screen."""
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any, Final
 
 import treescale
 from treescale.auth.scopes import TokenScope
 from treescale.clock import Clock
+from treescale.console.accounts.tokens import NewToken, TokenDesk, TokenList, TokenMade, TokenRow
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
 from treescale.console.event_groups import (
     Acknowledged,
@@ -28,7 +28,6 @@ from treescale.console.hooks import (
     NewSecret,
     SecretMade,
 )
-from treescale.console.openapi import document
 from treescale.console.organisations import (
     MemberList,
     NewOrganisation,
@@ -40,12 +39,13 @@ from treescale.console.organisations import (
     VisibilityState,
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
-from treescale.console.route import Answered, ApiRoute, Asked, Who
+from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
+from treescale.console.table.openapi import document
 from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
+from treescale.registry.accounts import PasswordHashing
 from treescale.registry.hooks import WebhookService
 
-GET: Final = "GET"
 PUT: Final = "PUT"
 POST: Final = "POST"
 DELETE: Final = "DELETE"
@@ -72,24 +72,29 @@ NEXT: Final = OF_NAMESPACE | {
 
 
 def api_routes(
-    database: Database, clock: Clock, live: LiveLog, *, public_url: str = ""
+    database: Database,
+    clock: Clock,
+    live: LiveLog,
+    *,
+    passwords: PasswordHashing,
+    public_url: str = "",
 ) -> Sequence[ApiRoute]:
     """Return every route there is; the last describes them all.
 
     `public_url` is where clients reach the registry, which payloads of webhooks name.
     """
-
-    @cache
-    def described() -> dict[str, Any]:
-        return document(rows, treescale.__version__)
+    described: dict[str, Any] = {}
 
     async def describe(_: Asked) -> Answered:
-        return Answered(described())  # made late: it takes a third as long as a start
+        if not described:
+            described.update(document(rows, treescale.__version__))
+        return Answered(described)
 
     rows = [
         *_of_the_cluster(ClusterDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),
         *_of_organisations(OrganisationDesk(database)),
+        *_of_tokens(TokenDesk(database, passwords)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
         *_of_events(EventDesk(live)),
         *_of_groups(EventGroupDesk(database, live)),
@@ -142,6 +147,16 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
     yield ApiRoute(PUT, path, who, what, desk.put_visibility, state, takes=state)
+
+
+def _of_tokens(desk: TokenDesk) -> Iterable[ApiRoute]:
+    who, query = Who.USER, {"user": "Whose, for administrators; else the caller's."}
+    what = "Access tokens of the caller, oldest first"
+    yield ApiRoute(GET, "/tokens", who, what, desk.list, TokenList, query=query)
+    what = "Make an access token; not for whoever shows one"
+    yield ApiRoute(POST, "/tokens", who, what, desk.add, TokenMade, takes=NewToken)
+    what = "Void an access token"
+    yield ApiRoute(DELETE, "/tokens/{token}", who, what, desk.revoke, TokenRow)
 
 
 def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:

@@ -1,0 +1,1 @@
+"""Servers that commands ask by HTTP, in place of the database; and who one is there."""

@@ -1,0 +1,1 @@
+"""What answers for accounts and what they log in with."""
