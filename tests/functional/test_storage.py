@@ -91,7 +91,7 @@ def test_a_disk_that_is_not_the_one_it_was_is_not_used(
     assert server.stop() == 0
     monkeypatch.setenv("TREESCALE_REQUIRE_ALL_STORES", "true")
     again = subprocess.run(
-        server.program.argv, capture_output=True, text=True, timeout=20, check=False
+        server.program.argv, capture_output=True, text=True, timeout=60, check=False
     )
     assert again.returncode != 0
     assert "store.json" in again.stderr
