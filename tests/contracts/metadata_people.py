@@ -103,6 +103,23 @@ class PeopleContract:
         rows = await database.connections.rows(select(events.c.kind).order_by(events.c.at))
         assert [row.kind for row in rows][-2:] == ["user.suspended", "user.resumed"]
 
+    async def test_no_rule_resumes_whom_a_person_suspended(self, database: Database) -> None:
+        """Also when a rule had done so before: the person's word is the last."""
+        states, sign_ons = AccountStates(database.connections), SignOns(database.connections)
+        await sign_ons.finish(signed_on(), session(1))
+        with pytest.raises(SignOnRefused):
+            await sign_ons.finish(signed_on(state="s2", allowed=False), session(2))
+        assert (await database.users.get("dora")).is_suspended
+        await states.suspend("dora", actor=ACTOR)
+        with pytest.raises(SignOnRefused, match="suspended"):
+            await sign_ons.finish(signed_on(state="s3"), session(3))
+        rows = await database.connections.rows(
+            select(events.c.actor).where(events.c.kind == "user.suspended").order_by(events.c.at)
+        )
+        assert [row.actor for row in rows] == [RULE, ACTOR]
+        await states.resume("dora", actor=ACTOR)
+        assert await sign_ons.finish(signed_on(state="s4"), session(4)) == "dora"
+
     async def test_an_administrator_with_a_password_is_left(self, database: Database) -> None:
         states = AccountStates(database.connections)
         for name in ("root", "boss"):

@@ -24,6 +24,7 @@ from treescale.errors import (
 )
 from treescale.metadata.database import Database
 from treescale.metadata.identity.records import TrustRule
+from treescale.metadata.identity.states import AccountStates
 from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.issuers.service import IssuerService
 from treescale.registry.login import REMEMBERED_SECONDS, Login
@@ -155,6 +156,31 @@ async def test_what_is_revoked_counts_for_nothing(
         await tokens.verify(issued.token)
     assert await granted(tokens, who) == set()
     await refused(login, secret)
+
+
+async def test_a_suspended_users_robots_may_nothing(
+    service: RobotService, login: Login, tokens: TokenService, database: Database, issuer: Maker
+) -> None:
+    """Neither by their secrets nor keyless: else whoever is suspended goes on by them."""
+    secret, _ = await service.add("alice", RobotTerms("ci"), actor=ACTOR)
+    of_team = await add(service)
+    claims = {"repository": "acme/app"}
+    await service.trust("alice", "ci", ISSUER, claims, actor=ACTOR)
+    who = await login.authenticate("alice+ci", secret)
+    wanted = [Access("alice/app", frozenset({PULL}))]
+    issued = await tokens.issue(who, wanted)
+    assert (await tokens.verify(issued.token)).access == {"alice/app": {PULL}}
+    states = AccountStates(database.connections)
+    await states.suspend("alice", actor=ACTOR)
+    await tokens.refresh()
+    with pytest.raises(CredentialsInvalid):
+        await tokens.verify(issued.token)
+    for brought in (secret, issuer.token()):
+        await refused(login, brought, "alice+ci")
+    assert (await login.authenticate("acme+ci", of_team)).user == "acme+ci"
+    await states.resume("alice", actor=ACTOR)
+    await tokens.refresh()
+    assert (await login.authenticate("alice+ci", secret)).user == "alice+ci"
 
 
 async def test_without_its_generation_a_removed_robot_goes_on(

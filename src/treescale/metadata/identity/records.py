@@ -26,6 +26,8 @@ class Robot:
     actor: str
     last_used: float | None = None
     last_address: str | None = None
+    is_suspended: bool = False
+    """Whether it is of the namespace of a user who is suspended: it may do nothing."""
     generation: int = field(default=0, compare=False)
     """The cluster's when this was read; nothing that is written."""
 

@@ -58,8 +58,23 @@ _IS_SOMEBODYS: Final = or_(
     select(users.c.name).where(users.c.name == namespaces.c.name).exists(),
 )
 """Of a user whom a server of 0.1.0 removed, nobody's robots are left to log in."""
+_IS_SUSPENDED: Final = (
+    select(users.c.name)
+    .where(
+        users.c.name == namespaces.c.name,
+        users.c.suspended.is_not(None),
+        namespaces.c.kind != ORGANISATION,
+    )
+    .exists()
+)
+"""What a suspended user has may do no more than the user."""
 _ROBOT: Final = (
-    select(robots, namespaces.c.name.label("namespace"), present())
+    select(
+        robots,
+        namespaces.c.name.label("namespace"),
+        _IS_SUSPENDED.label("is_suspended"),
+        present(),
+    )
     .join(namespaces, namespaces.c.namespace_id == robots.c.namespace_id)
     .where(_IS_SOMEBODYS)
 )
@@ -379,6 +394,7 @@ def _robot(row: Row[Any]) -> Robot:
         actor=row.actor,
         last_used=row.last_used,
         last_address=row.last_address,
+        is_suspended=bool(row.is_suspended),
         generation=row.generation,
     )
 

@@ -1,7 +1,8 @@
 """What an administrator does to an account beside making and removing it.
 
 An account that is suspended keeps all it has and may do nothing: its sessions end here, its bearer
-tokens are void, and whoever reads one of its credentials reads that it is suspended. There is
+tokens and those of the robots of its own namespace are void, and whoever reads one of its
+credentials, or of theirs, reads that it is suspended. There is
 always an administrator who can log in with a password: whoever takes one away holds the rows of all
 of them first, and looks in a second statement.
 """
@@ -15,10 +16,17 @@ from treescale.metadata.accounts import END_SESSIONS, of_user, remove_links, unk
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.recording import Kind, record
-from treescale.metadata.namespaces import check_administrator_left, hold_administrators
+from treescale.metadata.namespaces import (
+    check_administrator_left,
+    hold_administrators,
+    hold_namespace,
+    robots_of,
+)
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import users
 
+RULE: Final = "rule:"
+"""How the actor begins when a rule does it."""
 _THIS: Final = users.c.name == bindparam("this")
 _IS_THERE: Final = select(users.c.name).where(_THIS)
 _SUSPEND: Final = (
@@ -26,6 +34,12 @@ _SUSPEND: Final = (
     .where(_THIS, users.c.suspended.is_(None))
     .values(suspended=DatabaseNow(), suspended_by=bindparam("by"))
 )
+_SUSPEND_TOO: Final = (
+    update(users)
+    .where(_THIS, users.c.suspended.is_not(None), users.c.suspended_by.like(f"{RULE}%"))
+    .values(suspended_by=bindparam("by"))
+)
+"""What a rule has suspended, and a person now too, no rule resumes."""
 _RESUME: Final = (
     update(users)
     .where(_THIS, users.c.suspended.is_not(None))
@@ -88,13 +102,21 @@ class AccountStates:
 
 def suspend(connection: Connection, name: str, actor: str) -> None:
     """Suspend an account, in the caller's transaction; see `AccountStates.suspend`."""
+    own = hold_namespace(connection, name)
     was_there = hold_administrators(connection)
     if not _changed(connection, _SUSPEND, name, {"by": actor}):
+        is_new = not actor.startswith(RULE) and changed(
+            connection, _SUSPEND_TOO, {"this": name, "by": actor}
+        )
+        if is_new:
+            record(connection, of_user(Kind.USER_SUSPENDED, actor, name))
         return
     check_administrator_left(connection, was_there=was_there)
     connection.execute(END_SESSIONS, {"this": name})
     remove_links(connection, name)
     void(connection, f"user:{name}")
+    for robot in [] if own is None else robots_of(connection, own.row_id):
+        void(connection, f"token:{robot}")
     record(connection, of_user(Kind.USER_SUSPENDED, actor, name))
 
 

@@ -127,7 +127,7 @@ class RobotLogin:
         if not hmac.compare_digest(robot.login.encode(), login.encode("utf-8", "surrogatepass")):
             raise _wrong()
         expires = robot.expires if ends is None else _sooner(ends, robot.expires)
-        if expires is not None and expires <= now:
+        if robot.is_suspended or (expires is not None and expires <= now):
             raise _wrong()
         await self._note(robot, now, source)
         return _principal(robot, proven=now, expires=expires)
@@ -161,7 +161,8 @@ class RobotLogin:
             raise _not_taken(login) from None
         rules = await self._robots.rules(robot.robot_id)
         rule = next((one for one in rules if _is_taken(one, proven)), None)
-        if rule is None or (robot.expires is not None and robot.expires <= self._clock.now()):
+        has_ended = robot.expires is not None and robot.expires <= self._clock.now()
+        if rule is None or has_ended or robot.is_suspended:
             _log_differences(robot, rules, proven)
             raise _not_taken(login)
         return robot, rule, proven
