@@ -2,12 +2,15 @@
 
 from ipaddress import IPv4Network
 from typing import Final
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.api.client import Client
 from tests.api.running import Running
+from treescale.auth.policy import Principal
 from treescale.metadata.events.recorded import Recorded
+from treescale.registry.robots.service import RobotService, RobotTerms
 
 LAYER: Final = b"one layer"
 WRONG_PASSWORDS: Final = 12
@@ -37,6 +40,21 @@ async def test_a_trusted_proxy_says_from_where(registry: Running, alice: Client)
     (await alice.raw("GET", "/token?service=x", told)).expect(200)
     (login,) = await logged(registry, "login.succeeded")
     assert (login.actor, login.namespace, login.address) == ("alice", "alice", "203.0.113.9")
+
+
+async def test_a_refresh_token_and_a_robot_log_in(registry: Running, alice: Client) -> None:
+    """Whatever it is that somebody logs in with."""
+    refresh = await registry.parts.tokens.refresh_token(Principal("alice", generation=1 << 40))
+    form = {"grant_type": "refresh_token", "refresh_token": refresh}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    (await alice.raw("POST", "/token", headers, urlencode(form).encode())).expect(200)
+    robots = RobotService(registry.parts.database)
+    secret, robot = await robots.add("alice", RobotTerms("ci"), actor="alice")
+    ci = Client(alice.session, alice.url, robot.login, secret)
+    (await ci.raw("GET", "/token?service=x", ci.basic())).expect(200)
+    found = await logged(registry, "login.succeeded")
+    told = {(each.actor, each.namespace, each.address) for each in found}
+    assert told == {("alice", "alice", "127.0.0.1"), ("alice+ci", "alice", "127.0.0.1")}
 
 
 async def test_logins_are_told_once_and_refusals_as_a_count(

@@ -65,7 +65,7 @@ async def _issue_for_form(call: Call) -> web.StreamResponse:
             call.request, _first(fields, "username"), _first(fields, "password")
         )
     elif grant == "refresh_token":
-        principal = await guard.redeem(_first(fields, "refresh_token"))
+        principal = await guard.redeem(call.request, _first(fields, "refresh_token"))
     else:
         raise RequestInvalid(f"grant_type must be password, refresh_token or {EXCHANGE}")
     client = _first(fields, "client_id").lower()

@@ -182,13 +182,24 @@ class Authenticator:
                 raise CredentialsInvalid("no ID token is taken here")
             return await self.robots.exchange(robot, token, self.client_address(request))
 
-    async def redeem(self, refresh_token: str) -> Principal:
+    async def redeem(self, request: web.BaseRequest, refresh_token: str) -> Principal:
         """Return whom a refresh token is of; see `TokenService.redeem`."""
         try:
-            return await self.tokens.redeem(refresh_token)
+            principal = await self.tokens.redeem(refresh_token)
         except CredentialsInvalid:
             self._count(Refusal.TOKEN)
             raise
+        self.note_login(request, principal)
+        return principal
+
+    def note_login(self, request: web.BaseRequest, principal: Principal) -> None:
+        """Have the audit log tell that somebody came in, by whatever proves it."""
+        if self.logins is not None:
+            self.logins.succeeded(principal, self.client_address(request), request_id(request))
+
+    def note_refusal(self, request: web.BaseRequest) -> None:
+        """Count and log that nobody was let in, who did not say who they were."""
+        self._refused(request, "", Refusal.CREDENTIALS)
 
     async def _proven(self, request: web.BaseRequest, value: str) -> Principal:
         with self._refusals(request, ""):
@@ -199,8 +210,7 @@ class Authenticator:
         address = self.client_address(request)
         with self._refusals(request, name):
             principal = await self.login.authenticate(name, secret, source=address)
-        if self.logins is not None:
-            self.logins.succeeded(principal, address, request_id(request))
+        self.note_login(request, principal)
         return principal
 
     @contextmanager

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.api.client import Client
 from tests.api.running import PASSWORD, Running
+from tests.api.test_audited import logged
 from tests.console.web.browser import Browser, Shown
 from tests.console.web.provider import CLIENT, FakeProvider, providing
 from tests.contracts.metadata_values import ACTOR
@@ -14,10 +16,12 @@ from tests.id_tokens import EC_KEY, jwk
 from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identities, Providers
+from treescale.metadata.identity.sessions import Sessions
 from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.identity.terms import INVITE, GroupRole
+from treescale.registry.counted.logins import HOUR_SECONDS
 from treescale.registry.people.accounts import People
-from treescale.registry.people.openid import PENDING_SECONDS
+from treescale.registry.people.openid import PENDING_SECONDS, read_pending, state_of
 from treescale.registry.people.sessions import FRESH_SECONDS
 
 ACCOUNT = "/-/account"
@@ -108,6 +112,47 @@ async def test_nobody_gets_an_account_without_a_name(
         corp.claims = {"sub": "1", **claims}
         await refused(browser, corp, "tells no name")
     assert [one.name for one in await database.users.list("", 9)] == ["alice", "bob"]
+
+
+async def test_the_audit_log_has_who_comes_and_who_does_not(
+    browser: Browser, other: Browser, corp: FakeProvider, registry: Running, alice: Client
+) -> None:
+    """By a provider as by a password, and from where a session is used."""
+    await added(registry.parts.database, corp)
+    corp.claims = {"sub": "1", "preferred_username": "dora"}
+    (await come(browser, corp)).expect(303)
+    found = {each.actor: each.address for each in await logged(registry, "login.succeeded")}
+    assert found == {"dora": "127.0.0.1"}
+    await other.sign_in(alice.user, PASSWORD)
+    found = {each.actor: each.address for each in await logged(registry, "login.succeeded")}
+    assert found == {"dora": "127.0.0.1", "alice": "127.0.0.1"}
+    corp.claims = {"sub": "2", "preferred_username": "alice"}
+    (await come(other, corp)).expect(403)
+    (told,) = await logged(registry, "login.refused")
+    assert (told.actor, told.payload["count"]) == ("anonymous", 1)
+    registry.parts.clock.skip(HOUR_SECONDS)
+    headers = {"X-CSRF-Token": other.form_token}
+    (await other.ask("GET", "/api/v1/repositories", headers, b"")).expect(200)
+    actors = [each.actor for each in await logged(registry, "login.succeeded")]
+    assert sorted(actors) == ["alice", "alice", "dora"]
+
+
+async def test_a_cookie_that_was_made_up_links_nothing_later_on(
+    browser: Browser, corp: FakeProvider, database: Database, registry: Running, alice: Client
+) -> None:
+    """Who has a session that was left open, and makes the cookie of a link: it takes a proof."""
+    await added(database, corp)
+    await browser.sign_in(alice.user, PASSWORD)
+    (mine,) = await Sessions(database.connections).list("alice", now=registry.parts.clock.now())
+    registry.parts.clock.skip(FRESH_SECONDS + 1)
+    moved = (await browser.get(BEGIN)).expect(303)
+    begun = read_pending(browser.cookies["treescale-sign-on"])
+    made_up = msgspec.structs.replace(begun, session=mine.session_id)
+    browser.cookies["treescale-sign-on"] = made_up.cookie()
+    changed = moved.location.replace(state_of(begun.cookie()), state_of(made_up.cookie()))
+    shown = await browser.get(corp.agree(changed))
+    assert "prove it" in shown.expect(403).words
+    assert await Identities(database.connections).list("alice") == []
 
 
 async def test_linking_needs_the_session_that_asked(

@@ -13,6 +13,8 @@ from treescale.auth.policy import Principal
 from treescale.errors import DatabaseUnavailable
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.events.recorded import Recorded
+from treescale.metadata.identity.records import NewRobot
+from treescale.metadata.identity.robots import Robots
 from treescale.metadata.records import User
 from treescale.registry.counted import logins as under_test
 from treescale.registry.counted.logins import (
@@ -103,6 +105,25 @@ async def test_refusals_of_a_minute_are_one(database: Database, clock: JumpingCl
     ]
     await logins.write()
     assert await told(database) == found, "each is told once"
+
+
+async def test_what_robots_do_is_told_in_their_namespace(
+    database: Database, clock: JumpingClock
+) -> None:
+    """There its owners see it, who have no part in a namespace called `alice+ci`."""
+    new = NewRobot("r1", "ci", frozenset({"pull"}), "*", None)
+    await Robots(database.connections).add("alice", new, "secret", actor="test")
+    logins = Logins(database.connections, clock)
+    logins.succeeded(Principal("alice+ci", "r1"), HOME, "r")
+    for name in ("alice+ci", "alice+other", "bob+ci"):
+        logins.refused(name, HOME, "credentials")
+    await logins.write()
+    refused = {"reason": "credentials"}
+    assert how(await told(database)) == [
+        ("alice+ci", "alice", HOME, {"token_id": "r1"}),
+        ("alice+ci", "alice", "192.0.2.0/24", refused | {"count": 1}),
+        ("anonymous", None, "192.0.2.0/24", refused | {"count": 2}),
+    ]
 
 
 @pytest.mark.parametrize("networks", [1, WRONG_PASSWORDS])

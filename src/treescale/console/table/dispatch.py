@@ -177,6 +177,7 @@ class ApiDispatcher:
             signed_in = await self._visitors.of_api(request)
             if signed_in is not None:
                 principal, is_fresh = signed_in.principal, signed_in.is_fresh
+                self._authenticator.note_login(request, principal)
         if principal is None:
             raise CredentialsInvalid(
                 "log in with Basic credentials: a password, or an access token made with "

@@ -106,6 +106,7 @@ class PageDispatcher:
             signed_in = await self._visitors.find(request)
             if signed_in is not None:
                 note_user(request, signed_in.user)
+                self._authenticator.note_login(request, signed_in.principal)
             visit = await self._visit(request, route, place, parameters, signed_in)
             if route.who is Who.SIGNED_IN and signed_in is None:
                 return self._to_sign_in(request, place)
@@ -151,6 +152,8 @@ class PageDispatcher:
             form=form,
             signed_in=signed_in,
             prove=partial(self._authenticator.prove, request),
+            note_login=partial(self._authenticator.note_login, request),
+            note_refusal=partial(self._authenticator.note_refusal, request),
             cookie=partial(self._visitors.cookie, request),
         )
 

@@ -39,6 +39,10 @@ class Visit:
     signed_in: SignedIn | None
     prove: Callable[[str, str], Awaitable[Principal]]
     """Returns whom a name and a password prove; raises CredentialsInvalid, TooMany."""
+    note_login: Callable[[Principal], None]
+    """Has the audit log tell that somebody came in."""
+    note_refusal: Callable[[], None]
+    """Has it tell that somebody did not."""
     cookie: Callable[[str], str]
     """Returns a cookie of ours, "" without it."""
 

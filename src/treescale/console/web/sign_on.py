@@ -4,12 +4,13 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
+from treescale.auth.policy import Principal
 from treescale.console.problems import status_of
 from treescale.console.web.account import LINK
-from treescale.console.web.page import Moved, Page, Visit
+from treescale.console.web.page import Moved, Page, Visit, local_path
 from treescale.console.web.signing_in import ACCOUNT, session_cookie
 from treescale.console.web.texts import TEXTS
-from treescale.errors import Forbidden, IssuerAway, Refused
+from treescale.errors import Forbidden, IdTokenInvalid, IssuerAway, Refused, SignOnRefused
 from treescale.http.sessions.cookies import SIGN_ON, Cookie
 from treescale.log import get_logger
 from treescale.metadata.identity.links import INVITATION, RESET
@@ -40,8 +41,13 @@ class SignOnPages:
         return Moved(url, (Cookie(SIGN_ON, cookie, int(PENDING_SECONDS)),))
 
     async def finish(self, visit: Visit) -> Page | Moved:
-        """Take the provider's answer: whatever it is, the sign-on is over."""
-        session = None if visit.signed_in is None else visit.signed_in.session
+        """Take the provider's answer: whatever it is, the sign-on is over.
+
+        What the browser brings back of it may be made up: that a session links, and where it goes
+        on, is looked at once more.
+        """
+        signed_in = visit.signed_in
+        session = signed_in.session if signed_in is not None and signed_in.is_fresh else None
         try:
             finished = await self.sign_on.finish(
                 visit.parameters["name"],
@@ -55,11 +61,14 @@ class SignOnPages:
         except IssuerAway as error:
             return _away(visit.parameters["name"], error)
         except Refused as error:
+            if isinstance(error, SignOnRefused | IdTokenInvalid):
+                visit.note_refusal()
             values = {"heading": TEXTS["sign_on_failed"], "text": str(error)}
             return Page("message.html", values, status_of(error), (_GONE,))
+        visit.note_login(Principal(finished.user))
         if visit.signed_in is not None:
             await self.sessions.end_if_there(visit.signed_in)
-        to = f"{ACCOUNT}?done=linked" if finished.linked else finished.next or ACCOUNT
+        to = f"{ACCOUNT}?done=linked" if finished.linked else local_path(finished.next) or ACCOUNT
         return Moved(to, (session_cookie(finished.secret), _GONE))
 
     async def _wanted(self, visit: Visit) -> Wanted:

@@ -49,6 +49,7 @@ class SignInPages:
             return await self._page(visit, name=name, problem=problem, status=401)
         except TooMany as error:
             return await self._page(visit, name=name, problem=str(error), status=429)
+        visit.note_login(principal)
         if visit.signed_in is not None:
             await self.sessions.end_if_there(visit.signed_in)
         return Moved(visit.next or ACCOUNT, (session_cookie(secret),))

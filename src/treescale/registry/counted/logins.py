@@ -2,8 +2,8 @@
 
 Of a credential and an address the first success of an hour is told: its event has an id that
 follows from these, so that of all workers and servers one records it. Refusals are one event a
-minute for each account and network; names that are no account's are told as none, since people type
-passwords there. However many try, a worker writes so many of each in a minute, and of refusals so
+minute for each account, robots included, and network; names that are no account's are told as none,
+since people type passwords there. What a robot did is told in its namespace. However many try, a worker writes so many of each in a minute, and of refusals so
 many in an hour; what is left over is one event more, with a sum. A crash loses a minute.
 """
 
@@ -18,7 +18,7 @@ from sqlalchemy import BindParameter, bindparam, select
 from sqlalchemy.engine import Connection
 
 from treescale.auth.guessing import network_key
-from treescale.auth.policy import Principal
+from treescale.auth.policy import ROBOT_MARK, Principal
 from treescale.clock import Clock
 from treescale.errors import Failed
 from treescale.log import get_logger
@@ -34,7 +34,8 @@ from treescale.metadata.events.recording import (
     record_once,
     uuid7,
 )
-from treescale.metadata.schema import users
+from treescale.metadata.schema import namespaces, robots, users
+from treescale.oci.names import robot_parts
 
 HOUR_SECONDS: Final = 3600.0
 LAST_SECONDS_MAX: Final = 2.0
@@ -51,6 +52,13 @@ REFUSALS_MAX: Final = 10
 REFUSALS_OF_HOUR_MAX: Final = 100
 _THESE: Final[BindParameter[str]] = bindparam("these", expanding=True)
 _KNOWN: Final = select(users.c.name).where(users.c.name.in_(_THESE))
+_SPACES: Final[BindParameter[str]] = bindparam("spaces", expanding=True)
+_ROBOTS: Final[BindParameter[str]] = bindparam("robots", expanding=True)
+_KNOWN_ROBOTS: Final = (
+    select(namespaces.c.name.label("namespace"), robots.c.name)
+    .join(robots, robots.c.namespace_id == namespaces.c.namespace_id)
+    .where(namespaces.c.name.in_(_SPACES), robots.c.name.in_(_ROBOTS))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +162,33 @@ class Logins:
             if untold:
                 payload = {"count": untold}
                 record_all(connection, [Event(Kind.LOGIN_SUCCEEDED, ANONYMOUS, payload=payload)])
-            known = {*connection.execute(_KNOWN, {"these": names}).scalars()} if names else set()
-            told = _by_weight(_without_strangers(refused, known))
+            told = _by_weight(_without_strangers(refused, _known_of(connection, names)))
             record_all(connection, _refusals(told, left))
             return min(left, len(told))
 
         return await self._connections.write(work, durable=False)
+
+
+def _known_of(connection: Connection, names: list[str]) -> set[str]:
+    """Return which of the names are a user's or a robot's."""
+    parts = [found for name in names if (found := robot_parts(name)) is not None]
+    known: set[str] = set()
+    if names:
+        known.update(connection.execute(_KNOWN, {"these": names}).scalars())
+    if parts:
+        these = {
+            "spaces": sorted({namespace for namespace, _ in parts}),
+            "robots": sorted({name for _, name in parts}),
+        }
+        rows = connection.execute(_KNOWN_ROBOTS, these).all()
+        known.update(f"{row.namespace}{ROBOT_MARK}{row.name}" for row in rows)
+    return known
+
+
+def _namespace(user: str) -> str | None:
+    """Return the namespace in which is told what somebody did."""
+    parts = robot_parts(user)
+    return parts[0] if parts is not None else user or None
 
 
 def _success(login: _Login, request_id: str) -> Event:
@@ -169,7 +198,7 @@ def _success(login: _Login, request_id: str) -> Event:
     return Event(
         Kind.LOGIN_SUCCEEDED,
         actor_of(login.user),
-        namespace=login.user,
+        namespace=_namespace(login.user),
         payload=payload | {REQUEST_ID: request_id},
         address=login.address,
         event_id=uuid7(login.hour * HOUR_SECONDS, chance[:CHANCE_BYTES]),
@@ -197,7 +226,7 @@ def _refusals(counted: list[tuple[_Refused, int]], left: int) -> Iterator[Event]
         yield Event(
             Kind.LOGIN_REFUSED,
             actor_of(one.user),
-            namespace=one.user or None,
+            namespace=_namespace(one.user),
             payload=payload,
             address=one.network,
         )

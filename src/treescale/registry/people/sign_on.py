@@ -107,13 +107,17 @@ class SignOnService:
     ) -> Finished:
         """Begin the session of who comes back from a provider.
 
-        `me` is the user and the id of the session that the browser has already. Raises
+        `me` is the user and the id of the session that the browser has already, if it was proven a
+        moment ago who that is: no other may link. Raises
         SignOnRefused, IdTokenInvalid, IssuerAway, LinkUnknown, ProviderUnknown, TooMany.
         """
         pending = self._pending(name, query, cookie)
         user, session_id = me
         if pending.session and pending.session != session_id:
-            raise SignOnRefused("sign in, and link the provider from that session")
+            raise SignOnRefused(
+                "this browser has another session, or one of a while ago: prove it once more at "
+                "/-/account, and link the provider there"
+            )
         provider = await self._providers.get(name)
         if self._waiting >= AT_ONCE_MAX:
             raise TooMany("too many sign on at this moment: try again", retry_seconds=2)
