@@ -43,6 +43,8 @@ async def test_what_lets_somebody_in_takes_a_password(
         ("POST", "/users/alice/reset", None),
         ("POST", "/invitations", {"name": "carol", "admin": True}),
         ("POST", "/sign-on", CORP),
+        ("POST", "/issuers", {"issuer": "https://token.example"}),
+        ("DELETE", "/account/identities/i1", None),
     ):
         problem(await ask(bearer, method, path, body), 403, "password")
     (await ask(bearer, "PUT", "/users/alice/suspended", {"suspended": True})).expect(200)
@@ -50,6 +52,17 @@ async def test_what_lets_somebody_in_takes_a_password(
     changed = {"old": PASSWORD, "new": "another password"}
     problem(await ask(own, "PUT", "/account/password", changed), 403, "password")
     assert alice.user
+
+
+async def test_no_other_site_has_a_browser_send_a_password(root: Client) -> None:
+    """One that was typed into a browser goes along with what any page posts from it."""
+    headers = {**root.basic(), "Sec-Fetch-Site": "cross-site"}
+    path = "/api/v1/users/bob/reset"
+    for more in ({}, {"Origin": "https://evil.example"}):
+        problem(await root.raw("POST", path, headers | more), 403, "forbidden")
+    (await root.raw("GET", "/api/v1/users", headers)).expect(200)
+    (await root.raw("POST", path, {**headers, "Sec-Fetch-Site": "same-origin"})).expect(200)
+    (await root.raw("POST", path, root.basic())).expect(200)
 
 
 async def test_an_account_is_shown_to_its_user(registry: Running, alice: Client) -> None:

@@ -103,7 +103,7 @@ async def test_what_cannot_be_is_not_invited(people: People, registry: Running) 
         await people.reset("nobody", actor=ACTOR)
     (link,) = [(await people.invite("carol", admin=False, roles=[], actor=ACTOR))[1]]
     assert [one.user for one in await people.invitations("", 9)] == ["carol"]
-    await people.withdraw(link.link_id)
+    await people.withdraw(link.link_id, actor=ACTOR)
     assert await people.invitations("", 9) == []
     with pytest.raises(LinkUnknown):
-        await people.withdraw(link.link_id)
+        await people.withdraw(link.link_id, actor=ACTOR)

@@ -123,10 +123,12 @@ class AccountDesk:
 
     async def end_sessions(self, asked: Asked) -> Answered:
         """End all."""
-        return Answered(SessionsEnded(await self._sessions.end_others(asked.principal.user)))
+        user = asked.principal.user
+        return Answered(SessionsEnded(await self._sessions.end_others(user, actor=user)))
 
     async def unlink(self, asked: Asked) -> Answered:
         """Have a provider's login lead to the account no more."""
+        check_fresh(asked)
         user = asked.principal.user
         await self._identities.unlink(user, asked.parameters["identity"], actor=user)
         return await self.show(asked)

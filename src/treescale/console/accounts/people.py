@@ -123,8 +123,9 @@ class PeopleDesk:
 
     async def end_sessions(self, asked: Asked) -> Answered:
         """End all sessions of an account."""
-        await self._database.users.get(asked.parameters["user"])
-        return Answered(SessionsEnded(await self._sessions.end_others(asked.parameters["user"])))
+        found = await self._database.users.get(asked.parameters["user"])
+        ended = await self._sessions.end_others(found.name, actor=asked.principal.user)
+        return Answered(SessionsEnded(ended))
 
     async def reset(self, asked: Asked) -> Answered:
         """Make a link with which the user sets another password."""
@@ -152,7 +153,7 @@ class PeopleDesk:
 
     async def withdraw(self, asked: Asked) -> Answered:
         """Have an invitation lead nowhere."""
-        await self._people.withdraw(asked.parameters["invitation"])
+        await self._people.withdraw(asked.parameters["invitation"], actor=asked.principal.user)
         return Answered(LinkRemoved(asked.parameters["invitation"]))
 
     async def _row(self, asked: Asked) -> Answered:

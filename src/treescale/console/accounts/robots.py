@@ -259,7 +259,8 @@ class IssuerDesk:
         return Answered(IssuerPage([_issuer(one) for one in shown], last), headers)
 
     async def add(self, asked: Asked) -> Answered:
-        """Allow one, or replace its keys."""
+        """Allow one, or replace its keys: whoever has them is any robot that trusts it."""
+        check_fresh(asked)
         wanted: NewIssuer = asked.body
         actor = asked.principal.user
         return Answered(_issuer(await self._service.add(wanted.issuer, wanted.jwks, actor=actor)))

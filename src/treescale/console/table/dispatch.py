@@ -18,7 +18,7 @@ from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.roles import Memberships
 from treescale.console.body import BODY_BYTES_MAX, JSON, check_type, parse_body
 from treescale.console.problems import CONTENT_TYPE, problem_body, status_of
-from treescale.console.route import HEAD, ApiRoute, Asked, Streamed, Who, check_query, find
+from treescale.console.route import GET, HEAD, ApiRoute, Asked, Streamed, Who, check_query, find
 from treescale.errors import (
     CredentialsInvalid,
     Failed,
@@ -171,6 +171,9 @@ class ApiDispatcher:
         """Return who asks; raises what keeps them out."""
         if route.who is Who.ANYBODY:
             return _Admitted(ANONYMOUS)
+        if route.method != GET and self._visitors is not None:
+            # A browser adds the password that was typed here once to what other sites post.
+            self._visitors.check_origin(request, needed=False)
         is_fresh = True
         principal = await self._authenticator.basic(request)
         if principal is None and self._visitors is not None:

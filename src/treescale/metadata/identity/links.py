@@ -41,8 +41,10 @@ LIST: Final = (
     .limit(bindparam("limit"))
 )
 _ADD: Final = insert(links)
-_REMOVE: Final = delete(links).where(
-    links.c.link_id == bindparam("this"), links.c.kind == bindparam("kind")
+_REMOVE: Final = (
+    delete(links)
+    .where(links.c.link_id == bindparam("this"), links.c.kind == INVITATION)
+    .returning(links.c.user_name)
 )
 _REPLACE: Final = delete(links).where(
     links.c.user_name == bindparam("user"), links.c.kind == bindparam("kind")
@@ -122,10 +124,19 @@ class Links:
         page = {"kind": kind, "after": after, "limit": limit, "now": now}
         return [_link(row) for row in await self._connections.rows(LIST, page)]
 
-    async def remove(self, kind: str, link_id: str) -> None:
-        """Have it lead nowhere; raises LinkUnknown."""
-        if not await self._connections.change(_REMOVE, {"this": link_id, "kind": kind}):
-            raise LinkUnknown(f"no {kind} {link_id[:100]}: it was used, perhaps, or is over")
+    async def withdraw(self, link_id: str, *, actor: str) -> None:
+        """Have an invitation lead nowhere; raises LinkUnknown."""
+
+        def work(connection: Connection) -> None:
+            gone = connection.execute(_REMOVE, {"this": link_id}).one_or_none()
+            if gone is None:
+                raise LinkUnknown(
+                    f"no invitation {link_id[:100]}: it was used, perhaps, or is over"
+                )
+            told = {"link_id": link_id}
+            record(connection, of_user(Kind.USER_UNINVITED, actor, gone.user_name, told))
+
+        await self._connections.write(work)
 
     async def accept(self, secret_sha256: str, password_hash: str, *, now: float) -> Link:
         """Make the account of an invitation; return that. Raises LinkUnknown, UserExists."""

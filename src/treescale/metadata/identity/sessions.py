@@ -13,8 +13,9 @@ from sqlalchemy import Row, and_, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from treescale.errors import SessionUnknown, UserUnknown
-from treescale.metadata.accounts import present
+from treescale.metadata.accounts import of_user, present
 from treescale.metadata.engine.connections import Connections, changed
+from treescale.metadata.events.recording import Kind, record
 from treescale.metadata.namespaces import check_unchanged
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import sessions, users
@@ -138,9 +139,17 @@ class Sessions:
         if not await self._connections.change(_END, {"this": session_id, "user": user}):
             raise SessionUnknown(f"no session {session_id[:100]}: it has ended, perhaps")
 
-    async def end_others(self, user: str, but: str = "") -> int:
+    async def end_others(self, user: str, but: str = "", *, actor: str) -> int:
         """End all of a user's but one; return how many."""
-        return await self._connections.change(_END_OTHERS, {"user": user, "but": but})
+
+        def work(connection: Connection) -> int:
+            ended = changed(connection, _END_OTHERS, {"user": user, "but": but})
+            if ended:
+                told = {"ended": ended}
+                record(connection, of_user(Kind.USER_SESSIONS, actor, user, told))
+            return ended
+
+        return await self._connections.write(work)
 
     async def prune(self, *, now: float) -> None:
         """Forget those that have ended by themselves."""

@@ -115,9 +115,9 @@ class People:
         """Return a page of those that can be used, by id."""
         return await self._links.list(INVITATION, after, limit, now=self._clock.now())
 
-    async def withdraw(self, link_id: str) -> None:
+    async def withdraw(self, link_id: str, *, actor: str) -> None:
         """Have an invitation lead nowhere; raises LinkUnknown."""
-        await self._links.remove(INVITATION, link_id)
+        await self._links.withdraw(link_id, actor=actor)
 
     async def change_password(self, proven: Principal, new: str) -> None:
         """Change the password of who has just proven the one of now; all sessions end.

@@ -133,8 +133,8 @@ class SessionService:
             await self.end(signed_in.user, signed_in.session.session_id)
 
     async def end_others(self, user: str, but: str = "") -> int:
-        """End all of a user's sessions but one; return how many."""
-        return await self._sessions.end_others(user, but)
+        """End all of one's own sessions but one; return how many."""
+        return await self._sessions.end_others(user, but, actor=user)
 
     async def prune(self) -> None:
         """Forget those that have ended by themselves."""
