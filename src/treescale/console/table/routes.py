@@ -52,7 +52,6 @@ from treescale.console.organisations import (
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
-from treescale.console.table.openapi import document
 from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
 from treescale.console.work.settings import (
     NewSetting,
@@ -116,6 +115,8 @@ def api_routes(
     described: dict[str, Any] = {}
 
     async def describe(_: Asked) -> Answered:
+        from treescale.console.table.openapi import document  # noqa: PLC0415  no command asks
+
         if not described:
             described.update(document(rows, treescale.__version__))
         return Answered(described)
