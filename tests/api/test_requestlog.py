@@ -48,9 +48,11 @@ BY_COMMANDS: Final = frozenset(
         Kind.HOOK_ENABLED,
         Kind.HOOK_REMOVED,
         Kind.HOOK_ROTATED,
+        *(kind for kind in Kind if kind.startswith(("robot.", "issuer."))),
     }
 )
-"""What a command does on the database: it has a row with its actor, and no address."""
+"""What a command does on the database: it has a row with its actor, and no address. An exchange is
+by a robot, whose `last_address` is kept."""
 BY_SERVERS: Final = frozenset(
     {
         Kind.SERVER_REGISTERED,

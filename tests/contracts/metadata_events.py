@@ -153,6 +153,8 @@ TOKEN = {
     "repository": "alice/*",
     "expires": None,
 }
+OF_ROBOTS = ("robot.", "issuer.")
+"""What such events tell is in `metadata_robots`."""
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "a webhook": (
         lambda db: db.hooks.add(replace(HOOK, hook_id="h3"), actor=ACTOR),
@@ -531,6 +533,7 @@ class EventsContract:
             Kind.STORE_BACK,
             Kind.CHUNK_LOST,
             Kind.CHUNK_HEALED,
+            *(kind for kind in Kind if kind.startswith(OF_ROBOTS)),
         }
         assert {one["kind"] for _, rows in CHANGES.values() for one in rows} == {*Kind} - elsewhere
 

@@ -1,11 +1,13 @@
 """What `Robots`, `Issuers` and `IdTokenUses` promise, and what namespaces have to do with them."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, or_, select, update
 
+from tests.contracts.metadata_events import OF_ROBOTS
 from tests.contracts.metadata_organisations import changed_since, generation, team
 from tests.contracts.metadata_values import ACTOR, NOW, user
 from treescale.errors import (
@@ -19,6 +21,7 @@ from treescale.errors import (
     TooMany,
 )
 from treescale.metadata.database import Database
+from treescale.metadata.events.recording import Kind
 from treescale.metadata.identity.issuers import KEPT_SECONDS, IdTokenUses, Issuers
 from treescale.metadata.identity.records import NewRobot, Robot
 from treescale.metadata.identity.robots import EXCHANGED_MAX, ROBOTS_MAX, RULES_MAX, Robots
@@ -230,6 +233,33 @@ class RobotsContract:
         with pytest.raises(RobotUnknown, match="no trust rule"):
             await made.distrust("acme", "ci", "r1", actor=ACTOR)
         assert (await kinds(database))[-2:] == ["robot.trusted", "robot.distrusted"]
+
+    async def test_each_change_is_told(self, database: Database) -> None:
+        await team(database)
+        robot = await trusted(database)
+        made, issuers, uses = of(database)
+        await uses.exchange("f", robot, ("s-x", "r1"), expires=NOW, now=NOW, until=NOW + 1)
+        await made.rotate("acme", "ci", "s-2", old_until=NOW, actor=ACTOR)
+        await made.distrust("acme", "ci", "r1", actor=ACTOR)
+        await made.remove("acme", "ci", actor=ACTOR)
+        await issuers.remove(ISSUER, actor=ACTOR)
+        rows = await database.connections.rows(
+            select(events).where(or_(events.c.kind.like("robot.%"), events.c.kind.like("issuer.%")))
+        )
+        told = {row.kind: (row.namespace, json.loads(row.payload)) for row in rows}
+        rule = {"robot": "acme+ci", "rule": "r1"}
+        granted = {"allow": ["pull", "push"], "repository": "*", "expires": None}
+        assert told == {
+            "robot.created": ("acme", {"robot": "acme+ci", **granted}),
+            "issuer.added": (None, {"issuer": ISSUER, "keys": "published"}),
+            "robot.trusted": ("acme", {**rule, "issuer": ISSUER, "claims": CLAIMS}),
+            "robot.exchanged": ("acme", {**rule, "expires": NOW + 1}),
+            "robot.rotated": ("acme", {"robot": "acme+ci", "old_until": NOW}),
+            "robot.distrusted": ("acme", {**rule, "issuer": ISSUER, "claims": CLAIMS}),
+            "robot.removed": ("acme", {"robot": "acme+ci"}),
+            "issuer.removed": (None, {"issuer": ISSUER, "robots": 0}),
+        }
+        assert told.keys() == {kind for kind in Kind if kind.startswith(OF_ROBOTS)}
 
     async def test_only_allowed_issuers_are_trusted(self, database: Database) -> None:
         await team(database)

@@ -9,8 +9,10 @@ from treescale.oci.names import (
     check_namespace,
     check_new_namespace,
     check_repository,
+    check_robot,
     check_tag,
     namespace_of,
+    robot_parts,
 )
 
 
@@ -96,3 +98,24 @@ def test_tags() -> None:
 def test_a_name_without_a_user_says_what_to_write(name: str) -> None:
     with pytest.raises(NamespaceMissing, match=f"USERNAME/{name}"):
         check_repository(name)
+
+
+def test_robots_are_named_as_no_user_is() -> None:
+    assert robot_parts("acme+ci") == ("acme", "ci")
+    assert check_robot("a.b-c") == "a.b-c"
+    for login in (
+        "acme",
+        "+ci",
+        "acme+",
+        "acme+ci+x",
+        "acme +ci",
+        "Acme+ci",
+        "acme+ci\n",
+        "a/b+ci",
+    ):
+        assert robot_parts(login) is None
+    for name in ("acme+ci", "+", "a+"):
+        with pytest.raises(NameInvalid):
+            check_namespace(name)
+        with pytest.raises(NameInvalid):
+            check_robot(name)
