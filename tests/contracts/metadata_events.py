@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.contracts.metadata_hooks import HOOK, OVER, new
+from tests.contracts.metadata_people_events import OF_PEOPLE
 from tests.contracts.metadata_rule_events import OF_RULES
 from tests.contracts.metadata_teams import OF_TEAMS, Row, Write
 from tests.contracts.metadata_values import (
@@ -157,6 +158,7 @@ TOKEN = {
     "expires": None,
 }
 OF_ROBOTS = ("robot.", "issuer.")
+OF_LIMITS = ("quota.", "namespace.limits", "cluster.limits")
 """What such events tell is in `metadata_robots`."""
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "a setting": (
@@ -336,6 +338,7 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
         [of_app("repository.visibility", OPENED)],
     ),
     **OF_TEAMS,
+    **OF_PEOPLE,
     **OF_RULES,
     "a new one public": (
         lambda db: db.repositories.set_public("carol/new", public=True, now=NOW, actor=ACTOR),
@@ -559,7 +562,7 @@ class EventsContract:
             Kind.STORE_BACK,
             Kind.CHUNK_LOST,
             Kind.CHUNK_HEALED,
-            *(kind for kind in Kind if kind.startswith(OF_ROBOTS)),
+            *(kind for kind in Kind if kind.startswith((*OF_ROBOTS, *OF_LIMITS))),
             Kind.RETENTION_RAN,
         }
         assert {one["kind"] for _, rows in CHANGES.values() for one in rows} == {*Kind} - elsewhere
