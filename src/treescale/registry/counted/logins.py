@@ -3,8 +3,9 @@
 Of a credential and an address the first success of an hour is told: its event has an id that
 follows from these, so that of all workers and servers one records it. Refusals are one event a
 minute for each account, robots included, and network; names that are no account's are told as none,
-since people type passwords there. What a robot did is told in its namespace. However many try, a worker writes so many of each in a minute, and of refusals so
-many in an hour; what is left over is one event more, with a sum. A crash loses a minute.
+since people type passwords there. What a robot did is told in its namespace. However many try, a
+worker writes so many of each in a minute, and of refusals so many in an hour; what is left over is
+one event more, with a sum. A crash loses a minute.
 """
 
 import asyncio
