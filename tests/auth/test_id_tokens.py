@@ -79,6 +79,7 @@ def test_a_token_without_kid_is_of_the_only_key() -> None:
         ({"sub": None}, "names no subject"),
         ({"sub": ""}, "names no subject"),
         ({"sub": 7}, "names no subject"),
+        ({"sub": "a\0b"}, "names no subject"),
         ({"exp": None}, "no time exp"),
         ({"exp": "soon"}, "no time exp"),
         ({"exp": True}, "no time exp"),

@@ -328,7 +328,7 @@ async def test_requests_that_do_not_fit_are_refused_as_what_they_are(root: Clien
         ("GET", "/repositories?n=0", {}, None, 400, "page"),
         ("GET", "/repositories?n=-1", {}, None, 400, "page"),
         ("GET", "/repositories?n=ten", {}, None, 400, "page"),
-        ("GET", "/repositories?after=%00", {}, None, 400, "page"),
+        ("GET", "/repositories?after=%00", {}, None, 400, "request"),
         ("GET", "/repositories?after=%ff", {}, None, 400, "request"),
         ("GET", "/repositories?last=alice", {}, None, 400, "request"),
         ("GET", "/repositories/UPPER/case", {}, None, 400, "name"),

@@ -121,7 +121,7 @@ async def test_pages_are_by_id(alice: Client) -> None:
     [
         ({"url": "http://127.0.0.1/"}, "address"),
         ({"url": "http://169.254.169.254/latest"}, "address"),
-        ({"url": "\x00"}, "address"),
+        ({"url": "\x00"}, "field"),
         ({"url": 5}, "field"),
         ({"format": "nothing"}, "field"),
         ({"scope": "../x"}, "name"),

@@ -69,6 +69,23 @@ async def test_what_one_may_not_see_is_as_what_is_not_there(bob: Client) -> None
     assert there["status"] == absent["status"] == 404
 
 
+async def test_a_nul_is_refused_wherever_it_stands(root: Client) -> None:
+    """No text of PostgreSQL has one; whoever asks for it has made a mistake, and not the server."""
+    role = {"role": "reader"}
+    for method, path, body in (
+        ("GET", "/organisations/%00", None),
+        ("PUT", "/organisations/acme/members/a%00b", role),
+        ("GET", "/organisations?after=%00", None),
+        ("POST", "/organisations", {"name": "acme", "owner": "a\0b"}),
+        ("PUT", "/organisations/acme/members/alice", role | {"repository": "acme/\0"}),
+    ):
+        told = (await ask(root, method, path, body)).expect(400).json
+        assert "NUL" in told["detail"], (method, path)
+    made = {"name": "acme", "owner": "\\u0000"}
+    told = (await ask(root, "POST", "/organisations", made)).json
+    assert "NUL" not in told["detail"], "a backslash, and no escape"
+
+
 async def test_an_administrator_reads_no_content_unless_she_grants_it_to_herself(
     team: Database, root: Client
 ) -> None:

@@ -144,6 +144,8 @@ def verify_id_token(token: str, keys: IssuerKeys, expected: Expected, now: float
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= CLAIM_CHARACTERS_MAX:
         raise IdTokenInvalid("the ID token names no subject")
+    if not subject.isprintable():  # no database takes a NUL
+        raise IdTokenInvalid("the ID token names no subject")
     return IdToken(unproven.issuer, subject, issued, expires, claims, _fingerprint(token, claims))
 
 

@@ -12,6 +12,8 @@ BODY_BYTES_MAX: Final = 16 * 1024
 JSON: Final = "application/json"
 _PATH: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAMED: Final = re.compile(r"(?:required|unknown) field `([^`]+)`")
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""As JSON has it; PostgreSQL's text cannot."""
 _FIELD_SHOWN_MAX: Final = 100
 
 Taken = TypeVar("Taken", bound=msgspec.Struct)
@@ -29,13 +31,16 @@ def parse_body(payload: bytes, kind: type[Taken]) -> Taken:
         document = json.loads(
             payload.decode("utf-8"), object_pairs_hook=_each_once, parse_constant=_refuse
         )
-        json.dumps(document, ensure_ascii=False).encode()  # half a pair of surrogates is no text
+        told = json.dumps(document, ensure_ascii=False)
+        told.encode()  # half a pair of surrogates is no text
     except FieldInvalid:
         raise
     except UnicodeError:
         raise FieldInvalid("the body is not UTF-8", field="") from None
     except (ValueError, RecursionError) as error:
         raise FieldInvalid(f"the body is no JSON: {error}", field="") from None
+    if _NUL.search(told) is not None:
+        raise FieldInvalid("the body has a NUL, which no text here has", field="")
     try:
         return msgspec.convert(document, kind, strict=True)
     except msgspec.ValidationError as error:

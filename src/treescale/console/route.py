@@ -149,12 +149,15 @@ def segment(word: str) -> str:
 def segments_of(raw: str) -> Sequence[str]:
     """Return the segments of a path below PREFIX, their escapes read once; [] for other paths.
 
-    A slash that is escaped is one of a name. Raises RequestInvalid when they are no UTF-8.
+    A slash that is escaped is one of a name. Raises RequestInvalid when they are no UTF-8, or have a
+    NUL, which no text of a database can.
     """
     try:
         found = [unquote(each, errors="strict") for each in raw.split("/")]
     except UnicodeDecodeError:
         raise RequestInvalid("the path is not UTF-8") from None
+    if any("\0" in each for each in found):
+        raise RequestInvalid("the path has a NUL")
     below = len(_PREFIX)
     return found[below:] if found[:below] == _PREFIX else []
 
@@ -184,5 +187,7 @@ def check_query(route: ApiRoute, pairs: Iterable[tuple[str, str]]) -> dict[str, 
             raise RequestInvalid(f"unknown parameter {name[:100]!r}; known here: {known}")
         if name in found:
             raise RequestInvalid(f"{name} is given twice")
+        if "\0" in value:
+            raise RequestInvalid(f"{name} has a NUL")
         found[name] = value
     return found
