@@ -120,6 +120,21 @@ class PeopleContract:
         await states.resume("dora", actor=ACTOR)
         assert await sign_ons.finish(signed_on(state="s4"), session(4)) == "dora"
 
+    async def test_an_invitation_is_to_no_later_organisation(self, database: Database) -> None:
+        """Whoever gets a name that became free inherits nobody who was invited before."""
+        held = Links(database.connections)
+        await database.users.add(user("alice"), actor=ACTOR)
+        for name in ("acme", "corp"):
+            await database.organisations.add(name, "alice", actor=ACTOR)
+        roles = tuple(GivenRole(name, "owner") for name in ("acme", "corp"))
+        await held.add(link(roles=roles), "s1")
+        await database.organisations.remove("acme", actor=ACTOR)
+        await database.organisations.add("acme", "alice", actor=ACTOR)
+        await held.accept("s1", "hash", now=NOW)
+        for name, there in (("acme", ["alice"]), ("corp", ["alice", "carol"])):
+            members = await database.organisations.members(name, ("", ""), 9)
+            assert [one.user for one in members] == there
+
     async def test_an_administrator_with_a_password_is_left(self, database: Database) -> None:
         states = AccountStates(database.connections)
         for name in ("root", "boss"):
@@ -216,7 +231,8 @@ class PeopleContract:
         given = Links(database.connections)
         roles = (GivenRole("acme", "writer"),)
         await given.add(link(roles=roles, admin=True), "secret")
-        assert (await given.find("secret", now=NOW)).roles == roles
+        (kept,) = (await given.find("secret", now=NOW)).roles
+        assert (kept.namespace, kept.role, kept.repository) == ("acme", "writer", "*")
         ended = await asyncio.gather(
             given.accept("secret", "one", now=NOW),
             Links(other.connections).accept("secret", "two", now=NOW),

@@ -149,8 +149,8 @@ def segment(word: str) -> str:
 def segments_of(raw: str) -> Sequence[str]:
     """Return the segments of a path below PREFIX, their escapes read once; [] for other paths.
 
-    A slash that is escaped is one of a name. Raises RequestInvalid when they are no UTF-8, or have a
-    NUL, which no text of a database can.
+    A slash that is escaped is one of a name. Raises RequestInvalid when they are no UTF-8, or
+    have a NUL, which no text of a database has.
     """
     try:
         found = [unquote(each, errors="strict") for each in raw.split("/")]

@@ -50,7 +50,7 @@ _REPLACE: Final = delete(links).where(
     links.c.user_name == bindparam("user"), links.c.kind == bindparam("kind")
 )
 _PRUNE: Final = delete(links).where(links.c.expires <= bindparam("now"))
-_IS_NAMESPACE: Final = select(namespaces.c.name).where(
+_ORGANISATION: Final = select(namespaces.c.namespace_id).where(
     namespaces.c.name == bindparam("this"), namespaces.c.kind == "organisation"
 )
 
@@ -61,6 +61,8 @@ class GivenRole(msgspec.Struct, frozen=True):
     namespace: str
     role: str
     repository: str = "*"
+    namespace_id: int = 0
+    """As it was invited to: one that gets the name later is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,15 @@ class Links:
             "kind": link.kind,
             "user_name": link.user,
             "admin": link.admin,
-            "roles": msgspec.json.encode(link.roles).decode(),
             "actor": link.actor,
             "created": link.created,
             "expires": link.expires,
         }
 
         def work(connection: Connection) -> None:
-            _check(connection, link)
+            roles = _checked(connection, link)
             connection.execute(_REPLACE, {"user": link.user, "kind": link.kind})
-            connection.execute(_ADD, row)
+            connection.execute(_ADD, {**row, "roles": msgspec.json.encode(roles).decode()})
             told = {"link_id": link.link_id, "expires": link.expires, "admin": link.admin}
             record(connection, of_user(kind, link.actor, link.user, told))
 
@@ -177,25 +178,37 @@ def accept(
     user = User(link.user, password_hash, link.admin, now)
     add_account(connection, user, link.actor, adopt=False)
     for one in link.roles:
-        if connection.execute(_IS_NAMESPACE, {"this": one.namespace}).first() is not None:
+        if _organisation(connection, one.namespace) == one.namespace_id:
             granted = (link.user, one.role, one.repository)
             grant_role(connection, one.namespace, granted, link.actor)
     return link
 
 
-def _check(connection: Connection, link: Link) -> None:
+def _checked(connection: Connection, link: Link) -> list[GivenRole]:
+    """Return the roles, each with whose it is; raises what keeps the link from being made."""
     if link.kind == RESET:
         if connection.execute(HOLD_USER, {"user": link.user}).one_or_none() is None:
             raise UserUnknown(f"no user {link.user}")
-        return
+        return []
     if is_user(connection, link.user):
         raise UserExists(f"user {link.user} exists already: `treescale user reset {link.user}`")
-    for name in (link.user, *(one.namespace for one in link.roles)):
-        there = connection.execute(_IS_NAMESPACE, {"this": name}).first() is not None
-        if there and name == link.user:
-            raise UserExists(f"the organisation {name} exists already")
-        if not there and name != link.user:
-            raise NamespaceUnknown(f"no organisation {name}: `treescale org add {name}` makes one")
+    if _organisation(connection, link.user) is not None:
+        raise UserExists(f"the organisation {link.user} exists already")
+    roles: list[GivenRole] = []
+    for one in link.roles:
+        found = _organisation(connection, one.namespace)
+        if found is None and one.namespace != link.user:
+            raise NamespaceUnknown(
+                f"no organisation {one.namespace}: `treescale org add {one.namespace}` makes one"
+            )
+        roles.append(msgspec.structs.replace(one, namespace_id=found or 0))
+    return roles
+
+
+def _organisation(connection: Connection, name: str) -> int | None:
+    """Return the number of an organisation."""
+    row_id: int | None = connection.execute(_ORGANISATION, {"this": name}).scalar_one_or_none()
+    return row_id
 
 
 def _unknown() -> LinkUnknown:
