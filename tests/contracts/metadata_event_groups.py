@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.contracts.metadata_event_log import happen
+from tests.contracts.metadata_values import user
 from treescale.errors import Forbidden, NameUnknown, TooMany
 from treescale.metadata.database import Database
 from treescale.metadata.events import groups
@@ -44,6 +45,19 @@ class EventGroupsContract:
         rest = await database.event_groups.give(group, "alice", 100)
         assert (numbers(first), numbers(rest)) == (mine[:2], mine[2:])
         assert await database.event_groups.give(group, "alice", 100) == Given([])
+
+    async def test_who_gets_a_name_hears_nothing_of_before(self, database: Database) -> None:
+        """Of the user who was called so, or the organisation."""
+        await database.users.add(user("alice"), actor="a")
+        await pushed(database, 2)
+        await database.users.remove("alice", actor="a")
+        await database.users.add(user("alice"), actor="a")
+        await database.event_log.number()
+        mine = await pushed(database, 1)
+        group = await database.event_groups.ensure("alice", "ci", position=0)
+        given = await database.event_groups.give(group, "alice", 100)
+        told = [each.sequence for each in given.events if each.kind == Kind.TAG_DELETED]
+        assert told == mine
 
     async def test_what_happens_to_others_is_passed_with_few_writes(
         self, database: Database

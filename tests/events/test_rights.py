@@ -15,6 +15,7 @@ from treescale.metadata.records import Repository
 EVENTS = frozenset({TokenScope.EVENTS})
 ROOT = Reader(Principal("root"), is_administrator=True)
 ALICE = Reader(Principal("alice"))
+LATER_ALICE = Reader(Principal("alice"), begun=200.0)
 BOB = Reader(Principal("bob"))
 FOR_APP = Reader(Principal("alice", token_id="t", scopes=EVENTS, repository_glob="alice/app"))
 FOR_TOOLS = Reader(replace(FOR_APP.principal, repository_glob="alice/tools"))
@@ -50,6 +51,8 @@ SEES, HIDDEN, WITHOUT_ACTOR = "sees", "is hidden", "without the actor"
         (ALICE, PUSHED, PRIVATE, SEES),
         (ALICE, PUSHED, None, SEES),  # it is deleted
         (ALICE, OLD, PRIVATE, SEES),
+        (LATER_ALICE, PUSHED, PRIVATE, SEES),
+        (LATER_ALICE, OLD, PRIVATE, HIDDEN),  # of another user, who had this name
         (ALICE, TOKEN, None, SEES),
         (ALICE, LAYOUT, None, HIDDEN),
         (BOB, PUSHED, PUBLIC, WITHOUT_ACTOR),

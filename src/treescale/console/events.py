@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from treescale.console.route import Answered, Asked, Streamed
-from treescale.errors import PageInvalid, RequestInvalid
+from treescale.errors import NamespaceUnknown, PageInvalid, RequestInvalid
 from treescale.events.filters import EventFilter, parse_filter
 from treescale.events.live import LiveLog
 from treescale.events.rights import Reader, shown
@@ -31,6 +31,7 @@ from treescale.events.rows import (
     server_sent,
 )
 from treescale.metadata.events.recorded import Place, Recorded
+from treescale.metadata.organisations import Organisations
 from treescale.metadata.records import Repository
 from treescale.oci.pages import parse_page_size
 
@@ -72,8 +73,9 @@ _LINES: Final = _Form(LINES, b"", line, mark_line)
 class EventDesk:
     """What answers for the events."""
 
-    def __init__(self, live: LiveLog) -> None:
+    def __init__(self, live: LiveLog, organisations: Organisations) -> None:
         self._live = live
+        self._organisations = organisations
 
     async def read(self, asked: Asked) -> Answered | Streamed:
         """Give a page, or a stream to whoever asks for one."""
@@ -87,8 +89,17 @@ class EventDesk:
         if "n" in query:
             raise RequestInvalid("n is for pages: whoever follows reads all there is")
         after = _begin(asked.headers.get("Last-Event-ID") or query.get("after", NEWEST))
+        reader = _Reading(asked, wanted, await self._begun(asked))
         headers = {"X-Accel-Buffering": "no"}
-        return Streamed(form.content_type, self._stream(asked, wanted, form, after), headers)
+        return Streamed(form.content_type, self._stream(reader, form, after), headers)
+
+    async def _begun(self, asked: Asked) -> float:
+        """Return since when the caller's name is theirs, 0 where nobody wrote it down."""
+        try:
+            found = await self._organisations.get(asked.principal.user)
+        except NamespaceUnknown:
+            return 0.0
+        return found.created or 0.0
 
     async def _page(self, asked: Asked, wanted: EventFilter) -> Answered:
         given = [asked.query["n"]] if "n" in asked.query else []
@@ -96,7 +107,7 @@ class EventDesk:
         if limit == 0:
             raise PageInvalid("n must be 1 or more")
         after = _begin(asked.query.get("after", OLDEST))
-        reader = _Reading(asked, wanted)
+        reader = _Reading(asked, wanted, await self._begun(asked))
         page = await self._live.page(reader.select, after, limit)
         content = EventPage(
             [row_of(event) for event in page.events], cursor(page.place), page.more, page.gap
@@ -104,13 +115,12 @@ class EventDesk:
         return Answered(content)
 
     async def _stream(
-        self, asked: Asked, wanted: EventFilter, form: _Form, after: Place | None
+        self, reader: "_Reading", form: _Form, after: Place | None
     ) -> AsyncGenerator[bytes, None]:
-        reader = _Reading(asked, wanted)
         loop = asyncio.get_running_loop()
         looked, sent = loop.time(), loop.time()
         begun = False
-        user = asked.principal.user
+        user = reader.user
         async for batch in self._live.follow(reader.select, after, BEAT_SECONDS, user):
             pieces = [form.mark(GAP, batch.place)] if batch.gap else []
             pieces += [form.event(each) for each in batch.events]
@@ -130,9 +140,11 @@ class EventDesk:
 class _Reading:
     """What one reader is shown."""
 
-    def __init__(self, asked: Asked, wanted: EventFilter) -> None:
+    def __init__(self, asked: Asked, wanted: EventFilter, begun: float) -> None:
+        self.user = asked.principal.user
         self._asked = asked
-        self._reader = _reader_of(asked)
+        self._begun = begun
+        self._reader = _reader_of(asked, begun)
         self._wanted = wanted
 
     def select(self, event: Recorded, repository: Repository | None) -> Recorded | None:
@@ -144,11 +156,11 @@ class _Reading:
     async def look_again(self) -> None:
         """Look who she is now; raises what keeps her out."""
         assert self._asked.again is not None, "the dispatcher gives it"
-        self._reader = _reader_of(await self._asked.again())
+        self._reader = _reader_of(await self._asked.again(), self._begun)
 
 
-def _reader_of(asked: Asked) -> Reader:
-    return Reader(asked.principal, asked.is_administrator, asked.held)
+def _reader_of(asked: Asked, begun: float) -> Reader:
+    return Reader(asked.principal, asked.is_administrator, asked.held, begun)
 
 
 def _begin(text: str) -> Place | None:

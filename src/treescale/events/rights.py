@@ -4,7 +4,7 @@ Administrators are shown everything, and the owners of a namespace all that is o
 deleted. Maintainers are shown everything of their repositories, deleted or not, of webhooks, of
 robots, and of rules for tags.
 Whoever may pull from a repository is shown what became of its images, since it is there; by whom is
-for members alone. Of an organisation that had the name before nothing is shown.
+for members alone. Of a user or an organisation that had the name before nothing is shown.
 """
 
 from dataclasses import dataclass, field, replace
@@ -48,6 +48,8 @@ class Reader:
     principal: Principal
     is_administrator: bool = False
     held: Memberships = field(default_factory=dict)
+    begun: float = 0.0
+    """When the account came into being: who had its name before is somebody else."""
 
 
 def shown(reader: Reader, event: Recorded, repository: Repository | None) -> Recorded | None:
@@ -58,7 +60,8 @@ def shown(reader: Reader, event: Recorded, repository: Repository | None) -> Rec
     principal = reader.principal
     if principal.anonymous or _is_narrowed_away(principal, event):
         return None
-    if reader.is_administrator or event.namespace == principal.user:
+    is_own = event.namespace == principal.user and event.at >= reader.begun
+    if reader.is_administrator or is_own:
         return event
     member = reader.held.get(event.namespace or "", NO_MEMBER)
     if member.grants and event.at >= member.created and _is_for_member(reader, event, member):

@@ -184,7 +184,7 @@ def api_routes(
         *_of_tokens(TokenDesk(database, passwords)),
         *issuer_routes(IssuerDesk(database)),
         *_of_hooks(HookDesk(WebhookService(database, public_url, clock=clock))),
-        *_of_events(EventDesk(live)),
+        *_of_events(EventDesk(live, database.organisations)),
         *_of_groups(EventGroupDesk(database, live)),
         *_of_the_audit_log(AuditDesk(database)),
         ApiRoute(GET, "/openapi.json", Who.ANYBODY, "This document", describe, dict[str, Any]),

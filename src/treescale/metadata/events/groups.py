@@ -104,7 +104,15 @@ _LEASED: Final = (
     .limit(LEASED_MAX)
 )
 _WINDOW: Final[Select[Any]] = (
-    select(events.c.sequence, events.c.namespace, events.c.repository, events.c.kind)
+    select(
+        events.c.sequence,
+        events.c.namespace,
+        events.c.repository,
+        events.c.kind,
+        events.c.at,
+        func.coalesce(namespaces.c.created, 0.0).label("begun"),
+    )
+    .select_from(events.outerjoin(namespaces, namespaces.c.name == events.c.namespace))
     .where(events.c.sequence > bindparam("after"), events.c.sequence > PRUNED)
     .order_by(events.c.sequence)
     .limit(WINDOW)
@@ -304,8 +312,8 @@ def _is_over(until: float, now: float) -> bool:
 
 
 def _is_for(row: Row[Any], namespace: str, audience: Audience) -> bool:
-    """Say whether an event is given to a group of that namespace."""
-    if row.namespace != namespace:
+    """Say whether an event is given to a group of that namespace: not of one that was before it."""
+    if row.namespace != namespace or row.at < row.begun:
         return False
     is_told = row.repository is not None or row.kind.startswith(_OF_HOOKS)
     return audience is Audience.OWNER or is_told
