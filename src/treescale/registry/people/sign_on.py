@@ -27,6 +27,10 @@ from treescale.registry.people.sessions import ID_BYTES, SECRET_BYTES, SessionSe
 AT_ONCE_MAX: Final = 16
 """Sign-ons of a worker that wait for providers: whoever made up a code holds up nobody else."""
 RULE: Final = "rule:sign-on:"
+_PROVE: Final = (
+    "this browser has another session, or one of a while ago: prove it once more at /-/account, "
+    "and link the provider there"
+)
 _STALE: Final = "this sign-on was begun in another browser, or too long ago: begin it anew"
 
 
@@ -114,10 +118,7 @@ class SignOnService:
         pending = self._pending(name, query, cookie)
         user, session_id = me
         if pending.session and pending.session != session_id:
-            raise SignOnRefused(
-                "this browser has another session, or one of a while ago: prove it once more at "
-                "/-/account, and link the provider there"
-            )
+            raise SignOnRefused(_PROVE)
         provider = await self._providers.get(name)
         if self._waiting >= AT_ONCE_MAX:
             raise TooMany("too many sign on at this moment: try again", retry_seconds=2)
