@@ -111,8 +111,7 @@ class SignOnService:
     ) -> Finished:
         """Begin the session of who comes back from a provider.
 
-        `me` is the user and the id of the session that the browser has already, if it was proven a
-        moment ago who that is: no other may link. Raises
+        `me` is the user and the id of its session, if it was proven a moment ago. Raises
         SignOnRefused, IdTokenInvalid, IssuerAway, LinkUnknown, ProviderUnknown, TooMany.
         """
         pending = self._pending(name, query, cookie)
