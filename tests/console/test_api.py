@@ -186,7 +186,7 @@ async def test_read_only_is_said_and_set_by_administrators(
     for path in ("/read-only", "/read-only/alice", "/read-only/alice/app"):
         assert (await ask(root, "GET", path)).expect(200).json == {"read_only": False}
         done = await ask(root, "PUT", path, {"read_only": True})
-        more = {"not_heeded_by": []} if path == "/read-only" else {}
+        more: dict[str, Any] = {"not_heeded_by": []} if path == "/read-only" else {}
         assert done.expect(200).json == {"read_only": True} | more
         assert (await ask(root, "GET", path)).json == {"read_only": True}
         refused = await alice.repository("alice/app").request("POST", "blobs/uploads/")
