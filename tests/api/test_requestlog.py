@@ -60,7 +60,7 @@ BY_COMMANDS: Final = frozenset(
         Kind.HOOK_ENABLED,
         Kind.HOOK_REMOVED,
         Kind.HOOK_ROTATED,
-        *(kind for kind in Kind if kind.startswith(("robot.", "issuer."))),
+        *(kind for kind in Kind if kind.startswith(("robot.", "issuer.", "rule."))),
         Kind.SETTING_CHANGED,
     }
 )
@@ -83,6 +83,7 @@ BY_SERVERS: Final = frozenset(
         Kind.UPLOAD_REFUSED,
         Kind.QUOTA_WARNED,
         Kind.QUOTA_REACHED,
+        Kind.RETENTION_RAN,
         Kind.LOGIN_SUCCEEDED,
         Kind.LOGIN_REFUSED,
         Kind.REPAIR_FINISHED,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 from tests.api.client import Answer, Client
 from tests.api.running import Running
 from tests.console.asked import JSON, ask
-from tests.contracts.metadata_values import ACTOR
+from tests.contracts.metadata_values import ACTOR, server
 from tests.fakes_database import Away
 from treescale.auth.scopes import ALL_ACTIONS, TokenScope
 from treescale.clock import SystemClock
@@ -185,7 +186,8 @@ async def test_read_only_is_said_and_set_by_administrators(
     for path in ("/read-only", "/read-only/alice", "/read-only/alice/app"):
         assert (await ask(root, "GET", path)).expect(200).json == {"read_only": False}
         done = await ask(root, "PUT", path, {"read_only": True})
-        assert done.expect(200).json == {"read_only": True}
+        more: dict[str, Any] = {"not_heeded_by": []} if path == "/read-only" else {}
+        assert done.expect(200).json == {"read_only": True} | more
         assert (await ask(root, "GET", path)).json == {"read_only": True}
         refused = await alice.repository("alice/app").request("POST", "blobs/uploads/")
         assert refused.status in {403, 503}
@@ -201,6 +203,15 @@ async def test_read_only_is_said_and_set_by_administrators(
         (f"{kind}.read_only", "root")
         for kind in ("cluster", "cluster", "namespace", "namespace", "repository", "repository")
     ]
+
+
+async def test_servers_that_do_not_heed_read_only_are_named(filled: Database, root: Client) -> None:
+    for name, version in (("old", "0.1.0"), ("new", "0.2.0")):
+        record = replace(server(name), version=version)
+        await filled.servers.register(record, live_seconds=15, actor=ACTOR)
+        await filled.servers.heartbeat(record.server_id)
+    done = (await ask(root, "PUT", "/read-only", {"read_only": True})).expect(200).json
+    assert done == {"read_only": True, "not_heeded_by": ["name-old"]}
 
 
 @pytest.mark.usefixtures("filled")

@@ -158,8 +158,9 @@ TOKEN = {
     "expires": None,
 }
 OF_ROBOTS = ("robot.", "issuer.")
-OF_LIMITS = ("quota.", "namespace.limits", "cluster.limits")
 """What such events tell is in `metadata_robots`."""
+OF_LIMITS = ("quota.", "namespace.limits", "cluster.limits")
+"""Likewise in `metadata_quotas`."""
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "a setting": (
         lambda db: db.settings.change("copies", "2", actor=ACTOR),
@@ -338,8 +339,8 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
         [of_app("repository.visibility", OPENED)],
     ),
     **OF_TEAMS,
-    **OF_PEOPLE,
     **OF_RULES,
+    **OF_PEOPLE,
     "a new one public": (
         lambda db: db.repositories.set_public("carol/new", public=True, now=NOW, actor=ACTOR),
         [
@@ -562,7 +563,7 @@ class EventsContract:
             Kind.STORE_BACK,
             Kind.CHUNK_LOST,
             Kind.CHUNK_HEALED,
-            *(kind for kind in Kind if kind.startswith((*OF_ROBOTS, *OF_LIMITS))),
+            *(kind for kind in Kind if kind.startswith(OF_ROBOTS + OF_LIMITS)),
             Kind.RETENTION_RAN,
         }
         assert {one["kind"] for _, rows in CHANGES.values() for one in rows} == {*Kind} - elsewhere

@@ -1,97 +1,113 @@
-"""Changes of accounts beside making them, and what is recorded of each (`metadata_events`)."""
+"""What changes of accounts, of links to them and of providers of sign-on record of themselves."""
 
-from dataclasses import replace
+from functools import partial
 
-from tests.contracts.metadata_people import generation, link, session, signed_on
+from tests.contracts.metadata_people import generation, link, session
 from tests.contracts.metadata_teams import Row, Write
 from tests.contracts.metadata_values import ACTOR, NOW
 from treescale.metadata.database import Database
-from treescale.metadata.identity.links import RESET, Links
-from treescale.metadata.identity.providers import Identities, Provider, Providers
+from treescale.metadata.identity.links import INVITATION, RESET, Links
+from treescale.metadata.identity.providers import (
+    Identities,
+    Identity,
+    Provider,
+    Providers,
+    link_identity,
+)
 from treescale.metadata.identity.sessions import Sessions
-from treescale.metadata.identity.sign_on import SignOns
 from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.identity.terms import Terms
 
-CORP = Provider("corp", "https://corp", "id", None, Terms(), NOW)
+SETUP = "cli:setup@here"
+CORP = Provider("corp", "https://corp", "client", None, Terms(), NOW)
+OF_CAROL = Identity("i1", "https://corp", "1", "carol", "corp", "", NOW, NOW)
 
 
-def of_account(kind: str, name: str = "alice", **payload: object) -> list[Row]:
-    return [{"kind": kind, "namespace": name, "payload": payload}]
+async def linked(database: Database, actor: str = ACTOR) -> None:
+    work = partial(link_identity, identity=OF_CAROL, actor=actor)
+    await database.connections.write(work)
 
 
-async def suspended(database: Database) -> None:
-    await AccountStates(database.connections).suspend("alice", actor=ACTOR)
+async def unlinked(database: Database) -> None:
+    await linked(database, SETUP)
+    await Identities(database.connections).unlink("carol", "i1", actor=ACTOR)
+
+
+async def no_provider(database: Database) -> None:
+    providers = Providers(database.connections)
+    await providers.add(CORP, actor=SETUP)
+    await providers.remove("corp", actor=ACTOR)
+
+
+async def twice(database: Database) -> None:
+    states = AccountStates(database.connections)
+    for admin in (True, True):
+        await states.set_admin("carol", admin=admin, actor=ACTOR)
 
 
 async def resumed(database: Database) -> None:
-    await AccountStates(database.connections).suspend("alice", actor="setup")
-    await AccountStates(database.connections).resume("alice", actor=ACTOR)
+    states = AccountStates(database.connections)
+    await states.suspend("carol", actor=SETUP)
+    await states.resume("carol", actor=ACTOR)
 
 
 async def uninvited(database: Database) -> None:
     links = Links(database.connections)
-    await links.add(link(name="erin", actor="setup"), "secret")
+    await links.add(link(name="erin", actor=SETUP), "secret")
     await links.withdraw("l1", actor=ACTOR)
 
 
-async def ended(database: Database) -> None:
-    sessions = Sessions(database.connections)
-    await sessions.add(session(), generation=await generation(database))
+async def signed_out(database: Database) -> None:
+    held = Sessions(database.connections)
+    await held.add(session(name="carol"), generation=await generation(database))
     for _ in range(2):
-        await sessions.end_others("alice", actor=ACTOR)
+        await held.end_others("carol", actor=ACTOR)
 
 
-async def linked(database: Database) -> None:
-    given = signed_on(actor=ACTOR)
-    given = replace(given, identity=replace(given.identity, user="erin"))
-    await SignOns(database.connections).finish(given, session())
+def of(kind: str, user: str, **payload: object) -> Row:
+    """Return the row of an event of an account."""
+    return {"kind": kind, "namespace": user, "payload": payload}
 
 
-async def unlinked(database: Database) -> None:
-    await SignOns(database.connections).finish(signed_on(link_to="alice"), session())
-    await Identities(database.connections).unlink("alice", "i1", actor=ACTOR)
-
-
-async def removed(database: Database) -> None:
-    await Providers(database.connections).add(CORP, actor="setup")
-    await Providers(database.connections).remove("corp", actor=ACTOR)
-
-
-LINK: Row = {"link_id": "l1", "expires": NOW + 3600, "admin": False}
 OF_PEOPLE: dict[str, tuple[Write, list[Row]]] = {
-    "a suspension": (suspended, of_account("user.suspended")),
-    "no suspension any more": (resumed, of_account("user.resumed")),
-    "an administrator": (
-        lambda db: AccountStates(db.connections).set_admin("alice", admin=True, actor=ACTOR),
-        of_account("user.admin", admin=True),
-    ),
     "an invitation": (
-        lambda db: Links(db.connections).add(link(name="erin"), "secret"),
-        of_account("user.invited", "erin", **LINK),
+        lambda db: Links(db.connections).add(link(INVITATION, "erin"), "secret"),
+        [of("user.invited", "erin", link_id="l1", expires=NOW + 3600, admin=False)],
     ),
-    "no invitation any more": (uninvited, of_account("user.uninvited", "erin", link_id="l1")),
+    "no invitation any more": (uninvited, [of("user.uninvited", "erin", link_id="l1")]),
+    "no sessions any more": (signed_out, [of("user.sessions", "carol", ended=1)]),
     "a reset": (
-        lambda db: Links(db.connections).add(link(RESET, "alice"), "secret"),
-        of_account("user.reset", **LINK),
+        lambda db: Links(db.connections).add(link(RESET, "carol"), "secret"),
+        [of("user.reset", "carol", link_id="l1", expires=NOW + 3600, admin=False)],
     ),
-    "no sessions any more": (ended, of_account("user.sessions", ended=1)),
-    "a provider": (
+    "an account that counts no more": (
+        lambda db: AccountStates(db.connections).suspend("carol", actor=ACTOR),
+        [of("user.suspended", "carol")],
+    ),
+    "one that counts again": (resumed, [of("user.resumed", "carol")]),
+    "an administrator": (twice, [of("user.admin", "carol", admin=True)]),
+    "a provider of sign-on": (
         lambda db: Providers(db.connections).add(CORP, actor=ACTOR),
         [{"kind": "sign_on.added", "payload": {"provider": "corp", "issuer": "https://corp"}}],
     ),
     "no provider any more": (
-        removed,
+        no_provider,
         [{"kind": "sign_on.removed", "payload": {"provider": "corp"}}],
     ),
-    "an account by a provider": (
+    "somebody who comes by a provider": (
         linked,
         [
-            *of_account(
-                "sign_on.linked", "erin", provider="corp", issuer="https://corp", identity_id="i1"
-            ),
-            *of_account("user.created", "erin", admin=False),
+            of(
+                "sign_on.linked",
+                "carol",
+                provider="corp",
+                issuer="https://corp",
+                identity_id="i1",
+            )
         ],
     ),
-    "no login by a provider any more": (unlinked, of_account("sign_on.unlinked", identity_id="i1")),
+    "and does no more": (
+        unlinked,
+        [of("sign_on.unlinked", "carol", identity_id="i1")],
+    ),
 }

@@ -1,7 +1,7 @@
 """Drivers' errors become errors of our tree, and bugs stay bugs."""
 
 import pytest
-from asyncpg.exceptions import ClientConfigurationError, InternalClientError
+from asyncpg.exceptions import ClientConfigurationError, InterfaceError, InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -85,6 +85,22 @@ def test_a_certificate_that_is_not_there_is_no_bug() -> None:
     missing = DriverError()
     missing.__cause__ = ClientConfigurationError("root certificate file does not exist")
     assert "URL" in str(translate(wrapped(missing)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "gssapi module not found; please …",
+        "unsupported authentication method requested by the server: 'gss'",
+    ],
+)
+def test_a_server_that_wants_another_way_to_log_in_is_no_bug(said: str) -> None:
+    refused = DriverError()
+    refused.__cause__ = InterfaceError(said)
+    assert "URL" in str(translate(wrapped(refused)))
+    refused.__cause__ = InterfaceError("cannot perform operation: another operation is in progress")
+    error = wrapped(refused)
+    assert translate(error) is error
 
 
 @pytest.mark.parametrize(

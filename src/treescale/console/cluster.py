@@ -6,7 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from treescale.clock import Clock
+from treescale.cluster.admin import set_read_only
 from treescale.console.route import Answered, Asked
+from treescale.lease_times import OFF, ON
 from treescale.maintenance.report.cluster_status import no_room
 from treescale.maintenance.report.columns import exact_row
 from treescale.maintenance.report.reading import read_report
@@ -39,6 +41,14 @@ class ReadOnlyState(msgspec.Struct, forbid_unknown_fields=True):
     read_only: bool
 
 
+class ReadOnlyChanged(msgspec.Struct):
+    """Whether the cluster is read-only, and which servers of an older version take pushes."""
+
+    read_only: bool
+    not_heeded_by: list[str]
+    """By name; to be stopped."""
+
+
 class ClusterDesk:
     """What answers for the cluster."""
 
@@ -66,8 +76,8 @@ class ClusterDesk:
         """Have it be read-only, or not. Once this is answered it is so on all servers."""
         wanted: ReadOnlyState = asked.body
         actor = actor_of(asked.principal.user)
-        await self._database.read_only.set_cluster(read_only=wanted.read_only, actor=actor)
-        return Answered(wanted)
+        older = await set_read_only(self._database, ON if wanted.read_only else OFF, actor=actor)
+        return Answered(ReadOnlyChanged(wanted.read_only, older))
 
     async def get_read_only_of(self, asked: Asked) -> Answered:
         """Say it of a repository, or, by a name without a slash, of a namespace."""

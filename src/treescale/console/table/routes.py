@@ -18,7 +18,7 @@ from treescale.console.accounts.tokens import (
 from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, UserPage, UserRow
 from treescale.console.audit import LINES as AUDIT_LINES
 from treescale.console.audit import AuditDesk, AuditPage
-from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyState
+from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyChanged, ReadOnlyState
 from treescale.console.content.images import (
     DeletedList,
     Gone,
@@ -199,7 +199,8 @@ def _of_the_cluster(desk: ClusterDesk) -> Iterable[ApiRoute]:
     what = "Whether the registry is read-only"
     yield ApiRoute(GET, "/read-only", who, what, desk.get_read_only, state)
     what = "Have the registry be read-only, or end that"
-    yield ApiRoute(PUT, "/read-only", who, what, desk.put_read_only, state, takes=state)
+    changed = ReadOnlyChanged
+    yield ApiRoute(PUT, "/read-only", who, what, desk.put_read_only, changed, takes=state)
     what = "Whether a repository, or a namespace, is read-only by itself"
     yield ApiRoute(GET, "/read-only/{name}", who, what, desk.get_read_only_of, state)
     what = "Have a repository, or a namespace, be read-only, or end that"

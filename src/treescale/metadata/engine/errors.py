@@ -6,7 +6,7 @@ What neither table knows is a bug in a statement and goes up as it is.
 
 from typing import Final
 
-from asyncpg.exceptions import ClientConfigurationError, InternalClientError
+from asyncpg.exceptions import ClientConfigurationError, InterfaceError, InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -29,6 +29,8 @@ _INTERFERED: Final = "the database is too busy: other writers kept interfering"
 _EXHAUSTED: Final = "the database has no connection or memory left for us"
 _UNREACHABLE: Final = "the database does not answer: check that it runs and can be reached"
 _UNUSABLE: Final = "the database's URL asks for what cannot be done here"
+_LOGINS_UNKNOWN: Final = ("gssapi module not found", "unsupported authentication method")
+"""How the driver begins to say that it knows no such way to log in: Kerberos for one."""
 _CLOSED: Final = "the database cannot be opened: check that its directory exists and is readable"
 _TROUBLES: Final = {
     READ_ONLY_TEXT: DatabaseTrouble.READ_ONLY,
@@ -93,10 +95,17 @@ def translate(error: Exception) -> Exception:
         return _known(_SQLITE, _prefixes(name, "_"), error)
     if state := _state(error):
         return _known(_POSTGRESQL, [state, state[:3], state[:2]], error)
-    if isinstance(_first(error), ClientConfigurationError):
+    if _is_unusable(_first(error)):
         return DatabaseUnavailable(_UNUSABLE)
     lost = disconnected(error) or is_lost(error)
     return DatabaseUnavailable(_UNREACHABLE) if lost else error
+
+
+def _is_unusable(error: object) -> bool:
+    """Say whether the driver cannot do what the URL, or the server's list of users, asks for."""
+    if isinstance(error, ClientConfigurationError):
+        return True
+    return isinstance(error, InterfaceError) and str(error).startswith(_LOGINS_UNKNOWN)
 
 
 def located(
