@@ -10,11 +10,13 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from treescale.errors import NameUnknown, UserExists
+from treescale.errors import NameUnknown, QuotaExceeded, UserExists
 from treescale.metadata.database import Database
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import WHY, check_writable, named, refuse
+from treescale.metadata.limits.arriving import settle_whole
+from treescale.metadata.limits.settling import explained
 from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
 from treescale.metadata.schema import repositories
 from treescale.oci.names import namespace_of
@@ -29,6 +31,7 @@ _MOVE: Final = (
         # Events of what had the name before it are not shown to who may pull this one.
         created=DatabaseNow(),
     )
+    .returning(repositories.c.repository_id)
 )
 _CREATED: Final = select(repositories.c.created).where(repositories.c.name == bindparam("named"))
 
@@ -43,7 +46,8 @@ class Moves:
     async def move(self, old: str, new: str, *, actor: str) -> None:
         """Have the repository `old` be called `new`, also in another namespace.
 
-        Raises NameUnknown, UserExists when there is one called `new`, and ReadOnly.
+        Raises NameUnknown, UserExists when there is one called `new`, ReadOnly; QuotaExceeded and
+        OverLimit when it does not fit into another namespace, deleted parts counted.
         """
         to = {"old_name": old, "new_name": new, "namespace_name": namespace_of(new)}
 
@@ -58,13 +62,18 @@ class Moves:
             make_namespace(connection, namespace_of(new))
             note_oldest(connection, created)
             try:
-                connection.execute(_MOVE, to)
+                row_id = connection.execute(_MOVE, to).scalar_one()
             except IntegrityError as error:  # a push came first
                 raise _taken(new) from error
+            if namespace_of(old) != namespace_of(new):
+                settle_whole(connection, row_id, actor=actor)
             record(connection, Event(Kind.REPOSITORY_MOVED, actor, old, payload={"to": new}))
             record(connection, Event(Kind.REPOSITORY_MOVED, actor, new, payload={"from": old}))
 
-        await self._connections.write(work)
+        try:
+            await self._connections.write(work)
+        except QuotaExceeded as refused:
+            raise await explained(self._connections, refused, actor) from None
         for name in (old, new):
             self._repositories.forget(name)
 
