@@ -18,6 +18,7 @@ from treescale.metadata.layouts import WHY, check_writable, named, refuse
 from treescale.metadata.limits.arriving import settle_whole
 from treescale.metadata.limits.settling import explained
 from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
+from treescale.metadata.rules.immutable import check_repository_may_go
 from treescale.metadata.schema import repositories
 from treescale.oci.names import namespace_of
 
@@ -31,9 +32,10 @@ _MOVE: Final = (
         # Events of what had the name before it are not shown to who may pull this one.
         created=DatabaseNow(),
     )
-    .returning(repositories.c.repository_id)
 )
-_CREATED: Final = select(repositories.c.created).where(repositories.c.name == bindparam("named"))
+_THERE: Final = select(repositories.c.repository_id, repositories.c.created).where(
+    repositories.c.name == bindparam("named")
+)
 
 
 class Moves:
@@ -43,30 +45,33 @@ class Moves:
         self._connections = database.connections
         self._repositories = database.repositories
 
-    async def move(self, old: str, new: str, *, actor: str) -> None:
+    async def move(self, old: str, new: str, *, actor: str, force: bool = False) -> None:
         """Have the repository `old` be called `new`, also in another namespace.
 
         Raises NameUnknown, UserExists when there is one called `new`, ReadOnly; QuotaExceeded and
-        OverLimit when it does not fit into another namespace, deleted parts counted.
+        OverLimit when it does not fit into another namespace, deleted parts counted. Without
+        `force` TagImmutable, as for a deletion: other images could get its names.
         """
         to = {"old_name": old, "new_name": new, "namespace_name": namespace_of(new)}
 
         def work(connection: Connection) -> None:
             check_writable(connection, old, whole=True)
-            created = connection.execute(_CREATED, {"named": old}).scalar_one_or_none()
-            if created is None:
+            there = connection.execute(_THERE, {"named": old}).one_or_none()
+            if there is None:
                 raise NameUnknown(f"no repository {old}")
+            if not force:
+                check_repository_may_go(connection, there.repository_id, old, "moved")
             refuse(new, connection.execute(WHY, named(new)).scalar_one())
-            if connection.execute(_CREATED, {"named": new}).first() is not None:
+            if connection.execute(_THERE, {"named": new}).first() is not None:
                 raise _taken(new)
             make_namespace(connection, namespace_of(new))
-            note_oldest(connection, created)
+            note_oldest(connection, there.created)
             try:
-                row_id = connection.execute(_MOVE, to).scalar_one()
+                connection.execute(_MOVE, to)
             except IntegrityError as error:  # a push came first
                 raise _taken(new) from error
             if namespace_of(old) != namespace_of(new):
-                settle_whole(connection, row_id, actor=actor)
+                settle_whole(connection, there.repository_id, actor=actor)
             record(connection, Event(Kind.REPOSITORY_MOVED, actor, old, payload={"to": new}))
             record(connection, Event(Kind.REPOSITORY_MOVED, actor, new, payload={"from": old}))
 
