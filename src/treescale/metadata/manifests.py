@@ -39,7 +39,7 @@ from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record, record_all
-from treescale.metadata.layouts import check_writable, lease_seconds
+from treescale.metadata.layouts import check_writable, lease_seconds, undelete_seconds
 from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.manifest_push import (
     NOW,
@@ -57,6 +57,7 @@ from treescale.metadata.manifest_push import (
 from treescale.metadata.records import Manifest, ReferrerDescriptor, WrongSize
 from treescale.metadata.repositories import hold, id_of
 from treescale.metadata.rules.immutable import check_image_may_go, check_tag_may_go
+from treescale.metadata.rules.unheld import unheld_back
 from treescale.metadata.schema import (
     manifests,
     repositories,
@@ -97,6 +98,10 @@ RENEW: Final = (
         manifests.c.untagged_since.is_not(None),
     )
     .values(lease_until=DatabaseNow() + LINK_LEASES * lease_seconds(), untagged_since=DatabaseNow())
+)
+_TIMES: Final = select(
+    (DatabaseNow() - undelete_seconds()).label("since"),
+    (DatabaseNow() + LINK_LEASES * lease_seconds()).label("until"),
 )
 GET: Final = select(*_COLUMNS).where(*_THIS)
 RESOLVE: Final = (
@@ -208,7 +213,12 @@ class Manifests:
         def work(connection: Connection) -> tuple[WrongSize, ...]:
             held = hold(connection, repository, actor=actor, now=now)
             row_id = held.row_id
-            wrong = hold_references(connection, row_id, references)
+
+            def bring_back(gone: set[str]) -> bool:
+                parts = gone - {manifest.subject}
+                return bool(parts) and _bring_back(connection, row_id, repository, parts, actor)
+
+            wrong = hold_references(connection, row_id, references, bring_back)
             if held.any_lost:
                 check_whole(connection, row_id, references)
             row = manifest_row(row_id, manifest, actor=actor)
@@ -461,3 +471,16 @@ def _bytes_kept(manifest: Manifest) -> int:
 
 def _unknown(repository: str, reference: str) -> ManifestUnknown:
     return ManifestUnknown(f"no manifest {reference} in {repository}")
+
+
+def _bring_back(
+    connection: Connection, row_id: int, repository: str, parts: set[str], actor: str
+) -> bool:
+    """Have parts of an index be here again that went as nothing held them; say whether any is."""
+    since, until = connection.execute(_TIMES).one()
+    back = unheld_back(connection, row_id, parts, (since, until))
+    record_all(
+        connection,
+        [Event(Kind.IMAGE_RESTORED, actor, repository, digest=digest) for digest in back],
+    )
+    return bool(back)
