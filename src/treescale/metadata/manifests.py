@@ -6,6 +6,7 @@ here.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -213,16 +214,12 @@ class Manifests:
         def work(connection: Connection) -> tuple[WrongSize, ...]:
             held = hold(connection, repository, actor=actor, now=now)
             row_id = held.row_id
-
-            def bring_back(gone: set[str]) -> bool:
-                parts = gone - {manifest.subject}
-                return bool(parts) and _bring_back(connection, row_id, repository, parts, actor)
-
-            wrong = hold_references(connection, row_id, references, bring_back)
+            pushed = Pushed(repository, manifest, actor, payload)
+            back = partial(_bring_back, connection, row_id, pushed)
+            wrong = hold_references(connection, row_id, references, back)
             if held.any_lost:
                 check_whole(connection, row_id, references)
             row = manifest_row(row_id, manifest, actor=actor)
-            pushed = Pushed(repository, manifest, actor, payload)
             write_manifest(connection, row, pushed.events(tags), of_it)
             refer(connection, row_id, manifest.digest, references)
             is_new = write_tags(connection, pushed, row_id, tags, now=now, condition=of_tags)
@@ -473,14 +470,18 @@ def _unknown(repository: str, reference: str) -> ManifestUnknown:
     return ManifestUnknown(f"no manifest {reference} in {repository}")
 
 
-def _bring_back(
-    connection: Connection, row_id: int, repository: str, parts: set[str], actor: str
-) -> bool:
+def _bring_back(connection: Connection, row_id: int, pushed: Pushed, gone: set[str]) -> bool:
     """Have parts of an index be here again that went as nothing held them; say whether any is."""
+    parts = gone - {pushed.manifest.subject}
+    if not parts:
+        return False
     since, until = connection.execute(_TIMES).one()
     back = unheld_back(connection, row_id, parts, (since, until))
     record_all(
         connection,
-        [Event(Kind.IMAGE_RESTORED, actor, repository, digest=digest) for digest in back],
+        [
+            Event(Kind.IMAGE_RESTORED, pushed.actor, pushed.repository, digest=digest)
+            for digest in back
+        ],
     )
     return bool(back)
