@@ -144,6 +144,7 @@ async def test_one_who_is_no_administrator_any_more_is_not_remembered_as_one(
     registry: Running, root: Client
 ) -> None:
     (await root.raw("GET", "/metrics", root.basic())).expect(200)
+    await registry.parts.accounts.add_user("boss", PASSWORD, actor=ACTOR, admin=True)
     await registry.parts.accounts.remove_user("root", actor=ACTOR)
     registry.parts.clock.skip(60)
     (await root.raw("GET", "/metrics", root.basic())).expect(401)

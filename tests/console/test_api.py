@@ -403,7 +403,8 @@ async def test_answers_are_as_the_document_says(
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
-        there["digest"] = await there_again(root, row)
+        if re.match("/(repositories|copies|moves|restorations|visibility|read-only)", row.path):
+            there["digest"] = await there_again(root, row)
         await database.stores.register(STORE)
         await database.connections.change(update(stores).values(seen=0.0), {})
         operation = document["paths"][PREFIX + row.path][row.method.lower()]

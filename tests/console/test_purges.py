@@ -61,7 +61,7 @@ async def test_others_do_not_and_are_not_told(alice: Client, bob: Client, root: 
     problem(await ask(alice, "POST", PURGES, absent), 404, "unknown")
     problem(await ask(alice, "POST", PURGES, {"reference": "acme"}), 400, "name")
     await alice.repository("acme/app").push_image("1", LAYER)
-    problem(await ask(root, "POST", PURGES, {"reference": "acme/app"}), 412, "refused")
+    problem(await ask(root, "POST", PURGES, {"reference": "acme/app"}), 412, "precondition")
 
 
 @pytest.mark.usefixtures("deleted")

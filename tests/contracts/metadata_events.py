@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.contracts.metadata_hooks import HOOK, OVER, new
+from tests.contracts.metadata_people_events import OF_PEOPLE
 from tests.contracts.metadata_rule_events import OF_RULES
 from tests.contracts.metadata_teams import OF_TEAMS, Row, Write
 from tests.contracts.metadata_values import (
@@ -158,6 +159,8 @@ TOKEN = {
 }
 OF_ROBOTS = ("robot.", "issuer.")
 """What such events tell is in `metadata_robots`."""
+OF_LIMITS = ("quota.", "namespace.limits", "cluster.limits")
+"""Likewise in `metadata_quotas`."""
 CHANGES: dict[str, tuple[Write, list[Row]]] = {
     "a setting": (
         lambda db: db.settings.change("copies", "2", actor=ACTOR),
@@ -337,6 +340,7 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
     ),
     **OF_TEAMS,
     **OF_RULES,
+    **OF_PEOPLE,
     "a new one public": (
         lambda db: db.repositories.set_public("carol/new", public=True, now=NOW, actor=ACTOR),
         [
@@ -559,7 +563,7 @@ class EventsContract:
             Kind.STORE_BACK,
             Kind.CHUNK_LOST,
             Kind.CHUNK_HEALED,
-            *(kind for kind in Kind if kind.startswith(OF_ROBOTS)),
+            *(kind for kind in Kind if kind.startswith(OF_ROBOTS + OF_LIMITS)),
             Kind.RETENTION_RAN,
         }
         assert {one["kind"] for _, rows in CHANGES.values() for one in rows} == {*Kind} - elsewhere

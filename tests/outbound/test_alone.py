@@ -8,6 +8,7 @@ CLIENTS = re.compile(r"\b(ClientSession|urlopen|urllib\.request|http\.client|imp
 OTHERS = {
     "cli/demo/image.py": "speaks to servers that the demo has started",
     "cli/demo/command.py": "likewise",
+    "cli/remote/server.py": "no server: it is whoever types who names one and logs in to it",
 }
 
 

@@ -19,8 +19,9 @@ from aiohttp import web
 from tests.certificates import DAY, Authority
 from tests.tables import each_row
 from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
-from treescale.outbound.client import Limits, Outbound, OutboundClient, parse_proxy, parse_url
+from treescale.outbound.client import Limits, Outbound, OutboundClient, parse_proxy
 from treescale.outbound.networks import Forbidden, Networks, Target, parse_targets
+from treescale.outbound.urls import parse_url
 
 HERE: Final = Networks(parse_targets("127.0.0.0/8"), never=())
 """What no server allows: its own machine."""

@@ -3,18 +3,16 @@
 An error of ours is one line on standard error and exit status 1; a wrong command line is 2.
 """
 
-import gc
-import importlib
 import signal
 import sys
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Final
 
 import click
 
 import treescale
 from treescale.cli.terminal.command_group import CommandGroup
+from treescale.cli.terminal.importing import imported
 from treescale.cli.terminal.typed import Typed, started_by
 from treescale.errors import TreeScaleError
 
@@ -80,7 +78,7 @@ class Commands(CommandGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command = getattr(_imported(f"treescale.cli.{module}"), attribute)
+        command = getattr(imported(f"treescale.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -105,15 +103,6 @@ class Commands(CommandGroup):
             raise  # whoever read along has seen enough; click ends in silence
         except OSError as error:
             raise OneLine(str(error)) from error
-
-
-def _imported(name: str) -> ModuleType:
-    """Return the module; what it imports stays, and is not looked through for garbage meanwhile."""
-    gc.disable()  # a sixth of a start
-    try:
-        return importlib.import_module(name)
-    finally:
-        gc.enable()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -95,6 +95,7 @@ JOBS: Final = (
         "purge.settle",
         "readiness.look",
         "refusals.write",
+        "retention.run",
         "store.collect",
         "store.jobs",
     ),

@@ -14,7 +14,6 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from typing import Any, Final
 
 import aiohttp
@@ -23,16 +22,14 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 import treescale
-from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
+from treescale.errors import OutboundFailed, SettingInvalid
 from treescale.outbound.names import Names, threads_for_names
 from treescale.outbound.networks import Networks, is_public
+from treescale.outbound.urls import SCHEMES, check_url, forbidden, shown
 
-URL_CHARACTERS_MAX: Final = 2048
 CHUNK_BYTES: Final = 16 * 1024
 HEAD_BYTES_MAX: Final = 8 * 1024
 """Of an answer's first line, and of each of its fields."""
-SCHEMES: Final = ("http", "https")
-_LOCAL: Final = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +118,16 @@ class OutboundClient:
                 return await self._ask(method, target, {**(headers or {})}, body, places)
         except TimeoutError:
             raise OutboundFailed(
-                f"{_shown(target)} gave no whole answer within {self._limits.seconds:g} s"
+                f"{shown(target)} gave no whole answer within {self._limits.seconds:g} s"
             ) from None
         except (ClientConnectorCertificateError, ClientSSLError):
             raise OutboundFailed(
-                f"{_shown(target)} has no certificate for its name that is trusted here"
+                f"{shown(target)} has no certificate for its name that is trusted here"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError):
             if places.refused:
-                raise _forbidden(target, places.refused) from None
-            raise OutboundFailed(f"{_shown(target)} cannot be reached, or broke off") from None
+                raise forbidden(target, places.refused) from None
+            raise OutboundFailed(f"{shown(target)} cannot be reached, or broke off") from None
 
     async def _ask(
         self, method: str, target: URL, headers: dict[str, str], body: bytes, places: _Places
@@ -191,57 +188,8 @@ class OutboundClient:
             if len(body) > limit and self._limits.cut:
                 return bytes(body[:limit])
             if len(body) > limit:
-                raise OutboundFailed(f"{_shown(target)} answers with more than {limit} bytes")
+                raise OutboundFailed(f"{shown(target)} answers with more than {limit} bytes")
         return bytes(body)
-
-
-def check_url(text: str, networks: Networks) -> URL:
-    """Return a URL that may be asked as far as it says itself; raises AddressForbidden.
-
-    Where its name leads is seen when it is asked; where a proxy connects, by the proxy.
-    """
-    target = parse_url(text)
-    host = (target.host or "").rstrip(".")
-    if host == _LOCAL or host.endswith(f".{_LOCAL}"):
-        host = "127.0.0.1"
-    host = _dotted(host)
-    try:
-        ip_address(host)
-    except ValueError:
-        return target
-    why = networks.refusal(host, target.port or 0)
-    if why:
-        raise _forbidden(target, why)
-    return target
-
-
-def _dotted(host: str) -> str:
-    """Return an IPv4 address as it is usually written, of the forms that resolvers read as well.
-
-    Those are `2130706433`, `0x7f.1` and `0177.0.0.1`. Anything else is returned as it is.
-    """
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host))
-    except (OSError, ValueError):
-        return host
-
-
-def parse_url(text: str) -> URL:
-    """Return a URL that can be asked; raises AddressForbidden, without showing what is secret."""
-    if len(text) > URL_CHARACTERS_MAX or not text.isprintable() or " " in text:
-        raise AddressForbidden(f"a URL has no blanks, and at most {URL_CHARACTERS_MAX} characters")
-    try:
-        url = URL(text)
-        port = url.port
-    except ValueError:
-        raise AddressForbidden("this is no URL: say https://HOST/PATH") from None
-    if url.scheme not in SCHEMES or not url.host or not port:
-        raise AddressForbidden("a URL that can be asked begins with https:// or http:// and a host")
-    if url.user is not None or url.password is not None:
-        raise AddressForbidden("a URL with a name or password in it is not asked: use a header")
-    if "%" in url.host and ":" not in url.host:
-        raise AddressForbidden("a host in a URL is written without %: say https://HOST/PATH")
-    return url.with_fragment(None)
 
 
 def parse_proxy(text: str) -> URL:
@@ -255,11 +203,3 @@ def parse_proxy(text: str) -> URL:
     if not fits or url.query_string or url.fragment:
         raise wrong
     return url
-
-
-def _shown(url: URL) -> str:
-    return f"{url.scheme}://{url.host_subcomponent}:{url.port}"
-
-
-def _forbidden(url: URL, why: str) -> AddressForbidden:
-    return AddressForbidden(f"{_shown(url)} leads to an address that is not asked from here: {why}")

@@ -34,8 +34,8 @@ from treescale.metadata.events.hooks import unknown, unknown_delivery
 from treescale.metadata.events.recorded import Recorded
 from treescale.metadata.events.recording import CHANCE_BYTES, uuid7
 from treescale.oci.names import NAME_CHARACTERS_MAX, check_namespace, check_repository
-from treescale.outbound.client import check_url, parse_url
 from treescale.outbound.networks import Networks, parse_targets
+from treescale.outbound.urls import check_url, parse_url
 
 HOOK_ID_BYTES: Final = 8
 HOOKS_MAX: Final = 100

@@ -522,19 +522,10 @@ def told_jobs(shared: Shared, database: Database, time: Clock, grown: Signal) ->
     )
     if settings.nats:
         log, positions = database.event_log, Positions(database.connections)
-        sink = Sink(
-            log,
-            positions,
-            nats_target(settings),
-            grown,
-            lambda connected: meters.nats(connected=connected),
-        )
-        yield Job(
-            "nats.send",
-            sink.run,
-            "events wait in the log, and NATS gets them later",
-            scope=Scope.CLUSTER,
-        )
+        target, told = nats_target(settings), lambda connected: meters.nats(connected=connected)
+        sink = Sink(log, positions, target, grown, told)
+        late = "events wait in the log, and NATS gets them later"
+        yield Job("nats.send", sink.run, late, scope=Scope.CLUSTER)
 
 
 async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> None:
@@ -549,12 +540,20 @@ async def _whenever(signal: Signal, work: Callable[[], Awaitable[object]]) -> No
 
 def event_jobs(events: EventWork, refused: RefusedUploads, logins: Logins) -> Iterator[Job]:
     """Yield what numbers, follows, heeds and removes events, and tells other servers of them."""
-    for name, write, what in (
-        ("logins.write", logins.write, "logins, and those that were refused, are in the audit log"),
-        ("refusals.write", refused.write, "pushes that were refused are told of"),
-    ):
-        meaning = f"{what} later, or not at all"
-        yield Job(name, write, meaning, period_seconds=USAGE_SECONDS, limit_seconds=LIMIT_SECONDS)
+    yield Job(
+        "logins.write",
+        logins.write,
+        "logins, and those that were refused, are in the audit log later, or not at all",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    yield Job(
+        "refusals.write",
+        refused.write,
+        "pushes that were refused are told of later, or not at all",
+        period_seconds=USAGE_SECONDS,
+        limit_seconds=LIMIT_SECONDS,
+    )
     yield Job(
         "events.watch",
         events.watch,

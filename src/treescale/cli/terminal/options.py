@@ -14,6 +14,7 @@ import click
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from treescale.cli.remote.known import known_servers, server_url
+from treescale.cli.terminal.importing import imported
 from treescale.cli.terminal.output import Output
 from treescale.cli.terminal.typed import typed, typed_to
 from treescale.config import CA_FILE_VARIABLE, SERVER_VARIABLE, Loaded, load
@@ -122,9 +123,9 @@ class CommandContext:
             return asyncio.run(_with_server(self.server, work))
 
         async def here(database: Database) -> Result:
-            from treescale.cli.terminal.in_process import operator_on  # noqa: PLC0415  a slow one
-
-            return await work(await operator_on(database, self.loaded.settings.public_url))
+            module = imported("treescale.cli.terminal.in_process")  # a slow one
+            operator = await module.operator_on(database, self.loaded.settings.public_url)
+            return await work(operator)
 
         return self.run(here)
 
@@ -150,15 +151,14 @@ class CommandContext:
 async def _with_server(
     address: RemoteAddress, work: Callable[[Asking], Awaitable[Result]]
 ) -> Result:
-    from treescale.cli.remote.server import Credentials, RemoteServer  # noqa: PLC0415  likewise
-
+    remote = imported("treescale.cli.remote.server")  # likewise
     kept = known_servers(os.environ).get(address.url)
     if kept is None:
         raise SettingInvalid(
             f"there is no login to {address.url} here: `treescale login {address.url}`"
         )
-    credentials = Credentials(kept.user, kept.secret)
-    async with RemoteServer(
+    credentials = remote.Credentials(kept.user, kept.secret)
+    async with remote.RemoteServer(
         address.url, credentials, ca_file=address.ca_file, password=_password_at_terminal
     ) as server:
         return await work(server)

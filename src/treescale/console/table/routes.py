@@ -82,7 +82,6 @@ from treescale.console.rules import (
     RuleList,
     RuleRow,
 )
-from treescale.console.table.openapi import document
 from treescale.console.table.people import people_rows
 from treescale.console.table.robots import issuer_routes, robot_routes
 from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
@@ -160,6 +159,8 @@ def api_routes(
 
     @cache
     def described() -> dict[str, Any]:
+        from treescale.console.table.openapi import document  # noqa: PLC0415  no command asks
+
         return document(rows, treescale.__version__)
 
     async def describe(_: Asked) -> Answered:

@@ -8,7 +8,7 @@ from treescale.errors import AddressForbidden, RequestInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.identity.issuers import Issuers
 from treescale.metadata.identity.records import Issuer
-from treescale.outbound.client import parse_url
+from treescale.outbound.urls import parse_url
 
 JWKS_CHARACTERS_MAX: Final = 64 * 1024
 PAGE_SIZE: Final = 500
