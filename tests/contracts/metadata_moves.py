@@ -14,6 +14,7 @@ from tests.contracts.metadata_values import (
     user,
 )
 from treescale.errors import (
+    BlobUnknown,
     ManifestUnknown,
     NameUnknown,
     OverLimit,
@@ -67,6 +68,26 @@ class MovesContract:
             await database.repositories.get(APP)
         await push(database)
         assert [one.name for one in await database.repositories.list_all("", 9)] == [APP, NEW]
+
+    async def test_another_process_does_not_answer_by_the_old_name(
+        self, database: Database, other: Database
+    ) -> None:
+        await push(database)
+        await push(database, NEW)
+        await database.repositories.delete(NEW, actor=ACTOR)
+        digest = (await other.manifests.resolve(APP, "v1")).digest
+        await other.manifests.get(APP, digest)
+        await other.blobs.promise(APP, small(1).blob.digest)
+        await Moves(database).move(APP, NEW, actor=ACTOR)
+        for gone in (
+            other.manifests.resolve(APP, "v1"),
+            other.manifests.get(APP, digest),
+            other.blobs.find(APP, small(1).blob.digest),
+            other.blobs.promise(APP, small(1).blob.digest),
+        ):
+            with pytest.raises((BlobUnknown, ManifestUnknown)):
+                await gone
+        assert (await other.manifests.resolve(NEW, "v1")).digest == digest
 
     async def test_sizes_go_with_it(self, database: Database) -> None:
         counter = UsageCounter(database.connections)

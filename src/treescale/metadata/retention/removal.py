@@ -172,7 +172,7 @@ def _hold_parts_first(connection: Connection, row_id: int, digests: set[str]) ->
         parts = {*connection.execute(_PARTS, these).scalars()} - seen
         levels.append(parts)
         seen |= parts
-    for level in reversed(levels):
+    for level in reversed([each for each in levels if each]):
         connection.execute(HOLD_MANIFESTS, {"row_id": row_id, "these": sorted(level)})
 
 
