@@ -110,3 +110,28 @@ async def test_what_one_may_not_see_is_as_what_is_not_there(team: Database, bob:
             answers = [await ask(bob, method, path.format(name), body) for name in (there, absent)]
             told = [problem(each, 404, "unknown")["detail"] for each in answers]
             assert told[0].replace(there, "") == told[1].replace(absent, ""), path
+
+
+@pytest.mark.usefixtures("team")
+async def test_what_rules_keep_or_would_remove_is_moved_by_who_says_so_alone(
+    team: Database, alice: Client, root: Client
+) -> None:
+    for name in ("prod", "free"):
+        await team.organisations.add(name, "alice", actor=ACTOR)
+    there = {"old": "acme/app", "new": "prod/app"}
+    whole = {"old": "acme/", "new": "prod/"}
+    (await ask(alice, "POST", "/rules/prod", KEEP)).expect(200)
+    plan = (await ask(alice, "GET", "/retention/prod")).expect(200).json
+    confirmed = {"confirmed_digest": plan["digest"]}
+    (await ask(alice, "POST", "/retention/prod", confirmed)).expect(200)
+    for who, move in ((alice, there), (root, there), (alice, whole)):
+        refused = problem(await ask(who, "POST", "/moves", move), 409, "plan-changed")
+        assert "would have 1 of its tags go" in refused["detail"]
+    (await ask(alice, "POST", ACME, IMMUTABLE)).expect(200)
+    for move in (there, whole, {"old": "acme/app", "new": "acme/other"}):
+        refused = problem(await ask(alice, "POST", "/moves", move), 403, "immutable")
+        assert "acme/app is not moved: acme/app:v1 is immutable" in refused["detail"]
+    (await ask(alice, "POST", "/moves", there | {"force": True})).expect(200)
+    (await alice.repository("prod/app").get("manifests/pr-1")).expect(200)
+    back = {"old": "prod/app", "new": "free/app"}
+    (await ask(alice, "POST", "/moves", back)).expect(200)

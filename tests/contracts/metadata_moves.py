@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.contracts import metadata_quotas as quotas
 from tests.contracts.metadata_usage import anew, kept
 from tests.contracts.metadata_values import (
     ACTOR,
@@ -12,13 +13,27 @@ from tests.contracts.metadata_values import (
     small,
     user,
 )
-from treescale.errors import ManifestUnknown, NameUnknown, ReadOnly, UserExists
+from treescale.errors import (
+    BlobUnknown,
+    ManifestUnknown,
+    NameUnknown,
+    OverLimit,
+    QuotaExceeded,
+    ReadOnly,
+    UserExists,
+)
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.naming.moves import Moves
 from treescale.metadata.usage.counting import UsageCounter
+from treescale.metadata.usage.quotas import BYTES, REPOSITORIES, TAGS, Limit
 
 NEW = "bob/renamed"
+EACH_LIMIT = [
+    (BYTES, 150, QuotaExceeded),
+    (REPOSITORIES, 1, OverLimit),
+    (TAGS, 1, OverLimit),
+]
 
 
 async def push(database: Database, name: str = APP) -> None:
@@ -26,6 +41,13 @@ async def push(database: Database, name: str = APP) -> None:
     await database.manifests.put(
         name, manifest(), [blob_reference(1)], ["v1"], now=NOW, actor=ACTOR
     )
+
+
+async def bring(database: Database, way: str) -> None:
+    if way == "move":
+        await Moves(database).move(APP, NEW, actor=ACTOR)
+    else:
+        await Undelete(database.connections).repository(APP, to=NEW, actor=ACTOR)
 
 
 class MovesContract:
@@ -46,6 +68,26 @@ class MovesContract:
             await database.repositories.get(APP)
         await push(database)
         assert [one.name for one in await database.repositories.list_all("", 9)] == [APP, NEW]
+
+    async def test_another_process_does_not_answer_by_the_old_name(
+        self, database: Database, other: Database
+    ) -> None:
+        await push(database)
+        await push(database, NEW)
+        await database.repositories.delete(NEW, actor=ACTOR)
+        digest = (await other.manifests.resolve(APP, "v1")).digest
+        await other.manifests.get(APP, digest)
+        await other.blobs.promise(APP, small(1).blob.digest)
+        await Moves(database).move(APP, NEW, actor=ACTOR)
+        for gone in (
+            other.manifests.resolve(APP, "v1"),
+            other.manifests.get(APP, digest),
+            other.blobs.find(APP, small(1).blob.digest),
+            other.blobs.promise(APP, small(1).blob.digest),
+        ):
+            with pytest.raises((BlobUnknown, ManifestUnknown)):
+                await gone
+        assert (await other.manifests.resolve(NEW, "v1")).digest == digest
 
     async def test_sizes_go_with_it(self, database: Database) -> None:
         counter = UsageCounter(database.connections)
@@ -73,6 +115,40 @@ class MovesContract:
                 await Moves(database).move(APP, "bob/other", actor=ACTOR)
             await database.read_only.set_namespace(name, read_only=False, actor=ACTOR)
         await Moves(database).move(APP, "bob/other", actor=ACTOR)
+
+    @pytest.mark.parametrize(("limit", "to", "error"), EACH_LIMIT)
+    @pytest.mark.parametrize("way", ["move", "restore"])
+    async def test_what_does_not_fit_there_stays_where_it_is(
+        self, database: Database, way: str, limit: Limit, to: int, error: type[Exception]
+    ) -> None:
+        await quotas.push(database, 1, repository="bob/has")
+        for tag in ("v1", "v2"):
+            await quotas.put(database, b"{}", tag)
+        await quotas.push(database, 2)
+        for name, most in (("alice", quotas.MUCH), ("bob", to)):
+            await quotas.give(database, limit, most, name)
+        if way == "restore":
+            await database.repositories.delete(APP, actor=ACTOR)
+        with pytest.raises(error):
+            await bring(database, way)
+        await quotas.give(database, limit, 1000, "bob")
+        await bring(database, way)
+        assert (await quotas.used(database, "bob")) == (202 if limit is BYTES else None)
+        await quotas.count(database)
+        if limit is BYTES:
+            assert await quotas.kept(database) == await quotas.naive(database)
+
+    async def test_what_is_there_already_and_what_is_over_is_no_more(
+        self, database: Database
+    ) -> None:
+        for name in (APP, "bob/has"):
+            await quotas.push(database, 1, repository=name)
+        await quotas.give(database, BYTES, 50, "bob")
+        await Moves(database).move(APP, NEW, actor=ACTOR)
+        await Moves(database).move("bob/has", "bob/had", actor=ACTOR)
+        await database.repositories.delete(NEW, actor=ACTOR)
+        await Undelete(database.connections).repository(NEW, to=None, actor=ACTOR)
+        assert await quotas.used(database, "bob") == 100
 
     async def test_what_came_before_under_that_name_is_not_its_history(
         self, database: Database

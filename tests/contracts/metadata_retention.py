@@ -250,6 +250,32 @@ class RetentionContract:
         assert await is_there(database, index.digest)
         assert await is_there(database, alone.digest)
 
+    @pytest.mark.parametrize("by", ["rule", "somebody"])
+    async def test_a_part_that_a_new_index_names_is_back_unless_somebody_has_deleted_it(
+        self, database: Database, by: str
+    ) -> None:
+        """Who pushes it was told a moment before that the part is there."""
+        part, beside = manifest(b"part"), manifest(b"beside")
+        said = manifest(b"said", subject=part.digest)
+        old, old_references = index_of(part)
+        new, references = index_of(part, beside)
+        references = [replace(each, required=False) for each in references]
+        for each in (part, beside, said):
+            await push(database, each)
+        await database.manifests.put(APP, old, old_references, ["old"], now=NOW, actor=ACTOR)
+        if by == "somebody":
+            await database.manifests.delete(APP, part.digest, actor=ACTOR)
+        await confirmed(database)
+        assert await run(database) == 1
+        assert not await is_there(database, part.digest)
+        await database.manifests.put(APP, new, references, ["new"], now=NOW, actor=ACTOR)
+        found = [await is_there(database, each.digest) for each in (part, said, beside, old)]
+        assert found == [by == "rule", by == "rule", True, False]
+        kind = events.c.kind == Kind.IMAGE_RESTORED.value
+        restored = await database.connections.rows(select(events.c.digest).where(kind))
+        digests = [part.digest, said.digest] if by == "rule" else []
+        assert sorted(row.digest for row in restored) == sorted(digests)
+
     async def test_a_part_with_an_old_tag_stays_in_its_index(self, database: Database) -> None:
         part = manifest(b"part")
         index, references = index_of(part)

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
-from tests.contracts.metadata_values import ACTOR, APP, NOW, blob_reference, digest, manifest, small
+from tests.contracts.metadata_values import (
+    ACTOR,
+    APP,
+    NOW,
+    blob_reference,
+    digest,
+    manifest,
+    small,
+    user,
+)
 from tests.metadata.waiting import wait_for
 from treescale.errors import DatabaseUnavailable
 from treescale.metadata.blobs import _find_source
@@ -16,6 +25,7 @@ from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.connect import connect
 from treescale.metadata.manifest_push import hold_references
 from treescale.metadata.repositories import lock_repository
+from treescale.metadata.usage.quotas import BYTES, Quotas
 from treescale.oci.manifests import Reference, ReferenceKind
 
 SECONDS_MAX = 60
@@ -85,6 +95,20 @@ async def test_a_repository_stays_while_it_is_written_to(url: str, impatient: Da
             lambda: impatient.repositories.delete(APP, actor=ACTOR),
         )
     await impatient.repositories.delete(APP, actor=ACTOR)
+
+
+async def test_a_quota_is_given_once_those_who_push_without_are_done(
+    url: str, impatient: Database
+) -> None:
+    await impatient.users.add(user(), actor=ACTOR)
+    quotas = Quotas(impatient.connections)
+    with pytest.raises(DatabaseUnavailable, match="busy"):
+        await while_held(
+            url,
+            lambda connection: lock_repository(connection, APP, actor=ACTOR, now=NOW),
+            lambda: quotas.set("alice", {BYTES: 1000}, actor=ACTOR),
+        )
+    await quotas.set("alice", {BYTES: 1000}, actor=ACTOR)
 
 
 async def test_a_mounts_source_stays_linked(url: str, impatient: Database) -> None:

@@ -218,15 +218,16 @@ def copy(desk: CommandContext, source: str, target: str) -> None:
 @click.argument("old", metavar="NAME|NAMESPACE/")
 @click.argument("new", metavar="NAME|NAMESPACE/")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Also what rules keep here, or remove there.")
 @cluster_options
-def move(desk: CommandContext, old: str, new: str, *, yes: bool) -> None:
+def move(desk: CommandContext, old: str, new: str, *, yes: bool, force: bool) -> None:
     """Give a repository another name, or with NAMESPACE/ all of a namespace.
 
     Nothing is copied. The old name is free at once: pulls of it find nothing. Roles and access
     tokens for a pattern, and webhooks, do not follow.
     """
     confirm(f"Move {old} to {new}? Who pulls it by the old name finds nothing.", yes=yes)
-    done = desk.ask("POST", "/moves", body={"old": old, "new": new})
+    done = desk.ask("POST", "/moves", body={"old": old, "new": new, "force": force})
     count = len(done["repositories"])
     what = (
         f"{old} is {new}" if "/" in done["old"] else f"{count:,} repositories are {done['new']}/…"

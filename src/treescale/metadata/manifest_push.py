@@ -259,12 +259,16 @@ def _write(
 
 
 def hold_references(
-    connection: Connection, repository_id: int, references: Sequence[Reference]
+    connection: Connection,
+    repository_id: int,
+    references: Sequence[Reference],
+    bring_back: Callable[[set[str]], bool] = lambda _: False,
 ) -> tuple[WrongSize, ...]:
     """Hold everything the manifest refers to that is here; raise when a required one is not.
 
     Either kind meets either need: BuildKit's cache indexes name blobs as if they were manifests.
-    Returns which are of another size than is said.
+    Returns which are of another size than is said. `bring_back` is told of manifests that are not
+    here, and says whether any of them is now.
     """
     digests = {reference.digest for reference in references}
     found = _held(connection, HOLD_BLOBS, repository_id, digests)
@@ -272,6 +276,8 @@ def hold_references(
     # An image's layers and config are all blobs: it does not ask for manifests at all.
     missing = named | (digests - found.keys())
     found |= _held(connection, HOLD_MANIFESTS, repository_id, missing)
+    if (gone := named - found.keys()) and bring_back(gone):
+        found |= _held(connection, HOLD_MANIFESTS, repository_id, gone)
     for reference in references:
         if reference.required and reference.digest not in found:
             raise ManifestBlobUnknown(

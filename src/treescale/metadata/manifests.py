@@ -6,6 +6,7 @@ here.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -39,7 +40,7 @@ from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record, record_all
-from treescale.metadata.layouts import check_writable, lease_seconds
+from treescale.metadata.layouts import check_writable, lease_seconds, undelete_seconds
 from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.manifest_push import (
     NOW,
@@ -57,6 +58,7 @@ from treescale.metadata.manifest_push import (
 from treescale.metadata.records import Manifest, ReferrerDescriptor, WrongSize
 from treescale.metadata.repositories import hold, id_of
 from treescale.metadata.rules.immutable import check_image_may_go, check_tag_may_go
+from treescale.metadata.rules.unheld import unheld_back
 from treescale.metadata.schema import (
     manifests,
     repositories,
@@ -97,6 +99,10 @@ RENEW: Final = (
         manifests.c.untagged_since.is_not(None),
     )
     .values(lease_until=DatabaseNow() + LINK_LEASES * lease_seconds(), untagged_since=DatabaseNow())
+)
+_TIMES: Final = select(
+    (DatabaseNow() - undelete_seconds()).label("since"),
+    (DatabaseNow() + LINK_LEASES * lease_seconds()).label("until"),
 )
 GET: Final = select(*_COLUMNS).where(*_THIS)
 RESOLVE: Final = (
@@ -208,11 +214,12 @@ class Manifests:
         def work(connection: Connection) -> tuple[WrongSize, ...]:
             held = hold(connection, repository, actor=actor, now=now)
             row_id = held.row_id
-            wrong = hold_references(connection, row_id, references)
+            pushed = Pushed(repository, manifest, actor, payload)
+            back = partial(_bring_back, connection, row_id, pushed)
+            wrong = hold_references(connection, row_id, references, back)
             if held.any_lost:
                 check_whole(connection, row_id, references)
             row = manifest_row(row_id, manifest, actor=actor)
-            pushed = Pushed(repository, manifest, actor, payload)
             write_manifest(connection, row, pushed.events(tags), of_it)
             refer(connection, row_id, manifest.digest, references)
             is_new = write_tags(connection, pushed, row_id, tags, now=now, condition=of_tags)
@@ -461,3 +468,20 @@ def _bytes_kept(manifest: Manifest) -> int:
 
 def _unknown(repository: str, reference: str) -> ManifestUnknown:
     return ManifestUnknown(f"no manifest {reference} in {repository}")
+
+
+def _bring_back(connection: Connection, row_id: int, pushed: Pushed, gone: set[str]) -> bool:
+    """Have parts of an index be here again that went as nothing held them; say whether any is."""
+    parts = gone - {pushed.manifest.subject}
+    if not parts:
+        return False
+    since, until = connection.execute(_TIMES).one()
+    back = unheld_back(connection, row_id, parts, (since, until))
+    record_all(
+        connection,
+        [
+            Event(Kind.IMAGE_RESTORED, pushed.actor, pushed.repository, digest=digest)
+            for digest in back
+        ],
+    )
+    return bool(back)

@@ -44,6 +44,8 @@ class NewMove(msgspec.Struct, forbid_unknown_fields=True):
 
     old: str
     new: str
+    force: bool = False
+    """Also with tags that a rule has stay, and with tags that rules have go there."""
 
 
 class MoveMade(msgspec.Struct):
@@ -95,13 +97,13 @@ class NamingDesk:
             old = check_namespace(wanted.old.removesuffix("/"))
             new = check_namespace(wanted.new.removesuffix("/"))
             self._check_namespaces(asked, old, new)
-            moved = await self._moves.namespace(old, new, actor=actor)
+            moved = await self._moves.namespace(old, new, actor=actor, force=wanted.force)
             return Answered(MoveMade(old, new, moved))
         old, new = repository_name(wanted.old), repository_name(wanted.new)
         if not asked.is_administrator:
             await check_delete(asked, self._database, old)
             await check_push(asked, self._database, new)
-        await self._moves.repository(old, new, actor=actor)
+        await self._moves.repository(old, new, actor=actor, force=wanted.force)
         return Answered(MoveMade(old, new, [new]))
 
     def _check_namespaces(self, asked: Asked, old: str, new: str) -> None:

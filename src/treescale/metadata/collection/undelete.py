@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed
+from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed, QuotaExceeded
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
@@ -38,6 +38,8 @@ from treescale.metadata.layouts import (
     refuse,
     undelete_seconds,
 )
+from treescale.metadata.limits.arriving import settle_whole
+from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.manifest_push import cosign_tags_of
 from treescale.metadata.repositories import (
     DELETED_MARK,
@@ -404,7 +406,8 @@ class Undelete:
         """Bring back the repository of that name that was deleted last, under the name `to`.
 
         Without `anybodys` not one of somebody who had the namespace's name before. Raises
-        NameUnknown; PreconditionFailed when there is one of that name.
+        NameUnknown; PreconditionFailed when there is one of that name; OverLimit, and QuotaExceeded
+        when it does not fit into another namespace.
         """
         target = to or name
 
@@ -428,9 +431,16 @@ class Undelete:
                 raise _is_taken(target) from error
             # With the row in hand: who says read-only now waits for this.
             refuse(target, connection.execute(WHY, named(target)).scalar_one())
+            if row.is_theirs and namespace_of(target) == namespace_of(name):
+                settle(connection, Gain(row.repository_id, is_new=True), actor=actor)
+            else:
+                settle_whole(connection, row.repository_id, actor=actor)
             record(connection, Event(Kind.REPOSITORY_RESTORED, actor, target))
 
-        await self._connections.write(work)
+        try:
+            await self._connections.write(work)
+        except QuotaExceeded as refused:
+            raise await explained(self._connections, refused, actor) from None
 
 
 def _is_taken(name: str) -> PreconditionFailed:

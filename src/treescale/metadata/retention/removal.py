@@ -26,6 +26,7 @@ from treescale.metadata.retention.rules import FIND_FOR, Ruled
 from treescale.metadata.rules.records import Rule, TagFacts
 from treescale.metadata.rules.rows import rules_of
 from treescale.metadata.schema import manifest_references, manifests, repositories, tags
+from treescale.oci.manifests import ReferenceKind
 
 ACTOR: Final = "rule:retention"
 """Who does it, among the events."""
@@ -73,7 +74,9 @@ FREE: Final = select(manifests.c.digest).where(
 _PARTS: Final = (
     select(manifest_references.c.digest)
     .where(
-        manifest_references.c.repository_id == _ROW_ID, manifest_references.c.manifest.in_(_THESE)
+        manifest_references.c.repository_id == _ROW_ID,
+        manifest_references.c.manifest.in_(_THESE),
+        manifest_references.c.kind == str(ReferenceKind.MANIFEST),
     )
     .distinct()
 )
@@ -141,8 +144,7 @@ def _may(connection: Connection, repository: Ruled, seen: frozenset[Rule]) -> bo
 
 def _take(connection: Connection, repository: Ruled, due: Sequence[Due]) -> Gone:
     row_id = repository.row_id
-    digests = sorted({each.tag.digest for each in due})
-    connection.execute(HOLD_MANIFESTS, {"row_id": row_id, "these": digests})
+    _hold_parts_first(connection, row_id, {each.tag.digest for each in due})
     names = {"row_id": row_id, "names": sorted(each.tag.name for each in due)}
     there = {row.name: (row.digest, row.updated) for row in connection.execute(HOLD_TAGS, names)}
     taken = [each for each in due if there.get(each.tag.name) == (each.tag.digest, each.tag.pushed)]
@@ -160,6 +162,18 @@ def _take(connection: Connection, repository: Ruled, due: Sequence[Due]) -> Gone
     gone = _take_images(connection, row_id, whole)
     record_all(connection, [*_events(repository.name, taken, gone)])
     return Gone(tuple(taken), len(gone))
+
+
+def _hold_parts_first(connection: Connection, row_id: int, digests: set[str]) -> None:
+    """Hold manifests as a push of them does: what an index is made of before the index."""
+    levels, seen = [digests], set(digests)
+    while levels[-1] and len(levels) < DEPTH_MAX:
+        these = {"row_id": row_id, "these": sorted(levels[-1])}
+        parts = {*connection.execute(_PARTS, these).scalars()} - seen
+        levels.append(parts)
+        seen |= parts
+    for level in reversed([each for each in levels if each]):
+        connection.execute(HOLD_MANIFESTS, {"row_id": row_id, "these": sorted(level)})
 
 
 def _take_images(connection: Connection, row_id: int, digests: Iterable[str]) -> set[str]:

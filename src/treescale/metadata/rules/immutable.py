@@ -82,17 +82,29 @@ def check_image_may_go(connection: Connection, row_id: int, repository: str, dig
         fresh = {*connection.execute(PARENTS_OF, these).scalars()} - seen
 
 
-def check_repository_may_go(connection: Connection, row_id: int, repository: str) -> None:
-    """Raise TagImmutable when any tag of the repository is kept from being deleted."""
+def check_repository_may_go(
+    connection: Connection, row_id: int, repository: str, done: str = "deleted"
+) -> None:
+    """Raise TagImmutable when any tag of the repository is kept from being deleted.
+
+    `done` is what was to be done to it.
+    """
     kept = _immutable(connection, row_id)
     after = ""
     while kept:
         page = {"row_id": row_id, "after": after}
         names = connection.execute(TAGS_AFTER, page).scalars().all()
-        _refuse(repository, repository, _kept(kept, names))
+        _refuse(repository, repository, _kept(kept, names), done)
         if len(names) < NAMES_AT_ONCE:
             break
         after = names[-1]
+
+
+def check_all_may_go(
+    rules: Iterable[Rule], repository: str, tags: Sequence[str], done: str
+) -> None:
+    """Raise TagImmutable when one of these rules keeps any of these tags, all of a repository."""
+    _refuse(repository, repository, _kept(rules, tags), done)
 
 
 def _immutable(connection: Connection, row_id: int) -> list[Rule]:
@@ -106,12 +118,14 @@ def _kept(found: Iterable[Rule], names: Sequence[str]) -> tuple[str, Rule] | Non
     return next(pairs, None)
 
 
-def _refuse(what: str, repository: str, kept: tuple[str, Rule] | None) -> None:
+def _refuse(
+    what: str, repository: str, kept: tuple[str, Rule] | None, done: str = "deleted"
+) -> None:
     if kept is None:
         return
     tag, rule = kept
     forced = ", or say --force" if what == repository else ""
     raise TagImmutable(
-        f"{what} is not deleted: {repository}:{tag} is immutable, by {rule.told}. Remove the rule "
+        f"{what} is not {done}: {repository}:{tag} is immutable, by {rule.told}. Remove the rule "
         f"first, `treescale repo rules {rule.whose.option} --remove {rule.rule_id}`{forced}"
     )

@@ -30,7 +30,7 @@ from treescale.errors import NamespaceUnknown
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING
+from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING, wait_for_writers
 from treescale.metadata.limits.settling import COUNTING, HOLD_OF, compare, use
 from treescale.metadata.limits.waiting import waiting_of
 from treescale.metadata.namespaces import FORMER, hold_namespace, is_user, make_and_hold
@@ -264,6 +264,8 @@ class Quotas:
         """
 
         def work(connection: Connection) -> int:
+            # Of a push that began without limits nothing is noted, and then it has to be seen.
+            wait_for_writers(connection)
             held = hold_namespace(connection, namespace)
             if held is None:
                 if not is_user(connection, namespace):

@@ -7,6 +7,7 @@ from treescale.errors import RequestInvalid, UserExists
 from treescale.metadata.database import Database
 from treescale.metadata.naming.moves import Moves
 from treescale.oci.names import check_namespace, check_repository
+from treescale.registry.rules.moving import check_may_move
 
 PAGE_SIZE: Final = 500
 REPOSITORIES_MAX: Final = 100_000
@@ -20,18 +21,25 @@ class MoveService:
         self._database = database
         self._moves = Moves(database)
 
-    async def repository(self, old: str, new: str, *, actor: str) -> None:
-        """Give a repository another name; raises NameUnknown, UserExists, NamespaceUnknown."""
+    async def repository(self, old: str, new: str, *, actor: str, force: bool = False) -> None:
+        """Give a repository another name; raises NameUnknown, UserExists, NamespaceUnknown.
+
+        Without `force` TagImmutable when any of its tags has to stay, and PlanChanged when rules
+        that are in force would have tags go where it is to be, and not where it is.
+        """
         check_repository(old)
         namespace, _, _ = check_repository(new).partition("/")
         await self._database.organisations.get(namespace)
-        await self._moves.move(old, new, actor=actor)
+        if not force:
+            await check_may_move(self._database, old, new)
+        await self._moves.move(old, new, actor=actor, force=force)
 
-    async def namespace(self, old: str, new: str, *, actor: str) -> list[str]:
+    async def namespace(self, old: str, new: str, *, actor: str, force: bool = False) -> list[str]:
         """Give all repositories of a namespace to another one; return their new names.
 
-        Nothing is moved when one of the names is taken there: raises UserExists. What is pushed
-        meanwhile may stay; asked again it follows.
+        Nothing is moved when one of the names is taken there: raises UserExists; nor, without
+        `force`, when rules have the tags of one stay, or go. What is pushed meanwhile may stay, and
+        from one on that does not fit all that follow; asked again they follow.
         """
         check_namespace(old)
         await self._database.organisations.get(check_namespace(new))
@@ -44,12 +52,12 @@ class MoveService:
                 f"there is a repository {found[0]} already: move, or delete, that one first",
                 known=found[0],
             )
-        moved = list[str]()
-        for name in names:
-            target = f"{new}/{name.partition('/')[2]}"
-            await self._moves.move(name, target, actor=actor)
-            moved.append(target)
-        return moved
+        moves = [(name, f"{new}/{name.partition('/')[2]}") for name in names]
+        for name, target in () if force else moves:
+            await check_may_move(self._database, name, target)
+        for name, target in moves:
+            await self._moves.move(name, target, actor=actor, force=force)
+        return [target for _, target in moves]
 
     async def _names(self, namespace: str) -> list[str]:
         begin = f"{namespace}/"
