@@ -24,7 +24,7 @@ class MoveService:
         """Give a repository another name; raises NameUnknown, UserExists, NamespaceUnknown."""
         check_repository(old)
         namespace, _, _ = check_repository(new).partition("/")
-        await self._database.organisations.get(namespace)
+        await self._database.organisations.check_owned(namespace)
         await self._moves.move(old, new, actor=actor)
 
     async def namespace(self, old: str, new: str, *, actor: str) -> list[str]:
@@ -34,7 +34,7 @@ class MoveService:
         meanwhile may stay; asked again it follows.
         """
         check_namespace(old)
-        await self._database.organisations.get(check_namespace(new))
+        await self._database.organisations.check_owned(check_namespace(new))
         if old == new:
             raise RequestInvalid(f"all of {old} is there already")
         names = await self._names(old)
