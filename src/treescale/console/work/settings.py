@@ -132,7 +132,8 @@ class SettingDesk:
         """Have what is public be for all, or for whoever logs in."""
         await admin.set_anonymous(self._database, value, actor=actor)
         told = (
-            "Within seconds nobody pulls without logging in: what is public is for whoever is signed in."
+            "Within seconds nobody pulls without logging in: "
+            "what is public is for whoever is signed in."
             if value == OFF
             else "Within seconds anybody pulls what is public."
         )
