@@ -118,7 +118,7 @@ def test_visibility_is_one_of_three(team: Command) -> None:
 
 
 def test_nothing_is_for_the_anonymous_where_that_is_said(command: Command) -> None:
-    assert "nobody else" in command.here("cluster", "set", "anonymous=off")
+    assert "nobody pulls without" in command.here("cluster", "set", "anonymous=off")
 
     async def setting(database: Database) -> str | None:
         return await database.settings.get(ANONYMOUS_SETTING)

@@ -373,6 +373,8 @@ def test_an_image_is_copied_and_repositories_are_moved(filled: Command) -> None:
     assert [one["tag"] for one in shown["tag_list"]] == ["1"]
     assert "which image" in filled.refused("repo", "copy", "alice/app", "bob/copy")
     assert "bob/new" in filled.here("repo", "move", "bob/copy", "bob/new")
+    for mistaken in (("copy", "alice/app:v1", "bobb/app:1"), ("move", "bob/new", "bobb/new")):
+        assert "no organisation and no user bobb" in filled.refused("repo", *mistaken), mistaken
     assert "did you mean" not in filled.refused("repo", "move", "bob/copy", "bob/none")
     assert "alice/app" in filled.refused("repo", "move", "bob/", "alice/")
     filled.here("repo", "delete", "alice/app")

@@ -29,7 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "token": ("accounts.token:token", "Access tokens: create, list, revoke."),
     "robot": ("accounts.robot:robot", "Robots: who logs in for CI and machines."),
     "issuer": ("accounts.issuer:issuer", "Issuers: whose ID tokens may log robots in."),
-    "repo": ("repo:repo", "Repositories: list, show, open, close, delete."),
+    "repo": ("repo:repo", "Repositories: list, show, open, rules, copy, move, delete."),
     "hook": ("events.hook:hook", "Webhooks: who is told by HTTP of what happens."),
     "cluster": ("cluster:cluster", "The servers and disks behind it all."),
     "repair": ("repair:repair", "Make missing copies now; see how far it is."),

@@ -162,6 +162,8 @@ class QuotaDesk:
         """Show the months of a namespace to whoever maintains it."""
         _check(asked, Permission.HISTORY, "a maintainer")
         found = await self._usage.of_namespace(asked.name)
+        if not found:
+            await self._quotas.get(asked.name)  # raises when there is none of that name
         return Answered(UsageList([_month(one) for one in found]))
 
     async def of_month(self, asked: Asked) -> Answered:

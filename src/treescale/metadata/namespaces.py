@@ -12,7 +12,13 @@ from typing import Final
 from sqlalchemy import Text, bindparam, cast, delete, exists, func, literal, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.errors import CredentialsInvalid, LastAdministrator, LastOwner, UserExists
+from treescale.errors import (
+    CredentialsInvalid,
+    LastAdministrator,
+    LastOwner,
+    NamespaceUnknown,
+    UserExists,
+)
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import insert_or_ignore
@@ -139,6 +145,13 @@ def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
     held = hold_namespace(connection, name)
     assert held is not None, "rows of namespaces do not go away"
     return held
+
+
+def unknown_namespace(name: str) -> NamespaceUnknown:
+    """Return the error for a namespace that is nobody's: it says how it becomes somebody's."""
+    return NamespaceUnknown(
+        f"no organisation and no user {name}: `treescale org add {name} --owner USER` makes one"
+    )
 
 
 def is_user(connection: Connection, name: str) -> bool:

@@ -47,6 +47,7 @@ from treescale.metadata.namespaces import (
     make_and_hold,
     members_of,
     robots_of,
+    unknown_namespace,
 )
 from treescale.metadata.schema import members, namespaces
 
@@ -177,8 +178,14 @@ class Organisations:
         if row is not None:
             return _namespace(row)
         if await self._connections.row(IS_USER, {"this": name}) is None:
-            raise _unknown(name)
+            raise unknown_namespace(name)
         return Namespace(name, USER, PRIVATE, None)  # whom 0.1.0 made, and who has pushed nothing
+
+    async def check_owned(self, name: str) -> None:
+        """Raise NamespaceUnknown unless it is an organisation's, or of a user who is there."""
+        found = await self.get(name)
+        if found.kind == USER and await self._connections.row(IS_USER, {"this": name}) is None:
+            raise unknown_namespace(name)
 
     async def page(self, after: str, limit: int, *, user: str | None = None) -> list[Namespace]:
         """Return a page of the organisations, by name; with `user` of those she has a role in."""
@@ -329,7 +336,7 @@ def hold_known(connection: Connection, name: str) -> HeldNamespace:
     if held is not None and held.is_organisation:
         return held
     if not is_user(connection, name):
-        raise _unknown(name)
+        raise unknown_namespace(name)
     return make_and_hold(connection, name)
 
 
@@ -350,7 +357,3 @@ def _held(rows: Sequence[Row[Any]]) -> Holding:
 
 def _size(held: Holding) -> int:
     return sum(len(role) + len(glob) for role, glob in held.grants)
-
-
-def _unknown(name: str) -> NamespaceUnknown:
-    return NamespaceUnknown(f"no organisation and no user {name}")

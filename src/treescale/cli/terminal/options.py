@@ -170,7 +170,7 @@ def _password_at_terminal(question: str) -> str:
         os.close(os.open(_TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError:
         raise PasswordNeeded(
-            "this makes a secret, which takes the password: run it at a terminal, which asks"
+            "this takes your password once more: run it at a terminal, which asks for it"
         ) from None
     return getpass.getpass(f"{question}: ")
 

@@ -15,7 +15,7 @@ from treescale.console.content.rights import (
 from treescale.console.route import Answered, Asked
 from treescale.errors import FieldInvalid, Forbidden, NamespaceUnknown
 from treescale.metadata.database import Database
-from treescale.oci.names import check_namespace
+from treescale.oci.names import check_namespace, namespace_of
 from treescale.registry.naming.copies import CopyService
 from treescale.registry.naming.moves import MoveService
 
@@ -76,6 +76,7 @@ class NamingDesk:
             raise FieldInvalid("target: say under which tag, NAME:TAG", "target")
         await check_pull(asked, self._database, source.name)
         await check_push(asked, self._database, target.name)
+        await self._database.organisations.check_owned(namespace_of(target.name))
         done = await self._copies.copy(
             source.name, reference, target.name, tag, actor=asked.principal.user
         )

@@ -131,8 +131,12 @@ class SettingDesk:
     async def anonymous(self, name: str, value: str, actor: str) -> SettingChanged:
         """Have what is public be for all, or for whoever logs in."""
         await admin.set_anonymous(self._database, value, actor=actor)
-        who = "whoever is logged in, and nobody else," if value == OFF else "anybody"
-        told = f"What is public {who} pulls, within seconds."
+        told = (
+            "Within seconds nobody pulls without logging in: "
+            "what is public is for whoever is signed in."
+            if value == OFF
+            else "Within seconds anybody pulls what is public."
+        )
         return SettingChanged(name, value, told, {name: value})
 
     async def events(self, name: str, value: str, actor: str) -> SettingChanged:

@@ -25,7 +25,6 @@ from sqlalchemy import update as update_rows
 from sqlalchemy.engine import Connection
 
 from treescale.errors import (
-    NamespaceUnknown,
     NameUnknown,
     PlanChanged,
     Refused,
@@ -36,7 +35,12 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import wait_for_writers
-from treescale.metadata.namespaces import hold_namespace, is_user, make_and_hold
+from treescale.metadata.namespaces import (
+    hold_namespace,
+    is_user,
+    make_and_hold,
+    unknown_namespace,
+)
 from treescale.metadata.rules.records import SEPARATOR, Rule, RuleKind, RuleScope, Saying, Whose
 from treescale.metadata.rules.rows import (
     FOR_REPOSITORY,
@@ -250,7 +254,7 @@ def _hold(connection: Connection, whose: Whose) -> dict[str, int | None]:
         held = hold_namespace(connection, whose.name)
         if held is None or not held.is_organisation:
             if not is_user(connection, whose.name):
-                raise NamespaceUnknown(f"no organisation and no user {whose.name}")
+                raise unknown_namespace(whose.name)
             held = make_and_hold(connection, whose.name)
         return {**ids, "namespace_id": held.row_id}
     return ids

@@ -26,14 +26,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.errors import NamespaceUnknown
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING, wait_for_writers
 from treescale.metadata.limits.settling import COUNTING, HOLD_OF, compare, use
 from treescale.metadata.limits.waiting import waiting_of
-from treescale.metadata.namespaces import FORMER, hold_namespace, is_user, make_and_hold
+from treescale.metadata.namespaces import (
+    FORMER,
+    hold_namespace,
+    is_user,
+    make_and_hold,
+    unknown_namespace,
+)
 from treescale.metadata.schema import (
     manifests,
     namespaces,
@@ -269,7 +274,7 @@ class Quotas:
             held = hold_namespace(connection, namespace)
             if held is None:
                 if not is_user(connection, namespace):
-                    raise _unknown(namespace)
+                    raise unknown_namespace(namespace)
                 held = make_and_hold(connection, namespace)
             connection.execute(_MAKE.on(connection), {"namespace_id": held.row_id})
             found = _defaults(connection)
@@ -298,7 +303,7 @@ class Quotas:
         """Return one; raises NamespaceUnknown. Reads all that it has, for what waits."""
         row = await self._connections.row(_ONE, {"namespace": namespace})
         if row is None:
-            raise _unknown(namespace)
+            raise unknown_namespace(namespace)
         found = _figures(row)
         if found.used is None:
             return found
@@ -416,7 +421,3 @@ def _figures(row: Row[Any]) -> QuotaFigures:
         repositories=int(row.repositories),
         counting=is_counted and bool(row.recount),
     )
-
-
-def _unknown(name: str) -> NamespaceUnknown:
-    return NamespaceUnknown(f"no organisation and no user {name}")

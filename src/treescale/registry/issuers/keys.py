@@ -39,6 +39,7 @@ FAILED_SECONDS: Final = 10.0
 STALE_SECONDS_MAX: Final = 86_400.0
 ISSUERS_MAX: Final = 256
 """Of as many the keys are kept; those asked for least lately go first."""
+ALLOW_IT: Final = "an administrator allows it by `treescale cluster set issuer-networks=NETWORK`"
 _HTTPS: Final = "https://"
 
 
@@ -130,8 +131,11 @@ class PublishedKeys:
             discovered = await self._discover(issuer)
             keys = parse_jwks(await self._get(discovered.jwks_uri))
         except (AddressForbidden, OutboundFailed, IssuerAway, IssuerKeysInvalid) as error:
-            get_logger().warning("issuer.failed", issuer=issuer, error=str(error))
-            why = f"the keys of {issuer} cannot be had now: {error}"
+            what = str(error)
+            if isinstance(error, AddressForbidden):
+                what += f"; {ALLOW_IT}"
+            get_logger().warning("issuer.failed", issuer=issuer, error=what)
+            why = f"the keys of {issuer} cannot be had now: {what}"
             kept = replace(kept, failed=self._clock.monotonic(), error=why)
         else:
             kept = _Kept(discovered, keys, fetched=self._clock.monotonic())

@@ -29,7 +29,7 @@ class MoveService:
         """
         check_repository(old)
         namespace, _, _ = check_repository(new).partition("/")
-        await self._database.organisations.get(namespace)
+        await self._database.organisations.check_owned(namespace)
         if not force:
             await check_may_move(self._database, old, new)
         await self._moves.move(old, new, actor=actor, force=force)
@@ -42,7 +42,7 @@ class MoveService:
         from one on that does not fit all that follow; asked again they follow.
         """
         check_namespace(old)
-        await self._database.organisations.get(check_namespace(new))
+        await self._database.organisations.check_owned(check_namespace(new))
         if old == new:
             raise RequestInvalid(f"all of {old} is there already")
         names = await self._names(old)
