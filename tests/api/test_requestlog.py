@@ -45,6 +45,8 @@ BY_COMMANDS: Final = frozenset(
         Kind.USER_RESUMED,
         Kind.USER_ADMIN,
         Kind.USER_INVITED,
+        Kind.USER_SESSIONS,
+        Kind.USER_UNINVITED,
         Kind.USER_RESET,
         Kind.SIGN_ON_ADDED,
         Kind.SIGN_ON_REMOVED,
