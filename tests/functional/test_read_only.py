@@ -88,7 +88,7 @@ def test_what_a_command_has_set_the_api_says_and_the_other_way_round(server: Ser
     with read_only(server):
         assert json.loads(run(*curl, f"{url}/cluster"))["read_only"] is True
         put = ("--request", "PUT", "--json", '{"read_only": false}', f"{url}/read-only")
-        assert json.loads(run(*curl, *put)) == {"read_only": False}
+        assert json.loads(run(*curl, *put)) == {"read_only": False, "not_heeded_by": []}
         assert json.loads(server.admin("cluster", "status", "--json"))["read_only"] is False
     told = json.loads(run(*curl, "--data", "{}", f"{url}/read-only"))
     assert told["type"] == "urn:treescale:problem:method"
