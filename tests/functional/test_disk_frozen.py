@@ -63,7 +63,7 @@ def frozen(mount: Path) -> Iterator[None]:
 def test_with_the_databases_disk_frozen_what_reads_goes_on(server: Server, mount: Path) -> None:
     token = server.add_token(server.admin_account)
     server.admin("cluster", "set", "copies=2")
-    wait_until("both workers put two copies", lambda: followers(server, copies=2) == 2)
+    wait_until("all put two copies", lambda: followers(server, copies=2) == 3)
     wire = Wire(server, token)
     blobs = [noise(100_000 + number) for number in range(10)]
     for blob in blobs:
@@ -118,7 +118,7 @@ def name(file: Path) -> str:
 
 
 def followers(server: Server, *, copies: int) -> int:
-    """Return how many workers follow a layout of so many copies."""
+    """Return how many processes follow a layout of so many copies: two workers and the walk."""
     followed = '"event":"layout.followed"', f'"copies":{copies}'
     return sum(all(x in line for x in followed) for line in server.log.read_text().splitlines())
 
