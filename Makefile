@@ -9,8 +9,8 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 # of unit tests, one more than there are processors: some always wait for a socket or a disk
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# of functional tests more: half of their time they wait for what others do
-FUNCTIONAL ?= 4
+# of functional tests as many: more disturb each other, and are no faster
+FUNCTIONAL ?= 3
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -75,7 +75,7 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py tests/test_house.py
 
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
-	$(TESTED) $(UNIT) $(FORKED) $(WORKERS) -m "not functional" $(ARGS)
+	$(TESTED) $(UNIT) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
 	$(TESTED) $(FORKED) $(FUNCTIONAL) -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
