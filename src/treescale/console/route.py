@@ -22,6 +22,14 @@ from treescale.errors import NameUnknown, RequestInvalid, Unsupported
 
 PREFIX: Final = "/api/v1"
 GET: Final = "GET"
+PUT: Final = "PUT"
+POST: Final = "POST"
+DELETE: Final = "DELETE"
+PAGE: Final = {
+    "n": "How many at most, 1 to 1,000.",
+    "after": "The `next` of the page before.",
+}
+"""The query of a list in pages."""
 HEAD: Final = "HEAD"
 _PREFIX: Final = PREFIX.split("/")
 _NAME: Final = "{name}"

@@ -1,7 +1,6 @@
 """The rows of people: their own account, what administrators do to it, and sign-on."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from treescale.clock import Clock
 from treescale.console.accounts.account import (
@@ -22,17 +21,9 @@ from treescale.console.accounts.people import (
 )
 from treescale.console.accounts.sign_on import NewProvider, ProviderList, ProviderRow, SignOnDesk
 from treescale.console.accounts.users import UserRow
-from treescale.console.route import GET, ApiRoute, Who
+from treescale.console.route import DELETE, GET, PAGE, POST, PUT, ApiRoute, Who
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
-
-PUT: Final = "PUT"
-POST: Final = "POST"
-DELETE: Final = "DELETE"
-PAGE: Final = {
-    "n": "How many at most, 1 to 1,000.",
-    "after": "The `next` of the page before.",
-}
 
 
 def people_rows(

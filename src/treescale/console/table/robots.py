@@ -21,14 +21,8 @@ from treescale.console.accounts.robots import (
     RuleGone,
     TrustRuleMade,
 )
-from treescale.console.route import GET, ApiRoute, Who
+from treescale.console.route import DELETE, GET, PAGE, POST, ApiRoute, Who
 
-POST: Final = "POST"
-DELETE: Final = "DELETE"
-PAGE: Final = {
-    "n": "How many at most, 1 to 1,000.",
-    "after": "The `next` of the page before.",
-}
 ROBOTS: Final = "/organisations/{name}/robots"
 ROBOT: Final = f"{ROBOTS}/{{robot}}"
 

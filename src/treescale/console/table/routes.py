@@ -72,7 +72,7 @@ from treescale.console.quotas import (
     UsagePage,
 )
 from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
-from treescale.console.route import GET, Answered, ApiRoute, Asked, Who
+from treescale.console.route import DELETE, GET, PAGE, POST, PUT, Answered, ApiRoute, Asked, Who
 from treescale.console.rules import (
     Confirmation,
     Explanation,
@@ -104,14 +104,6 @@ from treescale.events.live import LiveLog
 from treescale.metadata.database import Database
 from treescale.registry.accounts import PasswordHashing
 from treescale.registry.hooks import WebhookService
-
-PUT: Final = "PUT"
-POST: Final = "POST"
-DELETE: Final = "DELETE"
-PAGE: Final = {
-    "n": "How many at most, 1 to 1,000.",
-    "after": "The `next` of the page before.",
-}
 
 EVENTS: Final = {
     "n": "How many at most, 1 to 1,000.",
