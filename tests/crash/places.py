@@ -2,11 +2,12 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.functional.programs import run
+from tests.functional.programs import run, wait_until
 
 MIB = 1024 * 1024
 
@@ -27,8 +28,11 @@ class Mounts:
         return self._mount(self._below / name, "-o", f"loop,{options}", str(image))
 
     def remount(self, place: Path, options: str) -> None:
-        """Mount it with other options."""
-        run("mount", "-o", f"remount,{options}", place)
+        """Mount it with other options; read-only needs a moment at which nobody writes a file."""
+        words = ["mount", "-o", f"remount,{options}", str(place)]
+        wait_until(
+            f"{place} is {options}", lambda: subprocess.run(words, check=False).returncode == 0
+        )
 
     def unmount(self, place: Path, *, lazily: bool = False) -> None:
         """Unmount it; `lazily` also under those who use it."""
