@@ -21,11 +21,11 @@ from tests.api.running import PASSWORD, Parts, Running, make_database, make_part
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
 from treescale.api.routes import route_table
-from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.dispatch import ApiDispatcher
+from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
 from treescale.console.web.dispatch import PageDispatcher
-from treescale.console.web.page import PREFIX as PAGES
-from treescale.console.web.table import page_routes
+from treescale.console.web.table import PageParts, page_routes
 from treescale.events.live import LiveLog
 from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
@@ -44,6 +44,7 @@ from treescale.registry.counted.logins import Logins
 from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
+from treescale.server.managed import by_path
 from treescale.server.serving import compose, new_connections
 
 
@@ -134,14 +135,12 @@ async def running(
         visitors = Visitors(SessionService(parts.database, parts.clock), clients)
         management = ApiDispatcher(rows, guard, administrators, parts.traffic, visitors=visitors)
         openid = OpenId(PublishedKeys(asking, parts.clock), asking)
-        pages = page_routes(
+        pages = PageParts(
             parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens, openid
         )
-        shown = PageDispatcher(pages, guard, visitors, parts.traffic)
-        below = {API_PATHS: management.handle, PAGES: shown.handle}
-        connections = new_connections(
-            api.handle, tls=False, limits=limits, meters=meters, below=below
-        )
+        shown = PageDispatcher(page_routes(pages), guard, visitors, parts.traffic, Inside(rows))
+        handle = by_path(api.handle, management.handle, shown.handle)
+        connections = new_connections(handle, tls=False, limits=limits, meters=meters)
         runner = web.ServerRunner(connections)
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -26,7 +26,7 @@ from treescale.server.background import (
     LeaseLost,
     Scope,
 )
-from treescale.server.leader_lock import LEASE_SECONDS, MARGIN_SECONDS, RENEW_SECONDS
+from treescale.server.processes.leader_lock import LEASE_SECONDS, MARGIN_SECONDS, RENEW_SECONDS
 
 PERIOD = 8.0
 LIMIT = 2.0

@@ -16,7 +16,7 @@ from tests.server.test_background import (
 )
 from tests.virtualtime import virtual
 from treescale.server.background import Job, Scope
-from treescale.server.leader_lock import LEASE_SECONDS
+from treescale.server.processes.leader_lock import LEASE_SECONDS
 
 
 @virtual

@@ -33,7 +33,7 @@ from treescale.server.background import Background
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores
 from treescale.server.heartbeat import Heartbeat
-from treescale.server.leader_lock import LeaderLock
+from treescale.server.processes.leader_lock import LeaderLock
 
 NO_RESERVE = Reserve(fraction=0.0, bytes_min=0, inodes_min=0)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from treescale.server.leader_lock import LeaderLock
+from treescale.server.processes.leader_lock import LeaderLock
 
 
 @contextmanager

@@ -65,6 +65,12 @@ def check_new_namespace(name: str) -> str:
     return check_namespace(name)
 
 
+def is_possible_namespace(name: str) -> bool:
+    """Return whether `name` can be one, and is none of ours."""
+    fits = len(name) <= NAMESPACE_CHARACTERS_MAX and _NAMESPACE.fullmatch(name) is not None
+    return fits and name not in RESERVED and _VERSION.fullmatch(name) is None
+
+
 def check_robot(name: str) -> str:
     """Return `name` when it can be a robot's, without its namespace; else raise NameInvalid."""
     if len(name) > NAMESPACE_CHARACTERS_MAX or _NAMESPACE.fullmatch(name) is None:

@@ -26,7 +26,7 @@ from typing import Final, Protocol, Self
 from treescale.clock import Clock
 from treescale.errors import Failed
 from treescale.log import get_logger
-from treescale.server.leader_lock import LEASE_SECONDS, Tenure
+from treescale.server.processes.leader_lock import LEASE_SECONDS, Tenure
 
 PAUSE_SECONDS_MIN: Final = 0.5
 """After a first failure; doubled with each that follows."""

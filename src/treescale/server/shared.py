@@ -24,11 +24,11 @@ from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 from treescale.metrics.traffic import TrafficCounters
 from treescale.peer.connection import encrypting
 from treescale.server.data.directories import Place
-from treescale.server.leader_lock import LeaderLock
 from treescale.server.network.address import Listeners
 from treescale.server.network.certificates import peer_authorities
 from treescale.server.network.outbound import check_outbound
 from treescale.server.network.served_certificate import ServedCertificate
+from treescale.server.processes.leader_lock import LeaderLock
 from treescale.server.processes.service_manager import Pulse
 from treescale.server.readiness import Board
 from treescale.server.start import Joined

@@ -21,18 +21,11 @@ from typing import Final
 from treescale.api.metrics import MetricsDesk, Page, answer_anybody
 from treescale.api.routes import route_table
 from treescale.api.stopping import StopDesk
-from treescale.auth.passwords import Passwords
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, DatabaseClock, SystemClock
 from treescale.cluster.lost import LossRecorder
 from treescale.cluster.membership import Membership
 from treescale.cluster.readiness import Purpose
-from treescale.config import unsafe_leases
-from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.table.routes import api_routes
-from treescale.console.web.dispatch import PageDispatcher
-from treescale.console.web.page import PREFIX as PAGES
-from treescale.console.web.table import page_routes
 from treescale.events.hints import Hint
 from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
@@ -45,8 +38,7 @@ from treescale.http.connections.sending import sender_for
 from treescale.http.dispatch import Dispatcher
 from treescale.http.proxy.origin import Proxies
 from treescale.http.redirect import Redirect
-from treescale.http.sessions.visitor import Visitors
-from treescale.http.traced import with_peers_spans, with_spans
+from treescale.http.traced import with_peers_spans
 from treescale.log import hear_dropped_lines
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.stopping import Stopping
@@ -57,9 +49,6 @@ from treescale.peer.protocol import PREFIX, Pong
 from treescale.peer.server import Host, PeerServer, span_of
 from treescale.peer.signing import PeerKeys
 from treescale.registry.counted.logins import Logins
-from treescale.registry.issuers.keys import PublishedKeys
-from treescale.registry.people.openid import OpenId
-from treescale.registry.people.sessions import SessionService
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores, open_stores
@@ -80,9 +69,9 @@ from treescale.server.jobs import (
     usage_jobs,
     walk_job,
 )
+from treescale.server.managed import Managed
 from treescale.server.network.address import BACKLOG
 from treescale.server.network.key_pair import context_of
-from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
 from treescale.server.processes.fellow_workers import FellowWorkers
 from treescale.server.processes.loop import parts_end_within, run_loop, stop_signals
 from treescale.server.processes.supervisor import DRAIN_SECONDS
@@ -244,10 +233,10 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
         ]
         if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
             jobs.append(address_job(shared, view, time))
+        managed = Managed(shared, view, database, rooms, desk.administrators, events.live, time)
         yield _Worker(
-            with_spans(_registry(shared, view, database, rooms, readiness, desk).handle),
-            {PREFIX: with_peers_spans(peers.handle, span_of)}
-            | _managed(shared, view, database, rooms, desk, events.live, time),
+            managed.handler(_registry(shared, view, database, rooms, readiness, desk).handle),
+            {PREFIX: with_peers_spans(peers.handle, span_of)},
             callers.clients.is_proxy,
             readiness,
             background,
@@ -333,74 +322,6 @@ def _registry(
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
     return Dispatcher(rooms, table, check=view.check_member)
-
-
-def _managed(
-    shared: Shared,
-    view: ClusterView,
-    database: Database,
-    rooms: Service,
-    metrics: MetricsDesk,
-    live: LiveLog,
-    time: Clock,
-) -> dict[str, Handler]:
-    """Return what answers whoever looks after it all, by path: programs, and people."""
-    visitors = Visitors(SessionService(database, time), rooms.authenticator.clients)
-    return {
-        API_PATHS: with_spans(_api(shared, view, database, rooms, metrics, live, visitors).handle),
-        # Without spans, as some paths let in who knows them.
-        PAGES: _pages(shared, view, database, rooms, visitors, time).handle,
-    }
-
-
-def _api(
-    shared: Shared,
-    view: ClusterView,
-    database: Database,
-    rooms: Service,
-    metrics: MetricsDesk,
-    live: LiveLog,
-    visitors: Visitors,
-) -> ApiDispatcher:
-    """Return what answers whoever looks after the cluster."""
-    return ApiDispatcher(
-        api_routes(
-            database,
-            SystemClock(),
-            live,
-            passwords=Passwords(shared.password_slots),
-            public_url=shared.settings.public_url,
-            unsafe_leases=unsafe_leases(os.environ),
-        ),
-        rooms.authenticator,
-        metrics.administrators,
-        rooms.traffic,
-        check=view.check_member,
-        visitors=visitors,
-    )
-
-
-def _pages(
-    shared: Shared,
-    view: ClusterView,
-    database: Database,
-    rooms: Service,
-    visitors: Visitors,
-    time: Clock,
-) -> PageDispatcher:
-    """Return what shows people their pages."""
-    guard = rooms.authenticator
-    passwords = Passwords(shared.password_slots)
-    asking = OutboundClients(shared.settings, database, time, ISSUERS).client
-    openid = OpenId(PublishedKeys(asking, time), asking)
-    routes = page_routes(database, passwords, time, visitors.sessions, guard.tokens, openid)
-    return PageDispatcher(
-        routes,
-        guard,
-        visitors,
-        rooms.traffic,
-        check=view.check_member,
-    )
 
 
 def _sights(shared: Shared, here: LocalStores, view: ClusterView, readiness: Readiness) -> Sights:

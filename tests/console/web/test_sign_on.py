@@ -415,4 +415,4 @@ async def test_what_the_provider_refuses_is_said_in_its_one_word(
     state = corp.agree(moved.location).partition("state=")[2]
     shown = await browser.get(f"{BEGIN}/callback?error=%3Cscript%3E&state={state}")
     assert "an error" in shown.expect(403).words
-    assert "<script" not in shown.text
+    assert "<script>" not in shown.text

@@ -164,7 +164,9 @@ async def test_the_stylesheet_is_kept_for_long(browser: Browser) -> None:
     assert "immutable" in sheet.headers["Cache-Control"]
     assert "prefers-color-scheme: dark" in sheet.text
     (await browser.get("/-/static/style.css")).expect(404)
-    assert "<script" not in page.text
+    assert page.text.count("<script") == 1
+    script = page.text.partition('<script src="')[2].partition('"')[0]
+    assert "EventSource" in (await browser.get(script)).expect(200).text
 
 
 @pytest.mark.usefixtures("alice")

@@ -1,27 +1,35 @@
 """A page's way: its row, who has it open, its form; one door for errors.
 
+What pages show and do they ask of the management API, by the same rows as programs.
+
 Nothing is shown, and no form taken, where somebody could read along. A form counts when a page of
 this very host sent it, and, for who is signed in, when it is of their session.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
+from treescale.auth.policy import ANONYMOUS
 from treescale.console.problems import status_of
-from treescale.console.web.page import Moved, Page, PageRoute, Visit, Who
-from treescale.console.web.rendering import CSS, HEADERS, HTML, STATIC_SECONDS, Renderer
+from treescale.console.table.inside import Asking, Inside
+from treescale.console.web.page import AskApi, Live, Moved, Page, PageRoute, Visit, Who
+from treescale.console.web.rendering import HEADERS, HTML, STATIC_SECONDS, Renderer
 from treescale.console.web.texts import DONE, TEXTS
 from treescale.errors import (
+    CredentialsInvalid,
     Failed,
     Forbidden,
     MediaTypeUnsupported,
     NameUnknown,
     RequestInvalid,
+    TreeScaleError,
     Unsupported,
 )
 from treescale.http.authentication import Authenticator
@@ -47,8 +55,18 @@ POST: Final = "POST"
 WORDS_SHOWN: Final = 3
 """Of a path that is no page's, for the log: `/-/invitation`."""
 SEE_OTHER: Final = 303
+SERVER_SENT: Final = "text/event-stream; charset=utf-8"
+_NOTHING: Final[Mapping[str, str]] = {}
 SIGN_IN: Final = "/-/sign-in"
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
+
+
+@dataclass(slots=True)
+class _Looking:
+    """What is known by now of who looks, and what they asked for."""
+
+    signed_in: SignedIn | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class PageDispatcher:
@@ -60,11 +78,13 @@ class PageDispatcher:
         authenticator: Authenticator,
         visitors: Visitors,
         traffic: TrafficCounters,
+        api: Inside,
         *,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`check` raises what everything is refused with."""
+        """Pages ask `api`; `check` raises what everything is refused with."""
         self._routes = routes
+        self._api = api
         self._authenticator = authenticator
         self._visitors = visitors
         self._traffic = traffic
@@ -79,6 +99,8 @@ class PageDispatcher:
         REQUEST_ID.set(request_id(request))
         record.client = self._visitors.address(request)
         response = await self._answer(request)
+        if response.prepared:
+            return response
         response.headers["Server"] = "TreeScale"
         if request.method == HEAD:
             length = str(response.content_length or 0)
@@ -87,35 +109,47 @@ class PageDispatcher:
             response = web.Response(status=response.status, headers=headers)
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         static = self._renderer.static.get(request.rel_url.raw_path)
         if static is not None and request.method in (GET, HEAD):
             lasting = f"public, max-age={STATIC_SECONDS}, immutable"
-            headers = {**HEADERS, "Content-Type": CSS, "Cache-Control": lasting}
-            return web.Response(body=static, headers=headers)
-        place, signed_in = self._visitors.place(request), None
+            headers = {**HEADERS, "Content-Type": static.kind, "Cache-Control": lasting}
+            return web.Response(body=static.content, headers=headers)
+        place = self._visitors.place(request)
+        looking = _Looking()
         try:
-            # Until it is known which page it is: somebody may have mistyped a path that lets in.
-            record_of(request).shown_path = _begin_of(request.rel_url.raw_path)
-            route, parameters = self._find(request)
-            record_of(request).shown_path = route.shown_path
-            self._check()
-            check_coding(request)
-            if not place.may_have_session:
-                return self._needs_tls(place)
-            signed_in = await self._visitors.find(request)
-            if signed_in is not None:
-                note_user(request, signed_in.user)
-                self._authenticator.note_login(request, signed_in.principal)
-            visit = await self._visit(request, route, place, parameters, signed_in)
-            if route.who is Who.SIGNED_IN and signed_in is None:
-                return self._to_sign_in(request, place)
-            shown = await route.handler(visit)
+            shown = await self._shown(request, place, looking)
         except Exception as error:  # noqa: BLE001  this is the one door
-            return self._refuse(request, place, as_failed(error), signed_in)
+            if isinstance(error, CredentialsInvalid) and looking.signed_in is None:
+                return self._to_sign_in(request, place)
+            return self._refuse(request, place, as_failed(error), looking.signed_in)
         if isinstance(shown, Moved):
             return _moved(shown, place)
-        return self._page(shown, place, signed_in, done=_done(visit.query))
+        if isinstance(shown, Live):
+            return await self._stream(request, shown)
+        done = _done(looking.query)
+        return self._page(shown, place, looking.signed_in, done=done)
+
+    async def _shown(
+        self, request: web.BaseRequest, place: Place, looking: "_Looking"
+    ) -> Page | Moved | Live:
+        """Return what is shown; raises CredentialsInvalid for who has to sign in first."""
+        # Until it is known which page it is: somebody may have mistyped a path that lets in.
+        record_of(request).shown_path = _begin_of(request.rel_url.raw_path)
+        route, parameters = self._find(request)
+        record_of(request).shown_path = route.shown_path
+        self._check()
+        check_coding(request)
+        if not place.may_have_session:
+            return _message("needs_tls_title", TEXTS["needs_tls"], 403)
+        looking.signed_in = await self._visitors.find(request)
+        if looking.signed_in is not None:
+            note_user(request, looking.signed_in.user)
+            self._authenticator.note_login(request, looking.signed_in.principal)
+        visit = await self._visit(request, route, place, parameters, looking.signed_in)
+        looking.query = visit.query
+        _check_who(route, looking.signed_in)
+        return await route.handler(visit)
 
     def _find(self, request: web.BaseRequest) -> tuple[PageRoute, Mapping[str, str]]:
         path = request.rel_url.raw_path
@@ -141,7 +175,7 @@ class PageDispatcher:
         if route.method == POST:
             self._visitors.check_origin(request)
             form = await self._form(request)
-            if route.who is Who.SIGNED_IN and signed_in is not None:
+            if route.who is not Who.ANYBODY and signed_in is not None:
                 _check_form(form, signed_in)
         return Visit(
             place=place,
@@ -155,7 +189,50 @@ class PageDispatcher:
             note_login=partial(self._authenticator.note_login, request),
             note_refusal=partial(self._authenticator.note_refusal, request),
             cookie=partial(self._visitors.cookie, request),
+            api=self._asking(request, signed_in),
         )
+
+    def _asking(self, request: web.BaseRequest, signed_in: SignedIn | None) -> AskApi:
+        """Return what asks the management API as whoever this is: looked up once."""
+        known: list[Asking] = []
+
+        async def ask(
+            method: str, path: str, *, query: Mapping[str, str] = _NOTHING, body: object = None
+        ) -> Any:
+            if not known:
+                known.append(await self._who(request, signed_in))
+            return await self._api.ask(known[0], method, path, query=query, body=body)
+
+        return ask
+
+    async def _who(self, request: web.BaseRequest, signed_in: SignedIn | None) -> Asking:
+        if signed_in is None:
+            return Asking(ANONYMOUS)
+        return Asking(
+            signed_in.principal,
+            signed_in.session.is_administrator,
+            await self._authenticator.tokens.memberships(signed_in.principal),
+            signed_in.is_fresh,
+            partial(self._authenticator.prove, request),
+        )
+
+    async def _stream(self, request: web.BaseRequest, live: Live) -> web.StreamResponse:
+        """Send what happens, until whoever looks goes away; they ask again by themselves."""
+        headers = {**HEADERS, "Content-Type": SERVER_SENT}
+        async with aclosing(live.parts) as parts:
+            if request.method == HEAD:
+                return web.Response(headers=headers)
+            response = web.StreamResponse(headers={**headers, "Server": "TreeScale"})
+            await response.prepare(request)
+            try:
+                async for part in parts:
+                    await response.write(self._renderer.part(part))
+                await response.write_eof()
+            except (TreeScaleError, ConnectionError) as error:
+                response.force_close()
+                identity = request_id(request)
+                self._log.info("stream.ended", error=str(error), request_id=identity)
+        return response
 
     async def _form(self, request: web.BaseRequest) -> Mapping[str, str]:
         kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -167,15 +244,10 @@ class PageDispatcher:
         except UnicodeDecodeError:
             raise RequestInvalid("the form is not percent-encoded UTF-8") from None
 
-    def _needs_tls(self, place: Place) -> web.Response:
-        values = {"heading": TEXTS["needs_tls_title"], "text": TEXTS["needs_tls"]}
-        return self._page(Page("message.html", values, status=403), place, None)
-
     def _to_sign_in(self, request: web.BaseRequest, place: Place) -> web.Response:
         if request.method not in (GET, HEAD):
-            values = {"heading": TEXTS["ended_title"], "text": TEXTS["ended"]}
-            return self._page(Page("message.html", values, status=401), place, None)
-        path = quote(request.rel_url.raw_path, safe="/")
+            return self._page(_message("ended_title", TEXTS["ended"], 401), place, None)
+        path = quote(request.rel_url.raw_path, safe="/:@")
         return _moved(Moved(f"{SIGN_IN}?next={path}"), place)
 
     def _refuse(
@@ -193,8 +265,7 @@ class PageDispatcher:
             self._log.warning("request.unavailable", error=str(error), request_id=identity)
         text = message(error, identity) if known else TEXTS["error"].format(request_id=identity)
         heading = "not_found_title" if isinstance(error, NameUnknown) else "error_title"
-        values = {"heading": TEXTS[heading], "text": text}
-        response = self._page(Page("message.html", values, status_of(error)), place, signed_in)
+        response = self._page(_message(heading, text, status_of(error)), place, signed_in)
         response.headers.update(waiting_headers(error))
         return response
 
@@ -203,6 +274,7 @@ class PageDispatcher:
     ) -> web.Response:
         values: dict[str, Any] = {
             "user": "" if signed_in is None else signed_in.user,
+            "manages": signed_in is not None and signed_in.session.is_administrator,
             "form_token": "" if signed_in is None else signed_in.form_token,
             "done": done,
             "problem": "",
@@ -213,6 +285,19 @@ class PageDispatcher:
         return _with_cookies(
             web.Response(status=page.status, body=body, headers=headers), page.cookies, place
         )
+
+
+def _message(heading: str, text: str, status: int) -> Page:
+    return Page("message.html", {"heading": TEXTS[heading], "text": text}, status=status)
+
+
+def _check_who(route: PageRoute, signed_in: SignedIn | None) -> None:
+    if route.who is Who.ANYBODY:
+        return
+    if signed_in is None:
+        raise CredentialsInvalid(TEXTS["ended"])
+    if route.who is Who.ADMINISTRATOR and not signed_in.session.is_administrator:
+        raise Forbidden(TEXTS["for_administrators_alone"])
 
 
 def _moved(moved: Moved, place: Place) -> web.Response:

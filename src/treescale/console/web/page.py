@@ -1,21 +1,37 @@
-"""What a row of the table of pages is: who may open it, what comes in and what goes out. Pure."""
+"""What a row of the table of pages is: who may open it, what comes in and what goes out. Pure.
+
+A path is a template such as `/{name}/-/hooks`. `{namespace}` is the first part of a repository's
+name, `{name}` all of it: it takes slashes. No part of a name is `-`, has a colon or an at sign, so
+what is a page of ours, a tag (`/acme/app:1`) or a digest (`/acme/app@sha256:…`) is never one.
+"""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from treescale.auth.policy import Principal
 from treescale.http.sessions.cookies import Cookie
 from treescale.http.sessions.visitor import Place
+from treescale.oci.names import is_possible_namespace
 from treescale.registry.people.sessions import SignedIn
 
 PREFIX: Final = "/-/"
 NEXT_CHARACTERS_MAX: Final = 500
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
+_PART: Final = r"(?!-(?:/|$))[^/:@]+"
+_PATTERNS: Final = {"namespace": f"({_PART})", "name": f"({_PART}(?:/{_PART})+)"}
 _LOCAL: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+
+
+def is_page(path: str) -> bool:
+    """Return whether pages answer a path: ours, the root, and what a namespace's begins with."""
+    if path.startswith(PREFIX):
+        return True
+    first = path.partition("?")[0].split("/", 2)[1:2]
+    return first == [""] or (bool(first) and is_possible_namespace(first[0]))
 
 
 class Who(Enum):
@@ -23,6 +39,20 @@ class Who(Enum):
 
     ANYBODY = "anybody"
     SIGNED_IN = "signed in"
+    ADMINISTRATOR = "administrator"
+
+
+class AskApi(Protocol):
+    """The management API, asked as whoever has the page open."""
+
+    async def __call__(
+        self, method: str, path: str, *, query: Mapping[str, str] = ..., body: object = None
+    ) -> Any:
+        """Return what is answered, of the type that the row of the table gives.
+
+        `path` is below `/api/v1`, escaped (`segment`). Raises the errors that the API tells of:
+        uncaught, they are a page that says so.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +75,8 @@ class Visit:
     """Has it tell that somebody did not."""
     cookie: Callable[[str], str]
     """Returns a cookie of ours, "" without it."""
+    api: AskApi
+    """Asks the management API as whoever this is."""
 
     @property
     def me(self) -> SignedIn:
@@ -76,7 +108,26 @@ class Moved:
     cookies: Sequence[Cookie] = ()
 
 
-Handler = Callable[[Visit], Awaitable[Page | Moved]]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What stands anew in the element of a page with this id."""
+
+    element: str
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is shown as it happens; None now and then shows that the connection is alive.
+
+    It ends by itself after a minute or so: browsers ask again, and who it is is looked at again.
+    """
+
+    parts: AsyncGenerator[Part | None, None]
+
+
+Handler = Callable[[Visit], Awaitable[Page | Moved | Live]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +145,8 @@ class PageRoute:
     def _pattern(self) -> re.Pattern[str]:
         words = _PARAMETER.split(self.path)
         parts = [
-            re.escape(word) if not place % 2 else "([^/]+)" for place, word in enumerate(words)
+            re.escape(word) if not place % 2 else _PATTERNS.get(word, "([^/]+)")
+            for place, word in enumerate(words)
         ]
         return re.compile("".join(parts))
 

@@ -1,27 +1,35 @@
-"""Templates into pages, with everything escaped that comes from anywhere else; the stylesheet.
+"""Templates into pages, with everything escaped that comes from anywhere else; what they load.
 
-A page may load the stylesheet of this host, send its forms to this host, and nothing else: a
-script, whoever brought it in, does not run, and no other site shows a page in a frame.
+A page may load what is in `static/`, from this host, send its forms to this host, and nothing else:
+a script in a page, whoever brought it in, does not run, and no other site shows a page in a frame.
 """
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from treescale.console.web.page import Part
 from treescale.console.web.texts import TEXTS
+from treescale.sizes import in_words
 
 HTML: Final = "text/html; charset=utf-8"
-CSS: Final = "text/css; charset=utf-8"
+KINDS: Final = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 STATIC: Final = "/-/static/"
 STATIC_SECONDS: Final = 365 * 86_400
 POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": POLICY,
@@ -38,14 +46,23 @@ _HERE: Final = Path(__file__).parent
 _HASH_CHARACTERS: Final = 16
 
 
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A file that pages load."""
+
+    path: str
+    """Another one when what is in it is."""
+    kind: str
+    content: bytes
+
+
 class Renderer:
-    """Makes pages; reads templates and the stylesheet once."""
+    """Makes pages; reads templates and what they load once."""
 
     def __init__(self) -> None:
-        style = (_HERE / "static/style.css").read_bytes()
-        digest = hashlib.sha256(style).hexdigest()[:_HASH_CHARACTERS]
-        self.static: Mapping[str, bytes] = {f"{STATIC}style.{digest}.css": style}
-        """By path, which is another one when what is there is."""
+        loaded = {file.name: _static(file) for file in sorted((_HERE / "static").iterdir())}
+        self.static: Mapping[str, Static] = {one.path: one for one in loaded.values()}
+        """By path."""
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -56,13 +73,30 @@ class Renderer:
         )
         self._environment.filters["when"] = when
         self._environment.globals["t"] = SimpleNamespace(**TEXTS)
-        self._environment.globals["style"] = next(iter(self.static))
+        self._environment.filters["size"] = in_words
+        self._environment.globals["static"] = {name: one.path for name, one in loaded.items()}
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:
         """Return a page in UTF-8."""
         return self._environment.get_template(template).render(values).encode()
 
+    def part(self, part: Part | None) -> bytes:
+        """Return a server-sent event for a part of a page; None is a comment."""
+        if part is None:
+            return b":\n\n"
+        html = self._environment.get_template(part.template).render(part.values)
+        data = msgspec.json.encode({"id": part.element, "html": html})
+        return b"event: part\ndata: " + data + b"\n\n"
 
-def when(seconds: float) -> str:
-    """Return a time as people read it."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+def when(moment: float | datetime) -> str:
+    """Return a time, in seconds since 1970 or as the API has it, as people read it."""
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(int(moment), UTC)
+    return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _static(file: Path) -> Static:
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:_HASH_CHARACTERS]
+    return Static(f"{STATIC}{file.stem}.{digest}{file.suffix}", KINDS[file.suffix], content)

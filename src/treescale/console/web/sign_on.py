@@ -32,7 +32,7 @@ class SignOnPages:
 
     async def begin(self, visit: Visit) -> Page | Moved:
         """Send the browser to the provider."""
-        name = visit.parameters["name"]
+        name = visit.parameters["provider"]
         wanted = await self._wanted(visit)
         try:
             url, cookie = await self.sign_on.begin(name, visit.place.origin, wanted)
@@ -50,7 +50,7 @@ class SignOnPages:
         session = signed_in.session if signed_in is not None and signed_in.is_fresh else None
         try:
             finished = await self.sign_on.finish(
-                visit.parameters["name"],
+                visit.parameters["provider"],
                 visit.place.origin,
                 visit.query,
                 visit.cookie(SIGN_ON),
@@ -59,7 +59,7 @@ class SignOnPages:
                 agent=visit.agent,
             )
         except IssuerAway as error:
-            return _away(visit.parameters["name"], error)
+            return _away(visit.parameters["provider"], error)
         except Refused as error:
             if isinstance(error, SignOnRefused | IdTokenInvalid):
                 visit.note_refusal()

@@ -1,6 +1,7 @@
 """Every page there is, on this screen."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from treescale.clock import Clock
@@ -23,15 +24,22 @@ ANYBODY: Final = Who.ANYBODY
 SIGNED_IN: Final = Who.SIGNED_IN
 
 
-def page_routes(
-    database: Database,
-    passwords: PasswordHashing,
-    clock: Clock,
-    sessions: SessionService,
-    tokens: TokenService,
-    openid: OpenId,
-) -> Sequence[PageRoute]:
+@dataclass(frozen=True, slots=True)
+class PageParts:
+    """What pages are made from, beside the management API."""
+
+    database: Database
+    passwords: PasswordHashing
+    clock: Clock
+    sessions: SessionService
+    tokens: TokenService
+    openid: OpenId
+
+
+def page_routes(parts: PageParts) -> Sequence[PageRoute]:
     """Return them; the first that matches answers."""
+    database, passwords, clock = parts.database, parts.passwords, parts.clock
+    sessions, tokens = parts.sessions, parts.tokens
     accounts = Accounts(
         database.users,
         database.access_tokens,
@@ -41,7 +49,7 @@ def page_routes(
     )
     people = People(database, passwords, clock)
     providers = Providers(database.connections)
-    sign_on = SignOnService(database, openid, sessions, clock)
+    sign_on = SignOnService(database, parts.openid, sessions, clock)
     return [
         *_of_signing_in(SignInPages(sessions, tokens, providers)),
         *_of_sign_on(SignOnPages(sign_on, sessions, people)),
@@ -57,8 +65,8 @@ def _of_signing_in(pages: SignInPages) -> Iterable[PageRoute]:
 
 
 def _of_sign_on(pages: SignOnPages) -> Iterable[PageRoute]:
-    yield PageRoute(GET, "/-/sign-on/{name}", ANYBODY, pages.begin)
-    yield PageRoute(GET, "/-/sign-on/{name}/callback", ANYBODY, pages.finish)
+    yield PageRoute(GET, "/-/sign-on/{provider}", ANYBODY, pages.begin)
+    yield PageRoute(GET, "/-/sign-on/{provider}/callback", ANYBODY, pages.finish)
 
 
 def _of_links(pages: LinkPages) -> Iterable[PageRoute]:

@@ -1,15 +1,9 @@
-"""All that the pages say, in English. What is filled in stands in braces."""
+"""What pages say that sign somebody in, and show one's own account."""
 
 from collections.abc import Mapping
 from typing import Final
 
-TEXTS: Final[Mapping[str, str]] = {
-    "product": "TreeScale",
-    "skip": "Skip to the content",
-    "signed_in_as": "Signed in as",
-    "sign_in": "Sign in",
-    "sign_out": "Sign out",
-    "account": "Account",
+ACCOUNT: Final[Mapping[str, str]] = {
     "user": "User name",
     "password": "Password",
     "sign_in_by": "Sign in with {provider}",
@@ -21,22 +15,6 @@ TEXTS: Final[Mapping[str, str]] = {
         "{provider} cannot be used now. Try again later, or sign in with a password if you have "
         "one; if it lasts, tell the operator."
     ),
-    "needs_tls_title": "This page needs TLS",
-    "needs_tls": (
-        "Passwords and sessions are not sent where others can read along. Open this registry by "
-        "https://, or from the machine that it runs on. An administrator sets up TLS as "
-        "docs/operations.md says."
-    ),
-    "not_found_title": "Nothing here",
-    "not_found": "There is no such page.",
-    "error_title": "That did not work",
-    "error": "That did not work. If it lasts, tell the operator: request {request_id}",
-    "try_again": "Go back, and try again.",
-    "to_sign_in": "To the sign-in page",
-    "to_account": "To my account",
-    "ended_title": "Your session has ended",
-    "ended": "Sign in again.",
-    "form_stale": "This form is of an earlier session: open the page anew, and try again.",
     "who_am_i": "Who I am",
     "administrator": "administrator",
     "name": "Name",
@@ -125,5 +103,3 @@ TEXTS: Final[Mapping[str, str]] = {
     "done_password": "The password is changed. Sign in with it.",
     "done_reset": "The password is set. Sign in with it.",
 }
-DONE: Final = "done_"
-"""How the names of those begin that tell of what has just been done."""

@@ -1,0 +1,111 @@
+"""Composes what answers whoever looks after it all: the management API, and pages for people."""
+
+import os
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from treescale.auth.passwords import Passwords
+from treescale.clock import Clock, SystemClock
+from treescale.config import unsafe_leases
+from treescale.console.route import ApiRoute
+from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.inside import Inside
+from treescale.console.table.routes import api_routes
+from treescale.console.web.dispatch import PageDispatcher
+from treescale.console.web.page import is_page
+from treescale.console.web.table import PageParts, page_routes
+from treescale.events.live import LiveLog
+from treescale.http.administrators import Administrators
+from treescale.http.call import Service
+from treescale.http.connections.connection import Handler
+from treescale.http.sessions.visitor import Visitors
+from treescale.http.traced import with_spans
+from treescale.metadata.database import Database
+from treescale.registry.issuers.keys import PublishedKeys
+from treescale.registry.people.openid import OpenId
+from treescale.registry.people.sessions import SessionService
+from treescale.server.cluster_view import ClusterView
+from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
+from treescale.server.shared import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """What a worker gives whoever looks after it all."""
+
+    shared: Shared
+    view: ClusterView
+    database: Database
+    rooms: Service
+    administrators: Administrators
+    live: LiveLog
+    time: Clock
+
+    def handler(self, registry: Handler) -> Handler:
+        """Return what answers with `registry` all that is no page and not of the management API."""
+        visitors = Visitors(
+            SessionService(self.database, self.time), self.rooms.authenticator.clients
+        )
+        routes = self._routes()
+        api = with_spans(self._api(routes, visitors).handle)
+        pages = self._pages(routes, visitors).handle  # no spans: some paths let in who knows them
+
+        return by_path(with_spans(registry), api, pages)
+
+    def _routes(self) -> list[ApiRoute]:
+        shared = self.shared
+        return [
+            *api_routes(
+                self.database,
+                SystemClock(),
+                self.live,
+                passwords=Passwords(shared.password_slots),
+                public_url=shared.settings.public_url,
+                unsafe_leases=unsafe_leases(os.environ),
+            )
+        ]
+
+    def _api(self, routes: list[ApiRoute], visitors: Visitors) -> ApiDispatcher:
+        return ApiDispatcher(
+            routes,
+            self.rooms.authenticator,
+            self.administrators,
+            self.rooms.traffic,
+            check=self.view.check_member,
+            visitors=visitors,
+        )
+
+    def _pages(self, routes: list[ApiRoute], visitors: Visitors) -> PageDispatcher:
+        guard = self.rooms.authenticator
+        asking = OutboundClients(self.shared.settings, self.database, self.time, ISSUERS).client
+        parts = PageParts(
+            self.database,
+            Passwords(self.shared.password_slots),
+            self.time,
+            visitors.sessions,
+            guard.tokens,
+            OpenId(PublishedKeys(asking, self.time), asking),
+        )
+        return PageDispatcher(
+            page_routes(parts),
+            guard,
+            visitors,
+            self.rooms.traffic,
+            Inside(routes),
+            check=self.view.check_member,
+        )
+
+
+def by_path(registry: Handler, api: Handler, pages: Handler) -> Handler:
+    """Return what has each of them answer what is theirs."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        path = request.raw_path
+        if path.startswith("/v2/"):
+            return await registry(request)
+        if path.startswith(API_PATHS):
+            return await api(request)
+        return await (pages if is_page(path) else registry)(request)
+
+    return handle
