@@ -24,6 +24,7 @@ BY_CLIENTS: Final = {
 """What a client does over HTTP, with the method of the request whose line says so."""
 BY_COMMANDS: Final = frozenset(
     {
+        Kind.TAG_MOVED,
         Kind.IMAGE_RESTORED,
         Kind.IMAGE_PURGED,
         Kind.REPOSITORY_DELETED,

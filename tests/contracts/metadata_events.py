@@ -207,6 +207,22 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
             )
         ],
     ),
+    "a tag moves, and nothing is pushed": (
+        lambda db: db.manifests.move_tag(APP, NEW, [], "v1", now=NOW, actor=ACTOR),
+        [
+            of_app(
+                "tag.moved",
+                IMAGE,
+                reference="v1",
+                digest=NEW.digest,
+                previous_digest=OLD.digest,
+            )
+        ],
+    ),
+    "a tag stays where it is": (
+        lambda db: db.manifests.move_tag(APP, OLD, [], "v1", now=NOW, actor=ACTOR),
+        [],
+    ),
     "a tag moves, under a condition": (
         lambda db: db.manifests.put(
             APP,

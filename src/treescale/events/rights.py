@@ -20,6 +20,7 @@ from treescale.metadata.records import Repository
 OF_IMAGES: Final = frozenset(
     {
         "image.pushed",
+        "tag.moved",
         "image.deleted",
         "image.restored",
         "referrer.added",

@@ -135,6 +135,8 @@ class Pushed:
     manifest: Manifest
     actor: str
     payload: Mapping[str, object]
+    tagged: Kind = Kind.IMAGE_PUSHED
+    """What is recorded of each of its tags."""
 
     def events(self, tags: Sequence[str]) -> tuple[Event, ...]:
         """Return what has happened if the manifest was not there before."""
@@ -198,7 +200,7 @@ def write_tags(
             "updated": now,
             "pushed_by": pushed.actor,
         }
-        event = pushed.event(Kind.IMAGE_PUSHED, tag)
+        event = pushed.event(pushed.tagged, tag)
         any_new |= _write_tag(connection, target, event, condition)
     return any_new
 

@@ -208,13 +208,42 @@ class Manifests:
         reference is also met by a linked blob, and a required blob reference by a present manifest,
         as BuildKit's cache indexes need).
         """
-        of_tags, of_it = (condition, None) if tags else (None, condition)
+        pushed = Pushed(repository, manifest, actor, image_payload(manifest, references))
+        return await self._put(pushed, references, tags, now=now, condition=condition)
+
+    async def move_tag(
+        self,
+        repository: str,
+        manifest: Manifest,
+        references: Sequence[Reference],
+        tag: str,
+        *,
+        now: float,
+        actor: str,
+    ) -> None:
+        """Point a tag at a manifest of the repository; raises as `put` does.
+
+        Nothing is pushed by that: the event is `tag.moved`.
+        """
         payload = image_payload(manifest, references)
+        moved = Pushed(repository, manifest, actor, payload, Kind.TAG_MOVED)
+        await self._put(moved, references, (tag,), now=now)
+
+    async def _put(
+        self,
+        pushed: Pushed,
+        references: Sequence[Reference],
+        tags: Sequence[str],
+        *,
+        now: float,
+        condition: Condition | None = None,
+    ) -> tuple[WrongSize, ...]:
+        repository, manifest, actor = pushed.repository, pushed.manifest, pushed.actor
+        of_tags, of_it = (condition, None) if tags else (None, condition)
 
         def work(connection: Connection) -> tuple[WrongSize, ...]:
             held = hold(connection, repository, actor=actor, now=now)
             row_id = held.row_id
-            pushed = Pushed(repository, manifest, actor, payload)
             back = partial(_bring_back, connection, row_id, pushed)
             wrong = hold_references(connection, row_id, references, back)
             if held.any_lost:

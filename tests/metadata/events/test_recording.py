@@ -71,6 +71,7 @@ RECORDED = {
     "Manifests.delete",
     "Manifests.delete_tag",
     "Manifests.put",
+    "Manifests.move_tag",
     "Organisations.add",
     "Organisations.grant",
     "Organisations.remove",

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     IMAGE_PURGED = "image.purged"
     UPLOAD_REFUSED = "upload.refused"
     REFERRER_ADDED = "referrer.added"
+    TAG_MOVED = "tag.moved"
     TAG_DELETED = "tag.deleted"
     REPOSITORY_CREATED = "repository.created"
     REPOSITORY_DELETED = "repository.deleted"

@@ -65,9 +65,13 @@ class CopyService:
         top = await get(source, reference, certain=True)
         previous = await self._points_at(target, tag)
         copy = _Copy(source, target, actor)
-        if source != target:
-            await self._below(copy, top)
-            await self._said_of(copy, top)
+        if source == target:
+            await self._manifests.move_tag(
+                target, top, _parsed(top).references, tag, now=self._clock.now(), actor=actor
+            )
+            return Copied(top.digest, 1, previous)
+        await self._below(copy, top)
+        await self._said_of(copy, top)
         await self._put(copy, top, (tag,))
         return Copied(top.digest, len(copy.published), previous)
 
