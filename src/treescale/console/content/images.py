@@ -23,6 +23,7 @@ from treescale.errors import (
     ManifestUnknown,
     NamespaceUnknown,
     NameUnknown,
+    TreeScaleError,
 )
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
@@ -237,12 +238,12 @@ class ImageDesk:
         await undelete.repository(name, to=to, actor=actor, anybodys=anybodys)
         return Answered(Restored(to, []))
 
-    async def _unknown(self, asked: Asked, wanted: ImageReference) -> NameUnknown | ManifestUnknown:
+    async def _unknown(self, asked: Asked, wanted: ImageReference) -> TreeScaleError:
         """Return the error for what is not there; the operator is told what is nearest."""
         if asked.principal.is_operator:
             return await unknown(self._database, wanted)
         if wanted.tag is None and wanted.digest is None:
-            return unseen(wanted.name)
+            return unseen(asked, wanted.name)
         return ManifestUnknown(f"no {wanted}")
 
     async def _freed_after(self) -> float | None:
