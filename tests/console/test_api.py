@@ -260,7 +260,7 @@ async def test_a_fault_of_ours_is_told_to_nobody_but_the_log(
     def broken(*_: object) -> None:
         raise KeyError("what nobody foresaw")
 
-    monkeypatch.setattr("treescale.console.repositories.parse_page_size", broken)
+    monkeypatch.setattr("treescale.console.pages.parse_page_size", broken)
     headers = root.basic() | {"X-Request-Id": "mine"}
     with capture_logs() as lines:
         async with root.session.get(f"{root.url}{PREFIX}/repositories", headers=headers) as got:

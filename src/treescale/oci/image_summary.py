@@ -1,4 +1,4 @@
-"""What a manifest says of an image, as people look at it: platforms, layers, what is attested. Pure.
+"""What a manifest says of an image, as people look at it: platforms, layers, attestations. Pure.
 
 Whoever pushed it chose every word. It was checked where the registry depends on it
 (`oci.manifests`); what is of another form here than the specification has it is left out.

@@ -22,7 +22,7 @@ from treescale.errors import ManifestUnknown, NamespaceUnknown, TagInvalid
 from treescale.events.rights import Reader, shown
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest, ReferrerDescriptor
-from treescale.metadata.shown.images import PAYLOAD_BYTES_MAX, Document, ShownImages
+from treescale.metadata.shown.images import Document, ShownImages
 from treescale.metadata.shown.tags import ShownTags
 from treescale.oci.digest import is_digest
 from treescale.oci.image_summary import Layer, Part, what_says
@@ -207,13 +207,12 @@ class ImageReportDesk:
         facts = (await self._descriptions.of(name, [manifest.digest])).get(manifest.digest)
         if facts is not None and facts.document.payload is not None:
             return facts
-        size = len(manifest.payload)
         document = Document(
             manifest.digest,
             manifest.media_type,
             manifest.artifact_type,
-            size,
-            manifest.payload if size > PAYLOAD_BYTES_MAX else b"",
+            len(manifest.payload),
+            manifest.payload,
         )
         return await self._descriptions.alone(name, document)
 

@@ -46,12 +46,11 @@ def standing_of(asked: Asked, repository: Repository) -> Standing:
 
 async def standing_in(asked: Asked, database: Database, name: str) -> Standing:
     """Return what there is to know of the caller in a repository; an absent one is private."""
-    grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
     try:
-        visibility = Visibility((await database.repositories.get(name)).visibility)
+        found = await database.repositories.get(name)
     except NameUnknown:
-        visibility = Visibility.PRIVATE
-    return Standing(visibility, grants, asked.is_administrator)
+        found = Repository(name, public=False, created=0.0)
+    return standing_of(asked, found)
 
 
 async def check_pull(asked: Asked, database: Database, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A repository's tags as people look for them: in the order of versions, with what they point at."""
+"""A repository's tags as people look for them: by version, and with what they point at."""
 
 from datetime import UTC, datetime
 from typing import Final

@@ -36,12 +36,10 @@ _REPOSITORY: Final = (
     repositories.c.internal,
     repositories.c.created,
 )
-_IS_OPEN: Final = repositories.c.public == true()
 _SEES: Final[dict[str, ColumnElement[bool]]] = {
     "all": true(),
-    "anonymous": _IS_OPEN,
     "user": or_(
-        _IS_OPEN,
+        repositories.c.public == true(),
         repositories.c.internal == true(),
         repositories.c.namespace == bindparam("user"),
         is_of_member("user"),
@@ -97,7 +95,7 @@ class Found:
 
 
 class Finder:
-    """Finds them. `viewer` is `all`, `user` or `anonymous`."""
+    """Finds them. `viewer` is `all` or `user`."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections

@@ -5,9 +5,9 @@ Every statement is bounded by what a screen shows, and tells when it stopped bef
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, case, select
+from sqlalchemy import BindParameter, bindparam, case, select
 
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.log import event_of
@@ -28,7 +28,7 @@ PAYLOAD_BYTES_MAX: Final = 256 * 1024
 SAID_MAX: Final = 1000
 SHARING_MAX: Final = 200
 """Repositories with a layer that are looked at."""
-_THESE: Final = bindparam("digests", expanding=True)
+_THESE: Final[BindParameter[Any]] = bindparam("digests", expanding=True)
 DOCUMENTS: Final = select(
     manifests.c.digest,
     manifests.c.media_type,

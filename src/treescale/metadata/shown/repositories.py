@@ -62,7 +62,7 @@ _OWN: Final = union(
     select(_OWN_NAMES.where(_IS_OWN).subquery("own")),
     select(_OWN_NAMES.where(_IS_THEIRS).subquery("of_member")),
 ).subquery("mine")
-COUNT_OWN: Final = select(func.count().label("count")).select_from(_OWN)
+COUNT_OWN: Final = select(func.count().label("own")).select_from(_OWN)
 
 
 def _recent(row_ids: Select[Any]) -> Select[Any]:
@@ -122,7 +122,6 @@ def _searched(conditions: Sequence[ColumnElement[bool]]) -> tuple[Select[Any], S
 
 SEARCHED: Final = {
     "all": _searched([]),
-    "anonymous": _searched(_ANYBODYS),
     "user": _searched([*_OPEN, _IS_OWN, _IS_THEIRS]),
 }
 THESE: Final = repository_figures(
@@ -148,7 +147,7 @@ class ShownRepositories:
     async def recent(self, user: str, limit: int) -> list[RepositoryFigures]:
         """Return those of a user's own namespaces that were pushed to last."""
         row = await self._connections.row(COUNT_OWN, {"user": user, "own": OWN_MAX + 1})
-        is_few = row is None or row.count <= OWN_MAX
+        is_few = row is None or row.own <= OWN_MAX
         query, own = (RECENT_OF_OWN, OWN_MAX + 1) if is_few else (RECENT_OF_ALL, RECENT_MAX)
         asked = {"user": user, "own": own, "limit": limit}
         found = repositories_of(await self._connections.rows(query, asked))
