@@ -448,6 +448,8 @@ async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tupl
         path += f"?rule={(await ask(root, 'GET', path)).json['rules'][-1]['rule']}"
     elif row.path.startswith("/explain"):
         path += "?tag=latest"
+    elif row.path == "/search":
+        path += "?q=app"
     return path, body
 
 
@@ -480,7 +482,7 @@ def filled_in(path: str, there: dict[str, str]) -> str:
         values = {"name": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
-        values = {**there, "name": name, "tag": "latest"}
+        values = {**there, "name": name, "tag": "latest", "reference": "latest"}
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
 
