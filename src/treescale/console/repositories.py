@@ -10,6 +10,7 @@ from treescale.auth.scopes import Action
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import NameInvalid, NameUnknown, PageInvalid
 from treescale.metadata.database import Database
+from treescale.metadata.naming.descriptions import Descriptions
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.oci.names import check_repository, namespace_of
 from treescale.oci.pages import link_header, parse_last, parse_page_size
@@ -33,6 +34,13 @@ class RepositoryRow(msgspec.Struct):
     """When a tag was pushed last."""
 
 
+class RepositoryShown(RepositoryRow):
+    """One alone."""
+
+    description: str
+    """What it says of itself, in markdown."""
+
+
 class RepositoryPage(msgspec.Struct):
     """Some of them, by name; `next` is what `after` has to be for those that follow."""
 
@@ -46,6 +54,7 @@ class RepositoryDesk:
     def __init__(self, database: Database) -> None:
         self._usage = Usage(database.connections)
         self._repositories = database.repositories
+        self._descriptions = Descriptions(database.connections)
 
     async def list(self, asked: Asked) -> Answered:
         """List what the caller may see: administrators all, others what they may pull from."""
@@ -74,7 +83,10 @@ class RepositoryDesk:
         found = await self._usage.repository(name) if await self._may_see(asked, name) else None
         if found is None:
             raise NameUnknown(f"no repository {name} that you may see")
-        return Answered(_row(found))
+        row = msgspec.structs.asdict(_row(found))
+        return Answered(
+            RepositoryShown(**row, description=await self._descriptions.of_repository(name))
+        )
 
     async def _may_see(self, asked: Asked, name: str) -> bool:
         """Say so before anything is counted there: how long that takes tells what there is."""
