@@ -72,7 +72,7 @@ class Looking(HTMLParser):
             assert given["rel"] == "nofollow noopener noreferrer"
             self.links.append(given["href"] or "")
         if tag == "ol":
-            assert given.get("start", "1").isdigit()
+            assert (given.get("start", "1") or "").isdigit()
         if tag not in ("hr", "br"):
             self.open.append(tag)
 
@@ -82,7 +82,14 @@ class Looking(HTMLParser):
     def handle_comment(self, data: str) -> None:
         raise AssertionError(data)
 
-    handle_decl = unknown_decl = handle_pi = handle_comment
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(decl)
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError(data)
 
 
 def looked(text: str) -> list[str]:

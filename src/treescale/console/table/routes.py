@@ -399,7 +399,8 @@ def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:
         POST, "/deliveries/{delivery}/redeliver", who, what, desk.redeliver, DeliveryMade
     )
     what = "Webhooks of the caller, by id; of administrators all"
-    yield ApiRoute(GET, "/hooks", who, what, desk.list, HookPage, query=PAGE)
+    query = PAGE | {"namespace": "Those of one namespace."}
+    yield ApiRoute(GET, "/hooks", who, what, desk.list, HookPage, query=query)
     what = "Make a webhook"
     yield ApiRoute(POST, "/hooks", who, what, desk.add, HookMade, takes=NewHook)
     what = "One webhook"

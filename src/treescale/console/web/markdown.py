@@ -115,7 +115,7 @@ def _image(
 def _made() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False})
     made.enable(["table", "strikethrough"])
-    made.validateLink = is_link  # type: ignore[method-assign]  as its manual has it
+    setattr(made, "validateLink", is_link)  # noqa: B010  a method, replaced as its manual has it
     made.core.ruler.push("bare", _bare)
     made.inline.ruler.before("text", _STEPS, _count_inline)
     made.block.ruler.before("table", _STEPS, _count_block, {"alt": [*_CHAINS]})
