@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from treescale.console.web.markdown import markdown_html
 from treescale.console.web.page import Part
 from treescale.console.web.texts import TEXTS
 from treescale.sizes import in_words
@@ -74,6 +75,7 @@ class Renderer:
         self._environment.filters["when"] = when
         self._environment.globals["t"] = SimpleNamespace(**TEXTS)
         self._environment.filters["size"] = in_words
+        self._environment.filters["markdown"] = markdown_html
         self._environment.globals["static"] = {name: one.path for name, one in loaded.items()}
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:
