@@ -12,6 +12,7 @@ from treescale.console.route import ApiRoute
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
+from treescale.console.watch.sights import Sights
 from treescale.console.web.dispatch import PageDispatcher
 from treescale.console.web.page import is_page
 from treescale.console.web.table import PageParts, page_routes
@@ -63,8 +64,20 @@ class Managed:
                 passwords=Passwords(shared.password_slots),
                 public_url=shared.settings.public_url,
                 unsafe_leases=unsafe_leases(os.environ),
+                sights=self._sights(),
             )
         ]
+
+    def _sights(self) -> Sights:
+        """Return what this process sees of its cluster by itself."""
+        shared, view = self.shared, self.view
+        return Sights(
+            shared.server_id,
+            view.peers.reached,
+            lambda: view.tables,
+            shared.chunk_reads,
+            shared.moments,
+        )
 
     def _api(self, routes: list[ApiRoute], visitors: Visitors) -> ApiDispatcher:
         return ApiDispatcher(
