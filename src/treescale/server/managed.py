@@ -48,6 +48,7 @@ class Managed:
         visitors = Visitors(
             SessionService(self.database, self.time), self.rooms.authenticator.clients
         )
+        self.view.store.watch(self.shared.chunk_reads)
         routes = self._routes()
         api = with_spans(self._api(routes, visitors).handle)
         pages = self._pages(routes, visitors).handle  # no spans: some paths let in who knows them

@@ -207,7 +207,6 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             cluster_of(shared, here, database, background, hashing, time)
         )
         heartbeat = Heartbeat(here, membership, view, traffic, time, shared.certificate_expires)
-        view.store.watch(shared.chunk_reads)
         losses = loss_recorder(database, view, background, time)
         readiness = Readiness(shared.board, view, clock)
         rooms = compose(database, view.store, hashing, callers, time, traffic, losses)

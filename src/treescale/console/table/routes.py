@@ -166,7 +166,7 @@ def api_routes(
         *_of_settings(SettingDesk(database, clock, unsafe_leases=unsafe_leases)),
         *_of_targets(TargetDesk(database, clock)),
         *_of_jobs(JobDesk(database, clock)),
-        *watching_rows(database, clock, sights),
+        *watching_rows(database, clock, live, sights),
         *_of_images(ImageDesk(database)),
         *_of_naming(NamingDesk(database, clock)),
         *_of_repositories(RepositoryDesk(database)),

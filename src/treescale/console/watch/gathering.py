@@ -30,7 +30,7 @@ from treescale.console.watch.picture import (
     work_left,
 )
 from treescale.console.watch.sights import NO_SIGHTS, Sights
-from treescale.errors import NotEnoughStores
+from treescale.events.live import LiveLog
 from treescale.maintenance.collection.state import Pause, State, paused_by, unpacked
 from treescale.maintenance.planning.progress import Progress
 from treescale.metadata.database import Database
@@ -103,7 +103,10 @@ class Picture:
 class ClusterGatherer:
     """Looks when it is asked, and not more often than it is worth."""
 
-    def __init__(self, database: Database, clock: Clock, sights: Sights = NO_SIGHTS) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, live: LiveLog, sights: Sights = NO_SIGHTS
+    ) -> None:
+        self._live = live
         self._database = database
         self._clock = clock
         self.sights = sights
@@ -119,7 +122,8 @@ class ClusterGatherer:
         self._looks: defaultdict[str, deque[Looked]] = defaultdict(deque)
 
     async def now(self) -> Picture:
-        """Return the cluster as it is; raises DatabaseUnavailable."""
+        """Return the cluster as it is; raises DatabaseUnavailable, Unreachable as this one ends."""
+        self._live.check_open()
         async with self._looking:
             now = self._clock.monotonic()
             if self._picture is None or now - self._looked_at >= LOOK_SECONDS:
@@ -204,13 +208,6 @@ class ClusterGatherer:
             if table is not None and table.layout == layout:
                 return table
         return await asyncio.to_thread(build_table, layout)
-
-    async def table(self) -> Table:
-        """Return the one in force; raises NotEnoughStores when there is none yet."""
-        await self.now()
-        if self._table is None:
-            raise NotEnoughStores("no server of this cluster has a store yet")
-        return self._table
 
     def _count_looks(self, snapshot: Snapshot, now: float) -> None:
         for walk in snapshot.walks:

@@ -25,7 +25,7 @@ from treescale.console.watch.image_chunks import ImageChunks, read_image
 from treescale.console.watch.partitions import runs
 from treescale.console.watch.picture import alive
 from treescale.console.watch.spread import Cell, Facts, Spread, cell_size, spread_of
-from treescale.errors import RequestInvalid
+from treescale.errors import NotEnoughStores, RequestInvalid
 from treescale.metadata.database import Database
 from treescale.metrics.chunk_reads import Read, begin_of
 from treescale.oci.digest import parse_digest
@@ -194,16 +194,8 @@ class SpreadDesk:
     async def _spread(
         self, name: str, picture: Picture, known: _Known, *, named: bool
     ) -> ImageSpread:
-        table = await self._gatherer.table()
-        image = known.image
-        facts = Facts(table, alive(picture.status), known.owed, known.lost)
-        stores = {one.record.store_id: one for one in picture.status.stores}
-        if known.spread is None or known.facts != facts:
-            servers = {key: _server_of(one) for key, one in stores.items()}
-            # Of many chunks a long sum: nobody else is to wait for it.
-            known.spread = await asyncio.to_thread(spread_of, [*image.chunks], facts, servers)
-            known.facts = facts
-        spread = known.spread
+        spread = await _spread_of(picture, known)
+        image, stores = known.image, {one.record.store_id: one for one in picture.status.stores}
         names = _Names.of(stores, [*spread.rows], named=named)
         size = cell_size(len(image.chunks))
         return ImageSpread(
@@ -212,7 +204,7 @@ class SpreadDesk:
             chunks=len(image.chunks),
             bytes=sum(image.chunks.values()),
             blobs_in_database=image.blobs_inline,
-            copies=table.copies,
+            copies=0 if picture.table is None else picture.table.copies,
             cells=-(-len(image.chunks) // size),
             chunks_per_cell=size,
             stores=[_store(names, key, spread) for key in names.order],
@@ -251,6 +243,21 @@ class SpreadDesk:
             SpreadRead(place, cell, round(max(0.0, now - read.at), 1))
             for (place, cell), read in sorted(newest.items(), key=lambda one: one[0])
         ]
+
+
+async def _spread_of(picture: Picture, known: _Known) -> Spread:
+    """Return where its chunks are; raises NotEnoughStores before there is any layout."""
+    if not known.image.chunks:
+        return Spread({}, {}, 0, {})
+    if picture.table is None:
+        raise NotEnoughStores("no server of this cluster has a store yet")
+    facts = Facts(picture.table, alive(picture.status), known.owed, known.lost)
+    if known.spread is None or known.facts != facts:
+        servers = {one.record.store_id: _server_of(one) for one in picture.status.stores}
+        # Of many chunks a long sum: nobody else is to wait for it.
+        known.spread = await asyncio.to_thread(spread_of, [*known.image.chunks], facts, servers)
+        known.facts = facts
+    return known.spread
 
 
 def _server_of(store: StoreView) -> str:

@@ -83,7 +83,7 @@ class JobNow(msgspec.Struct):
     job: str
     kind: str
     actor: str
-    begun: datetime
+    begun: datetime | None
     is_open: bool
     stores: int
     stores_done: int
