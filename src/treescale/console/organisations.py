@@ -7,7 +7,7 @@ import msgspec
 from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
-from treescale.console.etags import check_if_match, etag_headers
+from treescale.console.etags import etag_headers, if_match
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import (
     Forbidden,
@@ -119,8 +119,8 @@ class OrganisationDesk:
         _check(asked, Permission.SETTINGS)
         wanted: VisibilityState = asked.body
         actor = asked.principal.user
-        check_if_match(asked, _row(await self._service.get(asked.name)))
-        await self._service.set_default(asked.name, wanted.visibility, actor=actor)
+        check = if_match(asked, _row)
+        await self._service.set_default(asked.name, wanted.visibility, actor=actor, check=check)
         row = _row(await self._service.get(asked.name))
         return Answered(row, etag_headers(row))
 
@@ -171,10 +171,14 @@ class OrganisationDesk:
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
         create = asked.query.get("create", "0") == "1"
-        there = await self._check_visibility(asked, name, create=create)
-        check_if_match(asked, VisibilityState(there))
-        actor = asked.principal.user
-        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=create)
+        await self._check_visibility(asked, name, create=create)
+        await self._service.set_visibility(
+            name,
+            wanted.visibility,
+            actor=asked.principal.user,
+            create=create,
+            check=if_match(asked, VisibilityState),
+        )
         return Answered(wanted, etag_headers(wanted))
 
     async def get_visibility(self, asked: Asked) -> Answered:

@@ -4,7 +4,7 @@ Whether the caller may is asked of `auth.policy` by whoever calls; a command on 
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -97,15 +97,34 @@ class OrganisationService:
         """
         await self._organisations.revoke(name, user, repository=repository, actor=actor)
 
-    async def set_default(self, name: str, visibility: str, *, actor: str) -> None:
-        """Say what new repositories of a namespace are; raises RequestInvalid."""
+    async def set_default(
+        self,
+        name: str,
+        visibility: str,
+        *,
+        actor: str,
+        check: Callable[[Namespace], None] | None = None,
+    ) -> None:
+        """Say what new repositories of a namespace are; raises RequestInvalid, what `check` does.
+
+        `check` is given the namespace as it is in the transaction that changes it.
+        """
         wanted = parse_visibility(visibility)
-        await self._organisations.set_visibility(name, wanted.value, actor=actor)
+        await self._organisations.set_visibility(name, wanted.value, actor=actor, check=check)
 
     async def set_visibility(
-        self, repository: str, visibility: str, *, actor: str, create: bool = True
+        self,
+        repository: str,
+        visibility: str,
+        *,
+        actor: str,
+        create: bool = True,
+        check: Callable[[str], None] | None = None,
     ) -> None:
-        """Say who may pull without a role; raises RequestInvalid, NameInvalid.
+        """Say who may pull without a role; raises RequestInvalid, NameInvalid, what `check` does.
+
+        `check` is given the visibility in the transaction that changes it, "" for a repository that
+        is made there.
 
         Without `create` NameUnknown when there is no such repository.
         """
@@ -115,7 +134,9 @@ class OrganisationService:
         if not create:
             await repositories.get(repository)
         now = await self._database.servers.now()
-        await repositories.set_visibility(repository, wanted.value, now=now, actor=actor)
+        await repositories.set_visibility(
+            repository, wanted.value, now=now, actor=actor, check=check
+        )
 
     async def repositories(self, name: str) -> list[str]:
         """Return the names of what is in a namespace."""

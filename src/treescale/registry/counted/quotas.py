@@ -8,6 +8,7 @@ from typing import Final
 
 from treescale.errors import FieldInvalid, RequestInvalid, SettingInvalid
 from treescale.metadata.database import Database
+from treescale.metadata.settings.settings import Check
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Month, Months
 from treescale.metadata.usage.quotas import (
@@ -54,8 +55,12 @@ class QuotaService:
         await self._quotas.set(namespace, wanted, actor=actor)
         return await self.get(namespace)
 
-    async def set_defaults(self, to: Mapping[str, str], *, actor: str) -> None:
+    async def set_defaults(
+        self, to: Mapping[str, str], *, actor: str, check: Check | None = None
+    ) -> None:
         """Set limits of the cluster by their settings; `none` for none. Raises FieldInvalid.
+
+        And what `check` does, which is asked of each.
 
         Those of namespaces are for all without one of their own, those of requests for each
         account: any server goes by them within seconds.
@@ -67,7 +72,7 @@ class QuotaService:
             except SettingInvalid as error:
                 raise FieldInvalid(str(error), name.replace("-", "_")) from None
         for name, limit in parsed.items():
-            await self._quotas.set_default(name, limit, actor=actor)
+            await self._quotas.set_default(name, limit, actor=actor, check=check)
 
     async def defaults(self) -> dict[str, int | None]:
         """Return the cluster's limits, by setting; None is none."""
