@@ -64,6 +64,9 @@ HOLD_OWNED: Final = (
     .order_by(namespaces.c.namespace_id)
     .with_for_update(of=namespaces)
 )
+_ORGANISATION_ID: Final = select(namespaces.c.namespace_id).where(
+    namespaces.c.name == bindparam("this"), namespaces.c.kind == ORGANISATION
+)
 _MAKE: Final = insert_or_ignore(namespaces)
 _BEGIN: Final = (
     update(namespaces)
@@ -139,6 +142,12 @@ def hold_namespace(connection: Connection, name: str) -> HeldNamespace | None:
     return None if row is None else HeldNamespace(int(row.namespace_id), row.kind)
 
 
+def organisation_id(connection: Connection, name: str) -> int | None:
+    """Return the number of an organisation; None when none has the name."""
+    row_id: int | None = connection.execute(_ORGANISATION_ID, {"this": name}).scalar_one_or_none()
+    return row_id
+
+
 def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
     """Hold the namespace of a name, which has a row from now on: a user's, if it had none."""
     connection.execute(_MAKE.on(connection), {"name": name})
@@ -147,10 +156,14 @@ def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
     return held
 
 
-def unknown_namespace(name: str) -> NamespaceUnknown:
-    """Return the error for a namespace that is nobody's: it says how it becomes somebody's."""
+def unknown_namespace(name: str, *, nearest: str = "") -> NamespaceUnknown:
+    """Return the error for a namespace that is nobody's: it says how it becomes somebody's.
+
+    `nearest` is what else may have been meant, as a sentence.
+    """
     return NamespaceUnknown(
-        f"no organisation and no user {name}: `treescale org add {name} --owner USER` makes one"
+        f"no organisation and no user {name}: {nearest}`treescale org add {name} --owner USER` "
+        "makes one"
     )
 
 

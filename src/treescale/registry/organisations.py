@@ -25,7 +25,9 @@ from treescale.oci.names import (
     check_namespace,
     check_new_namespace,
     check_repository,
+    namespace_of,
 )
+from treescale.registry.naming.nearest import check_owned
 
 PAGE_SIZE: Final = 500
 _GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
@@ -126,13 +128,18 @@ class OrganisationService:
         `check` is given the visibility in the transaction that changes it, "" for a repository that
         is made there.
 
-        Without `create` NameUnknown when there is no such repository.
+        Without `create` NameUnknown when there is no such repository; none is made in a namespace
+        that is nobody's (NamespaceUnknown).
         """
         wanted = parse_visibility(visibility)
         check_repository(repository)
         repositories = self._database.repositories
-        if not create:
+        try:
             await repositories.get(repository)
+        except NameUnknown:
+            if not create:
+                raise
+            await check_owned(self._database, namespace_of(repository))
         now = await self._database.servers.now()
         await repositories.set_visibility(
             repository, wanted.value, now=now, actor=actor, check=check

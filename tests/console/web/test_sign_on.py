@@ -204,7 +204,6 @@ async def test_groups_are_roles_for_as_long_as_the_provider_says(
         GroupRole("dev", "acme", "writer"),
         GroupRole("lead", "acme", "maintainer"),
         GroupRole("dev", "tools", "reader"),
-        GroupRole("dev", "absent", "reader"),
     )
     await added(database, corp, groups=groups)
 
@@ -233,6 +232,20 @@ async def test_groups_are_roles_for_as_long_as_the_provider_says(
     changed = (await database.generations.since(before, 1000)).changes
     assert "member:dora" in [one.subject for one in changed]
     assert await roles() == {"acme": [("reader", "acme/x")], "tools": [("writer", "*")]}
+
+
+async def test_a_group_is_for_the_organisation_that_had_the_name(
+    browser: Browser, corp: FakeProvider, database: Database, bob: Client
+) -> None:
+    await database.organisations.add("acme", bob.user, actor=ACTOR)
+    await added(database, corp, groups=(GroupRole("dev", "acme", "owner"),))
+    corp.claims = {"sub": "1", "email": "dora@corp.example", "groups": ["dev"]}
+    (await come(browser, corp)).expect(303)
+    assert "acme" in await database.organisations.holdings("dora")
+    await database.organisations.remove("acme", actor=ACTOR)
+    await database.organisations.add("acme", bob.user, actor=ACTOR)
+    (await come(browser, corp)).expect(303)
+    assert await database.organisations.holdings("dora") == {}
 
 
 async def test_an_organisation_keeps_its_last_owner(

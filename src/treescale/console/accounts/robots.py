@@ -17,7 +17,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.identity.records import Issuer, Robot, Secret, TrustRule
 from treescale.registry.accounts import parse_allow, parse_duration
 from treescale.registry.issuers.service import IssuerService
-from treescale.registry.robots.service import RobotService, RobotTerms
+from treescale.registry.robots.service import RIGHTS, RobotService, RobotTerms
 
 ALLOWED = (*Action, TokenScope.API, TokenScope.EVENTS)
 """In the order in which they are told."""
@@ -182,7 +182,7 @@ class RobotDesk:
         """Make one, with no more than the caller has."""
         check_fresh(asked)
         wanted: NewRobot = asked.body
-        allow = parse_allow(",".join(wanted.allow))
+        allow = parse_allow(",".join(wanted.allow), of=RIGHTS)
         lasts = parse_duration(wanted.expires)
         _check(asked, allow)
         terms = RobotTerms(wanted.name, allow, wanted.repository, lasts)

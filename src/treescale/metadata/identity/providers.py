@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.errors import (
     IdentityUnknown,
+    NamespaceUnknown,
     ProviderUnknown,
     Refused,
     SettingInvalid,
@@ -26,6 +27,7 @@ from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.identity.terms import Terms
+from treescale.metadata.namespaces import organisation_id
 from treescale.metadata.organisations import PASSWORDS_SETTING
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import (
@@ -115,18 +117,23 @@ class Providers:
         self._connections = connections
 
     async def add(self, provider: Provider, *, actor: str) -> None:
-        """Keep it; raises UserExists when one has the name, and Refused for too many."""
+        """Keep it; its groups are for the organisations that have the names now.
+
+        Raises UserExists when one has the name, NamespaceUnknown for no organisation, and Refused
+        for too many.
+        """
         row = {
             "name": provider.name,
             "issuer": provider.issuer,
             "client_id": provider.client_id,
             "client_secret": provider.client_secret,
-            "terms": msgspec.json.encode(provider.terms).decode(),
             "created": provider.created,
         }
 
         def work(connection: Connection) -> None:
-            if not changed(connection, _ADD.on(connection), row):
+            terms = _bound(connection, provider.terms)
+            kept = {**row, "terms": msgspec.json.encode(terms).decode()}
+            if not changed(connection, _ADD.on(connection), kept):
                 raise UserExists(f"there is a provider {provider.name} already: remove it first")
             if connection.execute(_COUNT).scalar_one() > PROVIDERS_MAX:
                 raise Refused(f"there are {PROVIDERS_MAX} providers already")
@@ -222,6 +229,17 @@ class Identities:
     async def prune(self, *, now: float) -> None:
         """Forget the states of sign-ons that are too old to be finished."""
         await self._connections.change(_PRUNE_STATES, {"now": now})
+
+
+def _bound(connection: Connection, terms: Terms) -> Terms:
+    """Return the terms with the number of each organisation; raises NamespaceUnknown."""
+    groups = []
+    for one in terms.groups:
+        found = organisation_id(connection, one.organisation)
+        if found is None:
+            raise NamespaceUnknown(f"no organisation {one.organisation}")
+        groups.append(msgspec.structs.replace(one, namespace_id=found))
+    return msgspec.structs.replace(terms, groups=tuple(groups))
 
 
 def _are_passwords_off(connection: Connection) -> bool:
