@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError
 from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed, QuotaExceeded
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
-from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Upsert
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import (
@@ -301,6 +301,8 @@ class Restored:
     """Parts of them that are not in this repository any more: they have to be pushed again."""
     digest: str = ""
     """What a tag points at that was restored."""
+    tags: int = 0
+    """How many tags there are again."""
 
 
 class Undelete:
@@ -342,6 +344,7 @@ class Undelete:
 
         That is what is said of it, its tags, and all that it refers to, whenever that went. Of one
         that is there, since it was pushed again, what belongs to it and went last. Raises ReadOnly;
+        OverLimit for more tags than there may be;
         ManifestUnknown, also when its time is over: from then on it may be gone in part.
         """
 
@@ -362,6 +365,7 @@ class Undelete:
                 raise ManifestUnknown(
                     f"{digest} is in {repository}, and nothing that belongs to it can be restored"
                 )
+            _settle_tags(connection, row.repository_id, back, actor)
             record(connection, Event(Kind.IMAGE_RESTORED, actor, repository, digest=digest))
             return back
 
@@ -371,7 +375,7 @@ class Undelete:
         """Let a tag point where it did when it was deleted last.
 
         Brings back the manifest as well, and all that went with the two. Raises ManifestUnknown;
-        PreconditionFailed when the tag points at something now.
+        PreconditionFailed when the tag points at something now; OverLimit.
         """
 
         def work(connection: Connection) -> Restored:
@@ -384,7 +388,9 @@ class Undelete:
             back = bring_back(connection, row_id, [digest], last.deleted)
             if last.with_it not in (None, last.deleted):
                 also = bring_back(connection, row_id, [digest], last.with_it)
-                back = replace(back, manifests=back.manifests + also.manifests)
+                back = replace(
+                    back, manifests=back.manifests + also.manifests, tags=back.tags + also.tags
+                )
             _check_time(connection, last.deleted, f"{repository}:{tag}")
             there = connection.execute(_TAG_NOW, {"row_id": row_id, "tag": tag}).scalar()
             if there is None:
@@ -394,6 +400,7 @@ class Undelete:
                     f"{repository}:{tag} points at {there} now: delete the tag first, or restore "
                     f"the image by its digest, {digest}"
                 )
+            _settle_tags(connection, row_id, back, actor)
             told = Event(Kind.IMAGE_RESTORED, actor, repository, reference=tag, digest=digest)
             record(connection, told)
             return replace(back, digest=digest)
@@ -503,11 +510,18 @@ def bring_back(
         connection.execute(_SHOW, {**this, "these": page})
     for page in _pages(wanted - held):
         connection.execute(_HOLDS, {**this, "these": page})
+    tags_back = 0
     for page in _pages(wanted) if stamp is not None else ():
-        connection.execute(_TAGS_BACK.on(connection), {**this, "these": page})
+        tags_back += changed(connection, _TAGS_BACK.on(connection), {**this, "these": page})
         connection.execute(_DROP_TAGS, {**this, "these": page})
     missing -= _blobs_among(connection, row_id, missing)
-    return Restored(tuple(sorted(held)), tuple(sorted(missing)))
+    return Restored(tuple(sorted(held)), tuple(sorted(missing)), tags=tags_back)
+
+
+def _settle_tags(connection: Connection, row_id: int, back: Restored, actor: str) -> None:
+    """Raise OverLimit when a repository has got more tags than it may have."""
+    if back.tags:
+        settle(connection, Gain(row_id, has_new_tags=True), actor=actor)
 
 
 def _said_then(
