@@ -16,7 +16,7 @@ from tests.id_tokens import EC_KEY, jwk
 from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identities, Providers
-from treescale.metadata.identity.sessions import Sessions
+from treescale.metadata.identity.sessions import VOUCHED_SECONDS, Sessions
 from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.identity.terms import INVITE, GroupRole
 from treescale.registry.counted.logins import HOUR_SECONDS
@@ -246,6 +246,19 @@ async def test_a_group_is_for_the_organisation_that_had_the_name(
     await database.organisations.add("acme", bob.user, actor=ACTOR)
     (await come(browser, corp)).expect(303)
     assert await database.organisations.holdings("dora") == {}
+
+
+async def test_a_provider_is_asked_again_after_a_day(
+    browser: Browser, corp: FakeProvider, database: Database, registry: Running
+) -> None:
+    """So groups of a session are at most a day old."""
+    await added(database, corp)
+    (await come(browser, corp)).expect(303)
+    for _ in range(3):
+        registry.parts.clock.skip(VOUCHED_SECONDS / 3 - 60)
+        (await browser.get(ACCOUNT)).expect(200)
+    registry.parts.clock.skip(180)
+    (await browser.get(ACCOUNT)).expect(303)
 
 
 async def test_an_organisation_keeps_its_last_owner(

@@ -1,6 +1,6 @@
 """What was deleted and can be restored: listed, and brought back whole."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,8 +8,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BindParameter,
     Double,
-    Row,
-    Select,
     and_,
     bindparam,
     delete,
@@ -26,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed, QuotaExceeded
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.collection.deleted import Deleted, deleted_page
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Upsert
@@ -209,47 +208,6 @@ def _tags_back(*which: Any) -> Upsert:
 
 _TAGS_BACK: Final = _tags_back(*_TAGS_THEN)
 
-_FREE_AT: Final = undelete_seconds()
-_OF_NAMESPACE: Final = repositories.c.namespace_id == namespace_id()
-_LIST_REPOSITORIES: Final = (
-    select(
-        repositories.c.name,
-        repositories.c.deleted,
-        (repositories.c.deleted + _FREE_AT).label("until"),
-    )
-    .where(repositories.c.deleted.is_not(None), ~repositories.c.name.contains(GOING_MARK))
-    .order_by(repositories.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
-_LIST_MANIFESTS: Final = (
-    select(
-        repositories.c.name,
-        manifests.c.digest,
-        manifests.c.deleted,
-        (manifests.c.deleted + _FREE_AT).label("until"),
-    )
-    .select_from(manifests.join(repositories))
-    .where(manifests.c.deleted.is_not(None), repositories.c.deleted.is_(None))
-    .order_by(manifests.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
-_LIST_TAGS: Final = (
-    select(
-        repositories.c.name,
-        deleted_tags.c.name.label("tag"),
-        deleted_tags.c.digest,
-        deleted_tags.c.deleted,
-        (deleted_tags.c.deleted + _FREE_AT).label("until"),
-    )
-    .select_from(
-        deleted_tags.join(
-            repositories, repositories.c.repository_id == deleted_tags.c.repository_id
-        )
-    )
-    .where(repositories.c.deleted.is_(None))
-    .order_by(deleted_tags.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
 _LAST_OF_NAME: Final = (
     select(
         repositories.c.repository_id,
@@ -281,17 +239,6 @@ _RENAME: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
-    """Something that can be restored, until a time of the database's."""
-
-    repository: str
-    tag: str | None
-    digest: str | None
-    deleted: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
 class Restored:
     """What is there again."""
 
@@ -311,33 +258,9 @@ class Undelete:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def list(self, namespace: str | None, limit: int) -> list[Deleted]:
-        """Return the latest of each kind: repositories, tags, manifests. For administration.
-
-        With `namespace` those of who has that name now, and not of an earlier one.
-        """
-
-        async def rows(query: Select[Any]) -> Sequence[Row[Any]]:
-            if namespace is None:
-                return await self._connections.rows(query, {"limit": limit})
-            page = {"limit": limit, "namespace_name": namespace}
-            return await self._connections.rows(query.where(_OF_NAMESPACE), page)
-
-        found = [
-            Deleted(row.name.partition(DELETED_MARK)[0], None, None, row.deleted, row.until)
-            for row in await rows(_LIST_REPOSITORIES)
-        ]
-        found += [
-            Deleted(row.name, row.tag, row.digest, row.deleted, row.until)
-            for row in await rows(_LIST_TAGS)
-        ]
-        tagged = {(each.repository, each.digest) for each in found}
-        found += [
-            Deleted(row.name, None, row.digest, row.deleted, row.until)
-            for row in await rows(_LIST_MANIFESTS)
-            if (row.name, row.digest) not in tagged
-        ]
-        return found
+    async def list(self, namespace: str | None, limit: int, after: str = "") -> list[Deleted]:
+        """Return a page of what can be restored; see `deleted_page`."""
+        return await deleted_page(self._connections, namespace, limit, after)
 
     async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
         """Bring a manifest back, with what belongs to it and went with it.
