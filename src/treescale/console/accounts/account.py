@@ -45,6 +45,8 @@ class Account(msgspec.Struct):
     created: datetime
     roles: list[HeldRole]
     identities: list[IdentityRow]
+    token: str | None
+    """The id of the access token that the caller showed; null for a password or a browser."""
 
 
 class ChangedPassword(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,7 +100,8 @@ class AccountDesk:
         found = await self._identities.list(user.name)
         identities = [_identity(one) for one in found]
         created = _time(user.created)
-        shown = Account(user.name, user.admin, user.has_password, created, roles, identities)
+        token = asked.principal.token_id or None
+        shown = Account(user.name, user.admin, user.has_password, created, roles, identities, token)
         return Answered(shown)
 
     async def change_password(self, asked: Asked) -> Answered:

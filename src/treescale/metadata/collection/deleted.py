@@ -23,7 +23,7 @@ _ID_DIGITS_MAX: Final = 18
 def _page(query: Select[Any], deleted: Any, row_id: Any, name: Any) -> Select[Any]:
     """Return the rows after a place, the latest first."""
     key = (deleted, row_id, name)
-    before = (
+    before: tuple[Any, ...] = (
         bindparam("before", type_=Double()),
         bindparam("before_id", type_=BigInteger()),
         bindparam("before_name", type_=Text()),

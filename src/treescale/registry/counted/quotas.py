@@ -28,6 +28,7 @@ PAGE_SIZE: Final = 100
 NONE: Final = "none"
 DEFAULT: Final = "default"
 """What a limit is set to that is the cluster's."""
+UNIT_LESS_BYTES_MIN: Final = 1_000_000
 NUMBER_MAX: Final = 10**9
 """Of repositories, tags or requests: more is no limit."""
 _BY_SETTING: Final = {each.setting: each for each in LIMITS}
@@ -137,12 +138,20 @@ def parse_limit(setting: str, text: str) -> int | None:
     if text == NONE:
         return None
     if setting == BYTES.setting:
-        return parse_bytes(text)
+        return _parse_quota(text)
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) <= NUMBER_MAX:
         raise SettingInvalid(
             f"{setting}={text[:40]} is no limit: say a number from 1 to {NUMBER_MAX:,}, or none"
         )
     return int(text)
+
+
+def _parse_quota(text: str) -> int:
+    """Return a number of bytes; a small one has to have its unit, which was rather forgotten."""
+    count = parse_bytes(text)
+    if text.strip().isdecimal() and 0 < count < UNIT_LESS_BYTES_MIN:
+        raise SettingInvalid(f"{text} bytes are hardly meant: say {text}GB, or {text}B if they are")
+    return count
 
 
 def _own(limit: Limit, text: str) -> int | None:
