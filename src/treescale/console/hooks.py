@@ -1,6 +1,6 @@
 """`/hooks`: webhooks and what was sent to them, for whoever they belong to.
 
-A webhook has a secret, which is made for whoever shows the password: see `fresh`.
+A webhook has a secret, which is made for whoever shows the password: see `check_fresh`.
 """
 
 from datetime import UTC, datetime
@@ -9,8 +9,7 @@ import msgspec
 
 from treescale.auth.policy import Standing, may
 from treescale.auth.roles import Permission
-from treescale.console.accounts.fresh import check_fresh
-from treescale.console.route import PREFIX, Answered, Asked
+from treescale.console.route import PREFIX, Answered, Asked, check_fresh
 from treescale.errors import HookUnknown, PageInvalid
 from treescale.events.hooks.planner import DEFAULT_KINDS
 from treescale.events.hooks.request import masked_headers, masked_url

@@ -9,9 +9,8 @@ from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission
 from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.auth.trust_rules import advice
-from treescale.console.accounts.fresh import check_fresh
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import Forbidden, NamespaceUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.records import Issuer, Robot, Secret, TrustRule

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from treescale.clock import Clock
-from treescale.console.accounts.fresh import check_fresh
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Provider, Providers
 from treescale.metadata.identity.terms import AUTO, GroupRole, Terms

@@ -1,15 +1,14 @@
 """`/users`: accounts, for administrators; one's own password, for everybody.
 
-Who sets a password makes a secret, so that it takes a password: see `fresh`.
+Who sets a password makes a secret, so that it takes a password: see `check_fresh`.
 """
 
 from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.console.accounts.fresh import check_fresh
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.states import AccountStates
