@@ -153,7 +153,12 @@ def test_without_the_look_a_dangerous_rule_takes_a_stranger(
 def test_presets_say_what_belongs_to_a_rule() -> None:
     claims = {"repository": "acme/app", "repository_owner_id": "42"}
     assert rule_of("", claims, GITHUB) == (PRESETS[GITHUB], claims)
-    assert rule_of("https://ghes.example", claims, GITHUB)[0] == "https://ghes.example"
+    for own in (
+        "https://ghes.example/_services/token",
+        "https://token.actions.acme.ghe.com",
+        f"{PRESETS[GITHUB]}/acme-inc",
+    ):
+        assert rule_of(own, claims, GITHUB)[0] == own
     _, found = rule_of("", {"project_path": "acme/app"}, GITLAB)
     assert found == {"project_path": "acme/app", "ref_protected": "true"}
     _, found = rule_of("", {"project_path": "acme/app", "ref_protected": "*"}, GITLAB)
@@ -175,6 +180,14 @@ def test_presets_say_what_belongs_to_a_rule() -> None:
         ("https://k", {"namespace": "a*", "service_account": "b"}, KUBERNETES, "service_account"),
         ("", {"ref": "main"}, GITHUB, "no claim says whose"),
         ("", {"ref": "main"}, GITLAB, "no claim says whose"),
+        (PRESETS[GITHUB], {"project_path": "a/b"}, GITLAB, "say --preset github"),
+        (PRESETS[GITLAB], {"repository": "a/b"}, GITHUB, "say --preset gitlab"),
+        ("https://ghes.example", {"repository": "a/b"}, GITHUB, "leave --preset out"),
+        ("", {"repository": "a/b"}, GITLAB, "say --preset github, or --claim project_path="),
+        ("", {"project_path": "a/b"}, GITHUB, "say --preset gitlab, or --claim repository="),
+        ("", {"sub": "project_path:a/b:*"}, GITHUB, "say --preset gitlab"),
+        ("https://k", {"sub": "repo:a/b:*"}, KUBERNETES, "say --preset github"),
+        ("", {"service_account": "b"}, GITLAB, "say --preset kubernetes"),
     ],
 )
 def test_a_preset_lacks_something(

@@ -48,6 +48,8 @@ def test_it_is_narrowed(command: Command) -> None:
     assert kinds("--namespace", "alice", "--kind", "token.*") == ["token.created"]
     assert kinds("--actor", "nobody") == kinds("--until", "1h") == []
     assert kinds("--repository", "alice/*") == []
+    assert kinds("--namespace", "alice", "--until", "1h") == []
+    assert "did you mean alice?" in command.refused("audit", "--namespace", "alicee")
     assert "say when" in command.refused("audit", "--since", "yesterday")
 
 

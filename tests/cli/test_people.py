@@ -60,6 +60,10 @@ def test_links_are_printed_once(people: Command) -> None:
 
 def test_providers_come_and_go(people: Command) -> None:
     more = ("--client-secret-stdin", "--domain", "corp.example", "--group", "a=b=acme:writer")
+    assert "no organisation zoo: `treescale org add" in people.refused(
+        *CORP, "--group", "dev=zoo:writer"
+    )
+    assert "did you mean acme?" in people.refused(*CORP, "--group", "dev=acne:writer")
     told = people.here(*CORP, *more, text_in="of the client\n")
     assert "PUBLIC_URL/-/sign-on/corp/callback" in told
     shown = people.json("sign-on", "show", "corp")
@@ -96,4 +100,7 @@ def test_passwords_are_switched_off_once_there_is_another_way(people: Command) -
     people.here(*CORP)
     assert "administrators alone" in people.here("cluster", "set", "passwords=off")
     assert people.database(setting) == "off"
+    refused = people.refused("sign-on", "remove", "corp", "--yes")
+    assert "treescale cluster set passwords=on" in refused
     assert "everybody" in people.here("cluster", "set", "passwords=on")
+    people.here("sign-on", "remove", "corp", "--yes")

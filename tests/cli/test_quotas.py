@@ -66,6 +66,8 @@ def test_the_clusters_limits_are_set(alice: Command) -> None:
 def test_each_mistake_is_told(alice: Command) -> None:
     for words, said in (
         (("quota", "set", "alice", "much"), "say 500MB, 50GB"),
+        (("quota", "set", "alice", "50"), "say 50GB, or 50B if they are"),
+        (("cluster", "set", "quota=999999"), "say 999999GB, or 999999B if they are"),
         (("quota", "set", "alice", "--tags", "0"), "a number from 1"),
         (("quota", "set", "alice"), "say a SIZE such as 50GB"),
         (("quota", "set", "nobody", "1GB"), "no organisation and no user nobody"),

@@ -254,6 +254,13 @@ def test_a_repository_is_opened_and_closed(filled: Command) -> None:
     assert "USERNAME/IMAGE" in filled.refused("repo", "public", "Not A Name")
 
 
+def test_none_is_made_in_a_namespace_that_is_nobodys(filled: Command) -> None:
+    filled.here("user", "add", "robert", "--password-stdin", text_in="correct horse")
+    for visibility in ("public", "internal", "private"):
+        refused = filled.refused("repo", visibility, "roberta/app")
+        assert "no organisation and no user roberta: did you mean robert?" in refused
+
+
 def test_a_repository_is_deleted(filled: Command) -> None:
     assert filled.here("repo", "delete", "alice/app") == "alice/app deleted\n"
     assert [row["name"] for row in filled.json("repo", "list")] == ["bob/app"]

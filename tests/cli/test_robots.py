@@ -65,6 +65,10 @@ def test_ci_without_a_secret(team: Command, tmp_path: Path) -> None:
         (ISSUER, "published"),
     ]
     assert "rules for them: 1" in team.here("issuer", "remove", ISSUER, "--yes")
+    gone = team.refused("issuer", "remove", ISSUER, "--yes")
+    assert "treescale issuer list" in gone
+    assert "issuer add" not in gone
+    assert "api, events" in team.refused("robot", "add", "acme", "x", "--allow", "metricks")
 
 
 def test_each_mistake_is_told(team: Command) -> None:

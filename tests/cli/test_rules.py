@@ -30,9 +30,9 @@ def listed(command: Command, *words: str) -> list[tuple[int, str, str, bool]]:
 
 
 def test_from_a_rule_to_what_goes(filled: Command) -> None:
-    assert "Rule 1: immutable." in filled.here(*RULES, "alice", "--immutable", "v*")
+    assert "Rule 1 for v*: immutable." in filled.here(*RULES, "alice", "--immutable", "v*")
     made = filled.here(*RULES, "alice", "--keep", "30d", "--keep-last", "1", "--tags", "pr-*")
-    assert "Rule 2: keep the last 1, or 30d after a push." in made
+    assert "keep the last 1, or 30d after a push." in made
     assert "treescale repo rules alice --apply" in made
     assert listed(filled, APP) == [
         (1, "alice", "immutable", True),

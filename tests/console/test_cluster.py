@@ -1,5 +1,6 @@
 """Settings, servers and jobs by the API: for administrators, as the commands have it."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,21 @@ async def test_who_edits_from_an_old_page_is_told(root: Client, alice: Client) -
         assert now == (await ask(who, "GET", path)).headers["ETag"] != seen
         (await ask(who, "PUT", path, second, **{"If-Match": f'"x", {now}'})).expect(200)
         (await ask(who, "PUT", path, first, **{"If-Match": "*"})).expect(200)
+
+
+async def test_of_two_who_edit_a_page_at_once_one_is_told(root: Client, alice: Client) -> None:
+    (await alice.repository("alice/app").push_image("v1", b"a layer")).keys()
+    (await ask(root, "POST", "/organisations", {"name": "acme", "owner": "alice"})).expect(200)
+    for who, path, field, values in (
+        (root, f"{SETTINGS}/hooks", "value", ("on", "off")),
+        (alice, "/organisations/acme", "visibility", ("internal", "public")),
+        (alice, "/visibility/alice%2Fapp", "visibility", ("internal", "public")),
+    ):
+        seen = (await ask(who, "GET", path)).expect(200).headers["ETag"]
+        both = await asyncio.gather(
+            *(ask(who, "PUT", path, {field: value}, **{"If-Match": seen}) for value in values)
+        )
+        assert sorted(one.status for one in both) == [200, 412]
 
 
 async def test_a_store_is_drained_and_taken_back(stored: Database, root: Client) -> None:

@@ -5,8 +5,10 @@ from typing import Any, Final
 import pytest
 
 from tests.api.client import Client
+from tests.api.running import Running
 from tests.console.asked import ask
 from tests.console.test_api import problem
+from tests.console.test_users import api_token
 from treescale.console.problems import TYPE
 
 SECRET: Final = "a-shared-secret"
@@ -74,6 +76,16 @@ async def test_one_is_switched_off_and_on(alice: Client) -> None:
         answer = (await ask(alice, "POST", f"/hooks/{hook}/{verb}")).expect(200)
         assert answer.json["state"] == state
     assert (await ask(alice, "POST", f"/hooks/{hook}/rotate", {})).expect(200).json["secret"]
+
+
+async def test_no_access_token_makes_a_secret(registry: Running, alice: Client) -> None:
+    hook = await made(alice)
+    by_token = await api_token(registry, alice.session, "alice")
+    (await ask(by_token, "GET", f"/hooks/{hook}")).expect(200)
+    (await ask(by_token, "POST", f"/hooks/{hook}/ping")).expect(200)
+    for path, body in (("/hooks", NEW), (f"/hooks/{hook}/rotate", {"secret": "another"})):
+        refused = problem(await ask(by_token, "POST", path, body), 403, "password")
+        assert "an access token makes no secrets" in refused["detail"]
 
 
 async def test_others_see_nothing_of_it(alice: Client, bob: Client, root: Client) -> None:

@@ -62,6 +62,7 @@ async def test_who_may_delete_deletes_and_restores(
     problem(await ask(bob, "GET", "/deleted?namespace=none"), 404, "unknown")
     problem(await ask(bob, "GET", "/deleted"), 403, "forbidden")
     assert (await ask(root, "GET", "/deleted")).expect(200).json["deleted"] == listed
+    problem(await ask(root, "GET", "/deleted?after=x"), 400, "page")
     again = {"name": "alice/app", "digest": digest}
     (await ask(alice, "POST", "/restorations", again)).expect(200)
     (await ask(alice, "DELETE", APP)).expect(200)

@@ -148,3 +148,63 @@ async def test_all_of_a_namespace_goes_to_another(alice: Client, bob: Client, ro
     done = (await ask(root, "POST", "/moves", {"old": "bob/", "new": "prod/"})).expect(200).json
     assert done["repositories"] == ["prod/app", "prod/tools"]
     (await alice.repository("prod/tools").get("manifests/v1")).expect(200)
+
+
+@pytest.mark.usefixtures("team")
+async def test_nothing_is_given_away_of_who_cannot_leave(
+    team: Database, alice: Client, bob: Client, root: Client
+) -> None:
+    await bob.repository("bob/app").push_image("v1", b"one")
+    await team.organisations.add("only", "bob", actor=ACTOR)
+    left = await ask(root, "DELETE", "/users/bob?give_to=acme")
+    assert "the organisation only would have no owner" in problem(left, 409, "last-owner")["detail"]
+    (await bob.repository("bob/app").get("manifests/v1")).expect(200)
+    await root.repository("root/app").push_image("v1", b"one")
+    left = await ask(root, "DELETE", "/users/root?give_to=acme")
+    problem(left, 409, "last-administrator")
+    (await root.repository("root/app").get("manifests/v1")).expect(200)
+    await team.organisations.grant("only", "alice", role="owner", repository="*", actor=ACTOR)
+    (await ask(root, "DELETE", "/users/bob?give_to=acme")).expect(200)
+    (await alice.repository("acme/app").get("manifests/v1")).expect(200)
+
+
+def signed(payload: bytes, *keys: str) -> dict[str, object]:
+    """Return what cosign pushes: one payload, and a signature of it by each key."""
+    layer = descriptor(payload)
+    layers = [{**layer, "annotations": {"dev.cosignproject.cosign/signature": key}} for key in keys]
+    return image(*layers, config=descriptor(b"{}", OCI_CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("there", "brought", "then"),
+    [
+        ([], ["a"], ["a"]),
+        (["a"], ["a", "b"], ["a", "b"]),
+        (["a", "b"], ["a"], ["a", "b"]),
+        (["a"], ["a"], ["a"]),
+        (["a"], ["b"], None),
+        (["a", "c"], ["b", "a"], None),
+    ],
+)
+@pytest.mark.usefixtures("team")
+async def test_no_copy_loses_a_signature(
+    alice: Client, there: list[str], brought: list[str], then: list[str] | None
+) -> None:
+    acme, prod = alice.repository("acme/app"), alice.repository("prod/app")
+    digest = descriptor(encoded(await acme.push_image("rc", b"one")))["digest"]
+    await prod.push_image("other", b"one")
+    tag = digest.replace(":", "-") + ".sig"
+    for repository, keys in ((acme, brought), (prod, there)):
+        for blob in (b"what is signed", b"{}"):
+            await repository.push_blob(blob)
+        if keys:
+            (await repository.put_manifest(signed(b"what is signed", *keys), tag)).expect(201)
+    body = {"source": "acme/app:rc", "target": "prod/app:1"}
+    answer = await ask(alice, "POST", "/copies", body)
+    if then is None:
+        assert f"prod/app:{tag} has signatures" in problem(answer, 400, "refused")["detail"]
+        (await prod.get("manifests/1")).expect(404)
+    else:
+        answer.expect(200)
+    found = (await prod.get(f"manifests/{tag}")).expect(200).body
+    assert found == encoded(signed(b"what is signed", *(there if then is None else then)))

@@ -24,6 +24,7 @@ from treescale.metadata.events.hook_records import (
     Outcome,
 )
 from treescale.metadata.events.positions import Positions
+from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.schema import users
 
 HELD_BACK: Final = 300.0
@@ -272,6 +273,25 @@ class HooksContract:
         assert hook.failing_since is None
         await made_older(database, 3600)
         assert await ids(database) == ["b"]
+
+    async def test_of_a_suspended_user_no_hook_is_asked(self, database: Database) -> None:
+        """Those of the namespace wait until it is resumed; others that the user has made go on."""
+        await add(database, HOOK)
+        await planned(database, new("a"))
+        await add(database, replace(HOOK, hook_id="h2", namespace="bob", scope="bob/*"))
+        await add(database, replace(HOOK, hook_id="h3", namespace=None, scope="*"))
+        states = AccountStates(database.connections)
+
+        async def asked() -> list[str]:
+            return [one.hook_id for one in await database.hooks.enabled()]
+
+        assert [*await database.hooks.due_hooks()] == ["h1"]
+        await states.suspend("alice", actor=ACTOR)
+        assert await asked() == ["h2", "h3"]
+        assert [*await database.hooks.due_hooks()] == []
+        await states.resume("alice", actor=ACTOR)
+        assert await asked() == ["h1", "h2", "h3"]
+        assert [*await database.hooks.due_hooks()] == ["h1"]
 
     async def test_what_waits_is_counted(self, database: Database) -> None:
         """Deliveries that are over, and those of disabled hooks, do not wait."""

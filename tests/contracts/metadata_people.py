@@ -325,10 +325,16 @@ class PeopleContract:
         providers = Providers(database.connections)
         terms = Terms(domains=("corp.example",), groups=(GroupRole("dev", "acme", "writer"),))
         corp = Provider("corp", "https://corp", "client", None, terms, NOW)
+        with pytest.raises(NamespaceUnknown):
+            await providers.add(corp, actor=ACTOR)
+        await database.users.add(user(), actor=ACTOR)
+        await database.organisations.add("acme", "alice", actor=ACTOR)
         await providers.add(corp, actor=ACTOR)
         with pytest.raises(UserExists):
             await providers.add(replace(corp, issuer="https://other"), actor=ACTOR)
-        assert await providers.get("corp") == corp
-        assert await providers.list() == [corp]
+        kept = await providers.get("corp")
+        assert [one.namespace_id > 0 for one in kept.terms.groups] == [True]
+        assert replace(kept, terms=terms) == corp
+        assert await providers.list() == [kept]
         await providers.remove("corp", actor=ACTOR)
         assert await providers.list() == []

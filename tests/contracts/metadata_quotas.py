@@ -404,6 +404,24 @@ class QuotasContract:
         await give(database, TAGS, 1)
         await put(database, b"4", "v2")
 
+    async def test_restored_tags_count(self, database: Database) -> None:
+        await give(database, TAGS, 2)
+        undelete = Undelete(database.connections)
+        first = await put(database, b"1", "v1")
+        await put(database, b"2", "v2")
+        await database.manifests.delete_tag(APP, "v1", actor=ACTOR)
+        await put(database, b"3", "v3")
+        with pytest.raises(OverLimit, match="would have 3 tags"):
+            await undelete.tag(APP, "v1", actor=ACTOR)
+        await database.manifests.delete_tag(APP, "v3", actor=ACTOR)
+        await undelete.tag(APP, "v1", actor=ACTOR)
+        await database.manifests.delete(APP, first, actor=ACTOR)
+        await put(database, b"4", "v4")
+        with pytest.raises(OverLimit, match="would have 3 tags"):
+            await undelete.manifest(APP, first, actor=ACTOR)
+        await give(database, TAGS, 3)
+        assert (await undelete.manifest(APP, first, actor=ACTOR)).tags == 1
+
     async def test_many_that_make_repositories_at_once_make_as_many_as_fit(
         self, database: Database, other: Database
     ) -> None:

@@ -11,9 +11,16 @@ from tests.contracts.broken_off import broken_off
 from tests.contracts.metadata_collection import image
 from tests.contracts.metadata_values import ACTOR, APP, NOW, digest, manifest
 from tests.database_clock import MovedClock
-from treescale.errors import BlobUnknown, DatabaseUnavailable, ManifestUnknown, NameUnknown
+from treescale.errors import (
+    BlobUnknown,
+    DatabaseUnavailable,
+    ManifestUnknown,
+    NameUnknown,
+    PageInvalid,
+)
 from treescale.lease_times import LEASE_SETTING, UNDELETE_SECONDS, UNDELETE_SETTING, stored
 from treescale.metadata import manifest_push
+from treescale.metadata.collection.deleted import Deleted
 from treescale.metadata.collection.rows import RowCollector
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
@@ -105,6 +112,38 @@ class UndeleteContract:
         assert set(done.manifests) == {outer.digest, inner.digest, *parts}
         assert [await is_whole(database, number) for number in (1, 2, 3)] == [True] * 3
         assert await database.manifests.get(APP, inner.digest) == inner
+
+    async def test_what_was_deleted_comes_in_pages(
+        self, database: Database, undelete: Undelete
+    ) -> None:
+        """Many at one moment, and more deleted meanwhile: each that was there is listed once."""
+        for number in range(5):
+            new = manifest(b"%d" % number)
+            await database.manifests.put(APP, new, [], [f"v{number}"], now=NOW, actor=ACTOR)
+            bare = manifest(b"bare %d" % number)
+            await database.manifests.put(APP, bare, [], [], now=NOW, actor=ACTOR)
+            await database.manifests.delete(APP, new.digest, actor=ACTOR)
+            await database.manifests.delete(APP, bare.digest, actor=ACTOR)
+            other = f"bob/app{number}"
+            await database.manifests.put(other, new, [], ["v1"], now=NOW, actor=ACTOR)
+            await database.repositories.delete(other, actor=ACTOR)
+        whole = await undelete.list(None, 99)
+        kinds = [(one.tag is not None, one.digest is not None) for one in whole]
+        assert kinds == [(False, False)] * 5 + [(True, True)] * 5 + [(False, True)] * 5
+        assert [one.tag for one in whole[5:10]] == ["v4", "v3", "v2", "v1", "v0"]
+        for size in (1, 4, 7):
+            found: list[Deleted] = []
+            while page := await undelete.list(None, size, found[-1].cursor if found else ""):
+                found += page
+            assert found == whole
+        assert [one.tag for one in await undelete.list("bob", 99)] == [None] * 5
+        after = whole[6].cursor
+        await database.repositories.set_public("bob/late", public=True, now=NOW, actor=ACTOR)
+        await database.repositories.delete("bob/late", actor=ACTOR)
+        assert await undelete.list(None, 99, after) == whole[7:]
+        for wrong in ("3/1.0/1/x", "0/nan/1/", "0/1.0/-1/", "0/x/1/", "1/1.0/1", "0/1e300/1/"):
+            with pytest.raises(PageInvalid):
+                await undelete.list(None, 9, wrong)
 
     async def test_a_part_waits_for_its_index_that_was_deleted_later(
         self, database: Database, undelete: Undelete, database_clock: MovedClock

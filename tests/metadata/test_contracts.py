@@ -9,6 +9,7 @@ from tests.contracts.metadata_blobs import BlobsContract
 from tests.contracts.metadata_collection import CollectionContract
 from tests.contracts.metadata_conditions import ConditionsContract
 from tests.contracts.metadata_descriptions import DescriptionsContract
+from tests.contracts.metadata_edits import EditsContract
 from tests.contracts.metadata_event_groups import EventGroupsContract
 from tests.contracts.metadata_event_log import EventLogContract
 from tests.contracts.metadata_event_races import EventRacesContract
@@ -115,6 +116,9 @@ class TestUsers(accounts.UsersContract): ...
 
 
 class TestOrganisations(OrganisationsContract): ...
+
+
+class TestEdits(EditsContract): ...
 
 
 class TestRobots(RobotsContract): ...

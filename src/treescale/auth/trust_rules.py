@@ -10,6 +10,7 @@ true or false match nothing.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from treescale.errors import IdTokenInvalid, RequestInvalid
@@ -23,6 +24,42 @@ PRESETS: Final[Mapping[str, str]] = {
     KUBERNETES: "",
 }
 """The issuer of each, unless another is named; of Kubernetes each cluster has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    """What ID tokens of a preset have, and no others."""
+
+    issuer: re.Pattern[str]
+    claims: frozenset[str]
+    subject: str
+    """How their subjects begin."""
+    example: str
+
+
+_OF_PRESETS: Final[Mapping[str, _Preset]] = {
+    GITHUB: _Preset(
+        re.compile(
+            r"https://token\.actions\.(?:githubusercontent\.com|[a-z0-9-]+\.ghe\.com)(?:/.*)?"
+            r"|https://[^/]+/_services/token"
+        ),
+        frozenset({"repository", "repository_id", "repository_owner", "repository_owner_id"}),
+        "repo:",
+        "--claim repository=OWNER/NAME",
+    ),
+    GITLAB: _Preset(
+        re.compile(r"https://gitlab\.com"),
+        frozenset({"namespace_id", "namespace_path", "project_id", "project_path"}),
+        "project_path:",
+        "--claim project_path=GROUP/PROJECT",
+    ),
+    KUBERNETES: _Preset(
+        re.compile(r"https://kubernetes\.default\.svc(?:\..*)?"),
+        frozenset({"service_account"}),
+        "system:serviceaccount:",
+        "--claim namespace=NAMESPACE --claim service_account=NAME",
+    ),
+}
 CLAIMS_MAX: Final = 16
 CHARACTERS_MAX: Final = 255
 STARS_MAX: Final = 8
@@ -99,12 +136,38 @@ def rule_of(issuer: str, claims: Mapping[str, str], preset: str = "") -> tuple[s
     if not issuer:
         raise RequestInvalid("say whose ID tokens: --issuer https://…, the iss that they have")
     wanted = dict(claims)
+    if preset:
+        _check_preset(preset, issuer, wanted)
     if preset == KUBERNETES:
         wanted = _of_kubernetes(wanted)
     if preset == GITLAB:
         wanted.setdefault("ref_protected", "true")
     check_claims(wanted)
     return issuer, wanted
+
+
+def _check_preset(preset: str, issuer: str, claims: Mapping[str, str]) -> None:
+    """Raise RequestInvalid for an issuer, or for claims, that belong to another preset.
+
+    GitLab and Kubernetes run at any address; GitHub's own servers do not, and its preset adds
+    nothing but the issuer.
+    """
+    for other, its in _OF_PRESETS.items():
+        if other == preset:
+            continue
+        if its.issuer.fullmatch(issuer):
+            raise RequestInvalid(f"{issuer} is an issuer of {other}: say --preset {other}")
+        for name, glob in claims.items():
+            if name in its.claims or (name == SUBJECT and glob.startswith(its.subject)):
+                raise RequestInvalid(
+                    f"{name}={glob} is what ID tokens of {other} say, and none of {preset}: say "
+                    f"--preset {other}, or {_OF_PRESETS[preset].example}"
+                )
+    if preset == GITHUB and not _OF_PRESETS[GITHUB].issuer.fullmatch(issuer):
+        raise RequestInvalid(
+            f"{issuer} is no issuer of GitHub's: leave --preset out if its ID tokens have the same "
+            "claims"
+        )
 
 
 def check_claims(claims: Mapping[str, str]) -> None:

@@ -26,11 +26,11 @@ DELETED: Final = (
 def deleted(desk: CommandContext, namespace: str | None) -> None:
     """List what can be restored, until when, and when its space is back.
 
-    Of repositories, tags and manifests the latest thousand each, by whatever client they were
+    Repositories, then tags, then manifests, the latest of each first, by whatever client they were
     deleted. A manifest that has no tag any more is listed by its digest.
     """
-    found = desk.ask("GET", "/deleted", query={"namespace": namespace})
-    desk.out.rows(DELETED, found["deleted"])
+    found = desk.pages("/deleted", "deleted", query={"namespace": namespace})
+    desk.out.rows(DELETED, found)
 
 
 @click.command("restore", short_help="Bring back what was deleted.")

@@ -111,7 +111,7 @@ class _Place:
     def add(self, body: Found) -> None:
         """Make a rule."""
         made = self._desk.ask("POST", f"/rules{self._path}", body=body)
-        told = f"Rule {made['rule']}: {_says(made)}."
+        told = f"Rule {made['rule']} for {', '.join(made['tags'])}: {_says(made)}."
         if not made["confirmed"]:
             told += f" It removes nothing yet: {self._how_to_apply()}."
         self._done.append((told, _row(made)))

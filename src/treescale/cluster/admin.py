@@ -1,6 +1,7 @@
 """What an administrator does to servers and stores: set copies, drain, undrain, forget.
 
-Only rows change here. The servers see it with their next turn, within seconds, and put the layout
+Only rows change here; `check` is asked, in the transaction that changes a setting, whether it may
+be: `layouts.Check`. The servers see it with their next turn, within seconds, and put the layout
 that follows in force; while none is up it is made by the first that starts.
 """
 
@@ -43,11 +44,14 @@ from treescale.metadata.events.hook_records import HOOKS_SETTING
 from treescale.metadata.identity.providers import Providers
 from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
 from treescale.metadata.records import LayoutRecord, StoreState, is_full
+from treescale.metadata.settings.settings import Check
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 from treescale.outbound.networks import parse_targets
 
 
-async def set_copies(database: Database, text: str, *, actor: str) -> int:
+async def set_copies(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> int:
     """Ask for so many copies; raises SettingInvalid unless there are stores for them."""
     copies = copies_asked(text)
     stores = await database.stores.list()
@@ -57,12 +61,18 @@ async def set_copies(database: Database, text: str, *, actor: str) -> int:
             f"copies={text} needs as many stores, and the cluster has {active} that "
             "are not being drained: add stores first"
         )
-    await database.settings.change(COPIES_SETTING, str(copies), actor=actor)
+    await database.settings.change(COPIES_SETTING, str(copies), actor=actor, check=check)
     return copies
 
 
 async def set_time(
-    database: Database, name: str, text: str, *, unsafe: bool, actor: str
+    database: Database,
+    name: str,
+    text: str,
+    *,
+    unsafe: bool,
+    actor: str,
+    check: Check | None = None,
 ) -> float | None:
     """Set the lease, or for how long something is kept; return its seconds, None for ever.
 
@@ -73,16 +83,18 @@ async def set_time(
     elif name == UNTAGGED_SETTING:
         kept = parse_untagged(text, unsafe=unsafe)
         if kept is None:
-            await database.settings.change(name, None, actor=actor)
+            await database.settings.change(name, None, actor=actor, check=check)
             return None
         seconds = kept
     else:
         seconds = 0.0 if text == "0" else parse_seconds(text)
-    await database.settings.change(name, stored(seconds), actor=actor)
+    await database.settings.change(name, stored(seconds), actor=actor, check=check)
     return seconds
 
 
-async def set_collection(database: Database, text: str, *, actor: str) -> None:
+async def set_collection(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> None:
     """Stop all collection, or have it go on; raises SettingInvalid."""
     on_or_off(COLLECTION_SETTING, text)
     if await database.settings.get(COLLECTION_SETTING) == FROZEN:
@@ -90,10 +102,12 @@ async def set_collection(database: Database, text: str, *, actor: str) -> None:
             "the database was restored from a backup: `treescale collect --after-restore` shows "
             "what would go, and asks"
         )
-    await database.settings.change(COLLECTION_SETTING, text, actor=actor)
+    await database.settings.change(COLLECTION_SETTING, text, actor=actor, check=check)
 
 
-async def set_hooks(database: Database, name: str, text: str, *, actor: str) -> None:
+async def set_hooks(
+    database: Database, name: str, text: str, *, actor: str, check: Check | None = None
+) -> None:
     """Have webhooks sent, or pulls told of, or not; or say which networks others may lead to.
 
     Raises SettingInvalid.
@@ -102,49 +116,54 @@ async def set_hooks(database: Database, name: str, text: str, *, actor: str) -> 
         on_or_off(name, text)
     else:
         parse_targets(text)
-    await database.settings.change(name, text, actor=actor)
+    await database.settings.change(name, text, actor=actor, check=check)
 
 
-async def set_anonymous(database: Database, text: str, *, actor: str) -> None:
+async def set_anonymous(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> None:
     """Have what is public be for all, or for whoever logs in; raises SettingInvalid."""
     on_or_off(ANONYMOUS_SETTING, text)
-    await database.settings.change(ANONYMOUS_SETTING, text, actor=actor)
+    await database.settings.change(ANONYMOUS_SETTING, text, actor=actor, check=check)
 
 
-async def set_passwords(database: Database, text: str, *, actor: str) -> None:
+async def set_passwords(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> None:
     """Have everybody's passwords count, or those of administrators alone; raises SettingInvalid."""
-    is_on = on_or_off(PASSWORDS_SETTING, text)
-    if not is_on and not await Providers(database.connections).list():
-        raise SettingInvalid(
-            "nobody but administrators could sign in: add a provider first "
-            "(`treescale sign-on add`)"
-        )
-    await database.settings.change(PASSWORDS_SETTING, text, actor=actor)
+    on_or_off(PASSWORDS_SETTING, text)
+    await Providers(database.connections).set_passwords(text, actor=actor, check=check)
 
 
-async def set_events(database: Database, text: str, *, actor: str) -> Retention:
+async def set_events(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> Retention:
     """Set which events are kept; return that. Raises SettingInvalid."""
     kept = parse_retention(text)
     value = None if kept == DEFAULT else text
-    await database.settings.change(EVENTS_SETTING, value, actor=actor)
+    await database.settings.change(EVENTS_SETTING, value, actor=actor, check=check)
     return kept
 
 
-async def set_audit(database: Database, text: str, *, actor: str) -> float | None:
+async def set_audit(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> float | None:
     """Set for how many seconds the audit log is kept, None: for ever. Raises SettingInvalid."""
     kept = parse_audit(text)
     value = None if kept == AUDIT_DAYS * 86400.0 else text
-    await database.settings.change(AUDIT_SETTING, value, actor=actor)
+    await database.settings.change(AUDIT_SETTING, value, actor=actor, check=check)
     return kept
 
 
-async def set_read_only(database: Database, text: str, *, actor: str) -> list[str]:
+async def set_read_only(
+    database: Database, text: str, *, actor: str, check: Check | None = None
+) -> list[str]:
     """Have all stay as it is, or end that; return the servers that do not heed it.
 
     These are of 0.1.0, and run. Raises SettingInvalid.
     """
     read_only = on_or_off(READ_ONLY_SETTING, text)
-    await database.read_only.set_cluster(read_only=read_only, actor=actor)
+    await database.read_only.set_cluster(read_only=read_only, actor=actor, check=check)
     if not read_only:
         return []
     now = await database.servers.now()

@@ -26,6 +26,7 @@ from treescale.metadata.events.audit import EVER, LOOKED_AT_ONCE_MAX, AuditLog, 
 from treescale.metadata.events.recorded import Recorded
 from treescale.oci.names import check_namespace
 from treescale.oci.pages import parse_page_size
+from treescale.registry.naming.nearest import check_owned
 
 LINES: Final = "application/x-ndjson"
 NEWEST: Final = "newest"
@@ -58,6 +59,8 @@ class AuditDesk:
         if len(wanted.actor) > ACTOR_CHARACTERS_MAX:
             raise RequestInvalid(f"an actor has at most {ACTOR_CHARACTERS_MAX} characters")
         span = await self._span(asked)
+        if asked.is_administrator and span.namespace is not None and "after" not in query:
+            await self._check_known(span, span.namespace)
         begin = moment_of(query["after"]) if "after" in query else span.begin
         if LINES in asked.headers.get("Accept", ""):
             return Streamed(LINES, self._lines(asked, span, begin, wanted))
@@ -84,6 +87,11 @@ class AuditDesk:
             if more:
                 begin = _moment(read[-1])
                 await self._namespace(await asked.again())
+
+    async def _check_known(self, span: Span, namespace: str) -> None:
+        """Raise NamespaceUnknown for a name that nobody has, and of which nothing is told."""
+        if not await self._log.after(span, span.begin, 1):
+            await check_owned(self._database, namespace)
 
     async def _span(self, asked: Asked) -> Span:
         """Return what is looked at; raises what keeps the caller from it."""

@@ -1,17 +1,19 @@
 """Where two might edit: what was seen is named by its ETag, and changed only while it is so.
 
-Looked at just before the write, so that who edits from an old page is told. Pure.
+Looked at in the transaction that writes, so of two who edit the same page one is told. Pure.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 
 from treescale.console.route import Asked
 from treescale.errors import PreconditionFailed
 
-_ANY = "*"
+Found = TypeVar("Found")
+_ANY: Final = "*"
 
 
 def etag_headers(content: object) -> Mapping[str, str]:
@@ -19,17 +21,21 @@ def etag_headers(content: object) -> Mapping[str, str]:
     return {"ETag": _etag(content)}
 
 
-def check_if_match(asked: Asked, content: object) -> None:
-    """Raise PreconditionFailed when the caller has seen something else than this.
+def if_match(asked: Asked, shown: Callable[[Found], object]) -> Callable[[Found], None] | None:
+    """Return what raises PreconditionFailed when the caller has seen something else than is found.
 
-    Without If-Match anything may be changed.
+    `shown` is how that is answered. None without If-Match: then anything may be changed.
     """
     wanted = asked.headers.get("If-Match")
     if wanted is None:
-        return
+        return None
     known = [one.strip() for one in wanted.split(",")]
-    if _ANY not in known and _etag(content) not in known:
-        raise PreconditionFailed("somebody has changed it since you looked: look again")
+
+    def check(found: Found) -> None:
+        if _ANY not in known and _etag(shown(found)) not in known:
+            raise PreconditionFailed("somebody has changed it since you looked: look again")
+
+    return check
 
 
 def _etag(content: object) -> str:

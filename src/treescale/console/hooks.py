@@ -1,4 +1,7 @@
-"""`/hooks`: webhooks and what was sent to them, for whoever they belong to."""
+"""`/hooks`: webhooks and what was sent to them, for whoever they belong to.
+
+A webhook has a secret, which is made for whoever shows the password: see `check_fresh`.
+"""
 
 from datetime import UTC, datetime
 
@@ -6,7 +9,7 @@ import msgspec
 
 from treescale.auth.policy import Standing, may
 from treescale.auth.roles import Permission
-from treescale.console.route import PREFIX, Answered, Asked
+from treescale.console.route import PREFIX, Answered, Asked, check_fresh
 from treescale.errors import HookUnknown, PageInvalid
 from treescale.events.hooks.planner import DEFAULT_KINDS
 from treescale.events.hooks.request import masked_headers, masked_url
@@ -131,6 +134,7 @@ class HookDesk:
 
     async def add(self, asked: Asked) -> Answered:
         """Make one."""
+        check_fresh(asked)
         wanted: NewHook = asked.body
         terms = HookTerms(
             wanted.scope,
@@ -168,6 +172,7 @@ class HookDesk:
 
     async def rotate(self, asked: Asked) -> Answered:
         """Sign with another secret."""
+        check_fresh(asked)
         wanted: NewSecret = asked.body
         made = await self._service.rotate(_id(asked), _caller(asked), wanted.secret)
         return Answered(SecretMade(made or None))

@@ -7,7 +7,7 @@ import msgspec
 from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
-from treescale.console.etags import check_if_match, etag_headers
+from treescale.console.etags import etag_headers, if_match
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import (
     Forbidden,
@@ -120,18 +120,16 @@ class OrganisationDesk:
 
     async def show(self, asked: Asked) -> Answered:
         """Show one to whoever has a role there."""
-        row = await self._shown(await self._seen(asked))
-        return Answered(row, etag_headers(row))
+        return await self._shown(await self._seen(asked))
 
     async def change(self, asked: Asked) -> Answered:
         """Say what new repositories there are."""
         _check(asked, Permission.SETTINGS)
         wanted: VisibilityState = asked.body
         actor = asked.principal.user
-        check_if_match(asked, await self._shown(await self._service.get(asked.name)))
-        await self._service.set_default(asked.name, wanted.visibility, actor=actor)
-        row = await self._shown(await self._service.get(asked.name))
-        return Answered(row, etag_headers(row))
+        check = if_match(asked, _row)
+        await self._service.set_default(asked.name, wanted.visibility, actor=actor, check=check)
+        return await self._shown(await self._service.get(asked.name))
 
     async def remove(self, asked: Asked) -> Answered:
         """Remove one, and delete its repositories."""
@@ -180,10 +178,14 @@ class OrganisationDesk:
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
         create = asked.query.get("create", "0") == "1"
-        there = await self._check_visibility(asked, name, create=create)
-        check_if_match(asked, VisibilityState(there))
-        actor = asked.principal.user
-        await self._service.set_visibility(name, wanted.visibility, actor=actor, create=create)
+        await self._check_visibility(asked, name, create=create)
+        await self._service.set_visibility(
+            name,
+            wanted.visibility,
+            actor=asked.principal.user,
+            create=create,
+            check=if_match(asked, VisibilityState),
+        )
         return Answered(wanted, etag_headers(wanted))
 
     async def get_visibility(self, asked: Asked) -> Answered:
@@ -225,9 +227,11 @@ class OrganisationDesk:
         except NamespaceUnknown:
             raise _unseen(asked.name) from None
 
-    async def _shown(self, one: Namespace) -> OrganisationShown:
-        row = msgspec.structs.asdict(_row(one))
-        return OrganisationShown(**row, description=await self._descriptions.of_namespace(one.name))
+    async def _shown(self, one: Namespace) -> Answered:
+        """Answer with one; what it says of itself is changed elsewhere, and not in the ETag."""
+        row, text = _row(one), await self._descriptions.of_namespace(one.name)
+        shown = OrganisationShown(**msgspec.structs.asdict(row), description=text)
+        return Answered(shown, etag_headers(row))
 
     async def _members(self, name: str) -> Answered:
         return Answered(MemberList([_member(one) for one in await self._service.members(name)]))

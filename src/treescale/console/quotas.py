@@ -152,7 +152,7 @@ class QuotaDesk:
             REPOSITORIES.setting: wanted.repositories_max,
             TAGS.setting: wanted.tags_max,
         }
-        to = {name: str(value) for name, value in given.items() if value is not None}
+        to = {name: _text(name, value) for name, value in given.items() if value is not None}
         if not to:
             raise FieldInvalid("say quota, repositories_max or tags_max", "")
         found = await self._quotas.set(asked.name, to, actor=asked.principal.user)
@@ -183,7 +183,7 @@ class QuotaDesk:
         """Say so anew, of what is named; say what holds then."""
         wanted: NewClusterLimits = asked.body
         to = {
-            setting: str(value)
+            setting: _text(setting, value)
             for setting, field in CLUSTER_LIMITS.items()
             if (value := getattr(wanted, field)) is not None
         }
@@ -191,6 +191,11 @@ class QuotaDesk:
             raise FieldInvalid(f"say one of {', '.join(CLUSTER_LIMITS.values())}", "")
         await self._quotas.set_defaults(to, actor=asked.principal.user)
         return Answered(_limits(await self._quotas.defaults()))
+
+
+def _text(setting: str, value: int | str) -> str:
+    """Return a limit as a command says it; a number of JSON is of bytes where they are counted."""
+    return f"{value}B" if setting == BYTES.setting and isinstance(value, int) else str(value)
 
 
 def _limits(found: Mapping[str, int | None]) -> ClusterLimits:

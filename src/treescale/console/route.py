@@ -19,7 +19,7 @@ from treescale.auth.policy import Principal
 from treescale.auth.roles import Memberships
 from treescale.auth.scopes import TokenScope
 from treescale.console.body import BODY_BYTES_MAX
-from treescale.errors import NameUnknown, RequestInvalid, Unsupported
+from treescale.errors import NameUnknown, PasswordNeeded, RequestInvalid, Unsupported
 
 PREFIX: Final = "/api/v1"
 GET: Final = "GET"
@@ -74,6 +74,20 @@ class Asked:
     def name(self) -> str:
         """Return the path's parameter `name`."""
         return self.parameters["name"]
+
+
+def check_fresh(asked: Asked) -> None:
+    """Raise PasswordNeeded unless the caller may make a secret: who shows a password may.
+
+    Or who has just signed in. Whoever bears an access token may not, whatever it is for: one that
+    leaked would else make others that outlive it.
+    """
+    if not asked.is_fresh:
+        raise PasswordNeeded("you signed in a while ago: prove it once more at /-/account")
+    if asked.principal.token_id:
+        raise PasswordNeeded(
+            "an access token makes no secrets: ask for this with the password of the user"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from treescale.metadata.events.groups import EventGroups
 from treescale.metadata.events.hooks import Hooks
 from treescale.metadata.events.log import EventLog
 from treescale.metadata.keys import PeerKeys, SigningKeys
-from treescale.metadata.layouts import Layouts, OldestLayout, ReadOnlySwitches, Settings
+from treescale.metadata.layouts import Layouts, OldestLayout, ReadOnlySwitches
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated
 from treescale.metadata.organisations import KNOWN_BYTES_MAX as HELD_BYTES_MAX
@@ -33,6 +33,7 @@ from treescale.metadata.records import Blob, Examined, Manifest, Repository
 from treescale.metadata.repositories import KNOWN_BYTES_MAX, PUBLIC_SECONDS_MAX, Repositories
 from treescale.metadata.schema import SCHEMA_VERSION, SCHEMA_VERSION_TABLE, metadata
 from treescale.metadata.servers import Servers, Stores
+from treescale.metadata.settings.settings import Settings
 from treescale.metadata.uploads import Uploads
 from treescale.metadata.work import Collections, Jobs, Leases, Walks
 from treescale.metrics.meters import Meters

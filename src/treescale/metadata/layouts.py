@@ -5,7 +5,7 @@ holds. So once it was said, and that transaction is over, nothing changes any mo
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -22,7 +22,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     exists,
     func,
     literal,
@@ -57,7 +56,6 @@ from treescale.log import get_logger
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
     insert_or_ignore,
-    insert_or_update,
     insert_or_update_if,
 )
 from treescale.metadata.events.recording import Event, Kind, record
@@ -72,6 +70,7 @@ from treescale.metadata.schema import (
     upload_parts,
     users,
 )
+from treescale.metadata.settings.settings import GET_SETTING, PUT_SETTING, Check
 from treescale.oci.names import namespace_of
 
 LIST: Final = select(layouts).order_by(layouts.c.number.desc()).limit(bindparam("limit"))
@@ -131,15 +130,6 @@ _ANYTHING: Final = or_(
     exists(select(upload_parts.c.part).where(upload_parts.c.upload_id > "")),
 )
 _USED: Final = select(_NOTED.label("noted"), _ANYTHING.label("anything"))
-
-GET_SETTING: Final = select(settings.c.value).where(settings.c.name == bindparam("this"))
-_HOLD_SETTING: Final = GET_SETTING.with_for_update()
-_GET_SETTINGS: Final = select(settings).where(
-    settings.c.name.in_(bindparam("these", expanding=True))
-)
-_PUT_SETTING: Final = insert_or_update(settings, ["value"])
-REMOVE_SETTING: Final = delete(settings).where(settings.c.name == bindparam("this"))
-
 
 FOR_EVER_SECONDS: Final = 3e16
 """So long what nothing holds is kept by default, and while `untagged` cannot be read."""
@@ -282,55 +272,6 @@ class Layouts:
             return True
 
         return await self._connections.write(work)
-
-
-class Settings:
-    """The cluster's settings: text by name."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    async def get(self, name: str) -> str | None:
-        """Return the value, None when unset."""
-        row = await self._connections.row(GET_SETTING, {"this": name})
-        return None if row is None else str(row.value)
-
-    async def several(self, names: Collection[str]) -> dict[str, str]:
-        """Return those of these that are set, as they are at one moment."""
-        rows = await self._connections.rows(_GET_SETTINGS, {"these": [*names]})
-        return {row.name: row.value for row in rows}
-
-    async def put(self, name: str, value: str) -> None:
-        """Set it."""
-
-        def work(connection: Connection) -> None:
-            connection.execute(_PUT_SETTING.on(connection), {"name": name, "value": value})
-
-        await self._connections.write(work)
-
-    async def remove(self, name: str) -> None:
-        """Leave it to the default; twice is once."""
-        await self._connections.change(REMOVE_SETTING, {"this": name})
-
-    async def change(self, name: str, value: str | None, *, actor: str) -> None:
-        """Set it, as somebody wants it; None leaves it to the default. The same again is nothing.
-
-        What servers note for themselves is put, and not changed.
-        """
-
-        def work(connection: Connection) -> None:
-            row = connection.execute(_HOLD_SETTING, {"this": name}).one_or_none()
-            before = None if row is None else str(row.value)
-            if before == value:
-                return
-            if value is None:
-                connection.execute(REMOVE_SETTING, {"this": name})
-            else:
-                connection.execute(_PUT_SETTING.on(connection), {"name": name, "value": value})
-            told = {"name": name, "value": value, "before": before}
-            record(connection, Event(Kind.SETTING_CHANGED, actor, payload=told))
-
-        await self._connections.write(work)
 
 
 class ReadOnlyBy(StrEnum):
@@ -490,17 +431,20 @@ class ReadOnlySwitches:
         """Return whether the repository itself is; raises NameUnknown."""
         return await self._flag(repositories, name, "repository")
 
-    async def set_cluster(self, *, read_only: bool, actor: str) -> None:
-        """Have all stay as it is, or end that; twice is once."""
+    async def set_cluster(self, *, read_only: bool, actor: str, check: Check | None = None) -> None:
+        """Have all stay as it is, or end that; twice is once. Raises what `check` does."""
         value = ON if read_only else OFF
 
         def work(connection: Connection) -> None:
             wait_for_writers(connection)
-            before = connection.execute(GET_SETTING, {"this": READ_ONLY_SETTING})
-            if (before.scalar_one_or_none() or OFF) == value:
+            there = connection.execute(GET_SETTING, {"this": READ_ONLY_SETTING}).one_or_none()
+            before = None if there is None else str(there.value)
+            if check is not None:
+                check(before)
+            if (before or OFF) == value:
                 return
             row = {"name": READ_ONLY_SETTING, "value": value}
-            connection.execute(_PUT_SETTING.on(connection), row)
+            connection.execute(PUT_SETTING.on(connection), row)
             told = {"read_only": read_only}
             record(connection, Event(Kind.CLUSTER_READ_ONLY, actor, payload=told))
 

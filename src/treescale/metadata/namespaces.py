@@ -65,6 +65,9 @@ HOLD_OWNED: Final = (
     .order_by(namespaces.c.namespace_id)
     .with_for_update(of=namespaces)
 )
+_ORGANISATION_ID: Final = select(namespaces.c.namespace_id).where(
+    namespaces.c.name == bindparam("this"), namespaces.c.kind == ORGANISATION
+)
 _MAKE: Final = insert_or_ignore(namespaces)
 _BEGIN: Final = (
     update(namespaces)
@@ -90,6 +93,25 @@ _HAS_OWNER: Final = select(
         members.c.role == OWNER,
         members.c.repository == EVERY_REPOSITORY,
     )
+)
+_other = members.alias("other")
+_OWNED_ALONE: Final = (
+    select(namespaces.c.name)
+    .join(members, members.c.namespace_id == namespaces.c.namespace_id)
+    .where(
+        members.c.user_name == bindparam("user"),
+        members.c.role == OWNER,
+        members.c.repository == EVERY_REPOSITORY,
+        namespaces.c.kind == ORGANISATION,
+        ~exists().where(
+            _other.c.namespace_id == members.c.namespace_id,
+            _other.c.user_name != members.c.user_name,
+            _other.c.role == OWNER,
+            _other.c.repository == EVERY_REPOSITORY,
+        ),
+    )
+    .order_by(namespaces.c.name)
+    .limit(1)
 )
 HAS_REPOSITORIES: Final = (
     select(repositories.c.name)
@@ -143,6 +165,12 @@ def hold_namespace(connection: Connection, name: str) -> HeldNamespace | None:
     return None if row is None else HeldNamespace(int(row.namespace_id), row.kind)
 
 
+def organisation_id(connection: Connection, name: str) -> int | None:
+    """Return the number of an organisation; None when none has the name."""
+    row_id: int | None = connection.execute(_ORGANISATION_ID, {"this": name}).scalar_one_or_none()
+    return row_id
+
+
 def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
     """Hold the namespace of a name, which has a row from now on: a user's, if it had none."""
     connection.execute(_MAKE.on(connection), {"name": name})
@@ -151,10 +179,14 @@ def make_and_hold(connection: Connection, name: str) -> HeldNamespace:
     return held
 
 
-def unknown_namespace(name: str) -> NamespaceUnknown:
-    """Return the error for a namespace that is nobody's: it says how it becomes somebody's."""
+def unknown_namespace(name: str, *, nearest: str = "") -> NamespaceUnknown:
+    """Return the error for a namespace that is nobody's: it says how it becomes somebody's.
+
+    `nearest` is what else may have been meant, as a sentence.
+    """
     return NamespaceUnknown(
-        f"no organisation and no user {name}: `treescale org add {name} --owner USER` makes one"
+        f"no organisation and no user {name}: {nearest}`treescale org add {name} --owner USER` "
+        "makes one"
     )
 
 
@@ -219,10 +251,14 @@ def free_namespace(connection: Connection, row_id: int, name: str) -> None:
 def check_owner_left(connection: Connection, row_id: int, name: str) -> None:
     """Raise LastOwner when nobody owns the organisation any more; its row is held."""
     if not connection.execute(_HAS_OWNER, {"row_id": row_id}).scalar_one():
-        raise LastOwner(
-            f"the organisation {name} would have no owner: make somebody else one first "
-            f"(`treescale org grant {name} USER owner`), or remove the organisation"
-        )
+        raise _last_owner(name)
+
+
+def _last_owner(name: str) -> LastOwner:
+    return LastOwner(
+        f"the organisation {name} would have no owner: make somebody else one first "
+        f"(`treescale org grant {name} USER owner`), or remove the organisation"
+    )
 
 
 def hold_administrators(connection: Connection) -> bool:
@@ -236,10 +272,26 @@ def check_administrator_left(connection: Connection, *, was_there: bool) -> None
     A provider of sign-on may be down, or gone: so only who has a password counts.
     """
     if was_there and not connection.execute(_HAS_ADMINISTRATOR).scalar_one():
-        raise LastAdministrator(
-            "no administrator would be left who can log in with a password: make somebody else one "
-            "first (`treescale user admin NAME on`)"
-        )
+        raise _last_administrator()
+
+
+def _last_administrator() -> LastAdministrator:
+    return LastAdministrator(
+        "no administrator would be left who can log in with a password: make somebody else one "
+        "first (`treescale user admin NAME on`)"
+    )
+
+
+def check_may_leave(connection: Connection, name: str) -> None:
+    """Raise LastOwner or LastAdministrator when the user cannot go as things are: a look, no lock.
+
+    Before what goes with the user is moved elsewhere; it is looked at again when the user goes.
+    """
+    alone = connection.execute(_OWNED_ALONE, {"user": name}).first()
+    if alone is not None:
+        raise _last_owner(alone.name)
+    if connection.execute(_LOCAL_ADMINISTRATORS.limit(2)).scalars().all() == [name]:
+        raise _last_administrator()
 
 
 def check_unchanged(connection: Connection, name: str, generation: int) -> None:

@@ -5,7 +5,7 @@ transaction: bearer tokens of before are void, logins are not. An organisation h
 time: who takes a role away holds the namespace's row, and looks in a second statement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -259,11 +259,23 @@ class Organisations:
         await self._connections.write(work)
         self._known.invalidate(namespace, user)
 
-    async def set_visibility(self, name: str, visibility: str, *, actor: str) -> None:
-        """Say what repositories are that come into being there; raises NamespaceUnknown."""
+    async def set_visibility(
+        self,
+        name: str,
+        visibility: str,
+        *,
+        actor: str,
+        check: Callable[[Namespace], None] | None = None,
+    ) -> None:
+        """Say what repositories are that come into being there.
+
+        Raises NamespaceUnknown, and what `check` does of the namespace, which nobody else changes.
+        """
 
         def work(connection: Connection) -> None:
             held = hold_known(connection, name)
+            if check is not None:
+                check(_namespace(connection.execute(GET, {"this": name}).one()))
             if changed(connection, _SET_VISIBILITY, {"row_id": held.row_id, "to": visibility}):
                 told = {"visibility": visibility}
                 event = Event(Kind.NAMESPACE_VISIBILITY, actor, namespace=name, payload=told)

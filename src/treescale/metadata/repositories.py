@@ -123,6 +123,11 @@ LIST_ALL: Final = _page()
 LIST_PUBLIC: Final = _page().where(repositories.c.public == true())
 LIST_VISIBLE: Final = select(_EITHER).order_by(_EITHER.c.name).limit(bindparam("limit"))
 
+_HOLD_VISIBILITY: Final = (
+    select(repositories)
+    .where(repositories.c.repository_id == bindparam("row_id"))
+    .with_for_update(key_share=True)
+)
 _SET_VISIBILITY: Final = (
     update(repositories)
     .where(
@@ -404,8 +409,20 @@ class Repositories:
         """Open pulling to everybody, or close it; see `set_visibility`."""
         await self.set_visibility(name, PUBLIC if public else PRIVATE, now=now, actor=actor)
 
-    async def set_visibility(self, name: str, visibility: str, *, now: float, actor: str) -> None:
-        """Say who may pull without a role. Creates an empty repository when absent."""
+    async def set_visibility(
+        self,
+        name: str,
+        visibility: str,
+        *,
+        now: float,
+        actor: str,
+        check: Callable[[str], None] | None = None,
+    ) -> None:
+        """Say who may pull without a role. Creates an empty repository when absent.
+
+        Raises what `check` does of the visibility until then ("" when absent), which nobody else
+        changes.
+        """
         is_public, is_internal = visibility == PUBLIC, visibility == INTERNAL
         told = {"public": is_public, "visibility": visibility}
         event = Event(Kind.REPOSITORY_VISIBILITY, actor, name, payload=told)
@@ -413,6 +430,9 @@ class Repositories:
 
         def work(connection: Connection) -> None:
             held = hold(connection, name, actor=actor, now=now, changes=False)
+            if check is not None:
+                row = connection.execute(_HOLD_VISIBILITY, {"row_id": held.row_id}).one()
+                check("" if held.is_new else _repository(row).visibility)
             if changed(connection, _SET_VISIBILITY, {"row_id": held.row_id, **to}):
                 record(connection, event)
             if held.is_limited and held.is_new:

@@ -31,7 +31,7 @@ from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update, insert_or_update_if
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.layouts import GET_SETTING, noted_number
+from treescale.metadata.layouts import noted_number
 from treescale.metadata.records import (
     ServerRecord,
     StoreRecord,
@@ -41,6 +41,7 @@ from treescale.metadata.records import (
     Unreached,
 )
 from treescale.metadata.schema import servers, settings, stores
+from treescale.metadata.settings.settings import GET_SETTING
 
 _THIS_SERVER: Final = servers.c.server_id == bindparam("this")
 _SERVER_LABELS: Final = ("name", "address", "zone", "started", "place", "version")

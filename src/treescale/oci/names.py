@@ -47,8 +47,8 @@ def check_namespace(name: str) -> str:
     """Return `name` when it can be a repository's first part; else raise NameInvalid."""
     if len(name) > NAMESPACE_CHARACTERS_MAX or _NAMESPACE.fullmatch(name) is None:
         raise NameInvalid(
-            "a user name is lower-case letters and digits, joined by '.', '_', '__' or '-', "
-            f"at most {NAMESPACE_CHARACTERS_MAX} characters"
+            "the name of a user or an organisation is lower-case letters and digits, joined by "
+            f"'.', '_', '__' or '-', at most {NAMESPACE_CHARACTERS_MAX} characters"
         )
     return name
 

@@ -308,11 +308,14 @@ def parse_duration(text: str) -> float | None:
     return float(int(found[1]) * _UNIT_SECONDS[found[2]])
 
 
-def parse_allow(text: str) -> frozenset[Right]:
-    """Return the rights of `pull,push`, or scopes; raises RequestInvalid for any other word."""
+def parse_allow(text: str, *, of: str = _RIGHTS) -> frozenset[Right]:
+    """Return the rights of `pull,push`, or scopes; raises RequestInvalid for any other word.
+
+    `of` is what the refusal says there is.
+    """
     known: dict[str, Right] = {right.value: right for right in (*Action, *TokenScope)}
     words = [word.strip() for word in text.split(",")]
     unknown = [word for word in words if word not in known]
     if unknown:
-        raise RequestInvalid(f"{unknown[0]!r} is not a right: say {_RIGHTS}")
+        raise RequestInvalid(f"{unknown[0]!r} is not a right: say {of}")
     return frozenset(known[word] for word in words)

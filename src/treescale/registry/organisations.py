@@ -4,7 +4,7 @@ Whether the caller may is asked of `auth.policy` by whoever calls; a command on 
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -25,7 +25,9 @@ from treescale.oci.names import (
     check_namespace,
     check_new_namespace,
     check_repository,
+    namespace_of,
 )
+from treescale.registry.naming.nearest import check_owned
 
 PAGE_SIZE: Final = 500
 _GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
@@ -97,25 +99,51 @@ class OrganisationService:
         """
         await self._organisations.revoke(name, user, repository=repository, actor=actor)
 
-    async def set_default(self, name: str, visibility: str, *, actor: str) -> None:
-        """Say what new repositories of a namespace are; raises RequestInvalid."""
+    async def set_default(
+        self,
+        name: str,
+        visibility: str,
+        *,
+        actor: str,
+        check: Callable[[Namespace], None] | None = None,
+    ) -> None:
+        """Say what new repositories of a namespace are; raises RequestInvalid, what `check` does.
+
+        `check` is given the namespace as it is in the transaction that changes it.
+        """
         wanted = parse_visibility(visibility)
-        await self._organisations.set_visibility(name, wanted.value, actor=actor)
+        await self._organisations.set_visibility(name, wanted.value, actor=actor, check=check)
 
     async def set_visibility(
-        self, repository: str, visibility: str, *, actor: str, create: bool = True
+        self,
+        repository: str,
+        visibility: str,
+        *,
+        actor: str,
+        create: bool = True,
+        check: Callable[[str], None] | None = None,
     ) -> None:
-        """Say who may pull without a role; raises RequestInvalid, NameInvalid.
+        """Say who may pull without a role; raises RequestInvalid, NameInvalid, what `check` does.
 
-        Without `create` NameUnknown when there is no such repository.
+        `check` is given the visibility in the transaction that changes it, "" for a repository that
+        is made there.
+
+        Without `create` NameUnknown when there is no such repository; none is made in a namespace
+        that is nobody's (NamespaceUnknown).
         """
         wanted = parse_visibility(visibility)
         check_repository(repository)
         repositories = self._database.repositories
-        if not create:
+        try:
             await repositories.get(repository)
+        except NameUnknown:
+            if not create:
+                raise
+            await check_owned(self._database, namespace_of(repository))
         now = await self._database.servers.now()
-        await repositories.set_visibility(repository, wanted.value, now=now, actor=actor)
+        await repositories.set_visibility(
+            repository, wanted.value, now=now, actor=actor, check=check
+        )
 
     async def repositories(self, name: str) -> list[str]:
         """Return the names of what is in a namespace."""

@@ -25,9 +25,13 @@ from tests.cli.conftest import Command
 from tests.console.test_api import STORE
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_database import Away as DatabaseAway
+from treescale.auth.access_tokens import access_token_text
+from treescale.auth.scopes import Action, TokenScope
 from treescale.cli.terminal import options
 from treescale.maintenance.planning.findings import Findings, packed
+from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.records import JobState
+from treescale.registry.accounts import TokenTerms
 
 __all__ = [
     "cors",
@@ -37,6 +41,9 @@ __all__ = [
     "threads",
     "trusted_proxies",
 ]  # fixtures
+
+
+PULL = frozenset({Action.PULL})
 
 
 class Away:
@@ -98,6 +105,42 @@ async def test_a_login_is_an_access_token_that_nobody_else_reads(
     assert await registry.parts.accounts.list_tokens("root") == []
     assert json.loads(file.read_text()) == {}
     assert "no login" in (await away.run("logout", away.url)).stderr
+
+
+async def test_who_has_no_password_gives_an_access_token(
+    registry: Running, away: Away, tmp_path: Path
+) -> None:
+    accounts = registry.parts.accounts
+    await AccountStates(registry.parts.database.connections).remove_password("alice", actor=ACTOR)
+
+    async def login(text: str, *words: str) -> Result:
+        given = ("login", away.url, "--user", "alice", *words)
+        return await away.run(*given, text_in=f"{text}\n")
+
+    terms = TokenTerms("away", frozenset({TokenScope.API}), lasts_seconds=86_400.0)
+    text, token = await accounts.create_token("alice", terms, actor=ACTOR)
+    for word in ("--token-stdin", "--password-stdin"):
+        told = await login(text, word)
+        assert (told.exit_code, "as alice until 20" in told.stdout) == (0, True), told.output
+        assert "alice has no password" in told.stderr
+    stored = json.loads(kept(tmp_path).read_text())[away.url]
+    assert (stored["token_id"], stored["is_given"]) == (token.token_id, True)
+    assert "alice" in await away.there("org", "show", "alice")
+    assert [one.token_id for one in await accounts.list_tokens("alice")] == [token.token_id]
+    told = await away.run("logout", away.url)
+    assert (told.exit_code, token.token_id in told.stderr) == (0, True), told.output
+    assert [one.token_id for one in await accounts.list_tokens("alice")] == [token.token_id]
+    assert json.loads(kept(tmp_path).read_text()) == {}
+    other, _ = await accounts.create_token("alice", replace(terms, allow=PULL), actor=ACTOR)
+    for wrong, said in (
+        ("correct horse", "that is no access token, which begins with ts_"),
+        (text[:-1], "that is no access token"),
+        (other, "make one with --allow api"),
+        (access_token_text(b"0" * 32), "treescale login"),
+    ):
+        refused = await login(wrong, "--token-stdin")
+        assert (refused.exit_code, said in refused.stderr) == (1, True), refused.output
+    assert json.loads(kept(tmp_path).read_text()) == {}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.id_tokens import EC_KEY, jwk
 from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identities, Providers
-from treescale.metadata.identity.sessions import Sessions
+from treescale.metadata.identity.sessions import VOUCHED_SECONDS, Sessions
 from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.identity.terms import INVITE, GroupRole
 from treescale.registry.counted.logins import HOUR_SECONDS
@@ -204,7 +204,6 @@ async def test_groups_are_roles_for_as_long_as_the_provider_says(
         GroupRole("dev", "acme", "writer"),
         GroupRole("lead", "acme", "maintainer"),
         GroupRole("dev", "tools", "reader"),
-        GroupRole("dev", "absent", "reader"),
     )
     await added(database, corp, groups=groups)
 
@@ -233,6 +232,33 @@ async def test_groups_are_roles_for_as_long_as_the_provider_says(
     changed = (await database.generations.since(before, 1000)).changes
     assert "member:dora" in [one.subject for one in changed]
     assert await roles() == {"acme": [("reader", "acme/x")], "tools": [("writer", "*")]}
+
+
+async def test_a_group_is_for_the_organisation_that_had_the_name(
+    browser: Browser, corp: FakeProvider, database: Database, bob: Client
+) -> None:
+    await database.organisations.add("acme", bob.user, actor=ACTOR)
+    await added(database, corp, groups=(GroupRole("dev", "acme", "owner"),))
+    corp.claims = {"sub": "1", "email": "dora@corp.example", "groups": ["dev"]}
+    (await come(browser, corp)).expect(303)
+    assert "acme" in await database.organisations.holdings("dora")
+    await database.organisations.remove("acme", actor=ACTOR)
+    await database.organisations.add("acme", bob.user, actor=ACTOR)
+    (await come(browser, corp)).expect(303)
+    assert await database.organisations.holdings("dora") == {}
+
+
+async def test_a_provider_is_asked_again_after_a_day(
+    browser: Browser, corp: FakeProvider, database: Database, registry: Running
+) -> None:
+    """So groups of a session are at most a day old."""
+    await added(database, corp)
+    (await come(browser, corp)).expect(303)
+    for _ in range(3):
+        registry.parts.clock.skip(VOUCHED_SECONDS / 3 - 60)
+        (await browser.get(ACCOUNT)).expect(200)
+    registry.parts.clock.skip(180)
+    (await browser.get(ACCOUNT)).expect(303)
 
 
 async def test_an_organisation_keeps_its_last_owner(

@@ -18,12 +18,13 @@ from treescale.metadata.events.hooks import Hooks
 from treescale.metadata.events.log import EventLog
 from treescale.metadata.events.recording import ANONYMOUS, actor_of, actor_of_server, uuid7
 from treescale.metadata.keys import PeerKeys, SigningKeys
-from treescale.metadata.layouts import Layouts, ReadOnlySwitches, Settings
+from treescale.metadata.layouts import Layouts, ReadOnlySwitches
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated
 from treescale.metadata.organisations import Organisations
 from treescale.metadata.repositories import Repositories
 from treescale.metadata.servers import Servers, Stores
+from treescale.metadata.settings.settings import Settings
 from treescale.metadata.uploads import Uploads
 from treescale.metadata.work import Collections, Jobs, Leases, Walks
 

@@ -19,6 +19,7 @@ from treescale.registry.issuers.keys import (
     AGAIN_SECONDS,
     DISCOVERY,
     FAILED_SECONDS,
+    FORBIDDEN_SECONDS,
     FRESH_SECONDS,
     ISSUERS_MAX,
     LIMITS,
@@ -241,3 +242,22 @@ async def test_what_must_not_be_asked_is_not(clock: JumpingClock) -> None:
     for issuer in ("http://127.0.0.1:1", "https://169.254.169.254", "http://[::1]:1"):
         with pytest.raises(IssuerAway, match=r"not asked from here.*cluster set issuer-networks"):
             await published.keys(issuer, "k1")
+
+
+async def test_what_is_allowed_by_now_is_asked_within_a_second(clock: JumpingClock) -> None:
+    """Who sets `issuer-networks` tries it at once."""
+    allowed = Networks()
+
+    async def client() -> OutboundClient:
+        return Outbound().client(allowed, LIMITS)
+
+    published = PublishedKeys(client, clock)
+    issuer = "https://127.0.0.1:1"
+    with pytest.raises(IssuerAway, match="not asked from here"):
+        await published.keys(issuer, "k1")
+    allowed = Networks(parse_targets("127.0.0.1"), ())
+    with pytest.raises(IssuerAway, match="not asked from here"):
+        await published.keys(issuer, "k1")
+    clock.seconds += FORBIDDEN_SECONDS
+    with pytest.raises(IssuerAway, match="cannot be reached"):
+        await published.keys(issuer, "k1")

@@ -32,6 +32,8 @@ class Kept(msgspec.Struct, frozen=True):
     expires: str | None = None
     insecure: bool = False
     """Whether it may go over plain HTTP through a network."""
+    is_given: bool = False
+    """Whether somebody made it elsewhere and gave it: then it is theirs to revoke."""
 
 
 @dataclass(frozen=True, slots=True)

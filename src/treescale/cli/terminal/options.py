@@ -243,16 +243,16 @@ def ask_password(*, from_stdin: bool) -> str:
 
 
 def ask_secret(*, from_stdin: bool) -> str:
-    """Return the password that somebody has: typed once, or the first line of standard input."""
-    return _secret(from_stdin=from_stdin, twice=False)
+    """Return what somebody logs in with: typed once, or the first line of standard input."""
+    return _secret(from_stdin=from_stdin, twice=False, what="Password or access token")
 
 
-def _secret(*, from_stdin: bool, twice: bool) -> str:
+def _secret(*, from_stdin: bool, twice: bool, what: str = "Password") -> str:
     if from_stdin:
         return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     if not os.isatty(0):
         raise click.UsageError("there is no terminal to ask on: use --password-stdin")
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice))
+    return str(click.prompt(what, hide_input=True, confirmation_prompt=twice))
 
 
 def confirm(question: str, *, yes: bool) -> None:

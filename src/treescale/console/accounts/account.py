@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from treescale.clock import Clock
-from treescale.console.accounts.fresh import check_fresh
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import Unsupported
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identities, Identity
@@ -45,6 +44,8 @@ class Account(msgspec.Struct):
     created: datetime
     roles: list[HeldRole]
     identities: list[IdentityRow]
+    token: str | None
+    """The id of the access token that the caller showed; null for a password or a browser."""
 
 
 class ChangedPassword(msgspec.Struct, forbid_unknown_fields=True):
@@ -98,7 +99,8 @@ class AccountDesk:
         found = await self._identities.list(user.name)
         identities = [_identity(one) for one in found]
         created = _time(user.created)
-        shown = Account(user.name, user.admin, user.has_password, created, roles, identities)
+        token = asked.principal.token_id or None
+        shown = Account(user.name, user.admin, user.has_password, created, roles, identities, token)
         return Answered(shown)
 
     async def change_password(self, asked: Asked) -> Answered:

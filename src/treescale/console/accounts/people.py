@@ -9,10 +9,9 @@ import msgspec
 
 from treescale.clock import Clock
 from treescale.console.accounts.account import SessionsEnded
-from treescale.console.accounts.fresh import check_fresh
 from treescale.console.accounts.users import UserRow, user_row
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.metadata.database import Database
 from treescale.metadata.identity.links import GivenRole, Link
 from treescale.metadata.identity.sessions import Sessions

@@ -9,15 +9,14 @@ from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import EVERY_REPOSITORY, NO_MEMBER, Permission
 from treescale.auth.scopes import Action, Right, TokenScope
 from treescale.auth.trust_rules import advice
-from treescale.console.accounts.fresh import check_fresh
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import Forbidden, NamespaceUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.identity.records import Issuer, Robot, Secret, TrustRule
 from treescale.registry.accounts import parse_allow, parse_duration
 from treescale.registry.issuers.service import IssuerService
-from treescale.registry.robots.service import RobotService, RobotTerms
+from treescale.registry.robots.service import RIGHTS, RobotService, RobotTerms
 
 ALLOWED = (*Action, TokenScope.API, TokenScope.EVENTS)
 """In the order in which they are told."""
@@ -182,7 +181,7 @@ class RobotDesk:
         """Make one, with no more than the caller has."""
         check_fresh(asked)
         wanted: NewRobot = asked.body
-        allow = parse_allow(",".join(wanted.allow))
+        allow = parse_allow(",".join(wanted.allow), of=RIGHTS)
         lasts = parse_duration(wanted.expires)
         _check(asked, allow)
         terms = RobotTerms(wanted.name, allow, wanted.repository, lasts)

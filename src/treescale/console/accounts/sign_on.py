@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import msgspec
 
 from treescale.clock import Clock
-from treescale.console.accounts.fresh import check_fresh
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Provider, Providers
 from treescale.metadata.identity.terms import AUTO, GroupRole, Terms
+from treescale.registry.naming.nearest import check_organisation
 from treescale.registry.people.providers import checked
 from treescale.registry.people.sign_on import redirect_uri
 
@@ -69,6 +69,7 @@ class SignOnDesk:
     """What answers for providers."""
 
     def __init__(self, database: Database, clock: Clock, public_url: str) -> None:
+        self._database = database
         self._providers = Providers(database.connections)
         self._clock = clock
         self._public_url = public_url
@@ -102,7 +103,10 @@ class SignOnDesk:
             terms,
             self._clock.now(),
         )
-        await self._providers.add(checked(provider), actor=asked.principal.user)
+        checked(provider)
+        for one in terms.groups:
+            await check_organisation(self._database, one.organisation)
+        await self._providers.add(provider, actor=asked.principal.user)
         return Answered(self._row(provider))
 
     async def remove(self, asked: Asked) -> Answered:

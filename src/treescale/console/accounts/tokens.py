@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from treescale.auth.scopes import Action, TokenScope
-from treescale.console.accounts.fresh import check_fresh
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import Forbidden, TokenUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.records import AccessToken

@@ -8,7 +8,7 @@ from treescale.auth.policy import may, permitted
 from treescale.auth.roles import Permission
 from treescale.auth.scopes import Action
 from treescale.console.content.rights import may_in, repository_name, standing_in, unseen
-from treescale.console.etags import check_if_match, etag_headers
+from treescale.console.etags import etag_headers, if_match
 from treescale.console.route import Answered, Asked
 from treescale.errors import Forbidden, NamespaceUnknown, NameUnknown
 from treescale.metadata.database import Database
@@ -46,15 +46,15 @@ class DescriptionDesk:
     async def put(self, asked: Asked) -> Answered:
         """Write another one."""
         body: Description = asked.body
-        there = (await self.show(asked)).content
+        await self.show(asked)  # who does not see it is told so
         await self._check_maintained(asked)
         wanted, actor = Description(parse_description(body.description)), asked.principal.user
-        check_if_match(asked, there)
         if "/" in asked.name:
             describe = self._descriptions.describe_repository
         else:
             describe = self._descriptions.describe_namespace
-        await describe(asked.name, wanted.description, actor=actor)
+        check = if_match(asked, Description)
+        await describe(asked.name, wanted.description, actor=actor, check=check)
         return Answered(wanted, etag_headers(wanted))
 
     async def _check_seen(self, asked: Asked, name: str) -> None:

@@ -1,7 +1,7 @@
 """What a repository holds, and what was deleted of it: listed, deleted, brought back."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -28,16 +28,14 @@ from treescale.errors import (
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
 from treescale.maintenance.report.columns import exact_row
-from treescale.metadata.collection.undelete import Deleted, Undelete
+from treescale.metadata.collection.deleted import Deleted
+from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
 from treescale.metadata.usage.figures import TagFigures, Usage
 from treescale.oci.digest import parse_digest
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import check_tag, namespace_of
 from treescale.registry.naming.nearest import tags_of, unknown
-
-DELETED_MAX: Final = 1000
-"""The latest of each: repositories, tags, manifests."""
 
 
 class TagRow(msgspec.Struct):
@@ -99,10 +97,14 @@ class DeletedRow(msgspec.Struct):
     """None: never, as collection is off."""
 
 
-class DeletedList(msgspec.Struct):
-    """The latest thousand repositories, tags and manifests each."""
+class DeletedPage(msgspec.Struct):
+    """Some of it: repositories, then tags, then manifests, the latest of each first.
+
+    `next` is what `after` has to be for what follows.
+    """
 
     deleted: list[DeletedRow]
+    next: str | None
 
 
 class Restoration(msgspec.Struct, forbid_unknown_fields=True, rename={"to": "as"}):
@@ -213,10 +215,14 @@ class ImageDesk:
                 raise Forbidden(f"a maintainer of {namespace} may do this")
             raise NamespaceUnknown(f"no organisation {namespace} in which you have a role")
         of = None if asked.principal.is_operator else namespace
-        listed = await Undelete(self._database.connections).list(of, DELETED_MAX)
+        paging = Paging.of(asked)
+        undelete = Undelete(self._database.connections)
+        found = await undelete.list(of, paging.limit + 1, paging.after)
+        given = {} if namespace is None else {"namespace": namespace}
+        page, last, link = page_of("/deleted", paging, found, lambda one: one.cursor, given)
         after = await self._freed_after()
-        shown = [one for one in listed if namespace in (None, namespace_of(one.repository))]
-        return Answered(DeletedList([_deleted(one, after) for one in shown]))
+        shown = [one for one in page if namespace in (None, namespace_of(one.repository))]
+        return Answered(DeletedPage([_deleted(one, after) for one in shown], last), link)
 
     async def restore(self, asked: Asked) -> Answered:
         """Bring back what was deleted."""

@@ -22,7 +22,7 @@ from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyChange
 from treescale.console.content.descriptions import BODY_BYTES_MAX as DESCRIPTION_BYTES_MAX
 from treescale.console.content.descriptions import Description, DescriptionDesk
 from treescale.console.content.images import (
-    DeletedList,
+    DeletedPage,
     Gone,
     ImageDesk,
     ManifestRow,
@@ -254,8 +254,11 @@ def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
     what = "Delete a repository; it can be restored for a while"
     query = {"force": "1: also with tags that a rule has stay as they are."}
     yield ApiRoute(DELETE, one, who, what, desk.delete_repository, Gone, query=query)
-    what, query = "What can be restored, and until when", {"namespace": "Of which namespace."}
-    yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedList, query=query)
+    what, query = (
+        "What can be restored, and until when",
+        {"namespace": "Of which namespace.", **PAGE},
+    )
+    yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedPage, query=query)
     what, path = "Bring back what was deleted", "/restorations"
     yield ApiRoute(POST, path, who, what, desk.restore, Restored, takes=Restoration)
 

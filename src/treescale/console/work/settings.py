@@ -1,6 +1,7 @@
 """`/cluster/settings`: what all servers go by. A row for each, with what is said of a change."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from treescale.cluster import admin
 from treescale.cluster.layout import COPIES_SETTING
 from treescale.cluster.queries import read_status
 from treescale.cluster.status import ClusterStatus
-from treescale.console.etags import check_if_match, etag_headers
+from treescale.console.etags import etag_headers, if_match
 from treescale.console.route import Answered, Asked
 from treescale.errors import FieldInvalid, NameUnknown, SettingInvalid
 from treescale.events.retention import AUDIT_SETTING
@@ -29,6 +30,7 @@ from treescale.metadata.events.hook_records import HOOKS_SETTING, NETWORKS_SETTI
 from treescale.metadata.events.recording import actor_of
 from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
 from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTING
+from treescale.metadata.settings.settings import Check
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
 from treescale.registry.counted.quotas import CLUSTER_SETTINGS, QuotaService
 
@@ -67,8 +69,17 @@ class SettingChanged(msgspec.Struct):
     notes: list[str] = []
 
 
-Change = Callable[["SettingDesk", str, str, str], Awaitable[SettingChanged]]
-"""Takes the name, the value and the actor."""
+@dataclass(frozen=True, slots=True)
+class Editor:
+    """Who changes a setting, and what that has seen."""
+
+    actor: str
+    check: Check | None
+    """Whether it is still as it was seen."""
+
+
+Change = Callable[["SettingDesk", str, str, Editor], Awaitable[SettingChanged]]
+"""Takes the name, the value and who changes it."""
 
 
 class SettingDesk:
@@ -93,10 +104,14 @@ class SettingDesk:
     async def change(self, asked: Asked) -> Answered:
         """Set one, for all servers."""
         wanted: NewSetting = asked.body
-        check_if_match(asked, await self._state(asked))
-        name, actor = asked.parameters["setting"], actor_of(asked.principal.user)
+        name = (await self._state(asked)).name
+
+        def shown(value: str | None) -> SettingState:
+            return SettingState(name, value)
+
+        by = Editor(actor_of(asked.principal.user), if_match(asked, shown))
         try:
-            done = await CHANGES[name](self, name, wanted.value, actor)
+            done = await CHANGES[name](self, name, wanted.value, by)
         except SettingInvalid as error:
             raise FieldInvalid(str(error), "value") from error
         return Answered(done, etag_headers(await self._state(asked)))
@@ -107,9 +122,9 @@ class SettingDesk:
             raise NameUnknown(f"{name!r} is nothing to set: there are {', '.join(sorted(CHANGES))}")
         return SettingState(name, await self._database.settings.get(name))
 
-    async def read_only(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def read_only(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Have all stay as it is, or end that."""
-        older = await admin.set_read_only(self._database, value, actor=actor)
+        older = await admin.set_read_only(self._database, value, actor=by.actor, check=by.check)
         told = _READ_ONLY if value == ON else "Pushes and deletions are taken again."
         notes = [
             f"{', '.join(older)} runs 0.1.0, which knows no such setting and takes pushes: stop it."
@@ -117,20 +132,20 @@ class SettingDesk:
         result = {name: value == ON, "not_heeded_by": older}
         return SettingChanged(name, value, told, result, notes if older else [])
 
-    async def collection(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def collection(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Stop all collection, or have it go on."""
-        await admin.set_collection(self._database, value, actor=actor)
+        await admin.set_collection(self._database, value, actor=by.actor, check=by.check)
         return SettingChanged(name, value, f"{name} is {value} from now on.", {name: value})
 
-    async def hooks(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def hooks(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Set what is of webhooks and pulls."""
-        await admin.set_hooks(self._database, name, value, actor=actor)
+        await admin.set_hooks(self._database, name, value, actor=by.actor, check=by.check)
         told = f"{name} is {value or 'none'} from now on."
         return SettingChanged(name, value, told, {name: value})
 
-    async def anonymous(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def anonymous(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Have what is public be for all, or for whoever logs in."""
-        await admin.set_anonymous(self._database, value, actor=actor)
+        await admin.set_anonymous(self._database, value, actor=by.actor, check=by.check)
         told = (
             "Within seconds nobody pulls without logging in: "
             "what is public is for whoever is signed in."
@@ -139,43 +154,43 @@ class SettingDesk:
         )
         return SettingChanged(name, value, told, {name: value})
 
-    async def events(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def events(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Set which events are kept."""
-        kept = await admin.set_events(self._database, value, actor=actor)
+        kept = await admin.set_events(self._database, value, actor=by.actor, check=by.check)
         result = {f"{name}_seconds": kept.seconds, f"{name}_count": kept.count}
         return SettingChanged(name, value, f"{name} is {value} from now on.", result)
 
-    async def audit(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def audit(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Set for how long the audit log is kept."""
-        seconds = await admin.set_audit(self._database, value, actor=actor)
+        seconds = await admin.set_audit(self._database, value, actor=by.actor, check=by.check)
         result = {f"{name}_seconds": seconds}
         return SettingChanged(name, value, f"{name} is {value} from now on.", result)
 
-    async def passwords(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def passwords(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Have everybody's passwords count, or those of administrators alone."""
-        await admin.set_passwords(self._database, value, actor=actor)
+        await admin.set_passwords(self._database, value, actor=by.actor, check=by.check)
         whose = "everybody" if value == ON else "administrators alone"
         return SettingChanged(
             name, value, f"Passwords are for {whose}, within seconds.", {name: value}
         )
 
-    async def limit(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def limit(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Set what holds for those without a limit of their own."""
         quotas = QuotaService(self._database)
-        await quotas.set_defaults({name: value}, actor=actor)
+        await quotas.set_defaults({name: value}, actor=by.actor, check=by.check)
         told = f"{name} is {value} from now on, on all servers within a minute."
         return SettingChanged(name, value, told, {name: (await quotas.defaults())[name]})
 
-    async def time(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def time(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Set the lease, or for how long something is kept."""
         seconds = await admin.set_time(
-            self._database, name, value, unsafe=self._unsafe, actor=actor
+            self._database, name, value, unsafe=self._unsafe, actor=by.actor, check=by.check
         )
         return SettingChanged(name, value, f"{name} is {value} from now on.", {name: seconds})
 
-    async def copies(self, name: str, value: str, actor: str) -> SettingChanged:
+    async def copies(self, name: str, value: str, by: Editor) -> SettingChanged:
         """Ask for so many copies."""
-        copies = await admin.set_copies(self._database, value, actor=actor)
+        copies = await admin.set_copies(self._database, value, actor=by.actor, check=by.check)
         seen = (await read_status(self._database, self._clock)).status
         return SettingChanged(name, value, _copies_told(copies, seen), {name: copies})
 

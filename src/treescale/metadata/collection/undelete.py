@@ -1,6 +1,6 @@
 """What was deleted and can be restored: listed, and brought back whole."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -8,8 +8,6 @@ from typing import Any, Final
 from sqlalchemy import (
     BindParameter,
     Double,
-    Row,
-    Select,
     and_,
     bindparam,
     delete,
@@ -26,8 +24,9 @@ from sqlalchemy.exc import IntegrityError
 
 from treescale.errors import ManifestUnknown, NameUnknown, PreconditionFailed, QuotaExceeded
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.collection.deleted import Deleted, deleted_page
 from treescale.metadata.engine.clock import DatabaseNow
-from treescale.metadata.engine.connections import Connections
+from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Upsert
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import (
@@ -210,47 +209,6 @@ def _tags_back(*which: Any) -> Upsert:
 
 _TAGS_BACK: Final = _tags_back(*_TAGS_THEN)
 
-_FREE_AT: Final = undelete_seconds()
-_OF_NAMESPACE: Final = repositories.c.namespace_id == namespace_id()
-_LIST_REPOSITORIES: Final = (
-    select(
-        repositories.c.name,
-        repositories.c.deleted,
-        (repositories.c.deleted + _FREE_AT).label("until"),
-    )
-    .where(repositories.c.deleted.is_not(None), ~repositories.c.name.contains(GOING_MARK))
-    .order_by(repositories.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
-_LIST_MANIFESTS: Final = (
-    select(
-        repositories.c.name,
-        manifests.c.digest,
-        manifests.c.deleted,
-        (manifests.c.deleted + _FREE_AT).label("until"),
-    )
-    .select_from(manifests.join(repositories))
-    .where(manifests.c.deleted.is_not(None), repositories.c.deleted.is_(None))
-    .order_by(manifests.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
-_LIST_TAGS: Final = (
-    select(
-        repositories.c.name,
-        deleted_tags.c.name.label("tag"),
-        deleted_tags.c.digest,
-        deleted_tags.c.deleted,
-        (deleted_tags.c.deleted + _FREE_AT).label("until"),
-    )
-    .select_from(
-        deleted_tags.join(
-            repositories, repositories.c.repository_id == deleted_tags.c.repository_id
-        )
-    )
-    .where(repositories.c.deleted.is_(None))
-    .order_by(deleted_tags.c.deleted.desc())
-    .limit(bindparam("limit"))
-)
 _LAST_OF_NAME: Final = (
     select(
         repositories.c.repository_id,
@@ -282,17 +240,6 @@ _RENAME: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
-    """Something that can be restored, until a time of the database's."""
-
-    repository: str
-    tag: str | None
-    digest: str | None
-    deleted: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
 class Restored:
     """What is there again."""
 
@@ -302,6 +249,8 @@ class Restored:
     """Parts of them that are not in this repository any more: they have to be pushed again."""
     digest: str = ""
     """What a tag points at that was restored."""
+    tags: int = 0
+    """How many tags there are again."""
 
 
 class Undelete:
@@ -310,39 +259,16 @@ class Undelete:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def list(self, namespace: str | None, limit: int) -> list[Deleted]:
-        """Return the latest of each kind: repositories, tags, manifests. For administration.
-
-        With `namespace` those of who has that name now, and not of an earlier one.
-        """
-
-        async def rows(query: Select[Any]) -> Sequence[Row[Any]]:
-            if namespace is None:
-                return await self._connections.rows(query, {"limit": limit})
-            page = {"limit": limit, "namespace_name": namespace}
-            return await self._connections.rows(query.where(_OF_NAMESPACE), page)
-
-        found = [
-            Deleted(row.name.partition(DELETED_MARK)[0], None, None, row.deleted, row.until)
-            for row in await rows(_LIST_REPOSITORIES)
-        ]
-        found += [
-            Deleted(row.name, row.tag, row.digest, row.deleted, row.until)
-            for row in await rows(_LIST_TAGS)
-        ]
-        tagged = {(each.repository, each.digest) for each in found}
-        found += [
-            Deleted(row.name, None, row.digest, row.deleted, row.until)
-            for row in await rows(_LIST_MANIFESTS)
-            if (row.name, row.digest) not in tagged
-        ]
-        return found
+    async def list(self, namespace: str | None, limit: int, after: str = "") -> list[Deleted]:
+        """Return a page of what can be restored; see `deleted_page`."""
+        return await deleted_page(self._connections, namespace, limit, after)
 
     async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
         """Bring a manifest back, with what belongs to it and went with it.
 
         That is what is said of it, its tags, and all that it refers to, whenever that went. Of one
         that is there, since it was pushed again, what belongs to it and went last. Raises ReadOnly;
+        OverLimit for more tags than there may be;
         ManifestUnknown, also when its time is over: from then on it may be gone in part.
         """
 
@@ -363,6 +289,7 @@ class Undelete:
                 raise ManifestUnknown(
                     f"{digest} is in {repository}, and nothing that belongs to it can be restored"
                 )
+            _settle_tags(connection, row.repository_id, back, actor)
             record(connection, Event(Kind.IMAGE_RESTORED, actor, repository, digest=digest))
             return back
 
@@ -372,7 +299,7 @@ class Undelete:
         """Let a tag point where it did when it was deleted last.
 
         Brings back the manifest as well, and all that went with the two. Raises ManifestUnknown;
-        PreconditionFailed when the tag points at something now.
+        PreconditionFailed when the tag points at something now; OverLimit.
         """
 
         def work(connection: Connection) -> Restored:
@@ -385,7 +312,9 @@ class Undelete:
             back = bring_back(connection, row_id, [digest], last.deleted)
             if last.with_it not in (None, last.deleted):
                 also = bring_back(connection, row_id, [digest], last.with_it)
-                back = replace(back, manifests=back.manifests + also.manifests)
+                back = replace(
+                    back, manifests=back.manifests + also.manifests, tags=back.tags + also.tags
+                )
             _check_time(connection, last.deleted, f"{repository}:{tag}")
             there = connection.execute(_TAG_NOW, {"row_id": row_id, "tag": tag}).scalar()
             if there is None:
@@ -395,6 +324,7 @@ class Undelete:
                     f"{repository}:{tag} points at {there} now: delete the tag first, or restore "
                     f"the image by its digest, {digest}"
                 )
+            _settle_tags(connection, row_id, back, actor)
             told = Event(Kind.IMAGE_RESTORED, actor, repository, reference=tag, digest=digest)
             record(connection, told)
             return replace(back, digest=digest)
@@ -504,12 +434,19 @@ def bring_back(
         connection.execute(_SHOW, {**this, "these": page})
     for page in _pages(wanted - held):
         connection.execute(_HOLDS, {**this, "these": page})
+    tags_back = 0
     for page in _pages(wanted) if stamp is not None else ():
-        connection.execute(_TAGS_BACK.on(connection), {**this, "these": page})
+        tags_back += changed(connection, _TAGS_BACK.on(connection), {**this, "these": page})
         connection.execute(_DROP_TAGS, {**this, "these": page})
     key_tags(connection, row_id)
     missing -= _blobs_among(connection, row_id, missing)
-    return Restored(tuple(sorted(held)), tuple(sorted(missing)))
+    return Restored(tuple(sorted(held)), tuple(sorted(missing)), tags=tags_back)
+
+
+def _settle_tags(connection: Connection, row_id: int, back: Restored, actor: str) -> None:
+    """Raise OverLimit when a repository has got more tags than it may have."""
+    if back.tags:
+        settle(connection, Gain(row_id, has_new_tags=True), actor=actor)
 
 
 def _said_then(

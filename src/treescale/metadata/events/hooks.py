@@ -13,6 +13,7 @@ from sqlalchemy import (
     Double,
     Row,
     Select,
+    and_,
     bindparam,
     delete,
     exists,
@@ -39,7 +40,7 @@ from treescale.metadata.events.hook_records import (
 )
 from treescale.metadata.events.owners import hold_owner
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.schema import deliveries, hooks
+from treescale.metadata.schema import deliveries, hooks, users
 
 WAIT_SECONDS_MAX: Final = 2 * 3600.0
 """Longer than any delivery waits by itself: one that seems to is from before the database's clock
@@ -59,9 +60,16 @@ LIST: Final = (
     .limit(bindparam("limit"))
 )
 LIST_OF: Final = LIST.where(hooks.c.namespace.in_(bindparam("namespaces", expanding=True)))
-ENABLED: Final = (
-    select(hooks).where(hooks.c.state == HookState.ENABLED.value, _KNOWN).order_by(hooks.c.hook_id)
+_IS_ASKED: Final = and_(
+    hooks.c.state == HookState.ENABLED.value,
+    ~exists(
+        select(users.c.name).where(
+            users.c.name == hooks.c.namespace, users.c.suspended.is_not(None)
+        )
+    ),
 )
+"""Of the namespace of a suspended user nothing counts; what happens there waits in the log."""
+ENABLED: Final = select(hooks).where(_IS_ASKED, _KNOWN).order_by(hooks.c.hook_id)
 _ADD: Final = insert(hooks)
 _REMOVE: Final = delete(hooks).where(_THIS)
 _SET_STATE: Final = (
@@ -140,9 +148,7 @@ def _has(which: ColumnElement[bool]) -> ColumnElement[bool]:
     )
 
 
-DUE_HOOKS: Final = select(hooks.c.hook_id).where(
-    hooks.c.state == HookState.ENABLED.value, or_(_has(_DUE), _has(_SET_BACK))
-)
+DUE_HOOKS: Final = select(hooks.c.hook_id).where(_IS_ASKED, or_(_has(_DUE), _has(_SET_BACK)))
 DUE: Final = (
     select(deliveries, (ASKED_ONCE - deliveries.c.created).label("waited"))
     .select_from(deliveries.outerjoin(_AHEAD, _AHEAD.c.repository == deliveries.c.repository))

@@ -16,7 +16,7 @@ from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.identity.records import Issuer, Robot
-from treescale.metadata.identity.robots import add_exchanged, unknown_issuer
+from treescale.metadata.identity.robots import add_exchanged, no_issuer_to_remove, unknown_issuer
 from treescale.metadata.schema import id_token_uses, issuers, robots, trust_rules
 
 PRUNED_AT_ONCE: Final = 100
@@ -100,7 +100,7 @@ class Issuers:
         def work(connection: Connection) -> int:
             robots = _void_all(connection, issuer)
             if changed(connection, _REMOVE, {"this": issuer}) == 0:
-                raise unknown_issuer(issuer)
+                raise no_issuer_to_remove(issuer)
             told = {"issuer": issuer, "robots": robots}
             record(connection, Event(Kind.ISSUER_REMOVED, actor, payload=told))
             return robots

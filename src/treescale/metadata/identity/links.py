@@ -16,10 +16,10 @@ from treescale.errors import LinkUnknown, NamespaceUnknown, UserExists, UserUnkn
 from treescale.metadata.accounts import HOLD_USER, add_account, of_user, set_password_of
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Kind, record
-from treescale.metadata.namespaces import is_user
+from treescale.metadata.namespaces import is_user, organisation_id
 from treescale.metadata.organisations import grant_role
 from treescale.metadata.records import NO_PASSWORD, User
-from treescale.metadata.schema import links, namespaces
+from treescale.metadata.schema import links
 
 INVITATION: Final = "invitation"
 RESET: Final = "reset"
@@ -50,9 +50,6 @@ _REPLACE: Final = delete(links).where(
     links.c.user_name == bindparam("user"), links.c.kind == bindparam("kind")
 )
 _PRUNE: Final = delete(links).where(links.c.expires <= bindparam("now"))
-_ORGANISATION: Final = select(namespaces.c.namespace_id).where(
-    namespaces.c.name == bindparam("this"), namespaces.c.kind == "organisation"
-)
 
 
 class GivenRole(msgspec.Struct, frozen=True):
@@ -178,7 +175,7 @@ def accept(
     user = User(link.user, password_hash, link.admin, now)
     add_account(connection, user, link.actor, adopt=False)
     for one in link.roles:
-        if _organisation(connection, one.namespace) == one.namespace_id:
+        if organisation_id(connection, one.namespace) == one.namespace_id:
             granted = (link.user, one.role, one.repository)
             grant_role(connection, one.namespace, granted, link.actor)
     return link
@@ -192,23 +189,17 @@ def _checked(connection: Connection, link: Link) -> list[GivenRole]:
         return []
     if is_user(connection, link.user):
         raise UserExists(f"user {link.user} exists already: `treescale user reset {link.user}`")
-    if _organisation(connection, link.user) is not None:
+    if organisation_id(connection, link.user) is not None:
         raise UserExists(f"the organisation {link.user} exists already")
     roles: list[GivenRole] = []
     for one in link.roles:
-        found = _organisation(connection, one.namespace)
+        found = organisation_id(connection, one.namespace)
         if found is None and one.namespace != link.user:
             raise NamespaceUnknown(
                 f"no organisation {one.namespace}: `treescale org add {one.namespace}` makes one"
             )
         roles.append(msgspec.structs.replace(one, namespace_id=found or 0))
     return roles
-
-
-def _organisation(connection: Connection, name: str) -> int | None:
-    """Return the number of an organisation."""
-    row_id: int | None = connection.execute(_ORGANISATION, {"this": name}).scalar_one_or_none()
-    return row_id
 
 
 def _unknown() -> LinkUnknown:

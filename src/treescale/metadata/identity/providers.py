@@ -12,12 +12,23 @@ import msgspec
 from sqlalchemy import Row, bindparam, delete, func, select, update
 from sqlalchemy.engine import Connection
 
-from treescale.errors import IdentityUnknown, ProviderUnknown, Refused, SignOnRefused, UserExists
+from treescale.errors import (
+    IdentityUnknown,
+    NamespaceUnknown,
+    ProviderUnknown,
+    Refused,
+    SettingInvalid,
+    SignOnRefused,
+    UserExists,
+)
+from treescale.lease_times import OFF, ON
 from treescale.metadata.accounts import HOLD_USER, of_user, unknown_user
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.identity.terms import Terms
+from treescale.metadata.namespaces import organisation_id
+from treescale.metadata.organisations import PASSWORDS_SETTING
 from treescale.metadata.records import NO_PASSWORD
 from treescale.metadata.schema import (
     identities,
@@ -26,6 +37,7 @@ from treescale.metadata.schema import (
     sign_on_states,
     users,
 )
+from treescale.metadata.settings.settings import GET_SETTING, Check, change_setting
 
 PROVIDERS_MAX: Final = 100
 IDENTITIES_MAX: Final = 20
@@ -34,6 +46,10 @@ IDENTITIES_MAX: Final = 20
 _NAMED: Final = sign_on_providers.c.name == bindparam("this")
 GET: Final = select(sign_on_providers).where(_NAMED)
 LIST: Final = select(sign_on_providers).order_by(sign_on_providers.c.name).limit(PROVIDERS_MAX)
+_HOLD_ALL: Final = (
+    select(sign_on_providers.c.name).order_by(sign_on_providers.c.name).with_for_update()
+)
+"""Before the last one goes, and before passwords are switched off: so not both happen at once."""
 _COUNT: Final = select(func.count()).select_from(sign_on_providers)
 _ADD: Final = insert_or_ignore(sign_on_providers)
 _REMOVE: Final = delete(sign_on_providers).where(_NAMED)
@@ -101,18 +117,23 @@ class Providers:
         self._connections = connections
 
     async def add(self, provider: Provider, *, actor: str) -> None:
-        """Keep it; raises UserExists when one has the name, and Refused for too many."""
+        """Keep it; its groups are for the organisations that have the names now.
+
+        Raises UserExists when one has the name, NamespaceUnknown for no organisation, and Refused
+        for too many.
+        """
         row = {
             "name": provider.name,
             "issuer": provider.issuer,
             "client_id": provider.client_id,
             "client_secret": provider.client_secret,
-            "terms": msgspec.json.encode(provider.terms).decode(),
             "created": provider.created,
         }
 
         def work(connection: Connection) -> None:
-            if not changed(connection, _ADD.on(connection), row):
+            terms = _bound(connection, provider.terms)
+            kept = {**row, "terms": msgspec.json.encode(terms).decode()}
+            if not changed(connection, _ADD.on(connection), kept):
                 raise UserExists(f"there is a provider {provider.name} already: remove it first")
             if connection.execute(_COUNT).scalar_one() > PROVIDERS_MAX:
                 raise Refused(f"there are {PROVIDERS_MAX} providers already")
@@ -135,15 +156,38 @@ class Providers:
     async def remove(self, name: str, *, actor: str) -> None:
         """Have nobody come by it any more; sessions that it vouched for end.
 
-        Accounts, roles and access tokens stay. Raises ProviderUnknown.
+        Accounts, roles and access tokens stay. Raises ProviderUnknown, and Refused for the last one
+        while passwords are of administrators alone.
         """
 
         def work(connection: Connection) -> None:
+            held = connection.execute(_HOLD_ALL).scalars().all()
+            if [*held] == [name] and _are_passwords_off(connection):
+                raise Refused(
+                    "nobody but administrators could sign in: add another provider first, or let "
+                    f"passwords count (`treescale cluster set {PASSWORDS_SETTING}={ON}`)"
+                )
             if not changed(connection, _REMOVE, {"this": name}):
                 raise ProviderUnknown(f"no provider of sign-on is called {name[:100]}")
             connection.execute(_END_SESSIONS, {"this": name})
             told = {"provider": name}
             record(connection, Event(Kind.SIGN_ON_REMOVED, actor, payload=told))
+
+        await self._connections.write(work)
+
+    async def set_passwords(self, text: str, *, actor: str, check: Check | None = None) -> None:
+        """Have passwords count (`on`), or those of administrators alone (`off`).
+
+        Raises SettingInvalid for the latter without a provider, and what `check` does.
+        """
+
+        def work(connection: Connection) -> None:
+            if text == OFF and not connection.execute(_HOLD_ALL).all():
+                raise SettingInvalid(
+                    "nobody but administrators could sign in: add a provider first "
+                    "(`treescale sign-on add`)"
+                )
+            change_setting(connection, PASSWORDS_SETTING, text, actor=actor, check=check)
 
         await self._connections.write(work)
 
@@ -185,6 +229,22 @@ class Identities:
     async def prune(self, *, now: float) -> None:
         """Forget the states of sign-ons that are too old to be finished."""
         await self._connections.change(_PRUNE_STATES, {"now": now})
+
+
+def _bound(connection: Connection, terms: Terms) -> Terms:
+    """Return the terms with the number of each organisation; raises NamespaceUnknown."""
+    groups = []
+    for one in terms.groups:
+        found = organisation_id(connection, one.organisation)
+        if found is None:
+            raise NamespaceUnknown(f"no organisation {one.organisation}")
+        groups.append(msgspec.structs.replace(one, namespace_id=found))
+    return msgspec.structs.replace(terms, groups=tuple(groups))
+
+
+def _are_passwords_off(connection: Connection) -> bool:
+    setting = connection.execute(GET_SETTING, {"this": PASSWORDS_SETTING}).scalar_one_or_none()
+    return setting == OFF
 
 
 def use_state(connection: Connection, state: str, expires: float) -> None:

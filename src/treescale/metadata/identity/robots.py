@@ -410,3 +410,11 @@ def unknown_issuer(issuer: str) -> IssuerUnknown:
         f"{issuer} is no issuer of ID tokens here: an administrator allows one by "
         f"`treescale issuer add {issuer}`"
     )
+
+
+def no_issuer_to_remove(issuer: str) -> IssuerUnknown:
+    """Return the same for whoever wants one removed."""
+    return IssuerUnknown(
+        f"{issuer} is no issuer of ID tokens here: `treescale issuer list` lists them, to be named "
+        "letter by letter"
+    )

@@ -1,15 +1,15 @@
 """Sessions of browsers: rows, so that every server knows them, and knows when they end.
 
 Only the SHA-256 of what a browser keeps is here. A session ends by itself when nobody uses it for
-`IDLE_SECONDS`, and `TOTAL_SECONDS` after it began; with its account's password, suspension or
-removal it ends in that very transaction.
+`IDLE_SECONDS`, and `TOTAL_SECONDS` after it began, or `VOUCHED_SECONDS` when a provider vouched for
+it; with its account's password, suspension or removal it ends in that very transaction.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, bindparam, delete, or_, select, update
+from sqlalchemy import Row, and_, bindparam, delete, not_, or_, select, update
 from sqlalchemy.engine import Connection
 
 from treescale.errors import SessionUnknown, UserUnknown
@@ -22,13 +22,17 @@ from treescale.metadata.schema import sessions, users
 
 IDLE_SECONDS: Final = 12 * 3600.0
 TOTAL_SECONDS: Final = 30 * 86_400.0
+VOUCHED_SECONDS: Final = 86_400.0
+"""For so long at most that of a provider: what it says of groups is then asked for again."""
 SEEN_SECONDS_MIN: Final = 60.0
 """A use is written down once in so long."""
 SESSIONS_MAX: Final = 50
 """Of one account; the oldest makes room."""
 
 _LIVES: Final = and_(
-    sessions.c.seen > bindparam("used_after"), sessions.c.created > bindparam("begun_after")
+    sessions.c.seen > bindparam("used_after"),
+    sessions.c.created > bindparam("begun_after"),
+    or_(sessions.c.provider == "", sessions.c.created > bindparam("vouched_after")),
 )
 _OF_USER: Final = sessions.c.user_name == bindparam("user")
 _THIS: Final = sessions.c.session_id == bindparam("this")
@@ -63,9 +67,7 @@ _TOUCH: Final = (
     .values(seen=bindparam("now"))
 )
 _PROVE: Final = update(sessions).where(_THIS, _OF_USER).values(proven=bindparam("now"))
-_PRUNE: Final = delete(sessions).where(
-    or_(sessions.c.seen <= bindparam("used_after"), sessions.c.created <= bindparam("begun_after"))
-)
+_PRUNE: Final = delete(sessions).where(not_(_LIVES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,11 @@ def add_session(connection: Connection, session: Session, generation: int) -> No
 
 
 def _limits(now: float) -> dict[str, float]:
-    return {"used_after": now - IDLE_SECONDS, "begun_after": now - TOTAL_SECONDS}
+    return {
+        "used_after": now - IDLE_SECONDS,
+        "begun_after": now - TOTAL_SECONDS,
+        "vouched_after": now - VOUCHED_SECONDS,
+    }
 
 
 def _row(session: Session) -> dict[str, object]:

@@ -27,6 +27,7 @@ from treescale.metadata.identity.providers import (
 )
 from treescale.metadata.identity.sessions import Session, add_session
 from treescale.metadata.identity.states import resume, suspend
+from treescale.metadata.identity.terms import GroupRole
 from treescale.metadata.namespaces import EVERY_REPOSITORY, OWNER, hold_namespace
 from treescale.metadata.organisations import grant_role
 from treescale.metadata.records import NO_PASSWORD, User
@@ -75,7 +76,7 @@ class SignedOn:
     state_expires: float
     allowed: bool
     """Whether the provider's terms let them in."""
-    roles: Mapping[str, str]
+    roles: Mapping[str, GroupRole]
     """By organisation, of their groups."""
     create: bool
     """Whether somebody new gets an account."""
@@ -187,15 +188,15 @@ def _sync(connection: Connection, user: str, given: SignedOn) -> None:
             assert row is not None, "it is in one of the two"
             _take_away(connection, user, row, given.actor)
         else:
-            _give(connection, (organisation, user, wanted), row, given)
+            _give(connection, user, wanted, row, given)
 
 
 def _give(
-    connection: Connection, granted: tuple[str, str, str], noted: Row[Any] | None, given: SignedOn
+    connection: Connection, user: str, group: GroupRole, noted: Row[Any] | None, given: SignedOn
 ) -> None:
-    organisation, user, wanted = granted
+    organisation, wanted = group.organisation, group.role
     held = hold_namespace(connection, organisation)
-    if held is None or not held.is_organisation:
+    if held is None or not held.is_organisation or held.row_id != group.namespace_id:
         return
     these = {"row_id": held.row_id, "user": user}
     has = connection.execute(_ROLE, these).scalar_one_or_none()

@@ -14,6 +14,8 @@ class GroupRole(msgspec.Struct, frozen=True):
     group: str
     organisation: str
     role: str
+    namespace_id: int = 0
+    """Of the organisation when the provider was added: one that gets the name later is another."""
 
 
 class Terms(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ It hangs on the row's number: it moves with a repository, comes back with a dele
 inherited by whoever gets a name that has become free.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +75,9 @@ NAMESPACES: Final = _Statements(
 )
 
 
+Check = Callable[[str], None]
+
+
 class Descriptions:
     """Keeps them; "" is none."""
 
@@ -90,8 +94,13 @@ class Descriptions:
         row = await self._connections.row(NAMESPACES.get, {"this": name})
         return "" if row is None else str(row.text)
 
-    async def describe_repository(self, name: str, text: str, *, actor: str) -> None:
-        """Have a repository say this of itself; raises NameUnknown."""
+    async def describe_repository(
+        self, name: str, text: str, *, actor: str, check: Check | None = None
+    ) -> None:
+        """Have a repository say this of itself; raises NameUnknown, and what `check` does.
+
+        That is told what it says until then, which nobody else changes meanwhile.
+        """
         told = {"characters": len(text)}
         event = Event(Kind.REPOSITORY_DESCRIPTION, actor, name, payload=told)
 
@@ -99,19 +108,29 @@ class Descriptions:
             row_id = connection.execute(_HOLD, {"this": name}).scalar_one_or_none()
             if row_id is None:
                 raise NameUnknown(f"no repository {name}")
+            _look(connection, REPOSITORIES.get, name, check)
             if REPOSITORIES.write(connection, row_id, text):
                 record(connection, event)
 
         await self._connections.write(work)
 
-    async def describe_namespace(self, name: str, text: str, *, actor: str) -> None:
-        """Have a namespace say this of itself; raises NamespaceUnknown."""
+    async def describe_namespace(
+        self, name: str, text: str, *, actor: str, check: Check | None = None
+    ) -> None:
+        """Have a namespace say this of itself; raises NamespaceUnknown, and what `check` does."""
         told = {"characters": len(text)}
         event = Event(Kind.NAMESPACE_DESCRIPTION, actor, namespace=name, payload=told)
 
         def work(connection: Connection) -> None:
             held = hold_known(connection, name)
+            _look(connection, NAMESPACES.get, name, check)
             if NAMESPACES.write(connection, held.row_id, text):
                 record(connection, event)
 
         await self._connections.write(work)
+
+
+def _look(connection: Connection, get: Select[tuple[str]], name: str, check: Check | None) -> None:
+    """Have `check` look at what is said until now, the row of whose it is being held."""
+    if check is not None:
+        check(connection.execute(get, {"this": name}).scalar_one_or_none() or "")

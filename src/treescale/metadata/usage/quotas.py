@@ -27,9 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections, changed
-from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
+from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
-from treescale.metadata.layouts import GET_SETTING, REMOVE_SETTING, wait_for_writers
+from treescale.metadata.layouts import wait_for_writers
 from treescale.metadata.limits.settling import COUNTING, HOLD_OF, compare, use
 from treescale.metadata.limits.waiting import waiting_of
 from treescale.metadata.namespaces import (
@@ -48,6 +48,7 @@ from treescale.metadata.schema import (
     repository_blobs,
     settings,
 )
+from treescale.metadata.settings.settings import PUT_SETTING, REMOVE_SETTING, Check, hold_setting
 
 NO_LIMIT: Final = -1
 """In a row: a namespace has no limit, whatever the cluster's is."""
@@ -76,7 +77,6 @@ LIMITS: Final = (BYTES, REPOSITORIES, TAGS)
 _SETTINGS: Final = [each.setting for each in LIMITS]
 
 _THIS: Final = quotas.c.namespace_id == bindparam("row_id")
-_PUT_SETTING: Final = insert_or_update(settings, ["value"])
 _DEFAULTS: Final = select(settings).where(settings.c.name.in_(_SETTINGS))
 _MAKE: Final = insert_or_ignore(quotas)
 # Former namespaces have nothing that anybody pushes to.
@@ -238,22 +238,27 @@ class Quotas:
         found = {row.name: row.value for row in await self._connections.rows(_DEFAULTS)}
         return {each.setting: limit_of(found.get(each.setting)) for each in LIMITS}
 
-    async def set_default(self, setting: str, to: int | None, *, actor: str) -> None:
-        """Set a limit of the cluster, None for none.
+    async def set_default(
+        self, setting: str, to: int | None, *, actor: str, check: Check | None = None
+    ) -> None:
+        """Set a limit of the cluster, None for none. Raises what `check` does.
 
         One of namespaces is then the limit of all that have none of their own.
         """
         limit = next((each for each in LIMITS if each.setting == setting), None)
-        this = {"this": setting}
+        value = None if to is None else str(to)
 
         def work(connection: Connection) -> None:
-            if limit_of(connection.execute(GET_SETTING, this).scalar_one_or_none()) == to:
+            before = hold_setting(connection, setting, value)
+            if check is not None:
+                check(before)
+            if limit_of(before) == to:
                 return
-            if to is None:
-                connection.execute(REMOVE_SETTING, this)
+            if value is None:
+                connection.execute(REMOVE_SETTING, {"this": setting})
             else:
-                row = {"name": setting, "value": str(to)}
-                connection.execute(_PUT_SETTING.on(connection), row)
+                row = {"name": setting, "value": value}
+                connection.execute(PUT_SETTING.on(connection), row)
             if limit is not None:
                 connection.execute(_FOLLOW[limit], {"to": to})
                 connection.execute(_FORGET_UNUSED)

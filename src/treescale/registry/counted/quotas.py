@@ -8,6 +8,7 @@ from typing import Final
 
 from treescale.errors import FieldInvalid, RequestInvalid, SettingInvalid
 from treescale.metadata.database import Database
+from treescale.metadata.settings.settings import Check
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Month, Months
 from treescale.metadata.usage.quotas import (
@@ -27,6 +28,7 @@ PAGE_SIZE: Final = 100
 NONE: Final = "none"
 DEFAULT: Final = "default"
 """What a limit is set to that is the cluster's."""
+UNIT_LESS_BYTES_MIN: Final = 1_000_000
 NUMBER_MAX: Final = 10**9
 """Of repositories, tags or requests: more is no limit."""
 _BY_SETTING: Final = {each.setting: each for each in LIMITS}
@@ -54,8 +56,12 @@ class QuotaService:
         await self._quotas.set(namespace, wanted, actor=actor)
         return await self.get(namespace)
 
-    async def set_defaults(self, to: Mapping[str, str], *, actor: str) -> None:
+    async def set_defaults(
+        self, to: Mapping[str, str], *, actor: str, check: Check | None = None
+    ) -> None:
         """Set limits of the cluster by their settings; `none` for none. Raises FieldInvalid.
+
+        And what `check` does, which is asked of each.
 
         Those of namespaces are for all without one of their own, those of requests for each
         account: any server goes by them within seconds.
@@ -67,7 +73,7 @@ class QuotaService:
             except SettingInvalid as error:
                 raise FieldInvalid(str(error), name.replace("-", "_")) from None
         for name, limit in parsed.items():
-            await self._quotas.set_default(name, limit, actor=actor)
+            await self._quotas.set_default(name, limit, actor=actor, check=check)
 
     async def defaults(self) -> dict[str, int | None]:
         """Return the cluster's limits, by setting; None is none."""
@@ -132,12 +138,20 @@ def parse_limit(setting: str, text: str) -> int | None:
     if text == NONE:
         return None
     if setting == BYTES.setting:
-        return parse_bytes(text)
+        return _parse_quota(text)
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) <= NUMBER_MAX:
         raise SettingInvalid(
             f"{setting}={text[:40]} is no limit: say a number from 1 to {NUMBER_MAX:,}, or none"
         )
     return int(text)
+
+
+def _parse_quota(text: str) -> int:
+    """Return a number of bytes; a small one has to have its unit, which was rather forgotten."""
+    count = parse_bytes(text)
+    if text.strip().isdecimal() and 0 < count < UNIT_LESS_BYTES_MIN:
+        raise SettingInvalid(f"{text} bytes are hardly meant: say {text}GB, or {text}B if they are")
+    return count
 
 
 def _own(limit: Limit, text: str) -> int | None:

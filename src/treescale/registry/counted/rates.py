@@ -14,7 +14,7 @@ from treescale.auth.guessing import Count, address_key
 from treescale.auth.rates import taken
 from treescale.clock import Clock
 from treescale.errors import TooMany
-from treescale.metadata.layouts import Settings
+from treescale.metadata.settings.settings import Settings
 from treescale.metadata.usage.quotas import limit_of
 
 REQUESTS_SETTING: Final = "requests-max"

@@ -2,7 +2,9 @@
 
 Only for issuers that somebody allowed: whoever calls has looked. One fetch at a time for each; keys
 are fresh for `FRESH_SECONDS`, and a token that names an unknown key has them fetched again, once in
-`AGAIN_SECONDS` at most. What failed is not tried for `FAILED_SECONDS`. While an issuer is down its
+`AGAIN_SECONDS` at most. What failed is not tried for `FAILED_SECONDS`, and where
+none was asked, since its address may not be, for `FORBIDDEN_SECONDS`: that changes by a setting,
+which somebody is just trying. While an issuer is down its
 last keys count for `STALE_SECONDS_MAX`. A fetch goes where the issuer's URL leads and nowhere else:
 the discovery document must name just this issuer, and keys come encrypted if that did.
 """
@@ -36,6 +38,7 @@ LIMITS: Final = Limits(seconds=5.0, answer_bytes=256 * 1024)
 FRESH_SECONDS: Final = 3600.0
 AGAIN_SECONDS: Final = 60.0
 FAILED_SECONDS: Final = 10.0
+FORBIDDEN_SECONDS: Final = 1.0
 STALE_SECONDS_MAX: Final = 86_400.0
 ISSUERS_MAX: Final = 256
 """Of as many the keys are kept; those asked for least lately go first."""
@@ -70,8 +73,8 @@ class _Kept:
     keys: IssuerKeys | None = None
     fetched: float = -math.inf
     """When it last answered."""
-    failed: float = -math.inf
-    """When it last did not."""
+    retry: float = -math.inf
+    """Until when it is not asked, since it did not."""
     error: str = ""
 
 
@@ -118,7 +121,7 @@ class PublishedKeys:
     def _is_due(self, kept: _Kept, key_id: str | None) -> bool:
         now = self._clock.monotonic()
         age = now - kept.fetched
-        if now - kept.failed < FAILED_SECONDS:
+        if now < kept.retry:
             return False
         if kept.keys is None or age >= FRESH_SECONDS:
             return True
@@ -131,12 +134,12 @@ class PublishedKeys:
             discovered = await self._discover(issuer)
             keys = parse_jwks(await self._get(discovered.jwks_uri))
         except (AddressForbidden, OutboundFailed, IssuerAway, IssuerKeysInvalid) as error:
-            what = str(error)
-            if isinstance(error, AddressForbidden):
-                what += f"; {ALLOW_IT}"
+            is_forbidden = isinstance(error, AddressForbidden)
+            what = f"{error}; {ALLOW_IT}" if is_forbidden else str(error)
             get_logger().warning("issuer.failed", issuer=issuer, error=what)
             why = f"the keys of {issuer} cannot be had now: {what}"
-            kept = replace(kept, failed=self._clock.monotonic(), error=why)
+            pause = FORBIDDEN_SECONDS if is_forbidden else FAILED_SECONDS
+            kept = replace(kept, retry=self._clock.monotonic() + pause, error=why)
         else:
             kept = _Kept(discovered, keys, fetched=self._clock.monotonic())
         self._kept[issuer] = kept

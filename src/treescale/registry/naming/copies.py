@@ -3,19 +3,24 @@
 What a client does that pushes it, in the same order and by the same writes: blobs are linked where
 the source has them, then come the parts of an index, then what is said of the image (referrers, and
 cosign's tags), then its manifest with the tag. So whoever pulls the tag finds all of it, rules and
-limits hold as for a push, and what a failure leaves is what a push that broke off leaves.
+limits hold as for a push, and what a failure leaves is what a push that broke off leaves. A tag of
+cosign's moves only to what says no less: no signature is lost.
 """
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from treescale.clock import Clock
-from treescale.errors import ManifestUnknown, TooLarge
+from treescale.errors import ManifestUnknown, PreconditionFailed, Refused, TooLarge
 from treescale.metadata.database import Database
 from treescale.metadata.manifest_push import COSIGN_SUFFIXES
 from treescale.metadata.records import Manifest
+from treescale.oci.conditions import Condition, EntityTags
 from treescale.oci.manifests import ParsedManifest, ReferenceKind, parse_manifest
+from treescale.oci.strict_json import parse_object
 
 MANIFESTS_MAX: Final = 10_000
 """Of one image, with all that is said of it."""
@@ -91,13 +96,39 @@ class CopyService:
                 continue
             looked_at.add(subject)
             async for manifest, tags in self._referring(copy.source, subject):
+                condition = None
+                if tags:
+                    condition = await self._replaces(copy.target, manifest, tags[0])
+                    if condition is None:
+                        continue
                 if manifest.digest != top.digest and manifest.digest not in copy.published:
                     before = set(copy.published)
                     await self._below(copy, manifest)
-                    await self._put(copy, manifest, tags)
+                    await self._put(copy, manifest, tags, condition)
                     waiting += sorted(copy.published - before)
                 elif tags and manifest.digest != top.digest:
-                    await self._put(copy, manifest, tags)
+                    await self._put(copy, manifest, tags, condition)
+
+    async def _replaces(self, target: str, manifest: Manifest, tag: str) -> Condition | None:
+        """Return what must be true of a tag of cosign's in the target for it to say this instead.
+
+        None when what is there says all of it, or more. Raises Refused when each says what the
+        other does not: the tag points at one of them, and signatures would be lost.
+        """
+        try:
+            there = await self._manifests.resolve(target, tag, certain=True)
+        except ManifestUnknown:
+            return Condition(none_match=EntityTags(anything=True))
+        new, old = _said(manifest), _said(there)
+        if not (new <= old or old <= new):
+            raise Refused(
+                f"{target}:{tag} has signatures, or the like, that the source lacks, and lacks "
+                "some that it has: nothing was changed there. Sign the image anew in one of them, "
+                f"or delete {target}:{tag}"
+            )
+        if new <= old and manifest.digest != there.digest:
+            return None
+        return Condition(match=EntityTags(strong=frozenset({there.digest})))
 
     async def _referring(
         self, repository: str, subject: str
@@ -163,16 +194,39 @@ class CopyService:
                 copy.target, digest, [copy.source], now=self._clock.now(), actor=copy.actor
             )
 
-    async def _put(self, copy: _Copy, manifest: Manifest, tags: tuple[str, ...]) -> None:
-        await self._manifests.put(
-            copy.target,
-            manifest,
-            _parsed(manifest).references,
-            tags,
-            now=self._clock.now(),
-            actor=copy.actor,
-        )
+    async def _put(
+        self,
+        copy: _Copy,
+        manifest: Manifest,
+        tags: tuple[str, ...],
+        condition: Condition | None = None,
+    ) -> None:
+        try:
+            await self._manifests.put(
+                copy.target,
+                manifest,
+                _parsed(manifest).references,
+                tags,
+                now=self._clock.now(),
+                actor=copy.actor,
+                condition=condition,
+            )
+        except PreconditionFailed:
+            raise PreconditionFailed(
+                f"{copy.target}:{tags[0]} has changed just now: copy the image again"
+            ) from None
         copy.published.add(manifest.digest)
+
+
+def _said(manifest: Manifest) -> frozenset[bytes]:
+    """Return each signature, or the like, of a manifest by one of cosign's tags.
+
+    They are its layers with their annotations: of two signatures of an image by two keys the layer
+    is the same.
+    """
+    layers = parse_object(manifest.payload).get("layers")
+    found = layers if isinstance(layers, list) else []
+    return frozenset(msgspec.json.encode(one, order="sorted") for one in found)
 
 
 def _parsed(manifest: Manifest) -> ParsedManifest:

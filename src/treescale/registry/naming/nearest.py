@@ -4,13 +4,16 @@ import difflib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from treescale.errors import ManifestUnknown, NameUnknown
+from treescale.errors import ManifestUnknown, NamespaceUnknown, NameUnknown
 from treescale.metadata.database import Database
+from treescale.metadata.namespaces import ORGANISATION, unknown_namespace
 from treescale.metadata.shown.tags import ShownTags
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import namespace_of
 
 PAGE_SIZE: Final = 500
+NAMES_MAX: Final = 1000
+"""So many names of users, and of organisations, that begin like one that is nobody's, or later."""
 LOOKED_AT_MAX: Final = 10_000
 """So many names are compared with one that is not there."""
 
@@ -41,6 +44,33 @@ async def unknown(database: Database, wanted: ImageReference) -> ManifestUnknown
     return ManifestUnknown(
         f"no tag {wanted.tag} in {wanted.name}: {_nearest(wanted.tag, tags)}"
         f"`treescale repo show {wanted.name}` shows its tags"
+    )
+
+
+async def check_owned(database: Database, name: str) -> None:
+    """Raise NamespaceUnknown, with what is nearest, unless the namespace is somebody's."""
+    try:
+        await database.organisations.check_owned(name)
+    except NamespaceUnknown:
+        pass
+    else:
+        return
+    users = [one.name for one in await database.users.list(name[:1], NAMES_MAX)]
+    organisations = [one.name for one in await database.organisations.page(name[:1], NAMES_MAX)]
+    raise unknown_namespace(name, nearest=_nearest(name, [*users, *organisations]))
+
+
+async def check_organisation(database: Database, name: str) -> None:
+    """Raise NamespaceUnknown, with what is nearest, unless an organisation has the name."""
+    try:
+        if (await database.organisations.get(name)).kind == ORGANISATION:
+            return
+    except NamespaceUnknown:
+        pass
+    there = [one.name for one in await database.organisations.page(name[:1], NAMES_MAX)]
+    raise NamespaceUnknown(
+        f"no organisation {name}: {_nearest(name, there)}`treescale org add {name} --owner USER` "
+        "makes one"
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from treescale.auth.roles import Role
 from treescale.errors import NameInvalid
-from treescale.metadata.identity.terms import Terms
+from treescale.metadata.identity.terms import GroupRole, Terms
 from treescale.oci.names import NAMESPACE_CHARACTERS_MAX, check_new_namespace
 
 GROUPS_MAX: Final = 1000
@@ -29,7 +29,7 @@ class Judged:
     """What a provider's word comes to."""
 
     allowed: bool
-    roles: Mapping[str, str]
+    roles: Mapping[str, GroupRole]
     """By organisation the highest of what their groups give."""
     name: str
     """What a new account would be called; "" when nothing fits."""
@@ -40,12 +40,12 @@ def judge(terms: Terms, claims: Mapping[str, object]) -> Judged:
     """Return what follows from these claims."""
     groups = groups_of(terms, claims)
     has_group = not terms.required_groups or bool(groups & {*terms.required_groups})
-    roles: dict[str, str] = {}
+    roles: dict[str, GroupRole] = {}
     for one in terms.groups:
         if one.group in groups:
             known = roles.get(one.organisation)
-            if known is None or _RANKS.get(one.role, -1) > _RANKS.get(known, -1):
-                roles[one.organisation] = one.role
+            if known is None or _RANKS.get(one.role, -1) > _RANKS.get(known.role, -1):
+                roles[one.organisation] = one
     allowed = has_group and _is_of_domain(terms, claims)
     return Judged(allowed, roles, _name(claims), _email(claims))
 

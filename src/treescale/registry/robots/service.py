@@ -25,6 +25,8 @@ OLD_SECRET_SECONDS: Final = 24 * 3600.0
 """For how long the secret before stays good, unless somebody says that it must not."""
 PAGE_SIZE: Final = 500
 SCOPES: Final = frozenset({TokenScope.API, TokenScope.EVENTS})
+RIGHTS: Final = "pull, push, delete, api, events"
+"""Of a robot."""
 """What a robot may have beside its actions."""
 MADE: Final = frozenset({Action.PULL, Action.PUSH})
 """What a robot may do of which nobody says it."""
@@ -147,7 +149,7 @@ class RobotService:
 def check_allow(allow: frozenset[Right]) -> None:
     """Raise RequestInvalid for rights that no robot can have."""
     if not allow:
-        raise RequestInvalid("a robot must be allowed something: pull, push, delete, api, events")
+        raise RequestInvalid(f"a robot must be allowed something: {RIGHTS}")
     other = [
         right.value for right in allow if isinstance(right, TokenScope) and right not in SCOPES
     ]

@@ -18,7 +18,8 @@ from treescale.server.network.outbound import outbound_of
 
 SEND_SECONDS: Final = 15.0
 LOOK_SECONDS: Final = 10.0
-"""How long it is gone by what was known of networks, peers and the database's addresses."""
+ISSUERS_LOOK_SECONDS: Final = 1.0
+"""They are asked seldom, and first by whoever is just setting them up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,12 @@ class Use:
 
     networks_setting: str
     limits: Limits
+    look_seconds: float = LOOK_SECONDS
+    """How long it is gone by what was known of networks, peers and the database's addresses."""
 
 
 HOOKS: Final = Use(NETWORKS_SETTING, Limits(SEND_SECONDS, ANSWER_BYTES_MAX, cut=True))
-ISSUERS: Final = Use(ISSUER_NETWORKS_SETTING, LIMITS)
+ISSUERS: Final = Use(ISSUER_NETWORKS_SETTING, LIMITS, ISSUERS_LOOK_SECONDS)
 
 
 class OutboundClients:
@@ -48,7 +51,7 @@ class OutboundClients:
     async def client(self) -> OutboundClient:
         """Return what asks all but what must not be asked by now."""
         now = self._clock.monotonic()
-        if self._client is not None and now - self._made < LOOK_SECONDS:
+        if self._client is not None and now - self._made < self._use.look_seconds:
             return self._client
         networks = await self._networks()
         if self._outbound is None:
