@@ -134,6 +134,20 @@ as they are typed, each a process of its own; a backup is read back before it en
 most that the process had (`ru_maxrss`); with a passphrase scrypt takes 134 MB of it.""",
     pictured=False,
 )
+ACCOUNTS: Final = Publication(
+    "accounts",
+    "Logins, policy and lists among many accounts",
+    'make bench ARGS="--accounts"',
+    """Two servers of one worker on the same machine, asked in turns of 25 requests: one with \
+100,000 users, 1,000,000 access tokens, 10,000 organisations and 100,000 robots, the other with as \
+few as it takes for somebody else to ask each time (2,000 users, 20,000 access tokens, 200 \
+organisations, 8,000 robots), so that no answer that is kept hides the database. Of each user \
+there is as much in both. In the large one the rights of all users were changed a moment ago. \
+Everything lies in memory: no disk that others use is measured. {rounds} rounds after one that is \
+not counted: 600 requests of `/token` and tags in each, 300 of pages, 100 of lists. p50 and p99 \
+are those of a round; the medians of their ratios are judged.""",
+    pictured=False,
+)
 COLLECT: Final = Publication(
     "collect",
     "What collection costs: taking away, and looking where nothing is to go",
