@@ -17,7 +17,7 @@ from treescale.http.sessions.cookies import SESSION
 
 ASKED: Final = 600
 """Of what is asked for most, in a round."""
-LISTED: Final = 100
+LISTED: Final = 150
 PAGE: Final = 100
 _STEP: Final = 7919
 """Has no divisor in common with a count of users or robots: so all of them come, in no order."""

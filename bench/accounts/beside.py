@@ -2,16 +2,14 @@
 
 Whoever asks comes once and is then another, so no answer that a worker keeps hides the database:
 of the few there are as many as that takes. What the server is asked a second time is a row of its
-own. Turns are short, for the machine drifts within seconds.
+own. The two are asked in turn, request by request, for the machine drifts within seconds.
 """
 
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,7 +35,6 @@ from treescale.config import DATABASE_FILE
 
 MANY: Final = Population(100_000, 10_000, 100_000)
 FEW: Final = Population(2_000, 200, 8_000)
-TURN: Final = 25
 SLOWER_TIMES_MAX: Final = 1.2
 FELT_SECONDS_MAX: Final = 60.0
 POLL_SECONDS: Final = 0.02
@@ -131,40 +128,32 @@ def _running(of: Population, where: Sequence[str]) -> Iterator[Registry]:
 def _compared(
     what: str, many: Registry, few: Registry, ask: asking.Asking, effort: tuple[Effort, int]
 ) -> list[Row]:
-    """Return p50 and p99 of a kind of request, of rounds after one that is not counted."""
+    """Return p50 and p99 of a kind of request, of all rounds after one that is not counted."""
     rounds, asked = effort[0].rounds, effort[1]
-    found: dict[str, list[list[float]]] = defaultdict(lambda: [[], []])
-    for number in range(rounds + 1):
-        times: list[list[float]] = [[], []]
-        for turn in range(number * asked, (number + 1) * asked, TURN):
-            sides = [0, 1] if turn // TURN % 2 else [1, 0]
-            for side in sides:
-                numbers = range(turn, min(turn + TURN, (number + 1) * asked))
-                times[side] += _turn((many, few)[side], ask, numbers)
-        if number:
-            for side in (0, 1):
-                ordered = sorted(times[side])
-                found["p50"][side].append(1000 * statistics.median(ordered))
-                found["p99"][side].append(1000 * ordered[int(len(ordered) * P99)])
-    bar = at_most(SLOWER_TIMES_MAX)
-    return [
-        Row(f"{what}, {name}", "ms", bar, ours, other, 2, "among few")
-        for name, (ours, other) in found.items()
-    ]
+    times: tuple[list[float], list[float]] = ([], [])
+    for first in range(0, (rounds + 1) * asked, asked):
+        with Connection(many.target) as one, Connection(few.target) as other:
+            found = ([], []) if first == 0 else times
+            sides = [(many, one, found[0]), (few, other, found[1])]
+            for number in range(first, first + asked):
+                for registry, connection, kept in reversed(sides) if number % 2 else sides:
+                    kept.append(_seconds(connection, *ask(registry.of, number)))
+    bar, rows = at_most(SLOWER_TIMES_MAX), []
+    for name, share in (("p50", 0.5), ("p99", P99)):
+        ours, theirs = (1000 * sorted(side)[int(len(side) * share)] for side in times)
+        rows.append(Row(f"{what}, {name}", "ms", bar, [ours], [theirs], 2, "among few"))
+    return rows
 
 
-def _turn(registry: Registry, ask: asking.Asking, numbers: range) -> list[float]:
-    times = []
-    with Connection(registry.target) as connection:
-        for number in numbers:
-            path, headers, wanted = ask(registry.of, number)
-            began = time.perf_counter()
-            answer = connection.ask("GET", path, headers)
-            body = connection.body(answer)
-            times.append(time.perf_counter() - began)
-            if answer.status != OK or wanted not in body:
-                raise RuntimeError(f"GET {path} answered {answer.status}, {body[:300]!r}")
-    return times
+def _seconds(connection: Connection, path: str, headers: str, wanted: bytes) -> float:
+    """Return how long an answer takes; raises unless it is the wanted one."""
+    began = time.perf_counter()
+    answer = connection.ask("GET", path, headers)
+    body = connection.body(answer)
+    lasted = time.perf_counter() - began
+    if answer.status != OK or wanted not in body:
+        raise RuntimeError(f"GET {path} answered {answer.status}, {body[:300]!r}")
+    return lasted
 
 
 def _commands(engine: str, many: Registry) -> list[Row]:

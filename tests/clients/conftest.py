@@ -25,8 +25,8 @@ BUILT: Final = Path(__file__).parents[2] / ".make" / "clients"
 BUILD_SECONDS_MAX: Final = 3600
 MODULES: Final = {
     "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
-    "oras": "oras.land/oras/cmd/oras@v1.3.0",
-    "helm": "helm.sh/helm/v3/cmd/helm@v3.19.0",
+    "oras": "oras.land/oras/cmd/oras@v1.3.6",
+    "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
     "buildx": "github.com/docker/buildx/cmd/buildx@v0.30.0",
     "buildkitd": "github.com/moby/buildkit/cmd/buildkitd@v0.26.0",
 }

@@ -90,7 +90,7 @@ def test_revoking_holds_and_locks_nobody_out_whatever_clocks_say(
     ):
         keys = right.home / "jwks.json"
         keys.write_bytes(jwks(jwk(RSA_KEY, "k1")))
-        right.admin("issuer", "add", ISSUER, "--jwks", str(keys))
+        right._administer("issuer", "add", ISSUER, "--jwks", str(keys))
         held: dict[str, list[Wire]] = {}
         for number, what in enumerate(REVOKED):
             by = -apart if number % 2 else apart
@@ -130,16 +130,16 @@ def holder(three: Cluster, name: str, what: str) -> Account:
     user = node.add_user(f"{name}-boss" if what in TEAMS else name)
     if what not in TEAMS:
         return node.add_token(user) if what == "revoke" else user
-    node.admin("org", "add", name, "--owner", user.name)
+    node._administer("org", "add", name, "--owner", user.name)
     if what == "role":
         member = node.add_user(f"{name}-member")
-        node.admin("org", "grant", name, member.name, "writer")
+        node._administer("org", "grant", name, member.name, "writer")
         return member
-    secret = node.admin("robot", "add", name, "ci").strip()
+    secret = node._administer("robot", "add", name, "ci").strip()
     if what == "robot":
         return Account(f"{name}+ci", secret)
     claim = ("--claim", "repository=acme/app", "--claim", "repository_owner_id=42")
-    node.admin("robot", "trust", f"{name}+ci", "--issuer", ISSUER, *claim)
+    node._administer("robot", "trust", f"{name}+ci", "--issuer", ISSUER, *claim)
     claims = {"repository": "acme/app", "repository_owner_id": "42"}
     token = Maker(ISSUER, CLOCK.now(), PUBLIC_URL, claims=claims).token()
     return Account(f"{name}+ci", token)
