@@ -34,7 +34,7 @@ UNIT    := $(if $(MEMORY),TMPDIR=$(MEMORY))
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak soak-events \
+.PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak soak-events clients \
         coverage format lock clean packages
 
 help:  ## this list
@@ -106,6 +106,9 @@ soak: packages $(VENV)/.dev $(WHEEL)/.built  ## an hour on one server and one on
 soak-events: export SOAK_PUSHES ?= 20000
 soak-events: packages $(VENV)/.dev $(WHEEL)/.built  ## so many pushes while servers are killed, and what the log has of them
 	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak/test_events.py $(ARGS)
+
+clients: packages $(VENV)/.dev $(WHEEL)/.built  ## crane, oras, helm, buildx, built by Go, as a robot and by sign-on
+	@$(TESTED) $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=0 tests/clients/by_hand.py $(ARGS)
 
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
 	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)

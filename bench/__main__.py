@@ -2,8 +2,8 @@
 
 Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk`,
 `--collect`, `--backup`, `--metrics` and `--events` what goes on beside clients is measured, by
-itself. Written to bench/results/: Markdown, JSON with every round, and a picture. `--only` runs
-parts of it and prints them without keeping them.
+itself; with `--accounts` logins among many accounts. Written to bench/results/: Markdown, JSON with
+every round, and a picture. `--only` runs parts of it and prints them without keeping them.
 """
 
 import os
@@ -19,6 +19,7 @@ from typing import Final
 import click
 
 from bench import backup, placement, report
+from bench.accounts import beside as accounts
 from bench.collect import beside as collecting
 from bench.collect import idle, taking
 from bench.events import followers, recording
@@ -65,6 +66,10 @@ EVENTS: Final[dict[str, Part]] = {
     "recording": recording.measure,
     "followers": followers.measure,
 }
+ACCOUNTS: Final[dict[str, Part]] = {
+    "accounts-sqlite": accounts.measure_sqlite,
+    "accounts-postgresql": accounts.measure_postgres,
+}
 BACKUP: Final[dict[str, Part]] = {"backup": backup.measure}
 
 
@@ -87,6 +92,7 @@ PAGES: Final = {
     "metrics": Page(report.METRICS, METRICS, 20),
     "events": Page(report.EVENTS, EVENTS, 20),
     "backup": Page(report.BACKUP, BACKUP, 1),
+    "accounts": Page(report.ACCOUNTS, ACCOUNTS, 3),
 }
 PLACEMENT: Final = "placement"
 ALL: Final = [name for page in PAGES.values() for name in page.parts]
@@ -100,8 +106,9 @@ ALL: Final = [name for page in PAGES.values() for name in page.parts]
 @click.option("--metrics", "page", flag_value="metrics", help="What counting for /metrics costs.")
 @click.option("--events", "page", flag_value="events", help="What events cost.")
 @click.option("--backup", "page", flag_value="backup", help="Backup and restore.")
+@click.option("--accounts", "page", flag_value="accounts", help="Logins among many accounts.")
 @click.option("--placement", "page", flag_value=PLACEMENT, help="Placement, by simulation.")
-@click.option("--rounds", type=int, help="That count: 7, with --metrics and --events 20, else 3.")
+@click.option("--rounds", type=int, help="That count; each kind has its own.")
 @click.option("--megabytes", default=300, help="Size of a large layer.")
 @click.option("--gigabytes", default=1.0, help="What a store holds that is lost, or read back.")
 @click.option(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.accounts.asking import ASKED as ACCOUNTS_ASKED
+from bench.accounts.asking import LISTED as ACCOUNTS_LISTED
 from bench.plot import drawn
 from bench.rows import PEER, Effort, Row
 
@@ -134,6 +136,20 @@ as they are typed, each a process of its own; a backup is read back before it en
 most that the process had (`ru_maxrss`); with a passphrase scrypt takes 134 MB of it.""",
     pictured=False,
 )
+ACCOUNTS: Final = Publication(
+    "accounts",
+    "Logins, policy and lists among many accounts",
+    'make bench ARGS="--accounts"',
+    """Two servers of one worker on the same machine, asked in turn, request by request: one with \
+100,000 users, 1,000,000 access tokens, 10,000 organisations and 100,000 robots, the other with as \
+few as it takes for somebody else to ask each time (2,000 users, 20,000 access tokens, 200 \
+organisations, 8,000 robots), so that no answer that is kept hides the database. Of each user \
+there is as much in both. In the large one the rights of all users were changed a moment ago. \
+Everything lies in memory: no disk that others use is measured. p50 and p99 are those of {asked} \
+requests of a kind ({listed} of lists, half as many of pages as of `/token`), in {rounds} rounds \
+after one that is not counted.""",
+    pictured=False,
+)
 COLLECT: Final = Publication(
     "collect",
     "What collection costs: taking away, and looking where nothing is to go",
@@ -171,6 +187,8 @@ def _filled(text: str, effort: Effort) -> str:
         mbit=effort.mbit,
         gigabytes=effort.gigabytes,
         chunks=effort.chunks,
+        asked=effort.rounds * effort.of(ACCOUNTS_ASKED),
+        listed=effort.rounds * effort.of(ACCOUNTS_LISTED),
     )
 
 

@@ -98,10 +98,10 @@ async def sign_on(browser: Browser) -> Shown:
     return await browser.get(agree(moved.location))
 
 
-async def make_token(browser: Browser, user: str) -> Account:
+async def make_token(browser: Browser, user: str, allow: str = "pull,push") -> Account:
     """Make an access token on the account's page."""
     shown = await browser.post(
-        "/-/account/tokens", name="laptop", allow="pull,push", repository="*", expires="30d"
+        "/-/account/tokens", name="laptop", allow=allow, repository="*", expires="30d"
     )
     found = re.search(r"ts_[A-Za-z0-9_-]+", html.unescape(shown.expect(200).text))
     assert found is not None

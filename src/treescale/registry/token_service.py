@@ -48,6 +48,7 @@ from treescale.errors import (
     DatabaseUnavailable,
     Failed,
     NameUnknown,
+    TokenUnknown,
     UserUnknown,
 )
 from treescale.lease_times import OFF
@@ -409,11 +410,13 @@ class TokenService:
             return Visibility.PRIVATE
 
     async def _access_token(self, principal: Principal, now: float) -> AccessToken:
-        for token in await self._database.access_tokens.list(principal.user):
-            is_it = token.token_id == principal.token_id and not token.user_suspended
-            if is_it and not expired(token, now):
-                return token
-        raise _logged_out()
+        try:
+            token = await self._database.access_tokens.get(principal.token_id)
+        except TokenUnknown:
+            raise _logged_out() from None
+        if token.user != principal.user or token.user_suspended or expired(token, now):
+            raise _logged_out()
+        return token
 
     async def _password_proof(self, user: str) -> str:
         """Return what only the present password hash gives: its salt is new with each password."""

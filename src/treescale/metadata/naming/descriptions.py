@@ -133,4 +133,5 @@ class Descriptions:
 def _look(connection: Connection, get: Select[tuple[str]], name: str, check: Check | None) -> None:
     """Have `check` look at what is said until now, the row of whose it is being held."""
     if check is not None:
-        check(connection.execute(get, {"this": name}).scalar_one_or_none() or "")
+        found = connection.execute(get, {"this": name}).one_or_none()
+        check("" if found is None else found[0])

@@ -1,0 +1,1 @@
+"""Logins, policy and lists among many accounts, beside the same among few."""
