@@ -37,7 +37,7 @@ from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
 from treescale.http.sessions.visitor import Visitors
 from treescale.metadata.database import Database
-from treescale.outbound.client import Limits as OutboundLimits
+from treescale.outbound.answers import Limits as OutboundLimits
 from treescale.outbound.client import Outbound, OutboundClient
 from treescale.outbound.networks import Networks, parse_targets
 from treescale.registry.counted.logins import Logins

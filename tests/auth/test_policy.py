@@ -5,7 +5,7 @@ with which role, may do what where. It is compared with the policy in every comb
 what an access token is limited to; each cell of the policy's own table, when flipped, is found.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -125,10 +125,10 @@ def expected(role: str, asked: Allowed, standing: Standing, who: Principal, glob
     return held and asked.value in who.allow and GLOBS[who.repository_glob]
 
 
-def wrong_cells(*, some: bool = False) -> list[tuple[object, ...]]:
-    """Return where policy and table differ, in all combinations, or at the first."""
+def wrong_cells(*, some: bool = False, roles: Sequence[str] = ROLES) -> list[tuple[object, ...]]:
+    """Return where policy and table differ, in all combinations of these roles, or at the first."""
     found: list[tuple[object, ...]] = []
-    for role, visibility, glob, closed in product(ROLES, Visibility, GLOBS, (False, True)):
+    for role, visibility, glob, closed in product(roles, Visibility, GLOBS, (False, True)):
         standing = standing_of(role, visibility, glob, closed=closed)
         whole = (*TOKENS, ANONYMOUS) if role == "none" else TOKENS
         for who in whole:
@@ -159,7 +159,7 @@ def flipped(role: Role, asked: Allowed) -> Iterator[None]:
 @each_row(("role", "asked"), [*product(Role, ASKED)])
 def test_whatever_cell_is_flipped_it_is_found(role: Role, asked: Allowed) -> None:
     with flipped(role, asked):
-        assert wrong_cells(some=True)
+        assert wrong_cells(some=True, roles=[role])
 
 
 def test_what_is_narrowed_no_more_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import errno
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -46,14 +47,29 @@ def test_no_line_of_a_list_of_commands_is_cut_short(command: Command) -> None:
 
 
 @pytest.mark.long
-def test_a_command_imports_no_server() -> None:
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (["--version"], {"sqlalchemy", "aiohttp", "asyncio"}),
+        (["user", "--help"], {"sqlalchemy", "aiohttp", "treescale.server", "treescale.cli.serve"}),
+        (["user", "list", "--server", "http://nowhere.invalid"], {"sqlalchemy", "asyncpg"}),
+        (["user", "list"], {"aiohttp", "treescale.server", "treescale.cli.serve"}),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    command: Command, words: Sequence[str], unneeded: set[str]
+) -> None:
+    """Most of what a command costs is its imports."""
+    on_data = ["--data", str(command.data)] if words == ["user", "list"] else []
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom treescale.cli.main import cli\n"
-        "assert CliRunner().invoke(cli, ['user', '--help']).exit_code == 0\n"
-        "assert 'treescale.cli.accounts.user' in sys.modules\n"
-        "assert not sys.modules.keys() & {'treescale.cli.serve', 'treescale.server', 'aiohttp'}\n"
+        f"result = CliRunner().invoke(cli, {[*words, *on_data]!r})\n"
+        "assert result.exit_code == ('--server' in sys.argv), result.output\n"
+        f"assert not sys.modules.keys() & {unneeded!r}\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -19,7 +19,8 @@ from aiohttp import web
 from tests.certificates import DAY, Authority
 from tests.tables import each_row
 from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
-from treescale.outbound.client import Limits, Outbound, OutboundClient, parse_proxy
+from treescale.outbound.answers import Limits
+from treescale.outbound.client import Outbound, OutboundClient, parse_proxy
 from treescale.outbound.networks import Forbidden, Networks, Target, parse_targets
 from treescale.outbound.urls import parse_url
 

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_exceptions import ClientConnectorCertificateError, ClientSSLError
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 import treescale
 from treescale.errors import OutboundFailed, SettingInvalid
+from treescale.outbound.answers import LIMITS, Answer, Limits
 from treescale.outbound.names import Names, threads_for_names
 from treescale.outbound.networks import Networks, is_public
 from treescale.outbound.urls import SCHEMES, check_url, forbidden, shown
@@ -30,31 +30,6 @@ from treescale.outbound.urls import SCHEMES, check_url, forbidden, shown
 CHUNK_BYTES: Final = 16 * 1024
 HEAD_BYTES_MAX: Final = 8 * 1024
 """Of an answer's first line, and of each of its fields."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What ends a request."""
-
-    seconds: float = 15.0
-    """From the look-up of the name to the last byte of the answer."""
-    answer_bytes: int = 64 * 1024
-    cut: bool = False
-    """Whether a longer answer is cut there, and not taken for a failure."""
-
-
-LIMITS: Final = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, whatever its status."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    is_public: bool = False
-    """Whether it came from a public address. Of one that a proxy of ours asked nobody knows."""
 
 
 @dataclass(slots=True)

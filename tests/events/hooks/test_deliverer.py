@@ -38,7 +38,8 @@ from treescale.metadata.events.hook_records import (
 from treescale.metadata.events.recording import Event, Kind, record_all
 from treescale.metrics.meters import Sent
 from treescale.outbound import client as outbound
-from treescale.outbound.client import Limits, Outbound
+from treescale.outbound.answers import Limits
+from treescale.outbound.client import Outbound
 from treescale.outbound.networks import Networks
 
 WAIT_SECONDS: Final = 10.0

@@ -19,7 +19,8 @@ from treescale.events.hooks.formats import message
 from treescale.events.hooks.request import request_of
 from treescale.events.hooks.schedule import Tried, outcome
 from treescale.metadata.events.hook_records import DeliveryState, HookFormat
-from treescale.outbound.client import Limits, Outbound
+from treescale.outbound.answers import Limits
+from treescale.outbound.client import Outbound
 from treescale.outbound.networks import Networks
 from treescale.registry.hooks import HookTerms, check_terms, namespace_of_scope, sample_url
 

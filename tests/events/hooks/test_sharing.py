@@ -32,7 +32,7 @@ from treescale.events.hooks import schedule
 from treescale.events.hooks.deliverer import Deliverer
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import DeliveryState
-from treescale.outbound import client as outbound
+from treescale.outbound.answers import Answer
 
 __all__ = ["_quick", "database"]  # fixtures
 
@@ -107,7 +107,7 @@ async def test_an_answer_that_nobody_thought_of_ends_no_delivery_but_its_own(
         async def ask(self, method: str, url: str, **more: Any) -> Any:
             if url.endswith("/bad"):
                 raise RuntimeError(f"{method} {more}")
-            return outbound.Answer(200, cast("Any", {}), b"")
+            return Answer(200, cast("Any", {}), b"")
 
     async def client() -> Any:
         return Client()

@@ -13,7 +13,8 @@ from tests.fakes_disk import JumpingClock
 from tests.id_tokens import EC_KEY, RSA_KEY, jwk, jwks
 from tests.tables import each_row
 from treescale.errors import IssuerAway, OutboundFailed
-from treescale.outbound.client import Answer, Limits, Outbound, OutboundClient
+from treescale.outbound.answers import Answer, Limits
+from treescale.outbound.client import Outbound, OutboundClient
 from treescale.outbound.networks import Networks, parse_targets
 from treescale.registry.issuers.keys import (
     AGAIN_SECONDS,

@@ -8,27 +8,22 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import click
-from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from treescale.cli.remote.known import known_servers, server_url
 from treescale.cli.terminal.importing import imported
 from treescale.cli.terminal.output import Output
 from treescale.cli.terminal.typed import typed, typed_to
 from treescale.config import CA_FILE_VARIABLE, SERVER_VARIABLE, Loaded, load
-from treescale.errors import DatabaseUnavailable, PasswordNeeded, SettingInvalid
-from treescale.metadata.database import Database, open_database
-from treescale.metadata.engine.address import parse_address
-from treescale.metadata.engine.errors import located
+from treescale.errors import PasswordNeeded, SettingInvalid
+
+if TYPE_CHECKING:  # brings SQLAlchemy: half of a start, for who asks a server or for help
+    from treescale.metadata.database import Database
 
 Result = TypeVar("Result")
 _SQLITE: Final = "sqlite:///"
-_NOT_OURS: Final = (
-    "the database is there, but not with the tables of this version: "
-    "start `treescale serve` on it first, which makes them"
-)
 _OPTIONS: Final = (
     click.option(
         "--data", multiple=True, metavar="DIR", help="The data directory of a server with SQLite."
@@ -48,6 +43,7 @@ _HERE: Final = (
     "out, and run it on a machine of the cluster"
 )
 _TERMINAL: Final = "/dev/tty"
+_ON_DATABASE: Final = "treescale.cli.terminal.on_database"
 NO_QUERY: Final[Mapping[str, str]] = {}
 
 
@@ -122,7 +118,7 @@ class CommandContext:
         if self.server is not None:
             return asyncio.run(_with_server(self.server, work))
 
-        async def here(database: Database) -> Result:
+        async def here(database: "Database") -> Result:
             module = imported("treescale.cli.terminal.in_process")  # a slow one
             operator = await module.operator_on(database, self.loaded.settings.public_url)
             return await work(operator)
@@ -134,18 +130,20 @@ class CommandContext:
         if self.server is not None:
             raise SettingInvalid(_HERE)
 
-    def run(self, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    def run(self, work: "Callable[[Database], Awaitable[Result]]") -> Result:
         """Open the cluster's database, do the work, close it; raises SettingInvalid without one."""
         self.check_here()
         url = self.loaded.settings.database
         require_database(url)
-        return asyncio.run(_explained(url, _with_database(url, work)))
+        result: Result = asyncio.run(imported(_ON_DATABASE).with_database(url, work))
+        return result
 
     def run_at(self, work: Callable[[str], Awaitable[Result]]) -> Result:
         """Do work that opens the cluster's database by itself; it may have to be made."""
         self.check_here()
         url = self.loaded.settings.database
-        return asyncio.run(_explained(url, work(url)))
+        result: Result = asyncio.run(imported(_ON_DATABASE).explained(url, work(url)))
+        return result
 
 
 async def _with_server(
@@ -173,25 +171,6 @@ def _password_at_terminal(question: str) -> str:
             "this takes your password once more: run it at a terminal, which asks for it"
         ) from None
     return getpass.getpass(f"{question}: ")
-
-
-async def _with_database(url: str, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    database = open_database(url)
-    try:
-        return await work(database)
-    finally:
-        await database.close()
-
-
-async def _explained(url: str, work: Awaitable[Result]) -> Result:
-    """Await the work; raises what its errors mean to whoever typed a command."""
-    try:
-        return await work
-    except (ProgrammingError, OperationalError) as error:
-        # What PostgreSQL and SQLite call a missing table; all else has a meaning of its own.
-        raise SettingInvalid(_NOT_OURS) from error
-    except DatabaseUnavailable as away:
-        raise located(away, away.__cause__, parse_address(url)) from away
 
 
 def require_database(url: str) -> None:

@@ -42,7 +42,7 @@ from treescale.metadata.events.hook_records import (
 from treescale.metadata.events.log import following
 from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metrics.meters import Sent
-from treescale.outbound.client import Answer
+from treescale.outbound.answers import Answer
 
 LOOK_SECONDS: Final = 0.5
 """How often the log is looked at, and what is due."""

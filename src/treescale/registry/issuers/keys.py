@@ -28,7 +28,7 @@ from treescale.errors import (
 )
 from treescale.log import get_logger
 from treescale.oci.strict_json import parse_object
-from treescale.outbound.client import Answer, Limits
+from treescale.outbound.answers import Answer, Limits
 from treescale.registry.flights import Flights
 
 DISCOVERY: Final = "/.well-known/openid-configuration"

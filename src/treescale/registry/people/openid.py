@@ -28,7 +28,7 @@ from treescale.errors import (
 )
 from treescale.metadata.identity.providers import Provider
 from treescale.oci.strict_json import parse_object
-from treescale.outbound.client import Answer
+from treescale.outbound.answers import Answer
 from treescale.outbound.urls import parse_url
 from treescale.registry.issuers.keys import Asking, Discovered, PublishedKeys
 from treescale.registry.people.claims import lacks

@@ -10,7 +10,8 @@ from treescale.events.hooks.deliverer import ANSWER_BYTES_MAX
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import NETWORKS_SETTING
 from treescale.metadata.identity.records import ISSUER_NETWORKS_SETTING
-from treescale.outbound.client import Limits, Outbound, OutboundClient
+from treescale.outbound.answers import Limits
+from treescale.outbound.client import Outbound, OutboundClient
 from treescale.outbound.networks import NEVER, Networks, Target, parse_targets
 from treescale.registry.issuers.keys import LIMITS
 from treescale.server.network.forbidden import forbidden
