@@ -134,4 +134,4 @@ def _look(connection: Connection, get: Select[tuple[str]], name: str, check: Che
     """Have `check` look at what is said until now, the row of whose it is being held."""
     if check is not None:
         found = connection.execute(get, {"this": name}).one_or_none()
-        check("" if found is None else found[0])
+        check("" if found is None else str(found.text))
