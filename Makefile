@@ -20,7 +20,8 @@ TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates \
             e2fsprogs strace haproxy nginx-light caddy openssl curl libfaketime prometheus systemd \
-            python3-venv python3-yaml podman-compose git docker-registry jq patroni etcd-server pgbouncer
+            python3-venv python3-yaml podman-compose git docker-registry jq patroni etcd-server pgbouncer \
+            chromium fonts-dejavu-core
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
