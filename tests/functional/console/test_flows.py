@@ -1,0 +1,57 @@
+"""What people come to the console for, done in Chromium: with a mouse, by keys, without scripts."""
+
+import re
+
+from playwright.sync_api import Browser
+
+from tests.functional.console.visitor import WITHOUT_SCRIPTS, Visitor, visiting
+from tests.functional.console.world import World
+from tests.functional.server import Account
+from tests.functional.wire import Wire
+
+ACCOUNT = "/-/account"
+
+
+def token_on(visitor: Visitor, world: World, user: str) -> Account:
+    """Return the login with the access token that the page shows."""
+    found = re.search(r"\bts_[A-Za-z0-9_-]+", visitor.words)
+    assert found is not None, visitor.words
+    assert found[0] not in visitor.page.url
+    world.secrets.append(found[0])
+    return Account(user, found[0])
+
+
+def test_signing_in_making_a_token_and_out_by_keys_alone(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        visitor.open("/-/sign-in?next=/-/account")
+        visitor.page.keyboard.press("Tab")
+        visitor.page.keyboard.press("Enter")  # skips to the content
+        visitor.type_into("User name", world.alice.name)
+        visitor.type_into("Password", world.alice.password)
+        with visitor.page.expect_navigation():
+            visitor.page.keyboard.press("Enter")
+        assert visitor.page.url.endswith(ACCOUNT)
+        visitor.type_into("What it is for", "by keys")
+        visitor.press("Make an access token")
+        login = token_on(visitor, world, world.alice.name)
+        Wire(world.server, login).push_blob("alice/app", b"pushed with it")
+        visitor.open(ACCOUNT)
+        visitor.press("Revoke the access token by keys")
+        assert "The access token is revoked." in visitor.words
+        visitor.press("Sign out")
+        assert "You are signed out." in visitor.words
+
+
+def test_the_same_without_scripts(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server, WITHOUT_SCRIPTS) as visitor:
+        visitor.sign_in(world.alice)
+        visitor.open(ACCOUNT)
+        visitor.field("What it is for").fill("without scripts")
+        visitor.click("Make an access token")
+        login = token_on(visitor, world, world.alice.name)
+        Wire(world.server, login).push_blob("alice/app", b"pushed with that")
+        visitor.open(ACCOUNT)
+        visitor.click("Revoke the access token without scripts")
+        assert "The access token is revoked." in visitor.words
+        visitor.page.get_by_role("button", name="Sign out").click()
+        assert "You are signed out." in visitor.words
