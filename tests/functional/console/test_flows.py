@@ -55,3 +55,20 @@ def test_the_same_without_scripts(world: World, chromium: Browser) -> None:
         assert "The access token is revoked." in visitor.words
         visitor.page.get_by_role("button", name="Sign out").click()
         assert "You are signed out." in visitor.words
+
+
+def test_the_cookie_of_a_session_opens_pages_alone(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        visitor.sign_in(world.alice)
+        (cookie,) = visitor.page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+        assert visitor.page.evaluate("() => document.cookie") == ""
+        given, anybody = {"Cookie": f"{cookie['name']}={cookie['value']}"}, Wire(world.server)
+        for path in ("/v2/", "/v2/acme/web/tags/list", "/peer/v1/chunks", "/peer/v1/info"):
+            with_it = anybody._send("GET", path, None, given, "")
+            assert with_it.status == anybody._send("GET", path, None, {}, "").status
+            assert with_it.status in (401, 403, 404), path
+        path = "/token?service=registry&scope=repository:acme/web:pull"
+        token = anybody._send("GET", path, None, given, "").json()["token"]
+        assert anybody._send("GET", "/v2/acme/web/tags/list", None, {}, token).status == 401
+        world.secrets.append(cookie["value"])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from playwright.sync_api import Browser
 
+from tests.functional.console.harm import IN_THE_WAY, NO_OUTLINE, REFUSED
 from tests.functional.console.visitor import WITHOUT_SCRIPTS, visiting
 from tests.functional.console.world import COMPUTED, World
 
@@ -45,3 +46,29 @@ def test_what_who_is_signed_in_sees(world: World, chromium: Browser, who: str) -
         for path in paths:
             visitor.open(path)
             assert visitor.page.get_by_role("heading", level=1).count() == 1
+
+
+def test_what_the_policy_refuses_would_be_heard(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        for name, harm in REFUSED.items():
+            visitor.open("/-/sign-in")
+            assert not visitor.problems
+            visitor.page.evaluate(harm)
+            visitor.page.wait_for_timeout(100)
+            assert any("Content Security Policy" in one for one in visitor.problems), name
+            assert not visitor.page.evaluate("() => window.hacked === 1")
+            visitor.problems.clear()
+
+
+def test_what_keeps_people_out_would_be_found(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        for name, harm in IN_THE_WAY.items():
+            visitor.open("/-/sign-in")
+            visitor.page.evaluate(harm)
+            with pytest.raises(AssertionError, match=r"wider than|serious|critical"):
+                visitor.check_for_everybody()
+            assert name
+        visitor.open("/-/sign-in")
+        visitor.page.evaluate(NO_OUTLINE)
+        with pytest.raises(AssertionError, match="its focus is not seen"):
+            visitor.tab_to("User name")

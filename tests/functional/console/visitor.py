@@ -29,9 +29,10 @@ _OUTLINE: Final = "() => getComputedStyle(document.activeElement).outlineStyle"
 _TOO_WIDE: Final = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
-  return [...document.querySelectorAll("body *")]
-    .filter((one) => one.getBoundingClientRect().right > width + 1 && !one.closest(".scroll"))
-    .slice(0, 5).map((one) => one.outerHTML.slice(0, 200));
+  const wide = [...document.querySelectorAll("body *")].filter((one) =>
+    !one.closest(".scroll") && one.getBoundingClientRect().left + one.scrollWidth > width + 1);
+  return [`${document.documentElement.scrollWidth} px`,
+          ...wide.slice(-4).map((one) => one.outerHTML.slice(0, 200))];
 }"""
 
 
