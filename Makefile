@@ -36,7 +36,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak soak-events \
-        coverage format lock clean packages
+        coverage screenshots format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -110,6 +110,10 @@ soak-events: packages $(VENV)/.dev $(WHEEL)/.built  ## so many pushes while serv
 
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
 	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)
+
+screenshots: export SCREENSHOTS ?= docs/images
+screenshots: packages $(VENV)/.dev $(WHEEL)/.built  ## the pictures of docs/console.md, by its tests in Chromium
+	@$(TESTED) $(BIN)/pytest -q tests/functional/console/test_pages.py -k _sees $(ARGS)
 
 format: $(VENV)/.dev  ## let ruff format and fix what it can
 	@$(BIN)/ruff format .

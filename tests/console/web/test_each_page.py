@@ -7,8 +7,8 @@ import pytest
 
 from tests.api.client import Client
 from tests.api.running import PASSWORD, Running
-from tests.console.web.browser import Browser
-from treescale.console.web import dispatch
+from tests.console.web.browser import FORM, Browser
+from treescale.console.web import dispatch, rendering
 from treescale.console.web.page import PageRoute, Who
 from treescale.console.web.texts import TEXTS
 from treescale.oci.digest import digest_of
@@ -121,3 +121,30 @@ async def test_every_page_keeps_hostile_text_and_other_sites_out(
             assert "<script>alert" not in shown.text, path
             assert shown.text.count("<script") == 1, path
             assert not re.search(r"<[^>]+\s(?:on[a-z]+|style)=", shown.text), path
+
+
+def test_the_policy_has_no_exception() -> None:
+    rows = [row.split() for row in rendering.POLICY.split(";")]
+    assert {name for name, *_ in rows} >= {"default-src", "script-src", "form-action", "base-uri"}
+    for name, *sources in rows:
+        assert len(sources) == 1, name
+        assert sources[0] in ("'none'", "'self'"), name
+    assert dict(rows)["default-src"] == dict(rows)["frame-ancestors"] == "'none'"
+
+
+async def test_what_is_no_form_is_refused(signed_in: Browser, registry: Running) -> None:
+    right = f"form={signed_in.form_token}"
+    for kind, body, status in (
+        ("application/json", b"{}", 415),
+        ("multipart/form-data; boundary=x", b"", 415),
+        ("text/plain", right.encode(), 415),
+        (FORM, f"{right}&a=1&a=2".encode(), 400),
+        (FORM, f"{right}&form=".encode(), 400),
+        (FORM, f"{right}&a=%ff".encode(), 400),
+        (FORM, f"{right}&a=".encode() + "é".encode(), 400),
+        (FORM, (right + "".join(f"&a{number}=" for number in range(33))).encode(), 400),
+        (FORM, f"{right}&a={'a' * 17_000}".encode(), 413),
+    ):
+        headers = {"Content-Type": kind, "Origin": signed_in.url}
+        (await signed_in.ask("POST", "/-/account/tokens", headers, body)).expect(status)
+    assert registry.url

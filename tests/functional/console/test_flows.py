@@ -2,10 +2,12 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Browser
 
 from tests.functional.console.visitor import WITHOUT_SCRIPTS, Visitor, visiting
 from tests.functional.console.world import World
+from tests.functional.programs import free_port
 from tests.functional.server import Account
 from tests.functional.wire import Wire
 
@@ -72,3 +74,41 @@ def test_the_cookie_of_a_session_opens_pages_alone(world: World, chromium: Brows
         token = anybody._send("GET", path, None, given, "").json()["token"]
         assert anybody._send("GET", "/v2/acme/web/tags/list", None, {}, token).status == 401
         world.secrets.append(cookie["value"])
+
+
+FRAMED = """(address) => new Promise((done) => {
+  const frame = document.createElement("iframe");
+  frame.src = address;
+  frame.onload = () => done(0);
+  document.body.append(frame);
+})"""
+
+
+def test_no_other_site_shows_a_page_in_a_frame(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        visitor.sign_in(world.alice)
+        theirs = f"http://localhost:{free_port()}/"
+        visitor.page.route(f"{theirs}**", lambda route: route.fulfill(body="theirs"))
+        visitor.page.goto(theirs)
+        for address, is_shown in (
+            (f"{theirs}frame", True),
+            (f"http://{world.server.address}/-/account", False),
+        ):
+            visitor.page.evaluate(FRAMED, address)
+            place = visitor.page.frames[-1].evaluate("() => location.href")
+            assert place.startswith("chrome-error:") is not is_shown, address
+        visitor.problems.clear()
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    ["//evil.example", "/%09/evil.example", "/%5Cevil.example", "https:evil.example", "%0d%0a//x"],
+)
+def test_no_link_leads_to_another_host(world: World, chromium: Browser, elsewhere: str) -> None:
+    with visiting(chromium, world.server) as visitor:
+        visitor.open(f"/-/sign-in?next={elsewhere}")
+        visitor.field("User name").fill(world.bob.name)
+        visitor.page.get_by_label("Password", exact=True).fill(world.bob.password)
+        visitor.click("Sign in")
+        assert visitor.page.url.startswith(f"http://{world.server.address}/")
+        assert "Signed in as bob" in visitor.words

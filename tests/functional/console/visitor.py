@@ -4,9 +4,12 @@ A message of the browser (a script that fails, what the policy of content refuse
 cannot be loaded, an answer of 500: each is a problem, and fails the test that the visitor is of.
 """
 
+import base64
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from axe_playwright_python.sync_playwright import Axe
@@ -17,6 +20,7 @@ from tests.functional.server import Account, Server
 CHROMIUM: Final = "/usr/bin/chromium"
 MILLISECONDS_MAX: Final = 15_000
 TABS_MAX: Final = 150
+PICTURE_QUALITY: Final = 70
 GRAVE: Final = ("serious", "critical")
 _STATUS_ERROR: Final = "Failed to load resource: the server responded with a status of"
 _FOCUSED: Final = """() => {
@@ -142,6 +146,24 @@ class Visitor:
         found += [f"wider than a phone: {one}" for one in self.page.evaluate(_TOO_WIDE)]
         self.page.set_viewport_size(size)
         assert not found, "\n".join([self.page.url, *found])
+
+
+def keep_pictures(visitor: Visitor, name: str) -> None:
+    """Write what is shown, on a desk by day and on a phone by night, if that is asked for."""
+    place = os.environ.get("SCREENSHOTS")
+    if not place:
+        return
+    Path(place).mkdir(parents=True, exist_ok=True)
+    page, looks = visitor.page, {name: (DESKTOP, "light"), f"{name}-phone": (PHONE, "dark")}
+    for title, (look, scheme) in looks.items():
+        page.set_viewport_size({"width": look.width, "height": look.height})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        shown = page.context.new_cdp_session(page).send(
+            "Page.captureScreenshot", {"format": "webp", "quality": PICTURE_QUALITY}
+        )
+        (Path(place) / f"{title}.webp").write_bytes(base64.b64decode(shown["data"]))
+    page.set_viewport_size({"width": DESKTOP.width, "height": DESKTOP.height})
+    page.emulate_media(color_scheme="light")
 
 
 def _violations(response: dict[str, Any]) -> list[str]:

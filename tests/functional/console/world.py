@@ -28,6 +28,12 @@ class World:
     secrets: list[str] = field(default_factory=list)
     """What must stand in no log."""
 
+    @property
+    def people(self) -> dict[str, Account]:
+        """Return who may sign in, by name."""
+        all_ = self.alice, self.bob, self.mallory, self.server.admin_account
+        return {one.name: one for one in all_}
+
 
 def make_world(home: Path) -> World:
     """Start it."""
