@@ -260,7 +260,7 @@ async def test_a_fault_of_ours_is_told_to_nobody_but_the_log(
     def broken(*_: object) -> None:
         raise KeyError("what nobody foresaw")
 
-    monkeypatch.setattr("treescale.console.repositories.parse_page_size", broken)
+    monkeypatch.setattr("treescale.console.pages.parse_page_size", broken)
     headers = root.basic() | {"X-Request-Id": "mine"}
     with capture_logs() as lines:
         async with root.session.get(f"{root.url}{PREFIX}/repositories", headers=headers) as got:
@@ -448,6 +448,8 @@ async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tupl
         path += f"?rule={(await ask(root, 'GET', path)).json['rules'][-1]['rule']}"
     elif row.path.startswith("/explain"):
         path += "?tag=latest"
+    elif row.path == "/search":
+        path += "?q=app"
     return path, body
 
 
@@ -480,7 +482,7 @@ def filled_in(path: str, there: dict[str, str]) -> str:
         values = {"name": "alice"}
     else:
         name = "workers" if "/groups/" in path else "alice/app"
-        values = {**there, "name": name, "tag": "latest"}
+        values = {**there, "name": name, "tag": "latest", "reference": "latest"}
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
 
 

@@ -1,18 +1,25 @@
-"""`/repositories`: what there is, for whoever may see it, in pages by name."""
+"""`/repositories`: what there is, by name, for whoever may see it; and what was pushed lately."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
 from treescale.auth.policy import Standing, permitted
 from treescale.auth.roles import NO_MEMBER, Visibility
 from treescale.auth.scopes import Action
-from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import NameInvalid, NameUnknown, PageInvalid
+from treescale.console.pages import Paging, page_of
+from treescale.console.route import Answered, Asked
+from treescale.errors import CredentialsInvalid, FieldInvalid, NameInvalid, NameUnknown
 from treescale.metadata.database import Database
+from treescale.metadata.shown.repositories import ShownRepositories
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
-from treescale.oci.names import check_repository, namespace_of
-from treescale.oci.pages import link_header, parse_last, parse_page_size
+from treescale.oci.names import NAME_CHARACTERS_MAX, check_repository, namespace_of
+
+ALL: Final = "all"
+USER: Final = "user"
+ANONYMOUS: Final = "anonymous"
 
 
 class RepositoryRow(msgspec.Struct):
@@ -31,6 +38,8 @@ class RepositoryRow(msgspec.Struct):
     tags: int
     pushed: datetime | None
     """When a tag was pushed last."""
+    rights: list[str]
+    """What the caller may do there: of `pull`, `push`, `delete`."""
 
 
 class RepositoryPage(msgspec.Struct):
@@ -40,30 +49,33 @@ class RepositoryPage(msgspec.Struct):
     next: str | None
 
 
+class RepositoryList(msgspec.Struct):
+    """Repositories, those that were pushed to last first."""
+
+    repositories: list[RepositoryRow]
+
+
 class RepositoryDesk:
     """What answers for repositories."""
 
     def __init__(self, database: Database) -> None:
         self._usage = Usage(database.connections)
+        self._shown = ShownRepositories(database.connections)
         self._repositories = database.repositories
 
     async def list(self, asked: Asked) -> Answered:
         """List what the caller may see: administrators all, others what they may pull from."""
-        limit = parse_page_size(_given(asked, "n"))
-        if limit == 0:
-            raise PageInvalid("n must be 1 or more")
-        after = parse_last(_given(asked, "after"), "after")
-        if asked.is_administrator:
-            found = await self._usage.repositories(after, limit + 1)
-        else:
-            found = await self._usage.visible(asked.principal.home, after, limit + 1)
-        shown = found[:limit]
-        last = shown[-1].name if len(found) > limit else None
-        if not asked.is_administrator:
-            shown = [one for one in shown if _may_pull(asked, one.name, one.visibility)]
-        page = RepositoryPage([_row(one) for one in shown], last)
-        link = link_header(f"{PREFIX}/repositories", limit, last, cursor="after") if last else ""
-        return Answered(page, {"Link": link} if link else {})
+        paging, begin = Paging.of(asked), begin_of(asked.query.get("begin", ""))
+        found = await self._found(asked, begin, paging.after, paging.limit + 1)
+        filters = {"begin": begin} if begin else None
+        shown, last, headers = page_of("/repositories", paging, found, _name, filters)
+        return Answered(RepositoryPage(repository_rows(asked, shown), last), headers)
+
+    async def recent(self, asked: Asked) -> Answered:
+        """List some of the caller's own, and of organisations with a role of theirs."""
+        limit = Paging.of(asked).limit
+        found = await self._shown.recent(asked.principal.home, limit)
+        return Answered(RepositoryList(repository_rows(asked, found, only_own=True)))
 
     async def show(self, asked: Asked) -> Answered:
         """Show one; what the caller may not see is not there."""
@@ -72,9 +84,23 @@ class RepositoryDesk:
         except NameInvalid as error:  # also a namespace's, which `docker push` is told otherwise
             raise NameInvalid(str(error)) from None
         found = await self._usage.repository(name) if await self._may_see(asked, name) else None
+        if found is None and asked.principal.anonymous:
+            raise CredentialsInvalid("log in first: without that only what is public is there")
         if found is None:
             raise NameUnknown(f"no repository {name} that you may see")
-        return Answered(_row(found))
+        return Answered(_row(asked, found))
+
+    async def _found(
+        self, asked: Asked, begin: str, after: str, limit: int
+    ) -> Sequence[RepositoryFigures]:
+        if begin:
+            home, viewer = asked.principal.home, viewer_of(asked)
+            return await self._shown.beginning(viewer, home, begin, after, limit)
+        if asked.is_administrator:
+            return await self._usage.repositories(after, limit)
+        if asked.principal.anonymous:
+            raise CredentialsInvalid("log in first, or say which: ?begin=NAMESPACE/")
+        return await self._usage.visible(asked.principal.home, after, limit)
 
     async def _may_see(self, asked: Asked, name: str) -> bool:
         """Say so before anything is counted there: how long that takes tells what there is."""
@@ -84,21 +110,44 @@ class RepositoryDesk:
             visibility = (await self._repositories.get(name)).visibility
         except NameUnknown:
             return False
-        return _may_pull(asked, name, visibility)
+        return Action.PULL in _rights(asked, name, visibility)
 
 
-def _may_pull(asked: Asked, name: str, visibility: str) -> bool:
-    """Say whether the caller, whose access token is for no repository, may pull from it."""
+def viewer_of(asked: Asked) -> str:
+    """Return which statements list what the caller sees (`metadata.shown`)."""
+    if asked.is_administrator:
+        return ALL
+    return ANONYMOUS if asked.principal.anonymous else USER
+
+
+def begin_of(text: str) -> str:
+    """Return how names begin that are asked for; raises FieldInvalid for what none begins with."""
+    if len(text) > NAME_CHARACTERS_MAX or not (text.isascii() and text.isprintable()):
+        raise FieldInvalid("begin: no name begins so", "begin")
+    return text
+
+
+def repository_rows(
+    asked: Asked, found: Sequence[RepositoryFigures], *, only_own: bool = False
+) -> list[RepositoryRow]:
+    """Return those that the caller sees: administrators all, unless `only_own`."""
+    rows = [_row(asked, one) for one in found]
+    sees_all = asked.is_administrator and not only_own
+    return [one for one in rows if sees_all or Action.PULL.value in one.rights]
+
+
+def _name(one: RepositoryFigures) -> str:
+    return one.name
+
+
+def _rights(asked: Asked, name: str, visibility: str) -> frozenset[Action]:
+    """Return what the caller, whose access token is for no repository, may do to it."""
     grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
     standing = Standing(Visibility(visibility), grants)
-    return Action.PULL in permitted(asked.principal.person, name, standing)
+    return permitted(asked.principal.person, name, standing)
 
 
-def _given(asked: Asked, name: str) -> list[str]:
-    return [asked.query[name]] if name in asked.query else []
-
-
-def _row(one: RepositoryFigures) -> RepositoryRow:
+def _row(asked: Asked, one: RepositoryFigures) -> RepositoryRow:
     return RepositoryRow(
         name=one.name,
         public=one.public,
@@ -109,6 +158,7 @@ def _row(one: RepositoryFigures) -> RepositoryRow:
         blobs=one.blobs,
         tags=one.tags,
         pushed=None if one.pushed is None else _time(one.pushed),
+        rights=sorted(one.value for one in _rights(asked, one.name, one.visibility)),
     )
 
 

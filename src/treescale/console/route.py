@@ -40,6 +40,8 @@ class Who(Enum):
     """Who may ask."""
 
     ANYBODY = "anybody"
+    READER = "reader"
+    """Whoever logs in; others as far as the registry lets them pull."""
     USER = "user"
     """Whoever logs in."""
     ADMINISTRATOR = "administrator"

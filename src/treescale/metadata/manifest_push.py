@@ -49,6 +49,7 @@ from treescale.metadata.schema import (
 )
 from treescale.oci.conditions import Condition
 from treescale.oci.manifests import Reference, ReferenceKind
+from treescale.oci.versions import version_key
 
 DIGESTS_MAX: Final = 500
 """Digests looked up, and rows written, in one statement."""
@@ -197,6 +198,7 @@ def write_tags(
             "digest": pushed.manifest.digest,
             "updated": now,
             "pushed_by": pushed.actor,
+            "version_key": version_key(tag),
         }
         event = pushed.event(Kind.IMAGE_PUSHED, tag)
         any_new |= _write_tag(connection, target, event, condition)

@@ -240,6 +240,11 @@ class TokenService:
         """Return whether passwords of administrators alone count."""
         return self._passwords_off
 
+    @property
+    def closed(self) -> bool:
+        """Return whether nothing is for the anonymous."""
+        return self._closed
+
     def revoked(self, principal: Principal) -> bool:
         """Say whether the principal's user, or access token, is known to have changed since."""
         return self._changed(principal, principal.subjects)

@@ -27,6 +27,7 @@ from treescale.metadata.identity.links import Links
 from treescale.metadata.identity.providers import Identities
 from treescale.metadata.identity.sessions import Sessions
 from treescale.metadata.layouts import noted_number
+from treescale.metadata.shown.keys import TagKeys
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Months
 from treescale.metadata.usage.pull_counts import PullCounts
@@ -422,6 +423,7 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
     quotas, months = Quotas(database.connections), Months(database.connections)
 
     async def count() -> None:
+        await TagKeys(database.connections).fill_all()
         await counter.count()
         await quotas.count()
 
@@ -444,7 +446,7 @@ def usage_jobs(database: Database, pulled: PullCounter, server_id: str) -> Itera
     yield Job(
         "usage.count",
         count,
-        "sizes of namespaces stay what they were, and lists of repositories take longer",
+        "sizes of namespaces stay what they were, lists take longer, some tags are out of order",
         period_seconds=USAGE_SECONDS,
         limit_seconds=USAGE_SECONDS_MAX,
         scope=Scope.CLUSTER,

@@ -23,6 +23,7 @@ from treescale.errors import (
     ManifestUnknown,
     NamespaceUnknown,
     NameUnknown,
+    TreeScaleError,
 )
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
 from treescale.maintenance.collection.state import Mode, mode_of
@@ -46,6 +47,7 @@ class TagRow(msgspec.Struct):
     digest: str
     pushed: datetime
     pushed_by: str | None
+    """Null for who has not logged in."""
     pulled: datetime | None
     """When what it points at was pulled last, as of a minute ago."""
     pulls: int
@@ -135,7 +137,9 @@ class ImageDesk:
         usage = Usage(self._database.connections)
         found = await usage.tags(name, paging.after, paging.limit + 1)
         shown, last, headers = page_of(f"/repositories/{name}/tags", paging, found, _tag_name)
-        return Answered(TagPage([_tag(one) for one in shown], last), headers)
+        is_known = not asked.principal.anonymous
+        rows = [_tag(one, is_known=is_known) for one in shown]
+        return Answered(TagPage(rows, last), headers)
 
     async def report(self, asked: Asked) -> Answered:
         """Say what a repository takes, or the image with a tag, and where it belongs."""
@@ -237,12 +241,12 @@ class ImageDesk:
         await undelete.repository(name, to=to, actor=actor, anybodys=anybodys)
         return Answered(Restored(to, []))
 
-    async def _unknown(self, asked: Asked, wanted: ImageReference) -> NameUnknown | ManifestUnknown:
+    async def _unknown(self, asked: Asked, wanted: ImageReference) -> TreeScaleError:
         """Return the error for what is not there; the operator is told what is nearest."""
         if asked.principal.is_operator:
             return await unknown(self._database, wanted)
         if wanted.tag is None and wanted.digest is None:
-            return unseen(wanted.name)
+            return unseen(asked, wanted.name)
         return ManifestUnknown(f"no {wanted}")
 
     async def _freed_after(self) -> float | None:
@@ -262,9 +266,10 @@ def _tag_name(one: TagFigures) -> str:
     return one.name
 
 
-def _tag(one: TagFigures) -> TagRow:
+def _tag(one: TagFigures, *, is_known: bool) -> TagRow:
     pulled = None if one.pulled is None else _time(one.pulled)
-    return TagRow(one.name, one.digest, _time(one.pushed), one.pushed_by, pulled, one.pulls)
+    by = one.pushed_by if is_known else None
+    return TagRow(one.name, one.digest, _time(one.pushed), by, pulled, one.pulls)
 
 
 def _deleted(one: Deleted, after: float | None) -> DeletedRow:

@@ -8,8 +8,9 @@ from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.route import Asked
-from treescale.errors import Forbidden, NameInvalid, NameUnknown
+from treescale.errors import CredentialsInvalid, Forbidden, NameInvalid, NameUnknown
 from treescale.metadata.database import Database
+from treescale.metadata.records import Repository
 from treescale.oci.image_reference import ImageReference, parse_reference
 from treescale.oci.names import check_repository, namespace_of
 
@@ -30,26 +31,33 @@ def image_name(text: str) -> ImageReference:
         raise NameInvalid(str(error)) from None
 
 
-def unseen(name: str) -> NameUnknown:
-    """Return the error for what is not there, or not for the caller."""
+def unseen(asked: Asked, name: str) -> NameUnknown | CredentialsInvalid:
+    """Return the error for what is not there, or not for the caller, whoever that may be."""
+    if asked.principal.anonymous:
+        return CredentialsInvalid("log in first: without that only what is public is there")
     return NameUnknown(f"no repository {name} that you may see")
+
+
+def standing_of(asked: Asked, repository: Repository) -> Standing:
+    """Return what there is to know of the caller in a repository that was read."""
+    grants = asked.held.get(namespace_of(repository.name), NO_MEMBER).grants
+    return Standing(Visibility(repository.visibility), grants, asked.is_administrator)
 
 
 async def standing_in(asked: Asked, database: Database, name: str) -> Standing:
     """Return what there is to know of the caller in a repository; an absent one is private."""
-    grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
     try:
-        visibility = Visibility((await database.repositories.get(name)).visibility)
+        found = await database.repositories.get(name)
     except NameUnknown:
-        visibility = Visibility.PRIVATE
-    return Standing(visibility, grants, asked.is_administrator)
+        found = Repository(name, public=False, created=0.0)
+    return standing_of(asked, found)
 
 
 async def check_pull(asked: Asked, database: Database, name: str) -> None:
     """Raise NameUnknown unless the caller may pull from it."""
     standing = await standing_in(asked, database, name)
     if Action.PULL not in permitted(asked.principal.person, name, standing):
-        raise unseen(name)
+        raise unseen(asked, name)
 
 
 async def check_push(asked: Asked, database: Database, name: str) -> None:
@@ -66,7 +74,7 @@ async def check_delete(asked: Asked, database: Database, name: str) -> None:
     if Action.DELETE in rights:
         return
     if Action.PULL not in rights:
-        raise unseen(name)
+        raise unseen(asked, name)
     raise Forbidden(f"a maintainer of {name} may do this")
 
 

@@ -181,6 +181,8 @@ class ApiDispatcher:
             if signed_in is not None:
                 principal, is_fresh = signed_in.principal, signed_in.is_fresh
                 self._authenticator.note_login(request, principal)
+        if principal is None and route.who is Who.READER and not self._authenticator.tokens.closed:
+            return _Admitted(ANONYMOUS)
         if principal is None:
             raise CredentialsInvalid(
                 "log in with Basic credentials: a password, or an access token made with "

@@ -33,6 +33,8 @@ class Asking:
     held: Memberships = field(default_factory=dict)
     is_fresh: bool = True
     prove: Callable[[str, str], Awaitable[Principal]] | None = None
+    is_closed: bool = True
+    """Whether nothing is for who has not logged in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Inside:
         `body` is anything that JSON has. Raises the errors that the API tells of.
         """
         route, parameters = find(self.routes, method, PREFIX + path)
-        if route.who is not Who.ANYBODY and not who.principal.user:
+        is_open = route.who is Who.ANYBODY or (route.who is Who.READER and not who.is_closed)
+        if not is_open and who.principal.anonymous:
             raise CredentialsInvalid("sign in first")
         if route.who is Who.ADMINISTRATOR and not who.is_administrator:
             raise Forbidden("this is for administrators")

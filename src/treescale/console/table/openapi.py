@@ -15,7 +15,12 @@ _REF: Final = "#/components/schemas/{name}"
 _WHO: Final[Mapping[Who, str]] = {
     Who.ANYBODY: "Nobody logs in for it.",
     Who.USER: "For whoever logs in.",
+    Who.READER: "For whoever logs in, and for others as far as anybody may pull.",
     Who.ADMINISTRATOR: "For administrators.",
+}
+_SECURITY: Final[Mapping[Who, list[dict[str, list[str]]]]] = {
+    Who.ANYBODY: [],
+    Who.READER: [{}, {_BASIC: []}],
 }
 
 
@@ -79,7 +84,7 @@ def _operation(row: ApiRoute, known: list[tuple[Any, dict[str, Any]]]) -> dict[s
                 "content": content(ProblemDetails, CONTENT_TYPE),
             },
         },
-        "security": [] if row.who is Who.ANYBODY else [{_BASIC: []}],
+        "security": _SECURITY.get(row.who, [{_BASIC: []}]),
     }
     parameters = [_parameter(name, "path", "May have slashes.") for name in row.names]
     parameters += [_parameter(name, "query", what) for name, what in row.query.items()]

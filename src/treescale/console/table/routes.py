@@ -71,7 +71,6 @@ from treescale.console.quotas import (
     UsageList,
     UsagePage,
 )
-from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryRow
 from treescale.console.route import DELETE, GET, PAGE, POST, PUT, Answered, ApiRoute, Asked, Who
 from treescale.console.rules import (
     Confirmation,
@@ -82,6 +81,7 @@ from treescale.console.rules import (
     RuleList,
     RuleRow,
 )
+from treescale.console.table.content import content_rows
 from treescale.console.table.people import people_rows
 from treescale.console.table.robots import issuer_routes, robot_routes
 from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
@@ -165,7 +165,7 @@ def api_routes(
         *_of_jobs(JobDesk(database, clock)),
         *_of_images(ImageDesk(database)),
         *_of_naming(NamingDesk(database, clock)),
-        *_of_repositories(RepositoryDesk(database)),
+        *content_rows(database),
         *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
         *_of_quotas(QuotaDesk(database)),
@@ -233,7 +233,7 @@ def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
     """Yield them before those of repositories: the parameter `name` of a path takes slashes."""
     who, one = Who.USER, "/repositories/{name}"
     what = "Tags of a repository, by name"
-    yield ApiRoute(GET, f"{one}/tags", who, what, desk.tags, TagPage, query=PAGE)
+    yield ApiRoute(GET, f"{one}/tags", Who.READER, what, desk.tags, TagPage, query=PAGE)
     what = "Delete a tag alone; it can be restored for a while"
     yield ApiRoute(DELETE, f"{one}/tags/{{tag}}", who, what, desk.delete_tag, Gone)
     manifest, what = f"{one}/manifests/{{digest}}", "A manifest, and the tags that point at it"
@@ -258,14 +258,6 @@ def _of_naming(desk: NamingDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(POST, "/copies", who, what, desk.copy, CopyMade, takes=NewCopy)
     what = "Give a repository, or all of a namespace, another name"
     yield ApiRoute(POST, "/moves", who, what, desk.move, MoveMade, takes=NewMove)
-
-
-def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
-    what = "Repositories that the caller may see, by name"
-    who, one = Who.USER, "/repositories/{name}"
-    page = RepositoryPage
-    yield ApiRoute(GET, "/repositories", who, what, desk.list, page, query=PAGE, robots=True)
-    yield ApiRoute(GET, one, who, "One repository", desk.show, RepositoryRow, robots=True)
 
 
 def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:

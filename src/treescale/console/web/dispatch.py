@@ -51,7 +51,7 @@ from treescale.registry.people.sessions import SignedIn
 from treescale.request_id import REQUEST_ID
 
 FORM_BYTES_MAX: Final = 16 * 1024
-FIELDS_MAX: Final = 32
+FIELDS_MAX: Final = 64
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 FORM_FIELD: Final = "form"
 GET: Final = "GET"
@@ -214,7 +214,7 @@ class PageDispatcher:
 
     async def _who(self, request: web.BaseRequest, signed_in: SignedIn | None) -> Asking:
         if signed_in is None:
-            return Asking(ANONYMOUS)
+            return Asking(ANONYMOUS, is_closed=self._authenticator.tokens.closed)
         return Asking(
             signed_in.principal,
             signed_in.session.is_administrator,

@@ -8,7 +8,7 @@ from treescale.auth.policy import Principal
 from treescale.console.problems import status_of
 from treescale.console.web.account import LINK
 from treescale.console.web.page import Moved, Page, Visit, local_path
-from treescale.console.web.signing_in import ACCOUNT, session_cookie
+from treescale.console.web.signing_in import ACCOUNT, HOME, session_cookie
 from treescale.console.web.texts import TEXTS
 from treescale.errors import Forbidden, IdTokenInvalid, IssuerAway, Refused, SignOnRefused
 from treescale.http.sessions.cookies import SIGN_ON, Cookie
@@ -68,7 +68,7 @@ class SignOnPages:
         visit.note_login(Principal(finished.user))
         if visit.signed_in is not None:
             await self.sessions.end_if_there(visit.signed_in)
-        to = f"{ACCOUNT}?done=linked" if finished.linked else local_path(finished.next) or ACCOUNT
+        to = f"{ACCOUNT}?done=linked" if finished.linked else local_path(finished.next) or HOME
         return Moved(to, (session_cookie(finished.secret), _GONE))
 
     async def _wanted(self, visit: Visit) -> Wanted:

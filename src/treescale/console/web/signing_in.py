@@ -18,6 +18,7 @@ from treescale.registry.token_service import TokenService
 
 ACCOUNT: Final = "/-/account"
 SIGN_IN: Final = "/-/sign-in"
+HOME: Final = "/"
 NAME_SHOWN_MAX: Final = 64
 
 
@@ -52,7 +53,7 @@ class SignInPages:
         visit.note_login(principal)
         if visit.signed_in is not None:
             await self.sessions.end_if_there(visit.signed_in)
-        return Moved(visit.next or ACCOUNT, (session_cookie(secret),))
+        return Moved(visit.next or HOME, (session_cookie(secret),))
 
     async def sign_out(self, visit: Visit) -> Moved:
         """End the session."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from treescale.clock import Clock
 from treescale.console.web.account import AccountPages
+from treescale.console.web.content.table import content_pages
 from treescale.console.web.page import PageRoute, Who
 from treescale.console.web.sign_on import SignOnPages
 from treescale.console.web.signing_in import LinkPages, SignInPages
@@ -55,6 +56,7 @@ def page_routes(parts: PageParts) -> Sequence[PageRoute]:
         *_of_sign_on(SignOnPages(sign_on, sessions, people)),
         *_of_links(LinkPages(people, providers, tokens)),
         *_of_the_account(AccountPages(database, accounts, people, sessions, providers)),
+        *content_pages(),
     ]
 
 

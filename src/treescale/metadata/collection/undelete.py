@@ -56,6 +56,7 @@ from treescale.metadata.schema import (
     repository_blobs,
     tags,
 )
+from treescale.metadata.shown.keys import key_tags
 from treescale.oci.manifests import ReferenceKind
 from treescale.oci.names import namespace_of
 
@@ -506,6 +507,7 @@ def bring_back(
     for page in _pages(wanted) if stamp is not None else ():
         connection.execute(_TAGS_BACK.on(connection), {**this, "these": page})
         connection.execute(_DROP_TAGS, {**this, "these": page})
+    key_tags(connection, row_id)
     missing -= _blobs_among(connection, row_id, missing)
     return Restored(tuple(sorted(held)), tuple(sorted(missing)))
 

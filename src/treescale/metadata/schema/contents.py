@@ -165,6 +165,7 @@ manifests: Final = Table(
     Column("pushed_by", Text),
     # Since when it was seen that nothing holds it (`metadata.collection.untagged`).
     Column("untagged_since", Double),
+    Index(None, "digest", "repository_id"),
 )
 _IS_UNTAGGED: Final = text("untagged_since IS NOT NULL")
 Index(
@@ -224,13 +225,26 @@ tags: Final = Table(
     Column("digest", BYTEWISE, nullable=False),
     Column("updated", Double, nullable=False),
     Column("pushed_by", Text),
+    # Of the name (`oci.versions`); "" until it is known.
+    Column("version_key", BYTEWISE, nullable=False, server_default=""),
     ForeignKeyConstraint(
         ["repository_id", "digest"],
         ["manifests.repository_id", "manifests.digest"],
         ondelete="CASCADE",
     ),
     Index(None, "repository_id", "digest"),
+    Index(None, "repository_id", "version_key", "name"),
+    Index(None, "repository_id", "updated", "name"),
+    Index(None, "name", "repository_id"),
     sqlite_with_rowid=False,
+)
+_IS_UNKEYED: Final = text("version_key = ''")
+Index(
+    "ix_tags_unkeyed",
+    tags.c.repository_id,
+    tags.c.name,
+    sqlite_where=_IS_UNKEYED,
+    postgresql_where=_IS_UNKEYED,
 )
 
 # Of each tag and manifest the last time that it was taken away; the rest of the row as it was.

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Table,
     Text,
+    text,
 )
 
 from treescale.metadata.schema.columns import BYTEWISE, ROW_ID, metadata, part_of
@@ -35,6 +36,15 @@ events: Final = Table(
     Index(None, "at"),
     Index(None, "namespace", "at"),
     sqlite_with_rowid=False,
+)
+_HAS_REFERENCE: Final = text("reference IS NOT NULL")
+Index(
+    "ix_events_reference",
+    events.c.repository,
+    events.c.reference,
+    events.c.at,
+    sqlite_where=_HAS_REFERENCE,
+    postgresql_where=_HAS_REFERENCE,
 )
 
 # A group of consumers, of each of which one gets an event. `position`: what was given out last.

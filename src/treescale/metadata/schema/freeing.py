@@ -71,6 +71,7 @@ repository_usage: Final = Table(
     Column("blobs", BigInteger, nullable=False),
     Column("tags", BigInteger, nullable=False),
     Column("pushed", Double),
+    Index(None, "pushed"),
 )
 
 # The distinct blobs that are linked from the repositories of a namespace.

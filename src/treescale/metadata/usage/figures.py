@@ -28,23 +28,23 @@ from treescale.metadata.schema import namespaces, pulls, repositories, repositor
 from treescale.metadata.usage.counting import links_of, tags_of, waiting_of
 
 _kept = repository_usage
-_NEXT: Final = (
+NEXT: Final = (
     select(repositories)
     .where(repositories.c.name > bindparam("after"), repositories.c.deleted.is_(None))
     .order_by(repositories.c.name)
     .limit(bindparam("limit"))
 )
 # Index ranges, each cut at the limit, then merged: never the whole of any.
-_PUBLIC: Final = _NEXT.where(repositories.c.public == true()).subquery("open_to_all")
-_OWN: Final = _NEXT.where(repositories.c.namespace == bindparam("namespace")).subquery("own")
-_INTERNAL: Final = _NEXT.where(repositories.c.internal == true()).subquery("open_to_users")
-_OF_MEMBER: Final = _NEXT.where(is_of_member("namespace")).subquery("of_member")
+_PUBLIC: Final = NEXT.where(repositories.c.public == true()).subquery("open_to_all")
+_OWN: Final = NEXT.where(repositories.c.namespace == bindparam("namespace")).subquery("own")
+_INTERNAL: Final = NEXT.where(repositories.c.internal == true()).subquery("open_to_users")
+_OF_MEMBER: Final = NEXT.where(is_of_member("namespace")).subquery("of_member")
 _EITHER: Final = union(
     select(_PUBLIC), select(_INTERNAL), select(_OWN), select(_OF_MEMBER)
 ).subquery("either")
 
 
-def _figures(page: FromClause) -> Select[Any]:
+def repository_figures(page: FromClause) -> Select[Any]:
     """Return what is kept of the repositories of a page, and what waits to be added.
 
     Counted where nothing is kept.
@@ -79,17 +79,23 @@ def _figures(page: FromClause) -> Select[Any]:
     )
 
 
-LIST: Final = _figures(_NEXT.subquery("page"))
-LIST_VISIBLE: Final = _figures(
+LIST: Final = repository_figures(NEXT.subquery("page"))
+LIST_VISIBLE: Final = repository_figures(
     select(_EITHER).order_by(_EITHER.c.name).limit(bindparam("limit")).subquery("page")
 )
-ONE: Final = _figures(
+ONE: Final = repository_figures(
     select(repositories).where(repositories.c.name == bindparam("this")).subquery("page")
 )
 NAMESPACE: Final = select(namespaces).where(namespaces.c.name == bindparam("name"))
 _by_tag, _by_digest = pulls.alias("by_tag"), pulls.alias("by_digest")
-TAGS: Final = (
-    select(
+
+
+def tag_figures(source: FromClause = tags) -> Select[Any]:
+    """Return a query for tags, and when what they point at was pulled; `tag_of` reads a row.
+
+    `source` has the table of tags in it.
+    """
+    return select(
         tags.c.name,
         tags.c.digest,
         tags.c.updated,
@@ -97,9 +103,8 @@ TAGS: Final = (
         _by_tag.c.pulled.label("by_tag"),
         _by_digest.c.pulled.label("by_digest"),
         func.coalesce(_by_digest.c.count, 0).label("pulls"),
-    )
-    .select_from(
-        tags.outerjoin(
+    ).select_from(
+        source.outerjoin(
             _by_tag,
             (_by_tag.c.repository_id == tags.c.repository_id)
             & (_by_tag.c.reference == tags.c.name),
@@ -109,6 +114,10 @@ TAGS: Final = (
             & (_by_digest.c.reference == tags.c.digest),
         )
     )
+
+
+TAGS: Final = (
+    tag_figures()
     .where(tags.c.repository_id == id_of(), tags.c.name > bindparam("after"))
     .order_by(tags.c.name)
     .limit(bindparam("limit"))
@@ -172,16 +181,16 @@ class Usage:
 
     async def repositories(self, after: str, limit: int) -> list[RepositoryFigures]:
         """Return a page of all repositories, by name."""
-        return _rows(await self._connections.rows(LIST, {"after": after, "limit": limit}))
+        return repositories_of(await self._connections.rows(LIST, {"after": after, "limit": limit}))
 
     async def visible(self, namespace: str, after: str, limit: int) -> list[RepositoryFigures]:
         """Return a page of what a user may see, by name, as `Repositories.list_visible` does."""
         page = {"namespace": namespace, "after": after, "limit": limit}
-        return _rows(await self._connections.rows(LIST_VISIBLE, page))
+        return repositories_of(await self._connections.rows(LIST_VISIBLE, page))
 
     async def repository(self, name: str) -> RepositoryFigures | None:
         """Return one; None when there is none of this name."""
-        return next(iter(_rows(await self._connections.rows(ONE, {"this": name}))), None)
+        return next(iter(repositories_of(await self._connections.rows(ONE, {"this": name}))), None)
 
     async def namespace(self, name: str) -> NamespaceFigures | None:
         """Return a namespace; None while it has no row: nobody ever pushed to it."""
@@ -193,10 +202,11 @@ class Usage:
     async def tags(self, repository: str, after: str, limit: int) -> list[TagFigures]:
         """Return a page of a repository's tags, by name."""
         page = {"repository": repository, "after": after, "limit": limit}
-        return [_tag(row) for row in await self._connections.rows(TAGS, page)]
+        return [tag_of(row) for row in await self._connections.rows(TAGS, page)]
 
 
-def _rows(rows: Sequence[Row[Any]]) -> list[RepositoryFigures]:
+def repositories_of(rows: Sequence[Row[Any]]) -> list[RepositoryFigures]:
+    """Return what rows of `repository_figures` say."""
     return [
         RepositoryFigures(
             name=row.name,
@@ -213,7 +223,8 @@ def _rows(rows: Sequence[Row[Any]]) -> list[RepositoryFigures]:
     ]
 
 
-def _tag(row: Row[Any]) -> TagFigures:
+def tag_of(row: Row[Any]) -> TagFigures:
+    """Return what a row of `tag_figures` says."""
     times = [when for when in (row.by_tag, row.by_digest) if when is not None]
     return TagFigures(
         name=row.name,

@@ -6,6 +6,7 @@ from typing import Final
 
 from treescale.errors import ManifestUnknown, NameUnknown
 from treescale.metadata.database import Database
+from treescale.metadata.shown.tags import ShownTags
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import namespace_of
 
@@ -15,12 +16,9 @@ LOOKED_AT_MAX: Final = 10_000
 
 
 async def tags_of(database: Database, name: str, digest: str) -> list[str]:
-    """Return the tags that point at this manifest; raises NameUnknown."""
-    return [
-        tag
-        async for tag in _tags(database, name)
-        if (await database.manifests.resolve(name, tag)).digest == digest
-    ]
+    """Return the tags that point at this manifest, of very many some."""
+    found = await ShownTags(database.connections).aliases(name, [digest], LOOKED_AT_MAX)
+    return found.get(digest, [])
 
 
 async def unknown(database: Database, wanted: ImageReference) -> ManifestUnknown | NameUnknown:

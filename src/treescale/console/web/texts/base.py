@@ -22,6 +22,7 @@ BASE: Final[Mapping[str, str]] = {
     "error": "That did not work. If it lasts, tell the operator: request {request_id}",
     "try_again": "Go back, and try again.",
     "to_sign_in": "To the sign-in page",
+    "to_home": "To my repositories",
     "to_account": "To my account",
     "ended_title": "Your session has ended",
     "ended": "Sign in again.",

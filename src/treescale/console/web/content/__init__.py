@@ -1,0 +1,1 @@
+"""Pages of what the registry holds: home, search, namespaces, repositories, images."""
