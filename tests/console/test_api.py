@@ -446,7 +446,7 @@ async def request_of(root: Client, row: ApiRoute, there: dict[str, str]) -> tupl
         body["confirmed_digest"] = (await ask(root, "GET", path)).json["digest"]
     elif row.path.startswith("/rules") and row.method == "DELETE":
         path += f"?rule={(await ask(root, 'GET', path)).json['rules'][-1]['rule']}"
-    elif row.path.startswith("/explain"):
+    elif row.path.startswith("/explain") or row.path.endswith("/spread"):
         path += "?tag=latest"
     elif row.path == "/search":
         path += "?q=app"

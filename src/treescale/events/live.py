@@ -86,6 +86,11 @@ class LiveLog:
         """Hears how many follow, when that has changed."""
         self._of_user = Counter[str]()
 
+    def check_open(self) -> None:
+        """Raise Unreachable as this process ends: who looks on goes on elsewhere."""
+        if self._closed:
+            raise Unreachable("this server ends: follow another one")
+
     @property
     def followers(self) -> int:
         """Return how many follow, level or not, or wait for more."""
@@ -130,8 +135,7 @@ class LiveLog:
     @contextmanager
     def _room(self, user: str) -> Iterator[None]:
         """Count one more who follows, of this user, for as long as the block takes."""
-        if self._closed:
-            raise Unreachable("this server ends: follow another one")
+        self.check_open()
         is_full = self.followers >= self._followers_max
         if is_full or self._of_user[user] >= self._followers_max / 2:
             whose = "" if is_full else "of yours "

@@ -127,6 +127,11 @@ OPEN_OF: Final = (
     .order_by(jobs.c.created, jobs.c.job_id)
 )
 PARTS_OF: Final = select(jobs).where(jobs.c.job_id == bindparam("this")).order_by(jobs.c.store_id)
+RECENT: Final = (
+    select(jobs)
+    .order_by(jobs.c.created.desc(), jobs.c.job_id, jobs.c.store_id)
+    .limit(bindparam("limit"))
+)
 REPORT: Final = (
     update(jobs)
     .where(jobs.c.job_id == bindparam("this"), jobs.c.store_id == bindparam("store"))
@@ -300,6 +305,10 @@ class Jobs:
     async def parts(self, job_id: str) -> list[StoreJob]:
         """Return the parts of a job, by store."""
         return [_job(row) for row in await self._connections.rows(PARTS_OF, {"this": job_id})]
+
+    async def recent(self, limit: int) -> list[StoreJob]:
+        """Return the parts of the newest jobs, `limit` parts at most, by job and store."""
+        return [_job(row) for row in await self._connections.rows(RECENT, {"limit": limit})]
 
     async def report(self, part: StoreJob) -> None:
         """Note how far a store is with its part; one that was pruned is not made again."""

@@ -63,6 +63,10 @@ class SharedCounters:
         rows = [*self._rows_used()]
         return [sum(column) for column in zip(*rows, strict=True)] if rows else self._nothing()
 
+    def rows(self) -> "list[memoryview[int]]":
+        """Return the numbers of each place, of living processes and of those that were there."""
+        return [self._row_of(place) for place in range(self._places)]
+
     def _rows_used(self) -> Iterator[list[int]]:
         """Yield the numbers of each place that ever had any."""
         for place in range(self._places):

@@ -12,6 +12,7 @@ from treescale.console.route import ApiRoute
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
+from treescale.console.watch.sights import Sights
 from treescale.console.web.dispatch import PageDispatcher
 from treescale.console.web.page import is_page
 from treescale.console.web.table import PageParts, page_routes
@@ -47,6 +48,7 @@ class Managed:
         visitors = Visitors(
             SessionService(self.database, self.time), self.rooms.authenticator.clients
         )
+        self.view.store.watch(self.shared.chunk_reads)
         routes = self._routes()
         api = with_spans(self._api(routes, visitors).handle)
         pages = self._pages(routes, visitors).handle  # no spans: some paths let in who knows them
@@ -63,8 +65,20 @@ class Managed:
                 passwords=Passwords(shared.password_slots),
                 public_url=shared.settings.public_url,
                 unsafe_leases=unsafe_leases(os.environ),
+                sights=self._sights(),
             )
         ]
+
+    def _sights(self) -> Sights:
+        """Return what this process sees of its cluster by itself."""
+        shared, view = self.shared, self.view
+        return Sights(
+            shared.server_id,
+            view.peers.reached,
+            lambda: view.tables,
+            shared.chunk_reads,
+            shared.moments,
+        )
 
     def _api(self, routes: list[ApiRoute], visitors: Visitors) -> ApiDispatcher:
         return ApiDispatcher(

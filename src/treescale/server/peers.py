@@ -16,6 +16,7 @@ from treescale.clock import Clock
 from treescale.cluster.readiness import PeerCounts
 from treescale.log import get_logger
 from treescale.metadata.records import ServerRecord, Unreached
+from treescale.peer.breaker import State
 from treescale.peer.client import PeerClient, ask_all
 from treescale.peer.connection import encrypting
 from treescale.peer.health import PeerHealth
@@ -130,6 +131,10 @@ class Peers:
     def states(self) -> dict[str, bool]:
         """Return of each other server whether requests go to it."""
         return {name: one.health.is_up for name, one in self._peers.items()}
+
+    def reached(self) -> dict[str, bool]:
+        """Return of each other server whether it answers; one that is probed does not yet."""
+        return {name: one.health.state is State.UP for name, one in self._peers.items()}
 
     def counts(self, *, clock_is_right: bool) -> PeerCounts:
         """Return how many other servers answer pings, and how many of those refuse this one.

@@ -16,9 +16,12 @@ from treescale.auth.slots import Slots, slots_here
 from treescale.chunks.disk.directory import RENEW_SECONDS
 from treescale.chunks.disk.store import SharedDisk
 from treescale.chunks.format.placement import Table
+from treescale.clock import SystemClock
 from treescale.config import Settings, unsafe_leases
+from treescale.console.watch.sights import Moments
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.sqlite_file import DatabaseFile
+from treescale.metrics.chunk_reads import ChunkReads
 from treescale.metrics.meters import Meters
 from treescale.metrics.shared_counters import HUNG_WORKERS_MAX
 from treescale.metrics.traffic import TrafficCounters
@@ -89,11 +92,14 @@ class Shared:
     database_file: DatabaseFile | None
     """SQLite's, pinned to what it was when the server started."""
     meters: Meters
+    chunk_reads: ChunkReads
+    """Which chunks are read for clients, while somebody looks."""
     peer_authorities: str = ""
     """Certificates that sign those of other servers, in PEM; "": nobody looks at them."""
     board: Board = field(default_factory=Board)
     walk_wanted: Flag = field(default_factory=Flag)
     """Whether this server's stores are to be walked."""
+    moments: Moments = field(default_factory=Moments)
     proxy_warning: Once = field(default_factory=Once)
     failures: Counts = field(default_factory=Counts)
     requests: Counts = field(default_factory=Counts)
@@ -156,6 +162,7 @@ def share(
         pulse,
         pinned(settings),
         meters,
+        ChunkReads(SystemClock(), settings.workers),
         peer_authorities(settings),
         walk_wanted=walk_wanted,
     )

@@ -34,6 +34,7 @@ from treescale.errors import (
     NotEnoughStores,
     Unreachable,
 )
+from treescale.metrics.chunk_reads import ChunkReads
 
 DOWN_SECONDS_MAX: Final = 5.0
 """For an answer of a store that is held to be down, when it is asked all the same."""
@@ -66,6 +67,13 @@ class Reads:
     handoffs: Handoffs | None
     chance: Callable[[], float]
     nowhere: Nowhere | None = None
+    watched: ChunkReads | None = None
+    """Where it is noted which store gave a chunk, while somebody looks."""
+
+    def tell(self, chunk: bytes, name: str) -> None:
+        """Tell which store gave a chunk; costs one look at a number while nobody looks on."""
+        if self.watched is not None and self.watched.until[0]:
+            self.watched.note(chunk, name)
 
 
 class ChunkRead:
@@ -107,7 +115,9 @@ class ChunkRead:
             ((only, store),) = self._view.stores.items()
             # Nobody else needs watching for, so no task does it.
             answer = await store.read(self._chunk, files=self._files)
-            return await self._insisted_on(only, answer)
+            answer = await self._insisted_on(only, answer)
+            self._reads.tell(self._chunk, only)
+            return answer
         name = await self._turn()
         self._hedging.budget.earn()
         good: bytes | ChunkFile | None = None
@@ -170,6 +180,7 @@ class ChunkRead:
         for name, answer in answers:
             if not isinstance(answer, Failed):
                 self._hedging.won += name == self._hedge
+                self._reads.tell(self._chunk, name)
                 return answer
             self._failures[name] = answer
         return None

@@ -36,6 +36,7 @@ from treescale.errors import (
     StoreFull,
     Unreachable,
 )
+from treescale.metrics.chunk_reads import ChunkReads
 
 STRAGGLER_SECONDS_MAX: Final = 0.5
 """What the homes that are slower than the write quorum get on top of it."""
@@ -81,6 +82,10 @@ class ReplicatedStore:
     def tell(self, nowhere: Nowhere) -> None:
         """Tell from now on of each chunk of which a read finds no good copy anywhere."""
         self._reads.nowhere = nowhere
+
+    def watch(self, reads: ChunkReads) -> None:
+        """Note there from now on which store gave each chunk, while somebody looks."""
+        self._reads.watched = reads
 
     def use_layout(
         self, table: Table, older: Sequence[Table], stores: Mapping[str, ChunkStore]
@@ -245,6 +250,7 @@ class ReplicatedStore:
         for name in dict.fromkeys((*preferred, *files)):
             file = files[name].open_if_verified(chunk) if name in files else None
             if file is not None:
+                self._reads.tell(chunk, name)
                 return file
         return None
 

@@ -84,6 +84,8 @@ from treescale.console.rules import (
 from treescale.console.table.content import content_rows
 from treescale.console.table.people import people_rows
 from treescale.console.table.robots import issuer_routes, robot_routes
+from treescale.console.table.watching import watching_rows
+from treescale.console.watch.sights import NO_SIGHTS, Sights
 from treescale.console.work.jobs import JobBegun, JobDesk, JobReport, NewJob
 from treescale.console.work.settings import (
     NewSetting,
@@ -142,11 +144,12 @@ def api_routes(
     passwords: PasswordHashing,
     public_url: str = "",
     unsafe_leases: bool = False,
+    sights: Sights = NO_SIGHTS,
 ) -> Sequence[ApiRoute]:
     """Return every route there is; the last describes them all.
 
     `public_url` is where clients reach the registry, which payloads of webhooks name. With
-    `unsafe_leases` a lease may be set to seconds.
+    `unsafe_leases` a lease may be set to seconds. `sights` are what this process of a server sees.
     """
 
     @cache
@@ -163,6 +166,7 @@ def api_routes(
         *_of_settings(SettingDesk(database, clock, unsafe_leases=unsafe_leases)),
         *_of_targets(TargetDesk(database, clock)),
         *_of_jobs(JobDesk(database, clock)),
+        *watching_rows(database, clock, live, sights),
         *_of_images(ImageDesk(database)),
         *_of_naming(NamingDesk(database, clock)),
         *content_rows(database),

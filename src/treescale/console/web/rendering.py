@@ -6,6 +6,7 @@ a script in a page, whoever brought it in, does not run, and no other site shows
 
 import gzip
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from treescale.cluster.status import in_words as time_in_words
 from treescale.console.web.page import Part
 from treescale.console.web.texts import TEXTS
 from treescale.sizes import in_words
@@ -43,6 +45,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 """What every page says to browsers."""
+PARTS_KEPT_MAX: Final = 64
 _HERE: Final = Path(__file__).parent
 _HASH_CHARACTERS: Final = 16
 
@@ -65,6 +68,8 @@ class Renderer:
         loaded = {file.name: _static(file) for file in sorted((_HERE / "static").iterdir())}
         self.static: Mapping[str, Static] = {one.path: one for one in loaded.values()}
         """By path."""
+        self._parts: OrderedDict[int, tuple[Part, bytes]] = OrderedDict()
+        """The very parts drawn last: what many look at is drawn once."""
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,
@@ -74,6 +79,8 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._environment.filters["when"] = when
+        self._environment.filters["moment"] = moment
+        self._environment.filters["span"] = time_in_words
         self._environment.globals["t"] = SimpleNamespace(**TEXTS)
         self._environment.filters["size"] = in_words
         self._environment.globals["static"] = {name: one.path for name, one in loaded.items()}
@@ -86,6 +93,14 @@ class Renderer:
         """Return a server-sent event for a part of a page; None is a comment."""
         if part is None:
             return b":\n\n"
+        known = self._parts.get(id(part))
+        if known is None:
+            known = self._parts[id(part)] = part, self._event(part)
+            while len(self._parts) > PARTS_KEPT_MAX:
+                self._parts.popitem(last=False)
+        return known[1]
+
+    def _event(self, part: Part) -> bytes:
         html = self._environment.get_template(part.template).render(part.values)
         data = msgspec.json.encode({"id": part.element, "html": html})
         return b"event: part\ndata: " + data + b"\n\n"
@@ -96,6 +111,11 @@ def when(moment: float | datetime) -> str:
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(int(moment), UTC)
     return moment.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def moment(time: datetime) -> str:
+    """Return a time as people read what happens just now."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _static(file: Path) -> Static:

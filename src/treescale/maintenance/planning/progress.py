@@ -148,6 +148,11 @@ class Progress:
         ]
 
     @property
+    def lacking(self) -> list[int]:
+        """Return the partitions of which something was missing at the last look."""
+        return [number for number in range(PARTITIONS) if self._missing[number]]
+
+    @property
     def looked_since(self) -> float:
         """Return since when all partitions were looked at; 0 before that."""
         return min(self._looked)

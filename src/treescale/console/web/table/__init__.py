@@ -7,6 +7,7 @@ from typing import Final
 from treescale.clock import Clock
 from treescale.console.web.account import AccountPages
 from treescale.console.web.content.table import content_pages
+from treescale.console.web.operator.table import operator_routes
 from treescale.console.web.page import PageRoute, Who
 from treescale.console.web.sign_on import SignOnPages
 from treescale.console.web.signing_in import LinkPages, SignInPages
@@ -57,6 +58,7 @@ def page_routes(parts: PageParts) -> Sequence[PageRoute]:
         *_of_links(LinkPages(people, providers, tokens)),
         *_of_the_account(AccountPages(database, accounts, people, sessions, providers)),
         *content_pages(),
+        *operator_routes(),
     ]
 
 
