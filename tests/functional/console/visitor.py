@@ -134,7 +134,12 @@ class Visitor:
             self.page.keyboard.press("Enter")
 
     def check_for_everybody(self) -> None:
-        """Fail for what axe finds to be serious or critical, by day and by night, or too wide."""
+        """Fail for what keeps somebody out."""
+        found = self.in_the_way()
+        assert not found, "\n".join(found)
+
+    def in_the_way(self) -> list[str]:
+        """Return what axe finds to be serious or critical, by day and by night, or too wide."""
         found = _violations(Axe().run(self.page).response)
         self.page.emulate_media(color_scheme="dark")
         only = {"runOnly": ["color-contrast", "link-in-text-block"]}
@@ -145,7 +150,7 @@ class Visitor:
         self.page.set_viewport_size({"width": PHONE.width, "height": PHONE.height})
         found += [f"wider than a phone: {one}" for one in self.page.evaluate(_TOO_WIDE)]
         self.page.set_viewport_size(size)
-        assert not found, "\n".join([self.page.url, *found])
+        return [f"{self.page.url}: {one}" for one in found]
 
 
 def keep_pictures(visitor: Visitor, name: str) -> None:

@@ -42,8 +42,10 @@ def make_world(home: Path) -> World:
     server._administer("org", "add", "acme", "--owner", "alice")
     world = World(server, alice, bob, mallory)
     world.secrets.extend(one.password for one in (alice, bob, mallory))
-    push_index(Wire(server, alice), "acme/web", "1.9.0", "1.10.0", "latest")
+    push_index(Wire(server, alice), "acme/web", "1.8.0", "1.9.0", "1.10.0", "latest")
     push_index(Wire(server, alice), "acme/api", "2.0.0")
+    server._administer("repo", "public", "acme/api")
+    server._administer("repo", "delete", "acme/web:1.9.0", "--yes")
     push_hostile(Wire(server, mallory), "mallory/app")
     return world
 
