@@ -1,4 +1,4 @@
-"""Deleting tags, images and a repository: what goes is said first, and can be brought back after."""
+"""Deleting tags, images, a repository: what goes is said first, and can be brought back after."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
