@@ -142,7 +142,11 @@ async def test_what_is_no_form_is_refused(signed_in: Browser, registry: Running)
         (FORM, f"{right}&form=".encode(), 400),
         (FORM, f"{right}&a=%ff".encode(), 400),
         (FORM, f"{right}&a=".encode() + "é".encode(), 400),
-        (FORM, (right + "".join(f"&a{number}=" for number in range(dispatch.FIELDS_MAX))).encode(), 400),
+        (
+            FORM,
+            (right + "".join(f"&a{number}=" for number in range(dispatch.FIELDS_MAX))).encode(),
+            400,
+        ),
         (FORM, f"{right}&a={'a' * 17_000}".encode(), 413),
     ):
         headers = {"Content-Type": kind, "Origin": signed_in.url}
