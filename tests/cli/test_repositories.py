@@ -3,11 +3,12 @@
 import json
 import os
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command
-from tests.contracts.metadata_values import ACTOR
+from tests.contracts.metadata_values import ACTOR, APP
 from treescale.chunks.format.recipe import Recipe, encode
 from treescale.chunks.format.split import DEFAULT
 from treescale.console.content import report
@@ -382,3 +383,18 @@ def test_an_image_is_copied_and_repositories_are_moved(filled: Command) -> None:
     names = [one["name"] for one in filled.json("repo", "list")]
     assert names == ["alice/app", "alice/new"]
     assert [one["name"] for one in filled.json("user", "list")] == ["alice"]
+
+
+def test_what_a_repository_says_of_itself(command: Command, tmp_path: Path) -> None:
+    async def fill(database: Database) -> None:
+        await database.repositories.set_visibility(APP, "private", now=NOW, actor=ACTOR)
+
+    command.database(fill)
+    file = tmp_path / "README.md"
+    file.write_text("# App\n")
+    describe = ("repo", "describe", APP)
+    assert "is described" in command.here(*describe, "--file", str(file))
+    assert command.json(*describe) == {"name": APP, "description": "# App"}
+    file.write_text("")
+    assert "has no description" in command.here(*describe, "--file", str(file))
+    assert "cannot read" in command.refused(*describe, "--file", str(tmp_path))

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from tests.contracts.metadata_descriptions import OF_DESCRIPTIONS
 from tests.contracts.metadata_hooks import HOOK, OVER, new
 from tests.contracts.metadata_people_events import OF_PEOPLE
 from tests.contracts.metadata_rule_events import OF_RULES
@@ -339,6 +340,7 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
         [of_app("repository.visibility", OPENED)],
     ),
     **OF_TEAMS,
+    **OF_DESCRIPTIONS,
     **OF_RULES,
     **OF_PEOPLE,
     "a new one public": (

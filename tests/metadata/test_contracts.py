@@ -8,6 +8,7 @@ from tests.contracts.metadata_audit import AuditContract
 from tests.contracts.metadata_blobs import BlobsContract
 from tests.contracts.metadata_collection import CollectionContract
 from tests.contracts.metadata_conditions import ConditionsContract
+from tests.contracts.metadata_descriptions import DescriptionsContract
 from tests.contracts.metadata_event_groups import EventGroupsContract
 from tests.contracts.metadata_event_log import EventLogContract
 from tests.contracts.metadata_event_races import EventRacesContract
@@ -51,6 +52,9 @@ class TestRepositories(RepositoriesContract): ...
 
 
 class TestMoves(MovesContract): ...
+
+
+class TestDescriptions(DescriptionsContract): ...
 
 
 class TestReadOnly(ReadOnlyContract): ...

@@ -37,6 +37,8 @@ class Permission(StrEnum):
 
     VISIBILITY = "visibility"
     """To say who may pull from a repository without a role."""
+    DESCRIPTION = "description"
+    """To say what a repository, or the namespace, is."""
     HOOKS = "hooks"
     """To make, change and remove webhooks."""
     ROBOTS = "robots"
@@ -63,6 +65,7 @@ _WRITER: Final[frozenset[Allowed]] = _READER | {Action.PUSH}
 _MAINTAINER: Final[frozenset[Allowed]] = _WRITER | {
     Action.DELETE,
     Permission.VISIBILITY,
+    Permission.DESCRIPTION,
     Permission.HOOKS,
     Permission.RULES,
     Permission.HISTORY,

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from treescale.auth.roles import Visibility
+from treescale.cli.repo_describe import describe
 from treescale.cli.repo_restore import deleted, restore
 from treescale.cli.repo_rules import explain, rules
 from treescale.cli.terminal.command_group import CommandGroup
@@ -57,6 +58,7 @@ def repo() -> None:
     """Repositories. They come into being when something is pushed to them."""
 
 
+repo.add_command(describe)
 repo.add_command(deleted)
 repo.add_command(restore)
 repo.add_command(rules)

@@ -115,15 +115,18 @@ class HookDesk:
         self._service = service
 
     async def list(self, asked: Asked) -> Answered:
-        """List the caller's, administrators' all there are."""
+        """List the caller's, administrators' all there are; or those of one namespace."""
         limit = parse_page_size(_given(asked, "n"))
         if limit == 0:
             raise PageInvalid("n must be 1 or more")
         after = parse_last(_given(asked, "after"), "after")
-        found = await self._service.page(_caller(asked), after, limit + 1)
+        namespace = asked.query.get("namespace")
+        found = await self._service.page(_caller(asked), after, limit + 1, namespace=namespace)
         last = found[limit - 1].hook_id if len(found) > limit else None
         page = HookPage([_row(one) for one in found[:limit]], last)
-        link = link_header(f"{PREFIX}/hooks", limit, last, cursor="after") if last else ""
+        filters = {} if namespace is None else {"namespace": namespace}
+        path = f"{PREFIX}/hooks"
+        link = link_header(path, limit, last, filters, cursor="after") if last else ""
         return Answered(page, {"Link": link} if link else {})
 
     async def add(self, asked: Asked) -> Answered:

@@ -17,6 +17,7 @@ from treescale.errors import (
     PageInvalid,
 )
 from treescale.metadata.database import Database
+from treescale.metadata.naming.descriptions import Descriptions
 from treescale.metadata.organisations import Member, Namespace
 from treescale.oci.names import check_repository, namespace_of
 from treescale.oci.pages import link_header, parse_last, parse_page_size
@@ -32,6 +33,13 @@ class OrganisationRow(msgspec.Struct):
     visibility: str
     """Of repositories that come into being there."""
     created: datetime | None
+
+
+class OrganisationShown(OrganisationRow):
+    """One alone."""
+
+    description: str
+    """What it says of itself, in markdown."""
 
 
 class OrganisationPage(msgspec.Struct):
@@ -89,6 +97,7 @@ class OrganisationDesk:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._service = OrganisationService(database)
+        self._descriptions = Descriptions(database.connections)
 
     async def list(self, asked: Asked) -> Answered:
         """List those in which the caller has a role; administrators all."""
@@ -111,7 +120,7 @@ class OrganisationDesk:
 
     async def show(self, asked: Asked) -> Answered:
         """Show one to whoever has a role there."""
-        row = _row(await self._seen(asked))
+        row = await self._shown(await self._seen(asked))
         return Answered(row, etag_headers(row))
 
     async def change(self, asked: Asked) -> Answered:
@@ -119,9 +128,9 @@ class OrganisationDesk:
         _check(asked, Permission.SETTINGS)
         wanted: VisibilityState = asked.body
         actor = asked.principal.user
-        check_if_match(asked, _row(await self._service.get(asked.name)))
+        check_if_match(asked, await self._shown(await self._service.get(asked.name)))
         await self._service.set_default(asked.name, wanted.visibility, actor=actor)
-        row = _row(await self._service.get(asked.name))
+        row = await self._shown(await self._service.get(asked.name))
         return Answered(row, etag_headers(row))
 
     async def remove(self, asked: Asked) -> Answered:
@@ -215,6 +224,10 @@ class OrganisationDesk:
             return await self._service.get(asked.name)
         except NamespaceUnknown:
             raise _unseen(asked.name) from None
+
+    async def _shown(self, one: Namespace) -> OrganisationShown:
+        row = msgspec.structs.asdict(_row(one))
+        return OrganisationShown(**row, description=await self._descriptions.of_namespace(one.name))
 
     async def _members(self, name: str) -> Answered:
         return Answered(MemberList([_member(one) for one in await self._service.members(name)]))

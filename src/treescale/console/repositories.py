@@ -13,6 +13,7 @@ from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked
 from treescale.errors import CredentialsInvalid, FieldInvalid, NameInvalid, NameUnknown
 from treescale.metadata.database import Database
+from treescale.metadata.naming.descriptions import Descriptions
 from treescale.metadata.shown.repositories import ShownRepositories
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.oci.names import NAME_CHARACTERS_MAX, check_repository, namespace_of
@@ -42,6 +43,13 @@ class RepositoryRow(msgspec.Struct):
     """What the caller may do there: of `pull`, `push`, `delete`."""
 
 
+class RepositoryShown(RepositoryRow):
+    """One alone."""
+
+    description: str
+    """What it says of itself, in markdown."""
+
+
 class RepositoryPage(msgspec.Struct):
     """Some of them, by name; `next` is what `after` has to be for those that follow."""
 
@@ -62,6 +70,7 @@ class RepositoryDesk:
         self._usage = Usage(database.connections)
         self._shown = ShownRepositories(database.connections)
         self._repositories = database.repositories
+        self._descriptions = Descriptions(database.connections)
 
     async def list(self, asked: Asked) -> Answered:
         """List what the caller may see: administrators all, others what they may pull from."""
@@ -101,6 +110,10 @@ class RepositoryDesk:
         if asked.principal.anonymous:
             raise CredentialsInvalid("log in first, or say which: ?begin=NAMESPACE/")
         return await self._usage.visible(asked.principal.home, after, limit)
+        row = msgspec.structs.asdict(_row(found))
+        return Answered(
+            RepositoryShown(**row, description=await self._descriptions.of_repository(name))
+        )
 
     async def _may_see(self, asked: Asked, name: str) -> bool:
         """Say so before anything is counted there: how long that takes tells what there is."""

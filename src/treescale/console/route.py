@@ -18,6 +18,7 @@ import msgspec
 from treescale.auth.policy import Principal
 from treescale.auth.roles import Memberships
 from treescale.auth.scopes import TokenScope
+from treescale.console.body import BODY_BYTES_MAX
 from treescale.errors import NameUnknown, RequestInvalid, Unsupported
 
 PREFIX: Final = "/api/v1"
@@ -110,6 +111,7 @@ class ApiRoute:
     """The type of the answer."""
     takes: type[msgspec.Struct] | None = None
     """The type of the body."""
+    body_bytes_max: int = BODY_BYTES_MAX
     query: Mapping[str, str] = field(default_factory=dict)
     """The parameters of the query, and what each is."""
     scope: TokenScope = TokenScope.API

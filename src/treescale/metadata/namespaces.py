@@ -28,6 +28,7 @@ from treescale.metadata.schema import (
     generations,
     hooks,
     members,
+    namespace_descriptions,
     namespaces,
     repositories,
     robots,
@@ -104,7 +105,10 @@ _ROBOTS: Final = delete(robots).where(robots.c.namespace_id == bindparam("row_id
 _STRIP: Final = delete(members).where(members.c.namespace_id == bindparam("row_id"))
 _UNSET: Final = update(namespaces).where(_THIS).values(visibility=PRIVATE)
 _RULES: Final = delete(rules).where(rules.c.namespace_id == bindparam("row_id"))
-_OWN: Final = (_STRIP, _ROBOTS, _RULES)
+_DESCRIPTION: Final = delete(namespace_descriptions).where(
+    namespace_descriptions.c.namespace_id == bindparam("row_id")
+)
+_OWN: Final = (_STRIP, _ROBOTS, _RULES, _DESCRIPTION)
 """What takes away what nobody who gets the name must inherit."""
 _GROUPS: Final = delete(event_groups).where(event_groups.c.namespace_id == bindparam("row_id"))
 _HOOKS: Final = delete(hooks).where(hooks.c.namespace == bindparam("this"))
@@ -197,14 +201,14 @@ def robots_of(connection: Connection, row_id: int) -> list[str]:
 
 
 def strip(connection: Connection, row_id: int) -> None:
-    """Take a namespace's roles, robots and rules away; what comes into being there is private."""
+    """Take away what was said and granted there; what comes into being there is private."""
     for statement in _OWN:
         connection.execute(statement, {"row_id": row_id})
     connection.execute(_UNSET, {"row_id": row_id})
 
 
 def free_namespace(connection: Connection, row_id: int, name: str) -> None:
-    """Have the name be free: roles, robots, rules, hooks and groups end, the row is set aside."""
+    """Have the name be free: what was said and granted there ends, the row is set aside."""
     for statement in _OWN:
         connection.execute(statement, {"row_id": row_id})
     connection.execute(_GROUPS, {"row_id": row_id})

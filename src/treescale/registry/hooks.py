@@ -146,9 +146,17 @@ class WebhookService:
         await self._hooks.add(hook, actor=caller.actor)
         return await self._hooks.get(hook.hook_id), made
 
-    async def page(self, caller: Caller, after: str, limit: int) -> list[Hook]:
-        """Return a page of the caller's hooks, by id; `after` is exclusive, "" starts."""
-        return await self._hooks.page(caller.namespaces, after, limit)
+    async def page(
+        self, caller: Caller, after: str, limit: int, *, namespace: str | None = None
+    ) -> list[Hook]:
+        """Return a page of the caller's hooks, by id; `after` is exclusive, "" starts.
+
+        With `namespace` of those that are of it: none of one that is not the caller's.
+        """
+        if namespace is None:
+            return await self._hooks.page(caller.namespaces, after, limit)
+        of = [namespace] if caller.may(namespace) else []
+        return await self._hooks.page(of, after, limit)
 
     async def get(self, hook_id: str, caller: Caller) -> Hook:
         """Return one."""

@@ -209,7 +209,7 @@ class ApiDispatcher:
                 raise RequestInvalid("no body is taken here")
             return None
         check_type(request.headers.get("Content-Type", ""))
-        return parse_body(await body.read(BODY_BYTES_MAX), route.takes)
+        return parse_body(await body.read(route.body_bytes_max), route.takes)
 
     def _refuse(self, error: Exception, request_id: str) -> web.Response:
         if lookup(error) is None:

@@ -11,7 +11,7 @@ import msgspec
 
 from treescale.auth.policy import Principal
 from treescale.auth.roles import Memberships
-from treescale.console.body import BODY_BYTES_MAX, parse_body
+from treescale.console.body import parse_body
 from treescale.console.route import PREFIX, Answered, ApiRoute, Asked, Who, check_query, find
 from treescale.errors import (
     CredentialsInvalid,
@@ -84,6 +84,6 @@ def _body(route: ApiRoute, body: object) -> Any:
             raise RequestInvalid("no body is taken here")
         return None
     payload = b"" if body is None else msgspec.json.encode(body)
-    if len(payload) > BODY_BYTES_MAX:
-        raise TooLarge(f"this body may have at most {BODY_BYTES_MAX} bytes")
+    if len(payload) > route.body_bytes_max:
+        raise TooLarge(f"this body may have at most {route.body_bytes_max} bytes")
     return parse_body(payload, route.takes)

@@ -19,6 +19,8 @@ from treescale.console.accounts.users import NewPassword, NewUser, UserDesk, Use
 from treescale.console.audit import LINES as AUDIT_LINES
 from treescale.console.audit import AuditDesk, AuditPage
 from treescale.console.cluster import ClusterDesk, ClusterReport, ReadOnlyChanged, ReadOnlyState
+from treescale.console.content.descriptions import BODY_BYTES_MAX as DESCRIPTION_BYTES_MAX
+from treescale.console.content.descriptions import Description, DescriptionDesk
 from treescale.console.content.images import (
     DeletedList,
     Gone,
@@ -58,6 +60,7 @@ from treescale.console.organisations import (
     OrganisationPage,
     OrganisationRemoved,
     OrganisationRow,
+    OrganisationShown,
     VisibilityState,
 )
 from treescale.console.purges import NewPurge, Purged, PurgeDesk
@@ -71,6 +74,7 @@ from treescale.console.quotas import (
     UsageList,
     UsagePage,
 )
+from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryShown
 from treescale.console.route import DELETE, GET, PAGE, POST, PUT, Answered, ApiRoute, Asked, Who
 from treescale.console.rules import (
     Confirmation,
@@ -170,6 +174,8 @@ def api_routes(
         *_of_images(ImageDesk(database)),
         *_of_naming(NamingDesk(database, clock)),
         *content_rows(database),
+        *_of_descriptions(DescriptionDesk(database)),
+        *_of_repositories(RepositoryDesk(database)),
         *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
         *_of_quotas(QuotaDesk(database)),
@@ -264,6 +270,22 @@ def _of_naming(desk: NamingDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(POST, "/moves", who, what, desk.move, MoveMade, takes=NewMove)
 
 
+def _of_descriptions(desk: DescriptionDesk) -> Iterable[ApiRoute]:
+    who, path, takes = Who.USER, "/descriptions/{name}", Description
+    what = "What a repository, or a namespace, says of itself, with its ETag"
+    yield ApiRoute(GET, path, who, what, desk.show, Description)
+    what, most = "Say what it is, in markdown; for maintainers", DESCRIPTION_BYTES_MAX
+    yield ApiRoute(PUT, path, who, what, desk.put, Description, takes=takes, body_bytes_max=most)
+
+
+def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
+    what = "Repositories that the caller may see, by name"
+    who, one = Who.USER, "/repositories/{name}"
+    page = RepositoryPage
+    yield ApiRoute(GET, "/repositories", who, what, desk.list, page, query=PAGE, robots=True)
+    yield ApiRoute(GET, one, who, "One repository", desk.show, RepositoryShown, robots=True)
+
+
 def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     """Yield them, the longer paths first: the last parameter of a path takes slashes."""
     who, one, state = Who.USER, "/organisations/{name}", VisibilityState
@@ -280,9 +302,9 @@ def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:
     admin = Who.ADMINISTRATOR
     yield ApiRoute(POST, "/organisations", admin, what, desk.add, made, takes=NewOrganisation)
     what = "An organisation, or a user's namespace"
-    yield ApiRoute(GET, one, who, what, desk.show, OrganisationRow)
+    yield ApiRoute(GET, one, who, what, desk.show, OrganisationShown)
     what = "Say what repositories are that come into being there"
-    yield ApiRoute(PUT, one, who, what, desk.change, OrganisationRow, takes=state)
+    yield ApiRoute(PUT, one, who, what, desk.change, OrganisationShown, takes=state)
     what = "Remove an organisation, and delete its repositories"
     yield ApiRoute(DELETE, one, who, what, desk.remove, OrganisationRemoved)
     what, path = "Say who may pull from a repository without a role", "/visibility/{name}"
@@ -383,7 +405,8 @@ def _of_hooks(desk: HookDesk) -> Iterable[ApiRoute]:
         POST, "/deliveries/{delivery}/redeliver", who, what, desk.redeliver, DeliveryMade
     )
     what = "Webhooks of the caller, by id; of administrators all"
-    yield ApiRoute(GET, "/hooks", who, what, desk.list, HookPage, query=PAGE)
+    query = PAGE | {"namespace": "Those of one namespace."}
+    yield ApiRoute(GET, "/hooks", who, what, desk.list, HookPage, query=query)
     what = "Make a webhook"
     yield ApiRoute(POST, "/hooks", who, what, desk.add, HookMade, takes=NewHook)
     what = "One webhook"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from treescale.console.accounts.tokens import TokenMade
+from treescale.console.problems import status_of
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.signing_in import ACCOUNT, SIGN_IN, session_cookie
 from treescale.console.web.texts import TEXTS
@@ -13,10 +15,11 @@ from treescale.errors import (
     RequestInvalid,
     TokenUnknown,
     TooMany,
+    UserExists,
 )
 from treescale.metadata.database import Database
 from treescale.metadata.identity.providers import Identities, Providers
-from treescale.registry.accounts import Accounts, TokenTerms, parse_allow, parse_duration
+from treescale.registry.accounts import Accounts
 from treescale.registry.organisations import memberships_of
 from treescale.registry.people.accounts import People
 from treescale.registry.people.sessions import SessionService, derived
@@ -48,27 +51,26 @@ class AccountPages:
         except TooMany as error:
             return await self._page(visit, problem=str(error), status=429)
         await self.sessions.prove(visit.me)
-        return Moved(f"{ACCOUNT}?done=proven")
+        return Moved(visit.next or f"{ACCOUNT}?done=proven")
 
     async def make_token(self, visit: Visit) -> Page:
         """Make an access token, and show it this once."""
         if not visit.me.is_fresh:
             return await self._page(visit, problem=TEXTS["prove"], status=403)
         form = visit.form
+        body = {
+            "name": form.get("name", ""),
+            "allow": form.get("allow", "").split(","),
+            "repository": form.get("repository", "").strip() or "*",
+            "expires": form.get("expires", ""),
+        }
         try:
-            terms = TokenTerms(
-                form.get("name", ""),
-                parse_allow(form.get("allow", "")),
-                form.get("repository", "*"),
-                parse_duration(form.get("expires", "")),
-            )
-            user = visit.me.user
-            secret, token = await self.accounts.create_token(user, terms, actor=user)
-        except RequestInvalid as error:
-            return await self._page(visit, problem=str(error), status=400)
+            made: TokenMade = await visit.api("POST", "/tokens", body=body)
+        except (RequestInvalid, UserExists) as error:
+            return await self._page(visit, problem=str(error), status=status_of(error))
         host = visit.place.origin.partition("://")[2]
-        for_registry = not token.allow & {"api", "events", "metrics"}
-        values = {"secret": secret, "host": host, "for_registry": for_registry}
+        for_registry = not {"api", "events", "metrics"} & {*made.token.allow}
+        values = {"secret": made.secret, "host": host, "for_registry": for_registry}
         return Page("token_made.html", values)
 
     async def revoke_token(self, visit: Visit) -> Moved:
@@ -157,5 +159,6 @@ class AccountPages:
             "providers": providers,
             "link_token": derived(me.secret, LINK),
             "problem": problem,
+            "next": visit.next,
         }
         return Page("account.html", values, status)

@@ -52,6 +52,7 @@ from treescale.request_id import REQUEST_ID
 
 FORM_BYTES_MAX: Final = 16 * 1024
 FIELDS_MAX: Final = 64
+FIELDS_MAX: Final = 32
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 FORM_FIELD: Final = "form"
 GET: Final = "GET"
@@ -181,7 +182,7 @@ class PageDispatcher:
         form: Mapping[str, str] = {}
         if route.method == POST:
             self._visitors.check_origin(request)
-            form = await self._form(request)
+            form = await self._form(request, route.form_bytes_max)
             if route.who is not Who.ANYBODY and signed_in is not None:
                 _check_form(form, signed_in)
         return Visit(
@@ -241,11 +242,11 @@ class PageDispatcher:
                 self._log.info("stream.ended", error=str(error), request_id=identity)
         return response
 
-    async def _form(self, request: web.BaseRequest) -> Mapping[str, str]:
+    async def _form(self, request: web.BaseRequest, bytes_max: int) -> Mapping[str, str]:
         kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != FORM_TYPE:
             raise MediaTypeUnsupported("send a form as browsers do")
-        body = await RequestBody(request, self._traffic).read(FORM_BYTES_MAX)
+        body = await RequestBody(request, self._traffic).read(bytes_max)
         try:
             return _pairs(body.decode("ascii"))
         except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from treescale.registry.people.sessions import SignedIn
 
 PREFIX: Final = "/-/"
 NEXT_CHARACTERS_MAX: Final = 500
+FORM_BYTES_MAX: Final = 16 * 1024
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 _PART: Final = r"(?!-(?:/|$))[^/:@]+"
 _PATTERNS: Final = {"namespace": f"({_PART})", "name": f"({_PART}(?:/{_PART})+)"}
@@ -140,6 +141,7 @@ class PageRoute:
     handler: Handler
     is_secret: bool = False
     """Whether the path lets in who knows it: it stands in no log."""
+    form_bytes_max: int = FORM_BYTES_MAX
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

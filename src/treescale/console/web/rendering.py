@@ -18,6 +18,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from treescale.cluster.status import in_words as time_in_words
+from treescale.console.web.markdown import markdown_html
 from treescale.console.web.page import Part
 from treescale.console.web.texts import TEXTS
 from treescale.sizes import in_words
@@ -83,6 +84,7 @@ class Renderer:
         self._environment.filters["span"] = time_in_words
         self._environment.globals["t"] = SimpleNamespace(**TEXTS)
         self._environment.filters["size"] = in_words
+        self._environment.filters["markdown"] = markdown_html
         self._environment.globals["static"] = {name: one.path for name, one in loaded.items()}
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:

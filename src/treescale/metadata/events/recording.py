@@ -55,6 +55,8 @@ class Kind(StrEnum):
     REPOSITORY_READ_ONLY = "repository.read_only"
     NAMESPACE_READ_ONLY = "namespace.read_only"
     NAMESPACE_VISIBILITY = "namespace.visibility"
+    REPOSITORY_DESCRIPTION = "repository.description"
+    NAMESPACE_DESCRIPTION = "namespace.description"
     NAMESPACE_LIMITS = "namespace.limits"
     QUOTA_WARNED = "quota.warned"
     QUOTA_REACHED = "quota.reached"

@@ -1,1 +1,1 @@
-"""Repositories that come to be called otherwise."""
+"""What repositories are called, and what they say of themselves."""

@@ -51,6 +51,10 @@ from treescale.metadata.schema.contents import (
     upload_parts,
     uploads,
 )
+from treescale.metadata.schema.descriptions import (
+    namespace_descriptions,
+    repository_descriptions,
+)
 from treescale.metadata.schema.events import (
     event_groups,
     event_leases,
@@ -118,6 +122,7 @@ __all__ = [
     "members",
     "metadata",
     "namespace_blobs",
+    "namespace_descriptions",
     "namespace_months",
     "namespaces",
     "owed",
@@ -130,6 +135,7 @@ __all__ = [
     "quotas",
     "repositories",
     "repository_blobs",
+    "repository_descriptions",
     "repository_usage",
     "revocations",
     "robot_secrets",

@@ -9,6 +9,7 @@ from treescale.console.web.account import AccountPages
 from treescale.console.web.content.table import content_pages
 from treescale.console.web.operator.table import operator_routes
 from treescale.console.web.page import PageRoute, Who
+from treescale.console.web.settings.table import settings_routes
 from treescale.console.web.sign_on import SignOnPages
 from treescale.console.web.signing_in import LinkPages, SignInPages
 from treescale.metadata.database import Database
@@ -59,6 +60,7 @@ def page_routes(parts: PageParts) -> Sequence[PageRoute]:
         *_of_the_account(AccountPages(database, accounts, people, sessions, providers)),
         *content_pages(),
         *operator_routes(),
+        *settings_routes(),
     ]
 
 

@@ -1,0 +1,85 @@
+"""What pages say of rules for tags."""
+
+from collections.abc import Mapping
+from typing import Final
+
+RULES: Final[Mapping[str, str]] = {
+    "rules_of": "Rules for tags of {name}",
+    "rules_what": (
+        "Rules say which tags stay as they are, and which go after a while. Tags of which no rule "
+        "speaks stay. What goes can be restored for a while."
+    ),
+    "rules_caption": "Rules that speak here, wider ones included",
+    "rules_cluster": "all namespaces",
+    "rules_number": "Rule",
+    "rules_whose": "Of",
+    "rules_tags": "Tags",
+    "rules_tags_hint": "patterns, such as v* or pr-*",
+    "rules_says": "Says",
+    "rules_state": "State",
+    "rules_confirmed": "in force",
+    "rules_unconfirmed": "waits: it removes nothing until what would go was looked at",
+    "rules_remove_this": "Remove rule {rule} …",
+    "rules_none": "There is none: every tag stays until somebody deletes it.",
+    "rules_to_plan": "What would go now",
+    "rules_explain": "What becomes of a tag",
+    "rules_tag": "Tag",
+    "rules_explain_button": "Explain",
+    "rules_kept": "{tag} stays.",
+    "rules_goes": "{tag} goes within the hour.",
+    "rules_until": "Until {time} at least.",
+    "rules_named": "Rule {rule} of {whose}: {says}",
+    "rules_why_no_rule": "No rule of retention speaks of it.",
+    "rules_why_immutable": "It is immutable.",
+    "rules_why_of_image": "It says something of an image, and goes with that.",
+    "rules_why_unconfirmed": "No rule keeps it, and those that speak of it wait to be confirmed.",
+    "rules_why_always": "A rule keeps it always.",
+    "rules_why_last": "It is among the last that were pushed.",
+    "rules_why_pushed": "It was pushed lately.",
+    "rules_why_pulled": "It was pulled lately, or pushed.",
+    "rules_why_not_kept": "No rule keeps it.",
+    "rules_stays": "stays where it points",
+    "rules_may_delete": "but may be deleted by hand",
+    "rules_may_expire": "but may go by other rules",
+    "rules_says_last": "keep the last {count}",
+    "rules_says_pushed": "keep {time} after a push",
+    "rules_says_pulled": "keep {time} after a pull",
+    "rules_says_always": "keep always",
+    "rules_says_or": ", or ",
+    "rules_add_immutable": "Have tags stay as they are",
+    "rules_immutable_what": "They never point elsewhere, whoever pushes, and are not deleted.",
+    "rules_allow_delete": "they may be deleted by hand",
+    "rules_allow_expire": "they may go by other rules",
+    "rules_add_retention": "Have other tags go after a while",
+    "rules_retention_what": (
+        "A tag is kept in any of these cases, and goes in none. Without a case all are kept, "
+        "whatever wider rules say. Nothing goes until you have seen what would, and confirmed it."
+    ),
+    "rules_keep_pushed": "Keep so long after the push",
+    "rules_keep_pulled": "Keep so long after the last pull",
+    "rules_time_hint": "such as 30d",
+    "rules_keep_last": "Keep the last pushed",
+    "rules_last_hint": "a number, such as 10",
+    "rules_last_number": "Keep the last pushed: say a number, such as 10.",
+    "rules_add_button": "Make the rule",
+    "rules_plan_of": "What would go of {name} now",
+    "rules_plan_what": "A dry run: nothing was removed by looking at this.",
+    "rules_sum": "{removed} tags would go now; {kept} stay, {immutable} of them as immutable.",
+    "rules_going": "Tags that would go",
+    "rules_pushed": "Pushed",
+    "rules_pulled": "Pulled last",
+    "rules_by": "Rules that do not keep it",
+    "rules_not_all": "And {count} more.",
+    "rules_confirm_what": (
+        "If you confirm, these go within the hour, and others when it is time. They can be "
+        "restored for a while."
+    ),
+    "rules_confirm": "Have {count} tags go, and others when it is time",
+    "rules_back": "To the rules",
+    "rules_removal": "Remove rule {rule}",
+    "rules_removal_what": "What would go without it that stays now:",
+    "rules_remove_button": "Remove the rule",
+    "done_rules_added": "The rule is made. One of retention waits until you confirm what would go.",
+    "done_rules_confirmed": "It goes within the hour, and from then on.",
+    "done_rules_removed": "The rule is removed. Others of retention wait to be confirmed anew.",
+}
