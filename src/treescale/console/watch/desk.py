@@ -1,14 +1,14 @@
 """`/cluster/now`: the cluster as it is, cheap enough to be asked every second."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from treescale.cluster.status import ServerView, StoreView
 from treescale.console.route import Answered, Asked
 from treescale.console.watch.gathering import ClusterGatherer, Picture
 from treescale.console.watch.partitions import homes_of, runs, tally
-from treescale.console.watch.picture import work_left
+from treescale.console.watch.picture import labels, work_left
 from treescale.console.watch.rows import (
     ClusterNow,
     HappenedNow,
@@ -43,10 +43,10 @@ class WatchDesk:
 
 def _now(picture: Picture, server_id: str) -> ClusterNow:
     seen, pause = picture.status, picture.pause
-    names = [one.name for one in seen.servers if server_id and one.server_id == server_id]
+    called = labels(seen)
     homes = Counter[str]() if picture.table is None else homes_of(picture.table)
     return ClusterNow(
-        seen_by=next(iter(names), ""),
+        seen_by=called.get(server_id, ""),
         is_whole=picture.verdict.is_whole,
         text=picture.verdict.text,
         broken_since=time(picture.broken or None),
@@ -57,7 +57,7 @@ def _now(picture: Picture, server_id: str) -> ClusterNow:
         collection_paused="" if pause is None else pause.told,
         advice=[*picture.advice],
         servers=[_server(one) for one in seen.servers],
-        stores=[_store(one, picture, homes[one.record.store_id]) for one in seen.stores],
+        stores=[_store(one, picture, called, homes[one.record.store_id]) for one in seen.stores],
         partitions=_partitions(picture),
         lost_chunks=picture.lost.chunks,
         lost=[*_lost(picture)],
@@ -87,13 +87,13 @@ def _server(server: ServerView) -> ServerNow:
     )
 
 
-def _store(store: StoreView, picture: Picture, homes: int) -> StoreNow:
+def _store(store: StoreView, picture: Picture, called: Mapping[str, str], homes: int) -> StoreNow:
     record, walk = store.record, store.walk
     state = picture.collections.get(record.store_id, _NO_COLLECTION)
     busy = walk is not None and bool(work_left(walk))
     return StoreNow(
         store=record.store_id,
-        server=record.server,
+        server=called.get(record.server_id or record.server, record.server),
         server_id=record.server_id,
         zone=record.zone,
         path=record.path,

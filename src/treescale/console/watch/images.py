@@ -7,7 +7,7 @@ see as many servers, by number.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,13 +17,13 @@ from treescale.auth.policy import permitted
 from treescale.auth.scopes import Action
 from treescale.clock import Clock
 from treescale.cluster.queries import missing_among
-from treescale.cluster.status import StoreView
+from treescale.cluster.status import ClusterStatus, StoreView
 from treescale.console.content.rights import check_pull, repository_name, standing_in
 from treescale.console.route import Answered, Asked
 from treescale.console.watch.gathering import ClusterGatherer, Picture
 from treescale.console.watch.image_chunks import ImageChunks, read_image
 from treescale.console.watch.partitions import runs
-from treescale.console.watch.picture import alive
+from treescale.console.watch.picture import alive, labels
 from treescale.console.watch.spread import Cell, Facts, Spread, cell_size, spread_of
 from treescale.errors import NotEnoughStores, RequestInvalid
 from treescale.metadata.database import Database
@@ -126,21 +126,23 @@ class _Names:
     """The stores that are shown."""
     numbers: Mapping[str, int]
     """Of servers."""
+    called: Mapping[str, str]
     named: bool
 
     @classmethod
-    def of(cls, stores: Mapping[str, StoreView], shown: Sequence[str], *, named: bool) -> "_Names":
+    def of(cls, seen: ClusterStatus, shown: Iterable[str], *, named: bool) -> "_Names":
+        stores = {one.record.store_id: one for one in seen.stores}
         order = sorted(
             (name for name in shown if name in stores),
             key=lambda name: (stores[name].record.server, stores[name].record.path, name),
         )
         servers = dict.fromkeys(_server_of(stores[name]) for name in order)
         numbers = {name: number for number, name in enumerate(servers, start=1)}
-        return cls(stores, order, numbers, named)
+        return cls(stores, order, numbers, labels(seen), named)
 
     def server(self, key: str) -> str:
-        names = [one.record.server for one in self.stores.values() if _server_of(one) == key]
-        return names[0] if self.named and names else f"server {self.numbers.get(key, 0)}"
+        number = f"server {self.numbers.get(key, 0)}"
+        return self.called.get(key, key) if self.named else number
 
 
 class SpreadDesk:
@@ -195,8 +197,7 @@ class SpreadDesk:
         self, name: str, picture: Picture, known: _Known, *, named: bool
     ) -> ImageSpread:
         spread = await _spread_of(picture, known)
-        image, stores = known.image, {one.record.store_id: one for one in picture.status.stores}
-        names = _Names.of(stores, [*spread.rows], named=named)
+        image, names = known.image, _Names.of(picture.status, spread.rows, named=named)
         size = cell_size(len(image.chunks))
         return ImageSpread(
             name=name,
@@ -215,14 +216,9 @@ class SpreadDesk:
             settled=_is_settled(picture),
             complete=image.complete,
             named=named,
-            seen_by=self._here(picture) if named else "",
+            seen_by=names.called.get(self._gatherer.sights.server_id, "") if named else "",
             reads=self._reads(known, names),
         )
-
-    def _here(self, picture: Picture) -> str:
-        server_id = self._gatherer.sights.server_id
-        names = [one.name for one in picture.status.servers if one.server_id == server_id]
-        return names[0] if server_id and names else ""
 
     def _reads(self, known: _Known, names: _Names) -> list[SpreadRead]:
         watched = self._gatherer.sights.reads
@@ -278,11 +274,12 @@ def _store(names: _Names, key: str, spread: Spread) -> SpreadStore:
 
 
 def _without(names: _Names, spread: Spread) -> list[WithoutServer]:
-    return [
+    found = [
         WithoutServer(names.server(key), chunks)
         for key, chunks in spread.without.items()
         if key in names.numbers
     ]
+    return sorted(found, key=lambda one: one.server)
 
 
 def _is_settled(picture: Picture) -> bool:

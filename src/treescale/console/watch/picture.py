@@ -5,6 +5,7 @@ is up by the rows and is not reached from here counts as silent: whether it is d
 to it, nobody here can tell, and nothing that lies on it can be read from here.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -40,6 +41,24 @@ def _store(store: StoreView, away: Collection[str]) -> StoreView:
     return replace(store, condition=Condition.SILENT, server_condition=Condition.SILENT)
 
 
+def labels(seen: ClusterStatus) -> dict[str, str]:
+    """Return what people call each server, by id, or by name where it has none: apart from others.
+
+    Machines may have the same name; their addresses are never the same.
+    """
+    names = Counter(server.name for server in seen.servers)
+    return {
+        server.server_id or server.name: f"{server.name} ({_short(server.address)})"
+        if names[server.name] > 1 and server.address
+        else server.name
+        for server in seen.servers
+    }
+
+
+def _short(address: str) -> str:
+    return address.partition("://")[2] or address
+
+
 def alive(seen: ClusterStatus) -> frozenset[str]:
     """Return the stores that can be read."""
     return frozenset(one.record.store_id for one in seen.stores if one.condition in READABLE)
@@ -72,13 +91,14 @@ def verdict(seen: ClusterStatus, copies: Sequence[int], lost: LostData) -> Verdi
 
 
 def _whys(seen: ClusterStatus, lost: LostData) -> Iterator[str]:
+    called = labels(seen)
     if lost.chunks:
         yield f"{_many(lost.chunks, 'chunk')} of {_many(lost.blobs, 'blob')} are lost."
     for server in seen.servers:
         if server.condition is Condition.SILENT:
-            yield f"{server.name} does not answer."
+            yield f"{called[server.server_id or server.name]} does not answer."
         elif server.condition is Condition.STOPPED and server.stores:
-            yield f"{server.name} was stopped."
+            yield f"{called[server.server_id or server.name]} was stopped."
     for store in seen.stores:
         if store.in_layout and store.server_condition is Condition.UP and not _is_read(store):
             yield f"The disk {store.record.path} of {store.record.server} is in trouble."

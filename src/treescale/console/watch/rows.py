@@ -31,6 +31,7 @@ class StoreNow(msgspec.Struct):
 
     store: str
     server: str
+    """Its name, with its address where another has that name, too."""
     server_id: str
     zone: str
     path: str

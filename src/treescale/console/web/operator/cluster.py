@@ -9,6 +9,7 @@ from treescale.console.web.operator.drawing import grid
 from treescale.console.web.operator.following import following
 from treescale.console.web.page import Live, Page, Part, Visit
 from treescale.console.web.texts import TEXTS
+from treescale.metadata.events.recording import actor_of_server
 
 NOW: Final = "/cluster/now"
 JOBS_SHOWN_MAX: Final = 10
@@ -57,6 +58,7 @@ def _same(before: Part | None, part: Part) -> Part:
 
 def _sections(now: ClusterNow) -> Mapping[str, Mapping[str, Any]]:
     """Return what each shows, and nothing more: it is drawn anew when any of that changes."""
+    servers = {actor_of_server(one.server_id): one.name for one in now.servers}
     return {
         "verdict": {
             "is_whole": now.is_whole,
@@ -72,7 +74,7 @@ def _sections(now: ClusterNow) -> Mapping[str, Mapping[str, Any]]:
         "stores": {"stores": now.stores, "collection_paused": now.collection_paused},
         "jobs": {"jobs": now.jobs[:JOBS_SHOWN_MAX]},
         "lost": {"lost": now.lost, "lost_chunks": now.lost_chunks},
-        "events": {"events": [_event(one) for one in now.events]},
+        "events": {"events": [_event(one, servers) for one in now.events]},
     }
 
 
@@ -109,6 +111,11 @@ def _kind_text(copies: int, wanted: int) -> str:
     )
 
 
-def _event(event: HappenedNow) -> Mapping[str, Any]:
-    told = [str(event.payload[key]) for key in _PAYLOAD_SHOWN if event.payload.get(key) is not None]
-    return {"at": event.at, "kind": event.kind, "actor": event.actor, "told": " · ".join(told)}
+def _event(event: HappenedNow, servers: Mapping[str, str]) -> Mapping[str, Any]:
+    about = [event.payload.get(key) for key in _PAYLOAD_SHOWN]
+    return {
+        "at": event.at,
+        "kind": event.kind,
+        "actor": servers.get(event.actor, event.actor),
+        "told": " · ".join(str(one) for one in about if one is not None),
+    }
