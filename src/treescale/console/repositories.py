@@ -97,7 +97,10 @@ class RepositoryDesk:
             raise CredentialsInvalid("log in first: without that only what is public is there")
         if found is None:
             raise NameUnknown(f"no repository {name} that you may see")
-        return Answered(_row(asked, found))
+        row = msgspec.structs.asdict(_row(asked, found))
+        return Answered(
+            RepositoryShown(**row, description=await self._descriptions.of_repository(name))
+        )
 
     async def _found(
         self, asked: Asked, begin: str, after: str, limit: int
@@ -110,10 +113,6 @@ class RepositoryDesk:
         if asked.principal.anonymous:
             raise CredentialsInvalid("log in first, or say which: ?begin=NAMESPACE/")
         return await self._usage.visible(asked.principal.home, after, limit)
-        row = msgspec.structs.asdict(_row(found))
-        return Answered(
-            RepositoryShown(**row, description=await self._descriptions.of_repository(name))
-        )
 
     async def _may_see(self, asked: Asked, name: str) -> bool:
         """Say so before anything is counted there: how long that takes tells what there is."""

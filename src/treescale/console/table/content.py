@@ -10,7 +10,7 @@ from treescale.console.repositories import (
     RepositoryDesk,
     RepositoryList,
     RepositoryPage,
-    RepositoryRow,
+    RepositoryShown,
 )
 from treescale.console.route import GET, PAGE, ApiRoute, Who
 from treescale.metadata.database import Database
@@ -47,7 +47,7 @@ def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
     all_of, who, page = "/repositories", Who.READER, RepositoryPage
     yield ApiRoute(GET, all_of, who, what, desk.list, page, query=REPOSITORIES, robots=True)
     one, what = f"{all_of}/{{name}}", "One repository"
-    yield ApiRoute(GET, one, who, what, desk.show, RepositoryRow, robots=True)
+    yield ApiRoute(GET, one, who, what, desk.show, RepositoryShown, robots=True)
     what = "Repositories of one's own, and of one's organisations, that were pushed to last"
     query = {"n": PAGE["n"]}
     yield ApiRoute(GET, "/recent", Who.USER, what, desk.recent, RepositoryList, query=query)

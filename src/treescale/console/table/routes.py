@@ -74,7 +74,6 @@ from treescale.console.quotas import (
     UsageList,
     UsagePage,
 )
-from treescale.console.repositories import RepositoryDesk, RepositoryPage, RepositoryShown
 from treescale.console.route import DELETE, GET, PAGE, POST, PUT, Answered, ApiRoute, Asked, Who
 from treescale.console.rules import (
     Confirmation,
@@ -175,7 +174,6 @@ def api_routes(
         *_of_naming(NamingDesk(database, clock)),
         *content_rows(database),
         *_of_descriptions(DescriptionDesk(database)),
-        *_of_repositories(RepositoryDesk(database)),
         *robot_routes(RobotDesk(database)),  # longer than those of organisations
         *_of_organisations(OrganisationDesk(database)),
         *_of_quotas(QuotaDesk(database)),
@@ -276,14 +274,6 @@ def _of_descriptions(desk: DescriptionDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(GET, path, who, what, desk.show, Description)
     what, most = "Say what it is, in markdown; for maintainers", DESCRIPTION_BYTES_MAX
     yield ApiRoute(PUT, path, who, what, desk.put, Description, takes=takes, body_bytes_max=most)
-
-
-def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:
-    what = "Repositories that the caller may see, by name"
-    who, one = Who.USER, "/repositories/{name}"
-    page = RepositoryPage
-    yield ApiRoute(GET, "/repositories", who, what, desk.list, page, query=PAGE, robots=True)
-    yield ApiRoute(GET, one, who, "One repository", desk.show, RepositoryShown, robots=True)
 
 
 def _of_organisations(desk: OrganisationDesk) -> Iterable[ApiRoute]:

@@ -50,9 +50,7 @@ from treescale.metrics.traffic import TrafficCounters
 from treescale.registry.people.sessions import SignedIn
 from treescale.request_id import REQUEST_ID
 
-FORM_BYTES_MAX: Final = 16 * 1024
 FIELDS_MAX: Final = 64
-FIELDS_MAX: Final = 32
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 FORM_FIELD: Final = "form"
 GET: Final = "GET"
