@@ -20,7 +20,8 @@ TESTED  := PYTHONPATH=$(CURDIR)/$(WHEEL) WHEEL_UNDER_TEST=$(CURDIR)/$(WHEEL)
 # what the functional tests drive; apt-get is asked for what dpkg does not know
 PACKAGES := docker.io skopeo podman postgresql busybox-static iproute2 iptables ca-certificates \
             e2fsprogs strace haproxy nginx-light caddy openssl curl libfaketime prometheus systemd \
-            python3-venv python3-yaml podman-compose git docker-registry jq patroni etcd-server pgbouncer
+            python3-venv python3-yaml podman-compose git docker-registry jq patroni etcd-server pgbouncer \
+            chromium fonts-dejavu-core
 LOCK    := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal \
            --python-version 3.11 --generate-hashes --no-annotate $(LOCK_ARGS)
 
@@ -35,7 +36,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install dist image chart serve demo bench check test test-fast functional faults fuzz soak soak-events clients \
-        coverage format lock clean packages
+        coverage screenshots format lock clean packages
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -112,6 +113,10 @@ clients: packages $(VENV)/.dev $(WHEEL)/.built  ## crane, oras, helm, buildx, bu
 
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests
 	@$(UNIT) $(BIN)/pytest -q -n $(WORKERS) -m "not functional" --cov --cov-report=term $(ARGS)
+
+screenshots: export SCREENSHOTS ?= docs/images
+screenshots: packages $(VENV)/.dev $(WHEEL)/.built  ## the pictures of docs/console.md, by its tests in Chromium
+	@$(TESTED) $(BIN)/pytest -q tests/functional/console/test_pages.py -k _sees $(ARGS)
 
 format: $(VENV)/.dev  ## let ruff format and fix what it can
 	@$(BIN)/ruff format .

@@ -138,7 +138,8 @@ async def running(
         pages = PageParts(
             parts.database, parts.passwords, parts.clock, visitors.sessions, parts.tokens, openid
         )
-        shown = PageDispatcher(page_routes(pages), guard, visitors, parts.traffic, Inside(rows))
+        shown_rows = page_routes(pages)
+        shown = PageDispatcher(shown_rows, guard, visitors, parts.traffic, Inside(rows))
         handle = by_path(api.handle, management.handle, shown.handle)
         connections = new_connections(handle, tls=False, limits=limits, meters=meters)
         runner = web.ServerRunner(connections)
@@ -147,7 +148,7 @@ async def running(
         async with asyncio.TaskGroup() as group:
             following = group.create_task(live.run())
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield Running(url, parts, rooms, live, connections)
+            yield Running(url, parts, rooms, live, connections, shown_rows)
             live.close()
             await runner.cleanup()
             following.cancel()

@@ -1,5 +1,6 @@
 """What the API tests run against, and the handles to break it with."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from treescale.cache.exchange import AnswerExchange
 from treescale.chunks.store import MemoryStore
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.lost import LossRecorder
+from treescale.console.web.page import PageRoute
 from treescale.events.live import LiveLog
 from treescale.http.call import Service
 from treescale.http.connections.connection import ConnectionServer
@@ -87,6 +89,7 @@ class Running:
     rooms: Service
     live: LiveLog
     connections: ConnectionServer
+    pages: Sequence[PageRoute] = ()
 
 
 async def make_parts(

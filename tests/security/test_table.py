@@ -1,4 +1,4 @@
-"""docs/security.md names tests: they exist, and no attack of the list is missing."""
+"""docs/security.md and docs/console.md name tests: they exist, and no attack is missing."""
 
 import ast
 import re
@@ -12,7 +12,17 @@ NUMBERS: Final = (
     *(1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 14, 15, 16, 17, 18, 20, 21, 22, 23, 24, 28, 29),
     *(43, 44, 45, 46, 47, 48, 49, 51),
 )
-ROWS: Final = dict(re.findall(r"^\| (S[0-9]{2}) \|(.*)\|$", PAGE, re.MULTILINE))
+CONSOLE: Final = (ROOT / "docs/console.md").read_text(encoding="utf-8")
+OF_CONSOLE_MIN: Final = 18
+
+
+def rows(page: str, letter: str) -> dict[str, str]:
+    """Return the rows of a page's table of attacks, by their names."""
+    return dict(re.findall(rf"^\| ({letter}[0-9]{{2}}) \|(.*)\|$", page, re.MULTILINE))
+
+
+ROWS: Final = rows(PAGE, "S")
+ROWS_OF_CONSOLE: Final = rows(CONSOLE, "W")
 
 
 def exists(test: str) -> bool:
@@ -36,10 +46,11 @@ def functions(path: Path) -> set[str]:
 
 def test_every_attack_of_the_list_has_a_row() -> None:
     assert sorted(ROWS) == [f"S{number:02}" for number in NUMBERS]
+    assert len(ROWS_OF_CONSOLE) >= OF_CONSOLE_MIN
 
 
 def test_every_row_names_tests_that_exist() -> None:
-    for number, row in ROWS.items():
+    for number, row in (ROWS | ROWS_OF_CONSOLE).items():
         tests = re.findall(r"`(tests/[^`]+)`", row)
         assert tests, f"{number} names no test"
         assert [test for test in tests if not exists(test)] == [], number

@@ -15,6 +15,7 @@ from treescale.auth.scopes import TokenScope
 from treescale.errors import NameUnknown, Unsupported
 from treescale.http.administrators import Administrators
 from treescale.http.call import Call, add_common_headers
+from treescale.http.dispatch import takes_gzip
 from treescale.http.errors import as_failed, error_response, lookup
 from treescale.http.request_record import record_of, request_id
 from treescale.log import get_logger
@@ -75,21 +76,9 @@ async def _answer(request: web.BaseRequest, page: Page) -> web.Response:
         "Vary": "Accept-Encoding",
     }
     body = await page()
-    if _takes_gzip(request):
+    if takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
     if request.method == "HEAD":
         return web.Response(headers={**headers, "Content-Length": str(len(body))})
     return web.Response(body=body, headers=headers)
-
-
-def _takes_gzip(request: web.BaseRequest) -> bool:
-    """Say whether the client takes it: an answer as it is does for all who say it oddly."""
-    for part in ",".join(request.headers.getall("Accept-Encoding", ())).split(","):
-        coding, *parameters = (each.strip().lower() for each in part.split(";"))
-        if coding == "gzip":
-            return not any(each.replace(" ", "") in _NEVER for each in parameters)
-    return False
-
-
-_NEVER: Final = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})

@@ -41,6 +41,7 @@ from treescale.request_id import CLIENT, REQUEST_ID
 _ROOT: Final = Resource(ResourceKind.ROOT)
 _ROUTES: Final = {kind: Route[kind.name] for kind in ResourceKind}
 _UPLOADING: Final = ("POST", "PUT", "PATCH")
+_NEVER: Final = frozenset({"q=0", "q=0.0", "q=0.00", "q=0.000"})
 _BARE: Final = (
     Unauthorized,
     CredentialsInvalid,
@@ -179,6 +180,15 @@ def check_coding(request: web.BaseRequest) -> None:
     lines = ",".join(request.headers.getall("Content-Encoding"))
     if {coding.strip().lower() for coding in lines.split(",")} - {"identity", ""}:
         raise MediaTypeUnsupported("send the body as it is, without Content-Encoding")
+
+
+def takes_gzip(request: web.BaseRequest) -> bool:
+    """Return whether the client takes gzip; not for who says so oddly: any takes it as it is."""
+    for part in ",".join(request.headers.getall("Accept-Encoding", ())).split(","):
+        coding, *parameters = (each.strip().lower() for each in part.split(";"))
+        if coding == "gzip":
+            return not any(each.replace(" ", "") in _NEVER for each in parameters)
+    return False
 
 
 def _refuse_impossible(resource: Resource, method: str) -> None:

@@ -1,5 +1,6 @@
 """A browser without scripts: it keeps cookies, says where its forms come from, follows nothing."""
 
+import gzip
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -103,7 +104,9 @@ class Browser:
             data=body or None,
             allow_redirects=False,
         ) as response:
-            text = (await response.read()).decode()
+            body = await response.read()
+            zipped = response.headers.get("Content-Encoding") == "gzip"
+            text = (gzip.decompress(body) if zipped and body else body).decode()
             set_cookies = tuple(response.headers.getall("Set-Cookie", []))
             for one in set_cookies:
                 self._keep(one)

@@ -4,8 +4,13 @@ What pages show and do they ask of the management API, by the same rows as progr
 
 Nothing is shown, and no form taken, where somebody could read along. A form counts when a page of
 this very host sent it, and, for who is signed in, when it is of their session.
+
+How small a page becomes tells of what is in it, to who reads along and has a browser ask for many
+pages with text of theirs (BREACH). So compressed is what a page of this host or the user themselves
+asked for, as browsers say (`Sec-Fetch-Site`), and nothing that another site made them ask for.
 """
 
+import gzip
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -20,7 +25,7 @@ from treescale.auth.policy import ANONYMOUS
 from treescale.console.problems import status_of
 from treescale.console.table.inside import Asking, Inside
 from treescale.console.web.page import AskApi, Live, Moved, Page, PageRoute, Visit, Who
-from treescale.console.web.rendering import HEADERS, HTML, STATIC_SECONDS, Renderer
+from treescale.console.web.rendering import HEADERS, HTML, STATIC_SECONDS, Renderer, Static
 from treescale.console.web.texts import DONE, TEXTS
 from treescale.errors import (
     CredentialsInvalid,
@@ -34,7 +39,7 @@ from treescale.errors import (
 )
 from treescale.http.authentication import Authenticator
 from treescale.http.body import RequestBody
-from treescale.http.dispatch import check_coding
+from treescale.http.dispatch import check_coding, takes_gzip
 from treescale.http.errors import as_failed, lookup, message, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
 from treescale.http.sessions.cookies import Cookie
@@ -54,6 +59,10 @@ POST: Final = "POST"
 WORDS_SHOWN: Final = 3
 """Of a path that is no page's, for the log: `/-/invitation`."""
 SEE_OTHER: Final = 303
+GZIP_LEVEL: Final = 5
+ZIPPED: Final[Mapping[str, str]] = {"Content-Encoding": "gzip"}
+BY_NO_OTHER_SITE: Final = ("same-origin", "none")
+"""A page of ours, or the user: who typed the address, or has kept it."""
 SERVER_SENT: Final = "text/event-stream; charset=utf-8"
 _NOTHING: Final[Mapping[str, str]] = {}
 SIGN_IN: Final = "/-/sign-in"
@@ -111,9 +120,7 @@ class PageDispatcher:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         static = self._renderer.static.get(request.rel_url.raw_path)
         if static is not None and request.method in (GET, HEAD):
-            lasting = f"public, max-age={STATIC_SECONDS}, immutable"
-            headers = {**HEADERS, "Content-Type": static.kind, "Cache-Control": lasting}
-            return web.Response(body=static.content, headers=headers)
+            return _loaded(static, zipped=takes_gzip(request))
         place = self._visitors.place(request)
         looking = _Looking()
         try:
@@ -127,7 +134,7 @@ class PageDispatcher:
         if isinstance(shown, Live):
             return await self._stream(request, shown)
         done = _done(looking.query)
-        return self._page(shown, place, looking.signed_in, done=done)
+        return _zipped(request, self._page(shown, place, looking.signed_in, done=done))
 
     async def _shown(
         self, request: web.BaseRequest, place: Place, looking: "_Looking"
@@ -284,6 +291,28 @@ class PageDispatcher:
         return _with_cookies(
             web.Response(status=page.status, body=body, headers=headers), page.cookies, place
         )
+
+
+def _loaded(static: Static, *, zipped: bool) -> web.Response:
+    lasting = f"public, max-age={STATIC_SECONDS}, immutable"
+    headers = {
+        **HEADERS,
+        "Content-Type": static.kind,
+        "Cache-Control": lasting,
+        "Vary": "Accept-Encoding",
+        **(ZIPPED if zipped else {}),
+    }
+    return web.Response(body=static.zipped if zipped else static.content, headers=headers)
+
+
+def _zipped(request: web.BaseRequest, page: web.Response) -> web.Response:
+    """Return a page as small as it may be."""
+    asked_by = request.headers.get("Sec-Fetch-Site", "")
+    if asked_by in BY_NO_OTHER_SITE and takes_gzip(request):
+        assert isinstance(page.body, bytes)
+        page.body = gzip.compress(page.body, GZIP_LEVEL, mtime=0)
+        page.headers.update(ZIPPED)
+    return page
 
 
 def _message(heading: str, text: str, status: int) -> Page:

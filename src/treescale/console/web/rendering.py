@@ -4,6 +4,7 @@ A page may load what is in `static/`, from this host, send its forms to this hos
 a script in a page, whoever brought it in, does not run, and no other site shows a page in a frame.
 """
 
+import gzip
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ class Static:
     """Another one when what is in it is."""
     kind: str
     content: bytes
+    zipped: bytes
 
 
 class Renderer:
@@ -121,4 +123,5 @@ def moment(time: datetime) -> str:
 def _static(file: Path) -> Static:
     content = file.read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:_HASH_CHARACTERS]
-    return Static(f"{STATIC}{file.stem}.{digest}{file.suffix}", KINDS[file.suffix], content)
+    path = f"{STATIC}{file.stem}.{digest}{file.suffix}"
+    return Static(path, KINDS[file.suffix], content, gzip.compress(content, mtime=0))

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.repositories import DELETED_MARK, is_of_member
-from treescale.metadata.schema import repositories, repository_usage
+from treescale.metadata.schema import repositories, repository_usage, usage_changes
 from treescale.metadata.shown.patterns import as_pattern, end_of
 from treescale.metadata.usage.figures import (
     NEXT,
@@ -65,12 +65,24 @@ _OWN: Final = union(
 COUNT_OWN: Final = select(func.count().label("own")).select_from(_OWN)
 
 
+# What was not added up yet is later than what is kept.
+_WAITING: Final = (
+    select(func.max(usage_changes.c.pushed))
+    .where(usage_changes.c.repository_id == repositories.c.repository_id)
+    .correlate(repositories)
+    .scalar_subquery()
+)
+_PUSHED: Final = func.coalesce(_WAITING, repository_usage.c.pushed, repositories.c.created)
+
+
 def _recent(row_ids: Select[Any]) -> Select[Any]:
     page = (
-        select(repositories, repository_usage.c.pushed.label("at"))
-        .join(repository_usage, repository_usage.c.repository_id == repositories.c.repository_id)
+        select(repositories)
+        .outerjoin(
+            repository_usage, repository_usage.c.repository_id == repositories.c.repository_id
+        )
         .where(repositories.c.repository_id.in_(row_ids), repositories.c.deleted.is_(None))
-        .order_by(repository_usage.c.pushed.desc(), repositories.c.name)
+        .order_by(_PUSHED.desc(), repositories.c.name)
         .limit(bindparam("limit"))
         .subquery("page")
     )
@@ -78,13 +90,22 @@ def _recent(row_ids: Select[Any]) -> Select[Any]:
 
 
 RECENT_OF_OWN: Final = _recent(select(_OWN.c.repository_id))
-_LATEST: Final = (
-    select(repository_usage.c.repository_id)
-    .where(repository_usage.c.pushed.is_not(None))
-    .order_by(repository_usage.c.pushed.desc())
-    .limit(bindparam("own"))
-    .subquery("latest")
-)
+_LATEST: Final = union(
+    select(
+        select(repository_usage.c.repository_id)
+        .where(repository_usage.c.pushed.is_not(None))
+        .order_by(repository_usage.c.pushed.desc())
+        .limit(bindparam("own"))
+        .subquery("kept")
+    ),
+    select(
+        select(usage_changes.c.repository_id)
+        .where(usage_changes.c.repository_id.is_not(None))
+        .order_by(usage_changes.c.change_id.desc())
+        .limit(bindparam("own"))
+        .subquery("waiting")
+    ),
+).subquery("latest")
 RECENT_OF_ALL: Final = _recent(
     select(_LATEST.c.repository_id)
     .join(repositories, repositories.c.repository_id == _LATEST.c.repository_id)
