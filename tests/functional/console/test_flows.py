@@ -1,26 +1,28 @@
 """What people come to the console for, done in Chromium: with a mouse, by keys, without scripts."""
 
-import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.functional.console.visitor import WITHOUT_SCRIPTS, Visitor, visiting
+from tests.functional.console.visitor import DESKTOP, WITHOUT_SCRIPTS, Look, Visitor, visiting
 from tests.functional.console.world import World
 from tests.functional.programs import free_port
 from tests.functional.server import Account
+from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire
+from tests.images import Image, Layout
 
 ACCOUNT = "/-/account"
 
 
 def token_on(visitor: Visitor, world: World, user: str) -> Account:
     """Return the login with the access token that the page shows."""
-    found = re.search(r"\bts_[A-Za-z0-9_-]+", visitor.words)
-    assert found is not None, visitor.words
-    assert found[0] not in visitor.page.url
-    world.secrets.append(found[0])
-    return Account(user, found[0])
+    secret = visitor.page.locator(".secret code").inner_text()
+    assert secret.startswith("ts_")
+    assert secret not in visitor.page.url
+    world.secrets.append(secret)
+    return Account(user, secret)
 
 
 def test_signing_in_making_a_token_and_out_by_keys_alone(world: World, chromium: Browser) -> None:
@@ -57,6 +59,87 @@ def test_the_same_without_scripts(world: World, chromium: Browser) -> None:
         assert "The access token is revoked." in visitor.words
         visitor.page.get_by_role("button", name="Sign out").click()
         assert "You are signed out." in visitor.words
+
+
+@pytest.mark.parametrize("look", [DESKTOP, WITHOUT_SCRIPTS], ids=["scripts", "without"])
+def test_from_signing_in_to_bringing_back(
+    world: World, chromium: Browser, busybox: Image, tmp_path: Path, look: Look
+) -> None:
+    """What issue 19 has somebody do who has never seen it."""
+    name = "first" if look.scripts else "second"
+    repository, colleague = f"acme/{name}", world.bob if look.scripts else world.carol
+    with visiting(chromium, world.server, look) as visitor:
+        visitor.sign_in(world.alice)
+        visitor.open("/-/account")
+        visitor.field("What it is for").fill(f"the laptop of {name}")
+        visitor.click("Make an access token")
+        login = token_on(visitor, world, world.alice.name)
+        skopeo = Skopeo(world.server, login, tmp_path)
+        image = Layout(tmp_path / "image").tagged(busybox, "1.0")
+        skopeo.copy(image, skopeo.at(f"{repository}:1.0"))
+        visitor.open("/")
+        visitor.page.get_by_role("searchbox").first.fill(name)
+        visitor.page.get_by_role("searchbox").first.press("Enter")
+        visitor.click(repository, "link")
+        visitor.click("1.0", "link")
+        assert f"docker pull {world.server.address}/{repository}:1.0" in visitor.text
+        share(visitor, "acme", colleague)
+        with visiting(chromium, world.server, look) as other:
+            other.sign_in(colleague)
+            other.open("/")
+            other.click(repository, "link")
+            other.click("1.0", "link")
+            assert f"{repository}:1.0" in other.words
+            assert other.page.get_by_role("button", name="Delete").count() == 0
+        delete_and_bring_back(visitor, skopeo, repository)
+
+
+def share(visitor: Visitor, namespace: str, colleague: Account) -> None:
+    """Give somebody a role."""
+    visitor.open(f"/{namespace}")
+    visitor.click("Members", "link")
+    visitor.field("User name").fill(colleague.name)
+    visitor.page.locator("select#role").select_option("reader")
+    visitor.page.locator("section[aria-labelledby=grant] button").click()
+    visitor.page.get_by_role("rowheader", name=colleague.name).wait_for()
+
+
+def delete_and_bring_back(visitor: Visitor, skopeo: Skopeo, repository: str) -> None:
+    """Delete the tag 1.0, see that it is gone, and undo that."""
+    visitor.open(f"/{repository}")
+    visitor.field("Choose 1.0").check()
+    visitor.click("Delete the chosen tags")
+    visitor.click("Delete 1 now")
+    assert "The tags are deleted." in visitor.words
+    with pytest.raises(AssertionError, match="manifest unknown"):
+        skopeo.inspect(f"{repository}:1.0")
+    visitor.click("Undo: restore 1.0")
+    assert "It is there again." in visitor.words
+    assert skopeo.inspect(f"{repository}:1.0")["Architecture"] == "amd64"
+
+
+def test_a_tag_goes_and_comes_back_by_keys_alone(world: World, chromium: Browser) -> None:
+    with visiting(chromium, world.server) as visitor:
+        visitor.sign_in(world.alice)
+        visitor.open("/")
+        visitor.type_into("Search", "web")
+        with visitor.page.expect_navigation():
+            visitor.page.keyboard.press("Enter")
+        visitor.press("acme/web")
+        visitor.tab_to("Choose 1.8.0")
+        visitor.page.keyboard.press("Space")
+        visitor.press("Delete the chosen tags")
+        visitor.press("Delete 1 now")
+        assert "The tags are deleted." in visitor.words
+        visitor.press("Undo: restore 1.8.0")
+        assert "It is there again." in visitor.words
+        visitor.press("1.8.0")
+        assert "acme/web:1.8.0" in visitor.words
+        visitor.tab_to("Copy")
+        visitor.page.keyboard.press("Enter")
+        visitor.page.get_by_role("button", name="Copied").wait_for()
+        copied = visitor.page.evaluate("() => navigator.clipboard.readText()")
+        assert copied == f"docker pull {world.server.address}/acme/web:1.8.0"
 
 
 def test_the_cookie_of_a_session_opens_pages_alone(world: World, chromium: Browser) -> None:

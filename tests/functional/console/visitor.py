@@ -104,6 +104,11 @@ class Visitor:
         """Return what is read on the page."""
         return " ".join(self.page.locator("body").inner_text().split())
 
+    @property
+    def text(self) -> str:
+        """Return all text of the page, also what is folded away."""
+        return " ".join((self.page.locator("body").text_content() or "").split())
+
     def click(self, name: str, role: Any = "button") -> None:
         """Click what is called so on the page itself, not in its header."""
         self.page.get_by_role("main").get_by_role(role, name=name).first.click()

@@ -23,7 +23,8 @@ class World:
     alice: Account
     """Owns acme."""
     bob: Account
-    """Is nobody's colleague yet."""
+    carol: Account
+    """They are nobody's colleagues yet."""
     mallory: Account
     secrets: list[str] = field(default_factory=list)
     """What must stand in no log."""
@@ -31,17 +32,18 @@ class World:
     @property
     def people(self) -> dict[str, Account]:
         """Return who may sign in, by name."""
-        all_ = self.alice, self.bob, self.mallory, self.server.admin_account
+        all_ = self.alice, self.bob, self.carol, self.mallory, self.server.admin_account
         return {one.name: one for one in all_}
 
 
 def make_world(home: Path) -> World:
     """Start it."""
     server = Server(home, Options(workers=1)).start()
-    alice, bob, mallory = (server.add_user(name) for name in ("alice", "bob", "mallory"))
+    names = ("alice", "bob", "carol", "mallory")
+    alice, bob, carol, mallory = (server.add_user(name) for name in names)
     server._administer("org", "add", "acme", "--owner", "alice")
-    world = World(server, alice, bob, mallory)
-    world.secrets.extend(one.password for one in (alice, bob, mallory))
+    world = World(server, alice, bob, carol, mallory)
+    world.secrets.extend(one.password for one in (alice, bob, carol, mallory))
     push_index(Wire(server, alice), "acme/web", "1.8.0", "1.9.0", "1.10.0", "latest")
     push_index(Wire(server, alice), "acme/api", "2.0.0")
     server._administer("repo", "public", "acme/api")
