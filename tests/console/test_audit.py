@@ -85,7 +85,7 @@ ROWS: Final[tuple[tuple[str, str | None, int, set[str] | None], ...]] = (
     ("bob", None, 200, {"bob"}),
     ("carol", "acme", 404, None),
     ("root", "acme", 200, {"acme"}),
-    ("root", "none", 200, set()),
+    ("root", "none", 404, None),
     ("root", None, 200, {"acme", "alice", "bob", "carol", "root"}),
 )
 
