@@ -24,10 +24,9 @@ settings.register_profile("fast", max_examples=12, deadline=None)
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
-        # what is usual colours the local variables of every frame: a tenth of a second an error
-        structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        ),
+        structlog.processors.format_exc_info,
+        # for people aligned columns are usual: a twentieth of what a request costs
+        structlog.processors.KeyValueRenderer(key_order=["event"]),
     ]
 )
 

@@ -32,6 +32,10 @@ UNREADABLE: Final = {
 NO_NUMBER: Final = ("", "abc", "-3", "1e9", "nan", "inf", "12 ", "0x1", "\u0661", ".5", "9" * 5000)
 """What servers note is a number; these stand where one of theirs was."""
 EACH: Final = [(name, value) for name, values in UNREADABLE.items() for value in values]
+SOME: Final = [
+    (name, value) for name, (first, *rest) in UNREADABLE.items() for value in (first, *rest[-3:])
+]
+"""For what reads them as everybody does: who reads each text is `contracts/metadata_cluster`."""
 OF_COLLECTION: Final = [(name, value) for name, value in EACH if name != "copies"]
 MENDED_BY: Final = {
     LEASE_SETTING: "lease=24h",

@@ -20,6 +20,7 @@ from tests.api.client import Client, MakePublic
 from tests.api.running import PASSWORD, Parts, Running, make_database, make_parts
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import metrics_desk, stop_desk
+from tests.outbounds import outbound
 from treescale.api.routes import route_table
 from treescale.console.table.dispatch import ApiDispatcher
 from treescale.console.table.inside import Inside
@@ -39,7 +40,7 @@ from treescale.http.proxy.origin import Proxies
 from treescale.http.sessions.visitor import Visitors
 from treescale.metadata.database import Database
 from treescale.outbound.answers import Limits as OutboundLimits
-from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.client import OutboundClient
 from treescale.outbound.networks import Networks, parse_targets
 from treescale.registry.counted.logins import Logins
 from treescale.registry.issuers.keys import PublishedKeys
@@ -161,7 +162,7 @@ async def running(
 async def asking() -> OutboundClient:
     """Return what asks providers: the tests' own, on this machine."""
     limits = OutboundLimits(seconds=2.0, answer_bytes=256 * 1024)
-    return Outbound().client(Networks(parse_targets("127.0.0.1"), ()), limits)
+    return outbound().client(Networks(parse_targets("127.0.0.1"), ()), limits)
 
 
 def followed(database: Database) -> LiveLog:

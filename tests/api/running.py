@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.contracts.metadata_values import ACTOR
 from tests.fakes_readiness import Fit
+from tests.outbounds import outbound
 from tests.templates import empty_database
 from treescale.auth.counts import Counts
 from treescale.auth.passwords import Passwords
@@ -23,7 +24,7 @@ from treescale.http.connections.connection import ConnectionServer
 from treescale.metadata.database import Database, open_database
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
-from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.client import OutboundClient
 from treescale.outbound.networks import Networks
 from treescale.registry.accounts import Accounts
 from treescale.registry.counted.rates import Rates
@@ -142,7 +143,7 @@ async def make_parts_on(
 
 async def _to_nobody() -> OutboundClient:
     """Return what asks no address of this machine."""
-    return Outbound().client(Networks(), LIMITS)
+    return outbound().client(Networks(), LIMITS)
 
 
 async def make_database(path: Path) -> None:

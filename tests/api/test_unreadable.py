@@ -6,16 +6,16 @@ from tests.api.client import Client
 from tests.api.running import Running
 from tests.oci.documents import digest, encoded, image
 from tests.tables import each_row
-from tests.unreadable import EACH
+from tests.unreadable import SOME
 
 IMAGE = encoded(image())
 
 
-@each_row("name, value", EACH)
+@each_row("name, value", SOME)
 async def test_push_and_pull(registry: Running, alice: Client, name: str, value: str) -> None:
     database = registry.parts.database
     await database.settings.put(name, value)
-    app = alice.repository(f"alice/app{EACH.index((name, value))}")
+    app = alice.repository(f"alice/app{SOME.index((name, value))}")
     layer = await app.push_blob(b"a layer " * 20_000)
     await app.push_blob(b"{}")
     (await app.head(f"blobs/{layer}")).expect(200)

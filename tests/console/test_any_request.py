@@ -26,10 +26,13 @@ from tests.api.running import PASSWORD, make_parts
 from tests.console.from_schema import ANY, TEXTS, values_of
 from tests.console.test_api import STORE, validate
 from tests.contracts.metadata_values import ACTOR
+from tests.examples import examples
 from treescale.console.problems import TYPE
 from treescale.console.route import PREFIX
 
 EXAMPLES: Final = 300
+EXAMPLES_MIN: Final = 100
+"""So many have each kind of answer among them."""
 JSON: Final = "application/json"
 READ_ONLY: Final = TYPE + "read-only"
 QUIET: Final = {"wait": st.sampled_from(["0", "x"]), "follow": st.sampled_from(["0", "", "no"])}
@@ -131,7 +134,7 @@ def test_no_request_fails_and_each_answer_is_as_the_document_says(server: Server
     statuses = set[int]()
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=max(examples(EXAMPLES), EXAMPLES_MIN),
         deadline=None,
         database=None,
         suppress_health_check=[*HealthCheck],

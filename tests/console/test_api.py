@@ -357,14 +357,21 @@ async def test_requests_that_do_not_fit_are_refused_as_what_they_are(root: Clien
 
 @pytest.mark.usefixtures("filled")
 async def test_no_request_makes_it_fail(registry: Running, root: Client) -> None:
-    """Every method at every route, with names, queries and bodies that nobody would send."""
+    """Every method at every route, with names, queries and bodies that nobody would send.
+
+    A method that a path does not have is refused before the rest is looked at: once is enough.
+    """
     words = ("a", "a/b", "%00", "%2e%2e", "a%2Fb", "é".encode().hex(), "x" * 2000, "alice/app")
     queries = ("", "?", "?n", "?n=1&after", "?=&=", "?%", "?n=%ff", "?" + "a=b&" * 100)
     bodies = (None, b"", b"{}", b"[]", b'{"read_only":{}}', b"\x00", b'"' + b"\\" * 99)
-    for route in routes_of(registry):
+    methods = ("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")
+    theirs = {(route.path, route.method) for route in routes_of(registry)}
+    for template in sorted({path for path, _ in theirs}):
         for number, word in enumerate(words):
-            path = PREFIX + re.sub(r"\{\w+\}", word, route.path) + queries[number % len(queries)]
-            for step, method in enumerate(("GET", "PUT", "POST", "DELETE", "PATCH", "TRACE")):
+            path = PREFIX + re.sub(r"\{\w+\}", word, template) + queries[number % len(queries)]
+            for step, method in enumerate(methods):
+                if (template, method) not in theirs and number != step:
+                    continue
                 data = bodies[(number + step) % len(bodies)] if method != "TRACE" else None
                 answer = await root.raw(method, path, root.basic() | JSON, data)
                 assert answer.status < 500, (method, path, answer.body)

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.certificates import DAY, Authority
+from tests.outbounds import outbound
 from tests.tables import each_row
 from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
 from treescale.outbound.answers import Limits
@@ -52,7 +53,8 @@ async def hello(request: web.BaseRequest) -> web.StreamResponse:
 
 
 def client(networks: Networks = HERE, limits: Limits = QUICK, **more: str) -> OutboundClient:
-    return Outbound(**more).client(networks, limits)
+    asks = Outbound(**more) if more else outbound()
+    return asks.client(networks, limits)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from tests.contracts.metadata_hooks import add
 from tests.events.hooks.told import EVENT, HOOK
 from tests.outbound.test_client import HERE, serving
+from tests.outbounds import outbound
 from tests.registry.test_hooks import TRICKS
 from tests.templates import empty_database
 from treescale.clock import SystemClock
@@ -37,9 +38,8 @@ from treescale.metadata.events.hook_records import (
 )
 from treescale.metadata.events.recording import Event, Kind, record_all
 from treescale.metrics.meters import Sent
-from treescale.outbound import client as outbound
+from treescale.outbound import client as outbound_client
 from treescale.outbound.answers import Limits
-from treescale.outbound.client import Outbound
 from treescale.outbound.networks import Networks
 
 WAIT_SECONDS: Final = 10.0
@@ -89,7 +89,7 @@ def deliverer(
     on_sent: Callable[[Sent], None] = lambda _: None,
 ) -> Deliverer:
     found = limits or Limits(5.0, ANSWER_BYTES_MAX, cut=True)
-    client = Outbound().client(networks, found)
+    client = outbound().client(networks, found)
 
     async def get() -> Any:
         return client
@@ -407,7 +407,7 @@ async def test_of_a_private_receiver_s_answer_nobody_sees_more_than_the_status(
             (one,) = await settled(database, 1)
             assert (one.status, one.answer) == (200, "")
             assert one.seconds is not None
-            monkeypatch.setattr(outbound, "is_public", lambda _: True)  # control
+            monkeypatch.setattr(outbound_client, "is_public", lambda _: True)  # control
             await pushed(database, "2")
             _, two = await settled(database, 2)
             assert two.answer == "thank you"
@@ -419,7 +419,7 @@ async def test_a_long_answer_is_cut_and_is_no_failure(
     async def long(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response(body=b"\x00\x1b[31m" + b"x" * 10_000_000)
 
-    monkeypatch.setattr(outbound, "is_public", lambda _: True)
+    monkeypatch.setattr(outbound_client, "is_public", lambda _: True)
     async with serving(Receiver(long).handle) as port:
         await hook_at(database, port)
         async with running(deliverer(database)):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.events.hooks.told import DELIVERY, hook, told
 from tests.outbound.test_client import HERE
+from tests.outbounds import outbound
 from treescale.clock import SystemClock
 from treescale.errors import AddressForbidden, OutboundFailed, Refused
 from treescale.events.hooks.deliverer import ANSWER_BYTES_MAX, printable
@@ -20,12 +21,10 @@ from treescale.events.hooks.request import request_of
 from treescale.events.hooks.schedule import Tried, outcome
 from treescale.metadata.events.hook_records import DeliveryState, HookFormat
 from treescale.outbound.answers import Limits
-from treescale.outbound.client import Outbound
 from treescale.outbound.networks import Networks
 from treescale.registry.hooks import HookTerms, check_terms, namespace_of_scope, sample_url
 
 LOOK_UP: Final = socket.getaddrinfo
-OUTBOUND: Final = Outbound()
 LIMITS: Final = Limits(0.5, ANSWER_BYTES_MAX, cut=True)
 HOSTS: Final = ["127.0.0.1", "::1", "localhost", "0x7f.1", "2130706433", "[", "]", ":", "@"]
 SIGNS: Final = [
@@ -78,7 +77,7 @@ def test_no_url_leads_a_client_to_what_is_not_allowed(url: str) -> None:
     """Whatever parses: the server itself is not asked, and no other error comes out."""
 
     async def ask() -> None:
-        client = OUTBOUND.client(Networks(), Limits(0.2, 100))
+        client = outbound().client(Networks(), Limits(0.2, 100))
         try:
             await client.ask("POST", url)
         except (AddressForbidden, OutboundFailed):
@@ -113,7 +112,7 @@ def test_any_answer_is_a_status_or_a_failure(answer: bytes) -> None:
             content = message(of.format, what)
             assert content is not None
             request = request_of(of, what, content, 1, (of.secret,))
-            client = OUTBOUND.client(HERE, LIMITS)
+            client = outbound().client(HERE, LIMITS)
             try:
                 came = await client.ask(
                     "POST", request.url, headers=request.headers, body=request.body

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from nats.js.api import DiscardPolicy, StreamConfig
 
 from tests.events.nats.accounts import Identity, credentials_file
 from tests.nats import Nats, running_nats
+from tests.outbounds import outbound
 from treescale.errors import OutboundFailed, SettingInvalid
 from treescale.events.nats.credentials import read_credentials
 from treescale.events.nats.sink import READER, Sink, Target, parse_servers
@@ -97,7 +97,7 @@ def sink_of(log: Log, *urls: str, **target: Any) -> Sink:
         **{
             "prefix": "treescale",
             "credentials": None,
-            "tls": ssl.create_default_context(),
+            "tls": outbound().tls,
             **target,
         },
     )

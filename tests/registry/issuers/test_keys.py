@@ -11,10 +11,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from tests.fakes_disk import JumpingClock
 from tests.id_tokens import EC_KEY, RSA_KEY, jwk, jwks
+from tests.outbounds import outbound
 from tests.tables import each_row
 from treescale.errors import IssuerAway, OutboundFailed
 from treescale.outbound.answers import Answer, Limits
-from treescale.outbound.client import Outbound, OutboundClient
+from treescale.outbound.client import OutboundClient
 from treescale.outbound.networks import Networks, parse_targets
 from treescale.registry.issuers.keys import (
     AGAIN_SECONDS,
@@ -207,7 +208,7 @@ async def real(clock: JumpingClock) -> AsyncIterator[Real]:
     state["issuer"] = f"http://127.0.0.1:{runner.addresses[0][1]}"
     limits = Limits(seconds=0.2, answer_bytes=LIMITS.answer_bytes)
     here = Networks(parse_targets("127.0.0.0/8"), never=())
-    asks = Outbound().client(here, limits)
+    asks = outbound().client(here, limits)
 
     async def client() -> OutboundClient:
         return asks
@@ -237,7 +238,7 @@ async def test_a_slow_or_huge_answer_is_given_up(
 
 async def test_what_must_not_be_asked_is_not(clock: JumpingClock) -> None:
     async def client() -> OutboundClient:
-        return Outbound().client(Networks(), LIMITS)
+        return outbound().client(Networks(), LIMITS)
 
     published = PublishedKeys(client, clock)
     for issuer in ("http://127.0.0.1:1", "https://169.254.169.254", "http://[::1]:1"):

@@ -8,10 +8,10 @@ import pytest
 from tests.contracts.metadata_values import ACTOR, user
 from tests.fakes_disk import JumpingClock
 from tests.id_tokens import EC_KEY, RSA_KEY, Maker, jwk, jwks
+from tests.outbounds import outbound
 from tests.registry.conftest import CountingPasswords, clock, passwords
 from tests.templates import empty_database
 from treescale.metadata.database import Database, open_database
-from treescale.outbound.client import Outbound
 from treescale.outbound.networks import Networks
 from treescale.registry.issuers.keys import LIMITS, PublishedKeys
 from treescale.registry.issuers.service import IssuerService
@@ -43,10 +43,8 @@ def service(database: Database) -> RobotService:
 
 @pytest.fixture
 def published(clock: JumpingClock) -> PublishedKeys:
-    outbound = Outbound()
-
     async def client() -> object:
-        return outbound.client(Networks(), LIMITS)
+        return outbound().client(Networks(), LIMITS)
 
     return PublishedKeys(client, clock)  # type: ignore[arg-type]
 
