@@ -16,9 +16,13 @@ from types import TracebackType
 from typing import Any, Final
 
 import msgspec
-import structlog
 
 from treescale.lines import Lines
+from treescale.spared import without
+
+# It would import rich and pygments, of use for tracebacks alone that no line of ours shows.
+with without("rich"):
+    import structlog
 
 LINE_BYTES_MAX: Final = 16 * 1024
 """A longer one has its long values cut."""

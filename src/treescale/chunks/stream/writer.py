@@ -210,22 +210,29 @@ class BlobWriter:
         self._memory.release(held)
 
     async def _cut(self) -> None:
-        """Cut and name batch after batch, and have each chunk put."""
+        """Cut batch after batch."""
         try:
             while True:
-                pieces, batch = await self._to_cut.get()
-                size = len(self._splitter.pending) + batch.size
-                extend = partial(self._splitter.extend, *pieces)
-                fresh = await _in_thread(self._threads, extend, size)
-                self._to_hash.put_nowait((fresh, batch))
-                for chunk, data in await _in_thread(self._threads, self._cut_and_name, size):
-                    self._settled.append((chunk, len(data)))
-                    await self._chunk_room.acquire()
-                    batch.left += 1
-                    self._spawn(self._put(chunk, data, batch))
-                await self._done_with(batch)
+                await self._cut_next()
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
+
+    async def _cut_next(self) -> None:
+        """Cut and name the next batch, and have each chunk put.
+
+        Whoever waits for a batch holds no bytes of the one before: they are counted no more.
+        """
+        pieces, batch = await self._to_cut.get()
+        size = len(self._splitter.pending) + batch.size
+        fresh = await _in_thread(self._threads, partial(self._splitter.extend, *pieces), size)
+        pieces.clear()
+        self._to_hash.put_nowait((fresh, batch))
+        for chunk, data in await _in_thread(self._threads, self._cut_and_name, size):
+            self._settled.append((chunk, len(data)))
+            await self._chunk_room.acquire()
+            batch.left += 1
+            self._spawn(self._put(chunk, data, batch))
+        await self._done_with(batch)
 
     def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:
         return [(chunk_id_of(data), data) for data in self._splitter.cut()]
@@ -234,11 +241,15 @@ class BlobWriter:
         """Hash batch after batch, in their order."""
         try:
             while True:
-                fresh, batch = await self._to_hash.get()
-                await self._running.update(fresh, self._threads)
-                await self._done_with(batch)
+                await self._hash_next()
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
+
+    async def _hash_next(self) -> None:
+        """Hash the next batch; likewise."""
+        fresh, batch = await self._to_hash.get()
+        await self._running.update(fresh, self._threads)
+        await self._done_with(batch)
 
     async def _put(self, chunk: bytes, data: memoryview, batch: _Batch) -> None:
         try:

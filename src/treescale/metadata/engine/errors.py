@@ -6,7 +6,6 @@ What neither table knows is a bug in a statement and goes up as it is.
 
 from typing import Final
 
-from asyncpg.exceptions import ClientConfigurationError, InterfaceError, InternalClientError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -103,9 +102,20 @@ def translate(error: Exception) -> Exception:
 
 def _is_unusable(error: object) -> bool:
     """Say whether the driver cannot do what the URL, or the server's list of users, asks for."""
-    if isinstance(error, ClientConfigurationError):
+    if _is_drivers(error, "ClientConfigurationError"):
         return True
-    return isinstance(error, InterfaceError) and str(error).startswith(_LOGINS_UNKNOWN)
+    return _is_drivers(error, "InterfaceError") and str(error).startswith(_LOGINS_UNKNOWN)
+
+
+def _is_drivers(error: object, name: str) -> bool:
+    """Say whether an error is of asyncpg's class of this name, or of one derived from it.
+
+    Told by name: whoever has SQLite does not import the driver.
+    """
+    return any(
+        each.__name__ == name and each.__module__.startswith("asyncpg.")
+        for each in type(error).__mro__
+    )
 
 
 def located(
@@ -150,7 +160,7 @@ def is_lost(error: Exception) -> bool:
 
     The driver tells of a goodbye that it hears between two of its messages as an error of its own.
     """
-    return _state(error).startswith(_SILENT) or isinstance(_first(error), InternalClientError)
+    return _state(error).startswith(_SILENT) or _is_drivers(_first(error), "InternalClientError")
 
 
 def silent(error: Exception) -> bool:

@@ -16,7 +16,6 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from treescale.errors import DatabaseUnavailable, SettingInvalid
 from treescale.metadata.engine.address import Address, parse_address
 from treescale.metadata.engine.errors import is_locked_out, is_retryable, located, translate
-from treescale.metadata.engine.postgresql import postgresql_engine
 from treescale.metadata.engine.sqlite import sqlite_reader, sqlite_writer
 from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.schema import SCHEMA_VERSION, SCHEMA_VERSION_TABLE
@@ -111,6 +110,9 @@ def _write_ahead(connection: Connection) -> None:
 
 
 async def _migrate_postgresql(address: Address) -> None:
+    # Here, not above: it imports the driver and SQLAlchemy's ORM, of no use to whoever has SQLite.
+    from treescale.metadata.engine.postgresql import postgresql_engine  # noqa: PLC0415
+
     engine = postgresql_engine(address, LOCK_SECONDS, MIGRATION_SECONDS_MAX)
     try:
         async with engine.connect() as connection:
