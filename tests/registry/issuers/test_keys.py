@@ -251,7 +251,7 @@ async def test_what_is_allowed_by_now_is_asked_within_a_second(clock: JumpingClo
     allowed = Networks()
 
     async def client() -> OutboundClient:
-        return Outbound().client(allowed, LIMITS)
+        return outbound().client(allowed, LIMITS)
 
     published = PublishedKeys(client, clock)
     issuer = "https://127.0.0.1:1"
