@@ -23,6 +23,16 @@ OF_ALICE = {
     "deleted": "/acme/web/-/deleted",
     "delete": "/acme/web/-/delete",
     "all-deleted": "/acme/-/deleted",
+    "members": "/acme/-/members",
+    "robots": "/acme/-/robots",
+    "robot": "/acme/-/robots/ci",
+    "hooks": "/acme/-/hooks",
+    "rules": "/acme/-/rules",
+    "plan": "/acme/web/-/rules/plan",
+    "namespace-settings": "/acme/-/settings",
+    "settings": "/acme/web/-/settings",
+    "hooks-of-repository": "/acme/web/-/hooks",
+    "rules-of-repository": "/acme/web/-/rules",
     "account": "/-/account",
 }
 OF_MALLORY = {
@@ -36,6 +46,11 @@ OF_MALLORY = {
     "spread": "/mallory/app:1/-/spread",
     "deleted": "/mallory/app/-/deleted",
     "delete": "/mallory/app/-/delete",
+    "hooks": "/mallory/-/hooks",
+    "hook": "/mallory/-/hooks/{hook}",
+    "rules": "/mallory/app/-/rules",
+    "settings": "/mallory/app/-/settings",
+    "namespace-settings": "/mallory/-/settings",
     "account": "/-/account",
 }
 OF_THE_ADMINISTRATOR = {
@@ -43,6 +58,8 @@ OF_THE_ADMINISTRATOR = {
     "work": "/-/cluster/work/verify",
     "collect": "/-/cluster/work/collect",
     "read-only": "/-/cluster/read-only",
+    "new-organisation": "/-/organisations/new",
+    "invite": "/-/invite",
 }
 PATHS: Mapping[str, Mapping[str, str]] = {
     "alice": OF_ALICE,
@@ -70,7 +87,7 @@ def test_what_one_sees_who_is_signed_in(world: World, chromium: Browser, who: st
         visitor.sign_in(world.people[who])
         found: list[str] = []
         for name, path in PATHS[who].items():
-            visitor.open(path)
+            visitor.open(path.format(hook=world.hooks[0]))
             found += visitor.in_the_way()
             assert not visitor.page.evaluate(HACKED), path
             assert COMPUTED not in visitor.words
@@ -84,7 +101,7 @@ def test_the_same_without_scripts(world: World, chromium: Browser, who: str) -> 
     with visiting(chromium, world.server, WITHOUT_SCRIPTS) as visitor:
         visitor.sign_in(world.people[who])
         for path in PATHS[who].values():
-            visitor.open(path)
+            visitor.open(path.format(hook=world.hooks[0]))
             assert visitor.page.get_by_role("heading", level=1).count() == 1
 
 
