@@ -28,7 +28,7 @@ from bench.network import balanced, gateway, killed, relay, repair
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.walk import beside, names, verify
-from bench.work import layers, lists, manifests, memory, ranges, start, tiny, tls
+from bench.work import console, layers, lists, manifests, memory, ranges, start, tiny, tls
 
 RESULTS: Final = Path(__file__).parent / "results"
 PARTS: Final[dict[str, Part]] = {
@@ -66,6 +66,7 @@ EVENTS: Final[dict[str, Part]] = {
     "followers": followers.measure,
 }
 BACKUP: Final[dict[str, Part]] = {"backup": backup.measure}
+CONSOLE: Final[dict[str, Part]] = {"console": console.measure}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ PAGES: Final = {
     "metrics": Page(report.METRICS, METRICS, 20),
     "events": Page(report.EVENTS, EVENTS, 20),
     "backup": Page(report.BACKUP, BACKUP, 1),
+    "console": Page(report.CONSOLE, CONSOLE, 1),
 }
 PLACEMENT: Final = "placement"
 ALL: Final = [name for page in PAGES.values() for name in page.parts]
@@ -99,6 +101,7 @@ ALL: Final = [name for page in PAGES.values() for name in page.parts]
 @click.option("--collect", "page", flag_value="collect", help="What collection costs.")
 @click.option("--metrics", "page", flag_value="metrics", help="What counting for /metrics costs.")
 @click.option("--events", "page", flag_value="events", help="What events cost.")
+@click.option("--console", "page", flag_value="console", help="Pages of the console.")
 @click.option("--backup", "page", flag_value="backup", help="Backup and restore.")
 @click.option("--placement", "page", flag_value=PLACEMENT, help="Placement, by simulation.")
 @click.option("--rounds", type=int, help="That count: 7, with --metrics and --events 20, else 3.")

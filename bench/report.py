@@ -134,6 +134,16 @@ as they are typed, each a process of its own; a backup is read back before it en
 most that the process had (`ru_maxrss`); with a passphrase scrypt takes 134 MB of it.""",
     pictured=False,
 )
+CONSOLE: Final = Publication(
+    "console",
+    "Pages of the console with 1,000,000 tags and 100,000 repositories on SQLite",
+    'make bench ARGS="--console"',
+    """One server with one worker, one browser that asks for a page 200 times on one connection, \
+signed in as an administrator. A repository has a million tags of 50,000 indexes, each of two \
+platforms with an attestation, and signed. Times are from the request to the last byte; CPU is \
+that of all processes of the server for a page, on average. Pages are not compressed.""",
+    pictured=False,
+)
 COLLECT: Final = Publication(
     "collect",
     "What collection costs: taking away, and looking where nothing is to go",

@@ -29,6 +29,7 @@ from tests.contracts.metadata_repositories import RepositoriesContract
 from tests.contracts.metadata_retention import RetentionContract
 from tests.contracts.metadata_robots import IssuersContract, RobotsContract
 from tests.contracts.metadata_rules import ImmutableContract, RulesContract
+from tests.contracts.metadata_shown import ShownContract
 from tests.contracts.metadata_undelete import UndeleteContract
 from tests.contracts.metadata_under_replicated import UnderReplicatedContract
 from tests.contracts.metadata_untagged import UntaggedContract
@@ -79,6 +80,9 @@ class TestUntagged(UntaggedContract): ...
 
 
 class TestUndelete(UndeleteContract): ...
+
+
+class TestShown(ShownContract): ...
 
 
 class TestOlderServers(OlderServersContract): ...

@@ -14,7 +14,7 @@ from treescale.console.route import Answered, Asked
 from treescale.errors import CredentialsInvalid, FieldInvalid, NameInvalid, NameUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.naming.descriptions import Descriptions
-from treescale.metadata.shown.repositories import ShownRepositories
+from treescale.metadata.shown.repository_pages import ShownRepositories
 from treescale.metadata.usage.figures import RepositoryFigures, Usage
 from treescale.oci.names import NAME_CHARACTERS_MAX, check_repository, namespace_of
 

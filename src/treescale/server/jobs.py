@@ -27,7 +27,7 @@ from treescale.metadata.identity.links import Links
 from treescale.metadata.identity.providers import Identities
 from treescale.metadata.identity.sessions import Sessions
 from treescale.metadata.layouts import noted_number
-from treescale.metadata.shown.keys import TagKeys
+from treescale.metadata.shown.tag_keys import TagKeys
 from treescale.metadata.usage.counting import UsageCounter
 from treescale.metadata.usage.months import Months
 from treescale.metadata.usage.pull_counts import PullCounts

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from treescale.metadata.database import Database
-from treescale.metadata.shown.images import Document, ShownImages
+from treescale.metadata.shown.image_facts import Document, ShownImages
 from treescale.oci.image_summary import (
     HELM_CONFIG,
     IMAGE_CONFIGS,

@@ -22,8 +22,8 @@ from treescale.errors import ManifestUnknown, NamespaceUnknown, TagInvalid
 from treescale.events.rights import Reader, shown
 from treescale.metadata.database import Database
 from treescale.metadata.records import Manifest, ReferrerDescriptor
-from treescale.metadata.shown.images import Document, ShownImages
-from treescale.metadata.shown.tags import ShownTags
+from treescale.metadata.shown.image_facts import Document, ShownImages
+from treescale.metadata.shown.tag_pages import ShownTags
 from treescale.oci.digest import is_digest
 from treescale.oci.image_summary import Layer, Part, what_says
 from treescale.oci.names import check_tag

@@ -16,8 +16,8 @@ from treescale.console.repositories import RepositoryRow, repository_rows, viewe
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import FieldInvalid, PageInvalid
 from treescale.metadata.database import Database
-from treescale.metadata.shown.found import Finder, Found
-from treescale.metadata.shown.repositories import ShownRepositories
+from treescale.metadata.shown.finder import Finder, Found
+from treescale.metadata.shown.repository_pages import ShownRepositories
 from treescale.metadata.usage.figures import RepositoryFigures
 from treescale.oci.names import NAME_CHARACTERS_MAX, is_tag
 from treescale.oci.pages import link_header

@@ -11,7 +11,7 @@ from treescale.console.pages import Paging
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import FieldInvalid
 from treescale.metadata.database import Database
-from treescale.metadata.shown.tags import ShownTags, TagOrder
+from treescale.metadata.shown.tag_pages import ShownTags, TagOrder
 from treescale.metadata.usage.figures import TagFigures
 from treescale.oci.pages import link_header
 

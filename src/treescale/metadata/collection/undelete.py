@@ -56,7 +56,7 @@ from treescale.metadata.schema import (
     repository_blobs,
     tags,
 )
-from treescale.metadata.shown.keys import key_tags
+from treescale.metadata.shown.tag_keys import key_tags
 from treescale.oci.manifests import ReferenceKind
 from treescale.oci.names import namespace_of
 

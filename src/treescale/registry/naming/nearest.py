@@ -6,7 +6,7 @@ from typing import Final
 
 from treescale.errors import ManifestUnknown, NameUnknown
 from treescale.metadata.database import Database
-from treescale.metadata.shown.tags import ShownTags
+from treescale.metadata.shown.tag_pages import ShownTags
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import namespace_of
 

@@ -15,7 +15,8 @@ APP = "/alice/app"
 TWO = {"tag.1.9": "1", "tag.1.10": "1"}
 
 
-async def test_tags_go_and_come_back(signed_in: Browser, pushed: Pushed) -> None:
+@pytest.mark.usefixtures("pushed")
+async def test_tags_go_and_come_back(signed_in: Browser) -> None:
     asked = (await signed_in.post(f"{APP}/-/tags/delete", **TWO)).expect(200)
     assert "Delete these tags?" in asked.words
     assert "1.9" in tags_of((await signed_in.get(APP)).text)
@@ -66,7 +67,8 @@ async def test_a_tag_goes_back_to_what_it_was(signed_in: Browser, alice: Client)
         assert answer.status in (400, 404), (tag, digest)
 
 
-async def test_a_repository_goes_and_comes_back(signed_in: Browser, pushed: Pushed) -> None:
+@pytest.mark.usefixtures("pushed")
+async def test_a_repository_goes_and_comes_back(signed_in: Browser) -> None:
     page = (await signed_in.get(f"{APP}/-/delete")).expect(200)
     assert "Pulls of it fail" in page.words
     wrong = (await signed_in.post(f"{APP}/-/delete", name="alice/ap")).expect(400)
@@ -106,9 +108,8 @@ async def test_who_may_not_delete_does_not(
     assert moved.status == (303 if role == "writer" else refused)
 
 
-async def test_a_maintainer_deletes(
-    registry: Running, browser: Browser, bob: Client, pushed: Pushed
-) -> None:
+@pytest.mark.usefixtures("pushed")
+async def test_a_maintainer_deletes(registry: Running, browser: Browser, bob: Client) -> None:
     await registry.parts.database.organisations.grant(
         "alice", "bob", role="maintainer", repository="*", actor=ACTOR
     )
@@ -118,7 +119,8 @@ async def test_a_maintainer_deletes(
     assert "1.9" in (await browser.get("/alice/-/deleted")).expect(200).words
 
 
-async def test_a_form_of_nobody_deletes_nothing(signed_in: Browser, pushed: Pushed) -> None:
+@pytest.mark.usefixtures("pushed")
+async def test_a_form_of_nobody_deletes_nothing(signed_in: Browser) -> None:
     for path in ("tags/delete", "images/delete", "delete", "restore", "tags/move"):
         (await signed_in.post(f"{APP}/-/{path}", form="x", sure="1", **TWO)).expect(403)
     signed_in.origin = "https://elsewhere.example"

@@ -1,6 +1,7 @@
 """Home, search and namespaces: what is found, and for whom."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -84,8 +85,6 @@ async def test_search_finds_what_one_may_see(
 
 @pytest.mark.parametrize("wanted", [HOSTILE, "ü", "x" * 256, "\x7f"])
 async def test_what_no_name_has_is_refused_in_words(signed_in: Browser, wanted: str) -> None:
-    from urllib.parse import quote
-
     page = await signed_in.get(f"/-/search?q={quote(wanted)}")
     assert page.status in (200, 400)
     assert "<script>" not in page.text

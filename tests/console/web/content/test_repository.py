@@ -18,7 +18,8 @@ def tags_of(text: str) -> list[str]:
     return re.findall(r'<th scope="row"><a href="/alice/app:([^"]+)"', text)
 
 
-async def test_tags_are_by_version_first(signed_in: Browser, pushed: Pushed) -> None:
+@pytest.mark.usefixtures("pushed")
+async def test_tags_are_by_version_first(signed_in: Browser) -> None:
     page = (await signed_in.get(APP)).expect(200)
     assert tags_of(page.text) == ["latest", "2.0", "1.10", "1.9", "chart"]
     by_time = (await signed_in.get(f"{APP}?order=pushed")).expect(200)

@@ -1,7 +1,7 @@
 """What pages of tags are sorted by, and what finds a tag, an image, a tag's past. Adds only.
 
 A tag that a server of an earlier version makes has no key yet ("" is none's): it is found by that,
-and given one within a minute (`metadata.shown.keys`).
+and given one within a minute (`metadata.shown.tag_keys`).
 """
 
 from typing import Final

@@ -70,7 +70,7 @@ _LINKS: Final = (
         repository_blobs.c.hidden.is_(None),
     )
     .limit(bindparam("limit"))
-    .subquery("links")
+    .subquery("linked")
 )
 SHARING: Final = (
     select(

@@ -100,7 +100,7 @@ _LATEST: Final = union(
     ),
     select(
         select(usage_changes.c.repository_id)
-        .where(usage_changes.c.repository_id.is_not(None))
+        .where(usage_changes.c.change_id > 0, usage_changes.c.repository_id.is_not(None))
         .order_by(usage_changes.c.change_id.desc())
         .limit(bindparam("own"))
         .subquery("waiting")

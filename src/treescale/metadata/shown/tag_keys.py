@@ -5,7 +5,7 @@ Servers of earlier versions know of no key, and what was restored has none: "" s
 
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, literal_column, select, update
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections
@@ -13,9 +13,11 @@ from treescale.metadata.schema import tags
 from treescale.oci.versions import version_key
 
 AT_ONCE_MAX: Final = 1000
+# Letter for letter that of the index, or it is not used.
+_IS_UNKEYED: Final = tags.c.version_key == literal_column("''")
 UNKEYED: Final = (
     select(tags.c.repository_id, tags.c.name)
-    .where(tags.c.version_key == "")
+    .where(_IS_UNKEYED, tags.c.repository_id > 0)
     .order_by(tags.c.repository_id, tags.c.name)
     .limit(bindparam("limit"))
 )
