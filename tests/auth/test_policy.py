@@ -70,6 +70,7 @@ TABLE: Mapping[str, str] = {
     "push": "          -   -   x   x   x   -",
     "delete": "        -   -   -   x   x   -",
     "visibility": "    -   -   -   x   x   x",
+    "description": "   -   -   -   x   x   x",
     "hooks": "         -   -   -   x   x   x",
     "rules": "         -   -   -   x   x   x",
     "history": "       -   -   -   x   x   x",

@@ -43,6 +43,7 @@ SEEN: Final = ("alice/app", "alice/tools", "bob/app", "root/base")
 STORE: Final = StoreRecord("5" * 32, "away", "/data", "", 1.0, 1.0)
 EVENTS: Final = select(events.c.kind, events.c.actor).order_by(events.c.at, events.c.event_id)
 EXAMPLES: Final[dict[str, bytes]] = {
+    "Description": b'{"description": "# App"}',
     "Acknowledgement": b'{"sequences": [1]}',
     "NewClusterLimits": b'{"quota": "50GB"}',
     "Confirmation": b'{"confirmed_digest": ""}',
@@ -414,7 +415,9 @@ async def test_answers_are_as_the_document_says(
     for row in routes_of(registry):
         if row.who is Who.ANYBODY:
             continue
-        if re.match("/(repositories|copies|moves|restorations|visibility|read-only)", row.path):
+        if re.match(
+            "/(repositories|copies|moves|restorations|visibility|read-only|descr)", row.path
+        ):
             there["digest"] = await there_again(root, row)
         await database.stores.register(STORE)
         await database.connections.change(update(stores).values(seen=0.0), {})

@@ -56,6 +56,19 @@ async def test_nothing_secret_comes_back(alice: Client) -> None:
     assert answers[1].json["headers"] == {"X-Token": "***"}
 
 
+async def test_those_of_one_namespace_are_listed(alice: Client, bob: Client, root: Client) -> None:
+    hers, his = await made(alice), await made(bob, scope="bob")
+    for who, namespace, hooks in (
+        (root, "alice", [hers]),
+        (root, "bob", [his]),
+        (alice, "alice", [hers]),
+        (alice, "bob", []),
+        (root, "none", []),
+    ):
+        answer = (await ask(who, "GET", f"/hooks?namespace={namespace}")).expect(200)
+        assert [one["id"] for one in answer.json["hooks"]] == hooks
+
+
 async def test_a_hook_is_tried_and_what_came_back_is_listed(alice: Client) -> None:
     hook = await made(alice)
     first = (await ask(alice, "POST", f"/hooks/{hook}/ping")).expect(200).json["delivery"]

@@ -1,6 +1,7 @@
 """Markdown of strangers: whatever it says, what comes out is text, links to the web and tables."""
 
 from html.parser import HTMLParser
+from pathlib import Path
 from time import process_time
 
 import pytest
@@ -145,3 +146,12 @@ def test_without_the_rule_attributes_are_written(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(AssertionError):
         looked('[x](https://e.example "onmouseover=alert(1)")')
     markdown_html.cache_clear()
+
+
+def test_nothing_else_is_taken_for_safe() -> None:
+    web = Path(markdown.__file__).parent
+    for file in [*web.rglob("*.py"), *web.rglob("*.html")]:
+        text = file.read_text()
+        assert "|safe" not in text.replace(" ", ""), file
+        assert "autoescape false" not in text, file
+        assert "Markup(" not in text or file.name == "markdown.py", file

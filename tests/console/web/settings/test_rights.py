@@ -7,6 +7,7 @@ from tests.console.web.browser import Browser
 from tests.console.web.settings.conftest import At
 from treescale.console.web import dispatch
 from treescale.console.web.rendering import Renderer
+from treescale.console.web.settings import hooks
 
 MAINTAINED = (
     "/acme/app/-/settings",
@@ -128,3 +129,26 @@ async def test_who_has_signed_in_a_while_ago_proves_it_first(at: At, acme: Runni
     moved = await alice.post("/-/account/prove", password=PASSWORD, next="/acme/-/robots")
     assert moved.expect(303).location == "/acme/-/robots"
     assert "Make the robot" in (await alice.get(moved.location)).words
+
+
+async def test_without_the_look_at_the_session_an_old_one_makes_a_secret(
+    at: At, acme: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await at("alice")
+    acme.parts.clock.skip(601)
+    fields = dict(FORMS[11][1])
+    (await alice.post("/acme/-/hooks", **fields)).expect(403)
+    monkeypatch.setattr(hooks, "check_fresh", lambda _: None)
+    (await alice.post("/acme/-/hooks", **fields)).expect(200)
+
+
+async def test_without_the_look_at_its_scope_a_hook_is_shown_elsewhere(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await at("alice")
+    hook = {"url": "https://example.com", "format": "harbor", "secret": "a-secret"}
+    moved = (await alice.post("/alice/-/hooks", **hook)).expect(303)
+    elsewhere = moved.location.replace("/alice/", "/acme/", 1).partition("?")[0]
+    (await alice.get(elsewhere)).expect(404)
+    monkeypatch.setattr(hooks, "_hears_of", lambda *_: True)
+    (await alice.get(elsewhere)).expect(200)

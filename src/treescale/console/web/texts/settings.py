@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Final
 
 SETTINGS: Final[Mapping[str, str]] = {
-    "tab_tags": "Tags",
-    "tab_repositories": "Repositories",
-    "tab_members": "Members",
-    "tab_robots": "Robots",
-    "tab_hooks": "Hooks",
-    "tab_rules": "Rules",
-    "tab_settings": "Settings",
-    "tab_deleted": "Deleted",
+    "settings_tab_tags": "Tags",
+    "settings_tab_repositories": "Repositories",
+    "settings_tab_members": "Members",
+    "settings_tab_robots": "Robots",
+    "settings_tab_hooks": "Hooks",
+    "settings_tab_rules": "Rules",
+    "settings_tab_settings": "Settings",
+    "settings_tab_deleted": "Deleted",
     "settings_not_yours": "A maintainer of {name} may do this: an owner can make you one.",
     "settings_of": "Settings of {name}",
     "settings_action": "Action",
