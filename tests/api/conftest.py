@@ -24,6 +24,7 @@ from treescale.api.routes import route_table
 from treescale.console.table.dispatch import ApiDispatcher
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
+from treescale.console.watch.sights import NO_SIGHTS, Sights
 from treescale.console.web.dispatch import PageDispatcher
 from treescale.console.web.table import PageParts, page_routes
 from treescale.events.live import LiveLog
@@ -104,6 +105,7 @@ async def running(
     trusted_proxies: Sequence[IPv4Network] = (),
     limits: Limits = LIMITS,
     cors: Cors = NO_CORS,
+    sights: Sights = NO_SIGHTS,
 ) -> AsyncIterator[Running]:
     """Run a registry of these parts, and close its database in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -131,6 +133,7 @@ async def running(
             live,
             passwords=parts.passwords,
             public_url="https://registry.example.com",
+            sights=sights,
         )
         visitors = Visitors(SessionService(parts.database, parts.clock), clients)
         management = ApiDispatcher(rows, guard, administrators, parts.traffic, visitors=visitors)

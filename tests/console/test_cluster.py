@@ -67,9 +67,11 @@ async def test_a_store_is_drained_and_taken_back(stored: Database, root: Client)
         "target": f"away:/data ({STORE.store_id})",
         "stores": [STORE.store_id],
         "fewer_copies": None,
+        "draining": [],
     }
     done = (await ask(root, "POST", f"{path}/drain")).expect(200).json
     assert (done["state"], done["in_layout"]) == ("draining", False)
+    assert (await ask(root, "GET", path)).json["draining"] == [STORE.store_id]
     assert (await ask(root, "GET", f"{path}/waiting")).expect(200).json["waiting"]
     assert (await ask(root, "POST", f"{path}/undrain")).expect(200).json["state"] == "active"
     refused = await ask(root, "POST", f"{path}/forget", {})

@@ -116,6 +116,21 @@ class JobsContract:
         assert replace(found, updated=said.updated) == said
         assert other == second
 
+    async def test_the_newest_come_first_and_not_too_many(self, database: Database) -> None:
+        for job in ("a", "b"):
+            await database.jobs.begin(job, "verify", ["s2", "s1"], actor=ACTOR)
+        found = await database.jobs.recent(10)
+        assert sorted((part.job_id, part.store_id) for part in found) == [
+            ("a", "s1"),
+            ("a", "s2"),
+            ("b", "s1"),
+            ("b", "s2"),
+        ]
+        assert [part.created for part in found] == sorted(
+            (part.created for part in found), reverse=True
+        )
+        assert await database.jobs.recent(3) == found[:3]
+
     async def test_what_was_pruned_is_not_made_again(self, database: Database) -> None:
         await database.jobs.begin("j1", "drain", ["s1"], actor=ACTOR)
         (part,) = await database.jobs.parts("j1")

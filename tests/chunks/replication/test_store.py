@@ -16,6 +16,7 @@ from treescale.chunks.replication.store import (
 )
 from treescale.chunks.store import Bytes, MemoryStore
 from treescale.chunks.stream.reader import AheadStore
+from treescale.clock import SystemClock
 from treescale.errors import (
     ChunkUnknown,
     Corrupt,
@@ -25,6 +26,7 @@ from treescale.errors import (
     StoreUnusable,
     Unreachable,
 )
+from treescale.metrics.chunk_reads import ChunkReads, begin_of
 
 NAMES = ("a", "b", "c")
 
@@ -368,3 +370,19 @@ def test_the_more_stores_the_more_is_asked_for_ahead() -> None:
     names = [f"s{number}" for number in range(20)]
     many = ReplicatedStore(table_of(2, names), {name: MemoryStore() for name in names})
     assert many.ahead_bytes == AHEAD_BYTES_MAX
+
+
+async def test_who_gave_a_chunk_is_told_while_somebody_looks() -> None:
+    chunk, data = chunk_of(1)
+    for names in (("a" * 32,), ("a" * 32, "b" * 32)):
+        stores = {name: MemoryStore() for name in names}
+        cluster, reads = ReplicatedStore(table_of(2, names), stores), ChunkReads(SystemClock())
+        cluster.watch(reads)
+        await cluster.put(chunk, data)
+        await cluster.get(chunk)
+        assert reads.since(60) == []  # the control: nobody looks
+        reads.watch()
+        await cluster.get(chunk)
+        (read,) = reads.since(60)
+        assert read.chunk == begin_of(chunk)
+        assert read.store_id in names

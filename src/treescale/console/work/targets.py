@@ -30,6 +30,8 @@ class TargetRow(msgspec.Struct):
     stores: list[str]
     fewer_copies: str | None
     """What is to be said before it is drained, if fewer copies are made then."""
+    draining: list[str]
+    """Those of the stores that are drained already."""
 
 
 class Draining(msgspec.Struct):
@@ -73,7 +75,16 @@ class TargetDesk:
     async def show(self, asked: Asked) -> Answered:
         """Say what a word means, and what a drain of it would."""
         found, reading = await self._find(asked), await self._status()
-        return Answered(TargetRow(found.label, [*found.store_ids], _fewer_asked(found, reading)))
+        stores = [one.record for one in reading.status.stores]
+        draining = {one.store_id for one in stores if one.state is StoreState.DRAINING}
+        return Answered(
+            TargetRow(
+                found.label,
+                [*found.store_ids],
+                _fewer_asked(found, reading),
+                [each for each in found.store_ids if each in draining],
+            )
+        )
 
     async def drain(self, asked: Asked) -> Answered:
         """Have it moved to the others; twice is once."""

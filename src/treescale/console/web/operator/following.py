@@ -9,8 +9,8 @@ from treescale.console.web.page import Part
 TICK_SECONDS: Final = 0.5
 CONNECTION_SECONDS: Final = 60.0
 """Then browsers ask again, and it is looked at who they are."""
-BEAT_SECONDS: Final = 15.0
-"""So often a connection shows that it is alive, when nothing changes."""
+BEAT_SECONDS: Final = 2.0
+"""When nothing changes, so often it is found out whether anybody looks still."""
 
 
 async def following(

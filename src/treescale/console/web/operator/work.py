@@ -9,6 +9,7 @@ from treescale.console.web.operator.cluster import NOW
 from treescale.console.web.operator.following import following
 from treescale.console.web.page import Live, Moved, Page, Part, Visit
 from treescale.console.work.jobs import JobReport
+from treescale.console.work.targets import TargetRow
 from treescale.errors import NameUnknown, Refused
 
 CLUSTER: Final = "/-/cluster"
@@ -45,16 +46,15 @@ class WorkPages:
     async def _target(self, visit: Visit, *, problem: str = "", status: int = 200) -> Page:
         word = visit.parameters["target"]
         path = f"/cluster/targets/{segment(word)}"
-        found = await visit.api(GET, path)
+        found: TargetRow = await visit.api(GET, path)
         now: ClusterNow = await visit.api(GET, NOW)
         stores = [one for one in now.stores if one.store in found.stores]
-        draining = [one for one in stores if one.state != "active"]
-        waiting = (await visit.api(GET, f"{path}/waiting")).waiting if draining else []
+        waiting = (await visit.api(GET, f"{path}/waiting")).waiting if found.draining else []
         values = {
             "target": found,
             "stores": stores,
-            "is_draining": bool(draining) and len(draining) == len(stores),
-            "is_partly": bool(draining),
+            "is_draining": len(found.draining) == len(found.stores) > 0,
+            "is_partly": bool(found.draining),
             "waiting": waiting,
             "problem": problem,
             "base": f"{CLUSTER}/targets/{segment(word)}",
