@@ -99,6 +99,17 @@ class Visitor:
         self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
         assert "/-/sign-in" not in self.page.url, self.words
 
+    def come_back(self, account: Account, kept: dict[str, list[Any]]) -> None:
+        """Sign in, or be signed in still, by what was kept of the first time."""
+        if account.name in kept:
+            self.page.context.add_cookies(kept[account.name])
+            return
+        self.sign_in(account)
+        kept[account.name] = [
+            {name: cookie[name] for name in ("name", "value", "domain", "path")}
+            for cookie in self.page.context.cookies()
+        ]
+
     @property
     def words(self) -> str:
         """Return what is read on the page."""

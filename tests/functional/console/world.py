@@ -42,6 +42,8 @@ class World:
     mallory: Account
     secrets: list[str] = field(default_factory=list)
     """What must stand in no log."""
+    cookies: dict[str, list[Any]] = field(default_factory=dict)
+    """Of who has signed in, by name."""
     hooks: list[str] = field(default_factory=list)
     """Ids of mallory's."""
 
