@@ -105,10 +105,11 @@ def _of_part(part: _Part) -> dict[str, object]:
     platform = part.platform
     if platform is not None and platform.os not in ("", _UNKNOWN):  # an attestation has none
         words = (platform.os, platform.architecture, platform.variant)
-        if all(_is_word(word) for word in words):
+        if all(is_word(word) for word in words):
             told["platform"] = "/".join(word for word in words if word)
     return told
 
 
-def _is_word(text: str) -> bool:
+def is_word(text: str) -> bool:
+    """Return whether a text is as short and plain as what platforms are called by."""
     return len(text) <= WORD_CHARACTERS_MAX and text.isascii() and (text.isprintable() or not text)

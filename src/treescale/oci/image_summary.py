@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from treescale.oci.image_payload import is_word
 from treescale.oci.manifests import DOCKER_LIST, OCI_INDEX
 
 INDEXES: Final = frozenset({DOCKER_LIST, OCI_INDEX})
@@ -143,6 +144,12 @@ def cosign_tags(digest: str) -> Mapping[str, str]:
     return {f"{base}.{end}": what for end, what in _COSIGN.items()}
 
 
+def platform_of(*words: str) -> str:
+    """Return a platform's words as one; "" where it is unknown, or no platform is called so."""
+    is_one = words[0] not in ("", _UNKNOWN) and all(is_word(word) for word in words)
+    return "/".join(word for word in words if word) if is_one else ""
+
+
 def _layer(one: _Descriptor) -> Layer:
     return Layer(one.digest, max(0, one.size), one.media_type, one.annotations or {})
 
@@ -156,7 +163,8 @@ def _part(one: _Descriptor) -> Part:
 
 
 def _platform(platform: _Platform | None) -> str:
-    if platform is None or platform.os in ("", _UNKNOWN):
-        return ""
-    words = (platform.os, platform.architecture, platform.variant)
-    return "/".join(word for word in words if word)
+    return (
+        ""
+        if platform is None
+        else platform_of(platform.os, platform.architecture, platform.variant)
+    )

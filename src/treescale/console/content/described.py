@@ -21,6 +21,7 @@ from treescale.oci.image_summary import (
     ImageSummary,
     Part,
     cosign_tags,
+    platform_of,
     summary_of,
     what_says,
 )
@@ -174,5 +175,4 @@ def _platform_of(content: bytes) -> str:
         found = msgspec.json.decode(content, type=_Platform)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return ""
-    words = (found.os, found.architecture, found.variant)
-    return "/".join(word for word in words if word) if found.os else ""
+    return platform_of(found.os, found.architecture, found.variant)

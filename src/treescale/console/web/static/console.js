@@ -8,6 +8,7 @@ for (const text of document.querySelectorAll("main [data-copy]")) {
   button.type = "button";
   button.className = "plain copy";
   button.textContent = words.copy;
+  if (text.dataset.label) button.setAttribute("aria-label", text.dataset.label);
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(text.dataset.copy || text.textContent.trim());
     button.textContent = words.copied;

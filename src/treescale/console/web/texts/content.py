@@ -11,6 +11,7 @@ _LISTS: Final[Mapping[str, str]] = {
     "content_by_version": "newest version",
     "content_choose": "Choose",
     "content_choose_tag": "Choose {tag}",
+    "content_copy_pull": "Copy the command that pulls {tag}",
     "content_deleted": "Deleted",
     "content_digest": "Digest",
     "content_digests": "Digests",
