@@ -48,6 +48,8 @@ class Look:
     height: int = 900
     dark: bool = False
     scripts: bool = True
+    agent: str | None = None
+    """What the browser calls itself; None: its name."""
 
 
 DESKTOP: Final = Look()
@@ -202,6 +204,7 @@ def visiting(browser: Browser, server: Server, look: Look = DESKTOP) -> Iterator
         viewport={"width": look.width, "height": look.height},
         color_scheme="dark" if look.dark else "light",
         java_script_enabled=look.scripts,
+        user_agent=look.agent,
         permissions=["clipboard-read", "clipboard-write"],
     )
     visitor = Visitor(context.new_page(), server)
