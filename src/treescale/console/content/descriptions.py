@@ -62,11 +62,11 @@ class DescriptionDesk:
         standing = await standing_in(asked, self._database, name)
         may_pull = Action.PULL in permitted(asked.principal.person, name, standing)
         if not (may_pull or asked.is_administrator):
-            raise unseen(name)
+            raise unseen(asked, name)
         try:
             await self._database.repositories.get(name)
         except NameUnknown:
-            raise unseen(name) from None
+            raise unseen(asked, name) from None
 
     async def _check_namespace(self, asked: Asked) -> None:
         """Raise NamespaceUnknown likewise."""
