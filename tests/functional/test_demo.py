@@ -51,7 +51,8 @@ def test_a_server_dies_in_a_pull_and_nobody_notices(place: Path) -> None:
     assert [row[0] for row in rows] == ["server1", "server2", "server3"] * 2
     assert all(int(chunks) > 0 and int(stored) > 0 for _, chunks, stored in rows)
     told = "\n".join(lines)
-    order = ["through server1", "kill -9 server3", "server2 noticed", "complete: ", "Pushed admin"]
+    order = ["through server1", "/-/cluster", "/admin/demo:1/-/spread", "sign in as admin"]
+    order += ["kill -9 server3", "server2 noticed", "complete: ", "Pushed admin"]
     order += ["Pulled admin/demo:2", "Started server3 again", "through server3", "stopped"]
     places = [told.index(words) for words in order[:1]]
     for words in order[1:]:
@@ -68,6 +69,7 @@ def test_in_json_it_says_what_was_measured(place: Path) -> None:
     assert all(0 < stored < pushed for stored in spread)
     assert 0 < facts["killed"]["after_bytes"] < pushed
     assert facts["killed"]["noticed_seconds"] < 3
+    assert facts["console"]["cluster"].endswith("/-/cluster")
     assert facts["returned"]["seen_by_all_seconds"] < 15
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.api.client import Client
 from tests.api.running import PASSWORD, Running
 from tests.console.web.browser import FORM, Browser
+from tests.functional.console.paths import NOT_LOOKED_AT, OF_ANYBODY, PATHS
 from treescale.console.web import dispatch, rendering
 from treescale.console.web.page import PageRoute, Who
 from treescale.console.web.texts import TEXTS
@@ -152,3 +153,15 @@ async def test_what_is_no_form_is_refused(signed_in: Browser, registry: Running)
         headers = {"Content-Type": kind, "Origin": signed_in.url}
         (await signed_in.ask("POST", "/-/account/tokens", headers, body)).expect(status)
     assert registry.url
+
+
+def test_each_page_is_looked_at_in_a_browser(registry: Running) -> None:
+    paths = [
+        path.partition("?")[0] for paths in (OF_ANYBODY, *PATHS.values()) for path in paths.values()
+    ]
+    pages = [
+        row for row in registry.pages if row.method == "GET" and not row.path.endswith("/live")
+    ]
+    looked_at = {next(row.path for row in pages if row.match(path) is not None) for path in paths}
+    assert looked_at.isdisjoint(NOT_LOOKED_AT)
+    assert looked_at | {*NOT_LOOKED_AT} == {row.path for row in pages}

@@ -1,57 +1,18 @@
 """Each page in Chromium: for everybody, by day, by night, on a phone; and nothing in it runs."""
 
-from collections.abc import Mapping
-from urllib.parse import quote
-
 import pytest
 from playwright.sync_api import Browser
 
 from tests.functional.console.harm import IN_THE_WAY, NO_OUTLINE, REFUSED
-from tests.functional.console.visitor import WITHOUT_SCRIPTS, keep_pictures, visiting
+from tests.functional.console.paths import OF_ANYBODY, PATHS
+from tests.functional.console.visitor import DESKTOP, WITHOUT_SCRIPTS, Look, keep_pictures, visiting
 from tests.functional.console.world import COMPUTED, HOSTILE, World
 
-ASKED = quote(HOSTILE, safe="")
-OF_ANYBODY = {"sign-in": "/-/sign-in", "public": "/acme/api"}
-OF_ALICE = {
-    "home": "/",
-    "search": "/-/search?q=acme",
-    "namespace": "/acme",
-    "repository": "/acme/web",
-    "by-date": "/acme/web?order=pushed&filter=1",
-    "image": "/acme/web:1.10.0",
-    "spread": "/acme/web:1.10.0/-/spread",
-    "deleted": "/acme/web/-/deleted",
-    "delete": "/acme/web/-/delete",
-    "all-deleted": "/acme/-/deleted",
-    "account": "/-/account",
-}
-OF_MALLORY = {
-    "home": "/",
-    "search": f"/-/search?q={ASKED}",
-    "namespace": "/mallory",
-    "repository": f"/mallory/app?filter={ASKED}",
-    "tags": "/mallory/app",
-    "image": "/mallory/app:1",
-    "index": "/mallory/app:index",
-    "spread": "/mallory/app:1/-/spread",
-    "deleted": "/mallory/app/-/deleted",
-    "delete": "/mallory/app/-/delete",
-    "account": "/-/account",
-}
-OF_THE_ADMINISTRATOR = {
-    "cluster": "/-/cluster",
-    "work": "/-/cluster/work/verify",
-    "collect": "/-/cluster/work/collect",
-    "read-only": "/-/cluster/read-only",
-}
-PATHS: Mapping[str, Mapping[str, str]] = {
-    "alice": OF_ALICE,
-    "mallory": OF_MALLORY,
-    "admin": OF_THE_ADMINISTRATOR,
-}
+PAGES = [(who, name) for who, paths in PATHS.items() for name in paths]
 NOWHERE = "/-/nothing"
 HACKED = """() => window.hacked === 1
-  || document.querySelectorAll('main script, [onerror], [style], a[href^="java" i]').length"""
+  || document.querySelectorAll('main script, [onerror], [style],'
+    + 'a[href^="java" i], a[href^="data" i], a[href^="//"]').length"""
 
 
 def test_what_anybody_sees(world: World, chromium: Browser) -> None:
@@ -64,28 +25,24 @@ def test_what_anybody_sees(world: World, chromium: Browser) -> None:
         visitor.check_for_everybody()
 
 
-@pytest.mark.parametrize("who", PATHS)
-def test_what_one_sees_who_is_signed_in(world: World, chromium: Browser, who: str) -> None:
-    with visiting(chromium, world.server) as visitor:
-        visitor.sign_in(world.people[who])
-        found: list[str] = []
-        for name, path in PATHS[who].items():
-            visitor.open(path)
-            found += visitor.in_the_way()
-            assert not visitor.page.evaluate(HACKED), path
-            assert COMPUTED not in visitor.words
-            if who != "mallory":
-                keep_pictures(visitor, name)
-        assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("who", PATHS)
-def test_the_same_without_scripts(world: World, chromium: Browser, who: str) -> None:
+@pytest.mark.parametrize(("who", "name"), PAGES, ids=["-".join(page) for page in PAGES])
+def test_what_one_sees_who_is_signed_in(
+    world: World, chromium: Browser, who: str, name: str
+) -> None:
+    path = PATHS[who][name].format(hook=world.hooks[0])
+    look = Look(agent=HOSTILE) if who == "mallory" else DESKTOP
+    with visiting(chromium, world.server, look) as visitor:
+        visitor.come_back(world.people[who], world.cookies)
+        visitor.open(path)
+        assert not visitor.page.evaluate(HACKED), path
+        assert COMPUTED not in visitor.words
+        if who != "mallory":  # whose pages are those of the others
+            visitor.check_for_everybody()
+            keep_pictures(visitor, name)
     with visiting(chromium, world.server, WITHOUT_SCRIPTS) as visitor:
-        visitor.sign_in(world.people[who])
-        for path in PATHS[who].values():
-            visitor.open(path)
-            assert visitor.page.get_by_role("heading", level=1).count() == 1
+        visitor.come_back(world.people[who], world.cookies)
+        visitor.open(path)
+        assert visitor.page.get_by_role("heading", level=1).count() == 1
 
 
 def test_what_the_policy_refuses_would_be_heard(world: World, chromium: Browser) -> None:

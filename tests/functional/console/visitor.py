@@ -48,6 +48,8 @@ class Look:
     height: int = 900
     dark: bool = False
     scripts: bool = True
+    agent: str | None = None
+    """What the browser calls itself; None: its name."""
 
 
 DESKTOP: Final = Look()
@@ -98,6 +100,17 @@ class Visitor:
         self.page.get_by_label("Password", exact=True).fill(account.password)
         self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
         assert "/-/sign-in" not in self.page.url, self.words
+
+    def come_back(self, account: Account, kept: dict[str, list[Any]]) -> None:
+        """Sign in, or be signed in still, by what was kept of the first time."""
+        if account.name in kept:
+            self.page.context.add_cookies(kept[account.name])
+            return
+        self.sign_in(account)
+        kept[account.name] = [
+            {name: cookie[name] for name in ("name", "value", "domain", "path")}
+            for cookie in self.page.context.cookies()
+        ]
 
     @property
     def words(self) -> str:
@@ -191,6 +204,7 @@ def visiting(browser: Browser, server: Server, look: Look = DESKTOP) -> Iterator
         viewport={"width": look.width, "height": look.height},
         color_scheme="dark" if look.dark else "light",
         java_script_enabled=look.scripts,
+        user_agent=look.agent,
         permissions=["clipboard-read", "clipboard-write"],
     )
     visitor = Visitor(context.new_page(), server)

@@ -5,11 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.functional.programs import free_port
 from tests.functional.server import Account, Options, Server
 from tests.functional.wire import Wire, written
 from tests.images import CONFIG, INDEX, LAYER_GZIP, MANIFEST, noise, sha256_of
 
 HOSTILE: Final = """"'><script>hacked=1</script><img src=x onerror=hacked=1>{{7*191}}</textarea>"""
+HOSTILE_URL: Final = "https://hooks.invalid/'\"><script>hacked=1</script>"
+HOSTILE_TEMPLATE: Final = '"</textarea><script>hacked=1</script><img src=x onerror=hacked=1>"'
+HOSTILE_MARKDOWN: Final = f"""# {HOSTILE}
+
+{HOSTILE} <a href="javascript:hacked=1" onclick="hacked=1">a</a> [b](javascript:hacked=1)
+[c](data:text/html,x) ![d](x "onerror=hacked=1") <javascript:hacked=1>
+[e](//evil.example "{HOSTILE}")
+"""
+DESCRIPTION: Final = """The **shop** as people see it. Tags are versions; `latest` is what runs.
+
+- [source](https://git.example.com/acme/web), and how it is built
+- questions to the team's channel
+"""
 COMPUTED: Final = "1337"
 """What a template would make of it."""
 BOTH: Final = ("amd64", "arm64")
@@ -28,6 +42,10 @@ class World:
     mallory: Account
     secrets: list[str] = field(default_factory=list)
     """What must stand in no log."""
+    cookies: dict[str, list[Any]] = field(default_factory=dict)
+    """Of who has signed in, by name."""
+    hooks: list[str] = field(default_factory=list)
+    """Ids of mallory's."""
 
     @property
     def people(self) -> dict[str, Account]:
@@ -38,7 +56,9 @@ class World:
 
 def make_world(home: Path) -> World:
     """Start it."""
-    server = Server(home, Options(workers=1)).start()
+    port = free_port()
+    variables = (("TREESCALE_PUBLIC_URL", f"http://127.0.0.1:{port}"),)
+    server = Server(home, Options(workers=1, port=port, variables=variables)).start()
     names = ("alice", "bob", "carol", "mallory")
     alice, bob, carol, mallory = (server.add_user(name) for name in names)
     server._administer("org", "add", "acme", "--owner", "alice")
@@ -49,7 +69,28 @@ def make_world(home: Path) -> World:
     server._administer("repo", "public", "acme/api")
     server._administer("repo", "delete", "acme/web:1.9.0", "--yes")
     push_hostile(Wire(server, mallory), "mallory/app")
+    _set_up(world)
     return world
+
+
+def _set_up(world: World) -> None:
+    """Give both namespaces what can be set: acme's as a team has it, mallory's with scripts."""
+    told = world.server._administer
+    told("repo", "describe", "acme", "--file", "-", text_in=DESCRIPTION)
+    told("repo", "describe", "acme/web", "--file", "-", text_in=DESCRIPTION)
+    told("repo", "rules", "acme/web", "--immutable", "v*")
+    told("repo", "rules", "acme/web", "--keep-last", "20", "--tags", "pr-*")
+    world.secrets.append(told("robot", "add", "acme", "ci").strip())
+    for of in ("mallory", "mallory/app"):
+        told("repo", "describe", of, "--file", "-", text_in=HOSTILE_MARKDOWN)
+    told("token", "create", "mallory", "--name", HOSTILE)
+    told("repo", "rules", "mallory/app", "--keep-last", "1", "--tags", "x*")
+    made = told(
+        *("hook", "add", "mallory", HOSTILE_URL, "--header", f"X-Hostile: {HOSTILE}"),
+        *("--format", "template", "--template", HOSTILE_TEMPLATE, "--secret-stdin", "--json"),
+        text_in="the-secret-of-a-hook-of-mallorys",
+    )
+    world.hooks.append(json.loads(made)["id"])
 
 
 def push_image(

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from treescale.cli.demo.image import REPOSITORY, Client, digest_of, layer
+from treescale.cli.demo.image import ADMIN, REPOSITORY, Client, digest_of, layer
 from treescale.cli.demo.interruption import Interruption
 from treescale.cli.demo.servers import DATABASE, DemoServer, three_servers
 from treescale.cli.terminal.output import Output, for_people, plain, size
@@ -100,6 +101,21 @@ class Telling:
             self._console.print(table)
         self.say(f"{size(pushed)} pushed, {size(stored)} stored: {why}.")
 
+    def show_console(self, server: DemoServer, victim: DemoServer, password: str) -> None:
+        """Say where the death can be watched; a person at a terminal says when it may happen."""
+        pages = f"{server.url}/-/cluster", f"{server.url}/{REPOSITORY}:1/-/spread"
+        self.facts["console"] = {"cluster": pages[0], "image": pages[1], "user": ADMIN}
+        self.say(f"In a browser, watch {victim.name} die: {pages[0]}")
+        self.say(f"  and from which server each chunk comes: {pages[1]}")
+        self.say(f"  sign in as {ADMIN} with the password {password}")
+        self.wait("Press Enter when you look …")
+
+    def wait(self, words: str) -> None:
+        """Wait for a person at a terminal; nobody else is waited for."""
+        if not self._out.as_json and for_people() and sys.stdin.isatty():
+            self.say(words)
+            sys.stdin.readline()
+
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show how far something is, where somebody looks on; takes how many bytes are done."""
@@ -147,6 +163,7 @@ class Story:
             await self._push(self._client(http, first), first, "1", old)
             why = f"each chunk lies on {COPIES} servers, no server has them all"
             self._tell.draw("spread", self._servers, len(old), why)
+            self._tell.show_console(second, third, self._password)
             await self._pull_while_one_dies(self._client(http, second), second, third, old)
             await self._push(self._client(http, first), first, "2", new)
             await self._pull(self._client(http, second), second, "2", new)
@@ -234,6 +251,7 @@ class Story:
         self._tell.say(f"  complete: {size(len(data))}, {digest_of(data)[:19]}… as pushed")
 
     async def _return(self, http: aiohttp.ClientSession, server: DemoServer) -> None:
+        self._tell.wait(f"Press Enter to start {server.name} again …")
         begun = self._clock.now()
         server.start()
         await self._until(f"{server.name} is ready", self._client(http, server).is_ready)

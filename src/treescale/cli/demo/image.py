@@ -14,7 +14,8 @@ import aiohttp
 
 from treescale.errors import Failed
 
-REPOSITORY: Final = "admin/demo"
+ADMIN: Final = "admin"
+REPOSITORY: Final = f"{ADMIN}/demo"
 LIBRARY_BYTES_MAX: Final = 40 * 1024 * 1024
 PIECE_BYTES: Final = 1024 * 1024
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -61,7 +62,7 @@ class Client:
     async def token(self, password: str) -> str:
         """Log in as the administrator; return a token that is good for all servers."""
         scope = {"scope": f"repository:{REPOSITORY}:pull,push"}
-        login = {"Authorization": aiohttp.encode_basic_auth("admin", password)}
+        login = {"Authorization": aiohttp.encode_basic_auth(ADMIN, password)}
         async with self._http.get(f"{self._url}/token", params=scope, headers=login) as answer:
             _expect(answer, 200)
             return str((await answer.json())["token"])
