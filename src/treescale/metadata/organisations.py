@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnClause,
     Row,
     and_,
     bindparam,
@@ -59,7 +60,7 @@ KNOWN_SECONDS_MAX: Final = 900.0
 KNOWN_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _NAMED: Final = namespaces.c.name == bindparam("this")
-_IS_ORGANISATION: Final = literal_column(f"namespaces.kind = '{ORGANISATION}'")
+_IS_ORGANISATION: Final[ColumnClause[Any]] = literal_column(f"namespaces.kind = '{ORGANISATION}'")
 """Spelled out, as the index has it: as a Boolean it had `= 1` behind it on SQLite, and no index."""
 GET: Final = select(namespaces).where(_NAMED)
 _PAGE: Final = (
