@@ -28,7 +28,6 @@ MODULES: Final = {
     "oras": "oras.land/oras/cmd/oras@v1.3.6",
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
     "buildx": "github.com/docker/buildx/cmd/buildx@v0.38.2",
-    "buildkitd": "github.com/moby/buildkit/cmd/buildkitd@v0.26.0",
 }
 ALL: Final = "pull,push,delete"
 

@@ -230,6 +230,12 @@ def test_sqlite_searches(name: str, sqlite_url: str) -> None:
     assert may_sort or not sorted_in_memory(plan), plan
 
 
+def test_organisations_are_listed_past_no_user(sqlite_url: str) -> None:
+    [step, *more] = plan_on_sqlite(organisations.LIST, sqlite_url.removeprefix("sqlite:///"))
+    assert "USING INDEX ix_namespaces_organisation (name>?)" in step
+    assert more == []
+
+
 def test_a_scan_would_be_noticed(sqlite_url: str) -> None:
     created = metadata.tables["repositories"].c.created
     plan = plan_on_sqlite(select(created).order_by(created), sqlite_url.removeprefix("sqlite:///"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
-    Boolean,
+    ColumnClause,
     Row,
     and_,
     bindparam,
@@ -60,8 +60,8 @@ KNOWN_SECONDS_MAX: Final = 900.0
 KNOWN_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _NAMED: Final = namespaces.c.name == bindparam("this")
-_IS_ORGANISATION: Final = literal_column(f"namespaces.kind = '{ORGANISATION}'", Boolean())
-"""Spelled out, as the index has it."""
+_IS_ORGANISATION: Final[ColumnClause[Any]] = literal_column(f"namespaces.kind = '{ORGANISATION}'")
+"""Spelled out, as the index has it: as a Boolean it had `= 1` behind it on SQLite, and no index."""
 GET: Final = select(namespaces).where(_NAMED)
 _PAGE: Final = (
     select(namespaces)
