@@ -10,7 +10,7 @@ BYTES_IN_WORKER_MAX: Final = 16 * 1024 * 1024
 """Of few uploads of a process: while a batch waits for the disk, the next ones are worked on."""
 BYTES_OF_MANY_MAX: Final = 8 * 1024 * 1024
 """Of many together; enough to keep every thread busy, as each has something to do."""
-FEW_UPLOADS_MAX: Final = 2
+FEW_UPLOADS_MAX: Final = 3
 BATCH_BYTES_MIN: Final = 1024 * 1024
 """Less would have every byte looked at twice: so long is a chunk, on average."""
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
