@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from treescale.server.processes.allocation import keep_freed_memory
+from treescale.server.processes.allocation import give_back_memory, keep_freed_memory
 
 ROUNDS, BUFFERS, SIZE, PAGE = 20, 3, 4 << 20, 4096
 PROGRAM = f"""
@@ -55,3 +55,29 @@ class _OtherLibrary:
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: _OtherLibrary())
     assert not keep_freed_memory()
+    assert not give_back_memory()
+
+
+HELD = """
+from treescale.server.processes.allocation import give_back_memory
+
+def kilobytes():
+    with open("/proc/self/smaps_rollup") as file:
+        return {line.split()[0]: int(line.split()[1]) for line in list(file)[1:]}["Rss:"]
+
+buffers = [b"x" * 100_000 for _ in range(100)]
+last = b"y" * 100_000  # above them: what is freed below it is no end of the heap
+del buffers
+before = kilobytes()
+DO
+print(before - kilobytes())
+"""
+
+
+@pytest.mark.parametrize(("does", "given_back"), [("assert give_back_memory()", True), ("", False)])
+def test_what_the_start_freed_is_given_back(does: str, *, given_back: bool) -> None:
+    program = HELD.replace("DO", does)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
+    )
+    assert (int(done.stdout) > 9_000) == given_back

@@ -32,6 +32,7 @@ from treescale.server.network.certificates import (
     fingerprint,
 )
 from treescale.server.network.served_certificate import ServedCertificate
+from treescale.server.processes.allocation import give_back_memory
 from treescale.server.processes.ending import apart, leave
 from treescale.server.processes.process import (
     FILES_WANTED,
@@ -106,6 +107,7 @@ def _run(
         kinds(shared), listeners, clock=clock, manager=manager, hung_up=look_again
     )
     tell_missing(joined, say)
+    give_back_memory()
     supervisor.start()
     announce(settings, listeners, joined, tls, say)
     supervisor.run()

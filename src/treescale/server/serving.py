@@ -45,7 +45,7 @@ from treescale.registry.token_service import TokenService
 from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
 from treescale.server.shared import Shared
 
-READ_BUFFER_BYTES: Final = 256 * 1024
+READ_BUFFER_BYTES: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 """One header field, or the first line: podman's partial pulls send up to 1,024 ranges in one, and
 a token for many repositories is asked for in the other."""

@@ -7,6 +7,9 @@ import pytest
 from treescale.chunks.stream.memory_limit import (
     BATCH_BYTES_MAX,
     BATCH_BYTES_MIN,
+    BYTES_IN_WORKER_MAX,
+    BYTES_OF_MANY_MAX,
+    FEW_UPLOADS_MAX,
     GATHERED_BYTES_MAX,
     MemoryLimit,
 )
@@ -82,3 +85,32 @@ def test_the_more_upload_the_less_each_gathers() -> None:
     for _ in range(20):
         room.end()
     assert room.batch_bytes > BATCH_BYTES_MIN
+
+
+async def test_many_uploads_have_less_on_their_way_than_few() -> None:
+    room, served = MemoryLimit(), []
+
+    async def upload() -> None:
+        await room.acquire(BYTES_IN_WORKER_MAX - BYTES_OF_MANY_MAX)
+        served.append("third")
+
+    for _ in range(FEW_UPLOADS_MAX):
+        room.begin()
+    await room.acquire(BYTES_OF_MANY_MAX)
+    assert room.bytes_max == BYTES_IN_WORKER_MAX
+    room.begin()
+    assert room.bytes_max == BYTES_OF_MANY_MAX
+    async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+        group.create_task(upload())
+        await asyncio.sleep(0)
+        assert not served
+        room.end()  # who waits hears of it, with nothing released
+    assert served == ["third"]
+
+
+def test_a_limit_that_was_widened_holds_for_many() -> None:
+    room = MemoryLimit()
+    room.widen(2 * BYTES_IN_WORKER_MAX)
+    for _ in range(FEW_UPLOADS_MAX + 1):
+        room.begin()
+    assert room.bytes_max == 2 * BYTES_IN_WORKER_MAX

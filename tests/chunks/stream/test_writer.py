@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import sys
 from concurrent.futures import Executor
 
 import pytest
@@ -317,6 +318,31 @@ async def test_an_abandoned_upload_gives_its_room_back(threads: Executor) -> Non
             stuck.cancel()
         settled = await feed_all(writer_of(MemoryStore(), threads, memory=room), BLOB)
     assert settled.hashed == hashlib.sha256(BLOB).hexdigest()
+
+
+class SeenBuffers(MemoryStore):
+    """Keeps of each chunk the object that its bytes lie in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffers: dict[int, object] = {}
+
+    async def put(self, chunk: bytes, data: Bytes) -> None:
+        assert isinstance(data, memoryview)
+        self.buffers[id(data.obj)] = data.obj
+        await super().put(chunk, data)
+
+
+async def test_who_waits_for_more_holds_no_bytes_that_are_put(threads: Executor) -> None:
+    store, piece = SeenBuffers(), bytes(bytearray(BLOB[:20_000]))
+    unused = sys.getrefcount(piece)
+    async with asyncio.timeout(30), writer_of(store, threads) as writer:
+        await writer.write(piece)
+        await writer.flush()
+        assert sys.getrefcount(piece) == unused
+        only_ours = [sys.getrefcount(store.buffers[key]) for key in store.buffers]
+        assert only_ours
+        assert set(only_ours) == {2}  # the dictionary's, and the argument's
 
 
 class OwingStore(MemoryStore):

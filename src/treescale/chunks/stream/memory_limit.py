@@ -7,8 +7,12 @@ import asyncio
 from typing import Final
 
 BYTES_IN_WORKER_MAX: Final = 16 * 1024 * 1024
-"""Of all uploads of a process; enough to keep every thread of it busy."""
-BATCH_BYTES_MIN: Final = 2 * 1024 * 1024
+"""Of few uploads of a process: while a batch waits for the disk, the next ones are worked on."""
+BYTES_OF_MANY_MAX: Final = 8 * 1024 * 1024
+"""Of many together; enough to keep every thread busy, as each has something to do."""
+FEW_UPLOADS_MAX: Final = 3
+BATCH_BYTES_MIN: Final = 1024 * 1024
+"""Less would have every byte looked at twice: so long is a chunk, on average."""
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of an upload that has the process for itself: fewer threads to wake and to wait for."""
 GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -18,13 +22,13 @@ GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
 class MemoryLimit:
     """Bytes that may be on their way; used from one event loop.
 
-    `batch_bytes` is how long batches are, None for as long as the number of uploads allows.
+    `bytes_max` is how many, and `batch_bytes` how long batches are; None for as the number of
+    uploads allows.
     """
 
-    def __init__(
-        self, bytes_max: int = BYTES_IN_WORKER_MAX, *, batch_bytes: int | None = None
-    ) -> None:
+    def __init__(self, bytes_max: int | None = None, *, batch_bytes: int | None = None) -> None:
         self._bytes_max = bytes_max
+        self._widened = 0
         self._batch_bytes = batch_bytes
         self._bytes = 0
         self._uploads = 0
@@ -38,6 +42,7 @@ class MemoryLimit:
     def end(self) -> None:
         """Count an upload that ends."""
         self._uploads -= 1
+        self._changed.set()
 
     @property
     def batch_bytes(self) -> int:
@@ -47,15 +52,23 @@ class MemoryLimit:
         share = GATHERED_BYTES_MAX // max(1, self._uploads)
         return max(BATCH_BYTES_MIN, min(BATCH_BYTES_MAX, share))
 
+    @property
+    def bytes_max(self) -> int:
+        """Return how much may be on its way now."""
+        if self._bytes_max is not None:
+            return max(self._bytes_max, self._widened)
+        few = self._uploads <= FEW_UPLOADS_MAX
+        return max(BYTES_IN_WORKER_MAX if few else BYTES_OF_MANY_MAX, self._widened)
+
     def widen(self, bytes_max: int) -> None:
         """Have so much room from now on, if that is more than there is."""
-        self._bytes_max = max(self._bytes_max, bytes_max)
+        self._widened = max(self._widened, bytes_max)
         self._changed.set()
 
     async def acquire(self, size: int) -> None:
         """Take room for so many bytes, after all who asked earlier; whoever is alone gets it."""
         async with self._turn:  # locks wake in the order of waiting
-            while self._bytes and self._bytes + size > self._bytes_max:
+            while self._bytes and self._bytes + size > self.bytes_max:
                 self._changed.clear()
                 await self._changed.wait()
             self._bytes += size

@@ -1,11 +1,14 @@
-"""Memory of one batch is used again for the next, instead of going back to the kernel.
+"""What a process keeps of its memory, and what it gives back.
 
+Memory of one batch is used again for the next, instead of going back to the kernel.
 Batches and chunks are buffers of some MiB that live for milliseconds. The C library returns such to
 the kernel when they are freed, and every page of the next one is then a fault and zeroed again:
 some 100,000 faults for each GB pushed (docs/performance.md).
 """
 
 import ctypes
+import mmap
+from pathlib import Path
 from typing import Final
 
 _M_TRIM_THRESHOLD: Final = -1
@@ -35,3 +38,35 @@ def keep_freed_memory() -> bool:
     )
     taken = [mallopt(option, value) for option, value in wanted]
     return all(taken)
+
+
+def give_back_memory() -> bool:
+    """Give the kernel back what this process needs no more; False where the C library cannot.
+
+    For a supervisor, before its forks share what is left: what was freed during the start, and
+    the code of libraries, most of which only their import read. What is needed of that after all
+    comes from the page cache, where it stays.
+    """
+    library = ctypes.CDLL(None)
+    if getattr(library, "malloc_trim", None) is None:  # not glibc
+        return False
+    library.malloc_trim(0)
+    for begin, end in _mapped_code():
+        # Never written to, so nothing is lost by it.
+        library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+    return True
+
+
+def _mapped_code() -> list[tuple[int, int]]:
+    """Return where files are mapped to be run, from begin to end; none where /proc is not there."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        addresses, mode, _offset, _device, inode, *_ = line.split()
+        if mode == "r-xp" and inode != "0":
+            begin, end = (int(address, 16) for address in addresses.split("-"))
+            found.append((begin, end))
+    return found
