@@ -236,10 +236,13 @@ ONE_WAY: Final = {"bare": ("bare",), "no account": ("basic",), "anonymous token"
 
 
 def ways() -> Iterator[Any]:
-    """Yield each role with each way to ask; of access tokens one way is enough in a hurry."""
+    """Yield each role with each way to ask; in a hurry those of one kind of credential ask one way.
+
+    By passwords ask the owner, another user and the administrator, both ways.
+    """
     for role in RIGHTS:
         for how in ONE_WAY.get(role, ("bearer", "basic")):
-            hasty = how == "bearer" or role not in {*TERMS, *ROBOTS}
+            hasty = how == "bearer" or role not in {*TERMS, *ROBOTS, *MEMBERS}
             yield pytest.param(role, how, marks=() if hasty else pytest.mark.long)
 
 

@@ -88,18 +88,19 @@ def bytes_are_written_as_they_come(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "soonest"),
     [
-        pytest.param(keep_renews_nothing, marks=pytest.mark.long),
-        any_stamp_will_do,
-        one_home_says_that_it_has_it,
-        bytes_are_written_as_they_come,
+        pytest.param(keep_renews_nothing, 0, marks=pytest.mark.long),
+        (any_stamp_will_do, 7),
+        (one_home_says_that_it_has_it, 19),
+        (bytes_are_written_as_they_come, 5),
     ],
 )
 def test_a_protection_that_is_switched_off_is_noticed(
-    spoil: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+    spoil: Callable[[pytest.MonkeyPatch], None], soonest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Begins with the seed that is known to show it; any of the others would do."""
     spoil(monkeypatch)
     monkeypatch.setattr(WalkWorld, "looks_at_homes", False)
     with pytest.raises(Broken, match="is lost"):
-        live_all(range(SEEDS_TO_CATCH))
+        live_all([soonest, *range(SEEDS_TO_CATCH)])

@@ -9,6 +9,8 @@ moved. So of a home that was none then nobody knows whether it has what was writ
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from treescale.chunks.format.placement import PARTITIONS, Table
@@ -63,7 +65,7 @@ def placement_report(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Uncounted:
     """For each partition the present homes that may lack what was placed by older layouts."""
 
@@ -71,14 +73,18 @@ class Uncounted:
     exact: bool
     """False: too many layouts to look through; then all homes are here, and fewer may be meant."""
 
-    @property
+    @cached_property
     def partitions(self) -> int:
         """Return in how many partitions there are any."""
-        return sum(bool(homes) for homes in self.homes)
+        return sum(map(bool, self.homes))
 
     def partitions_of(self, store_id: str) -> int:
         """Return how many partitions the store is such a home of."""
-        return sum(store_id in homes for homes in self.homes)
+        return self._counts[store_id]
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(chain.from_iterable(self.homes))
 
 
 NOTHING_UNCOUNTED: Final = Uncounted((frozenset(),) * PARTITIONS, exact=True)

@@ -153,7 +153,10 @@ class ApiRoute:
 
     def match(self, segments: Sequence[str]) -> Mapping[str, str] | None:
         """Return the parameters of a path below PREFIX; None for another resource."""
-        more = len(segments) - len(self._words)
+        words = self._words
+        if not segments or (words[0] != segments[0] and not words[0].startswith("{")):
+            return None
+        more = len(segments) - len(words)
         if more < 0 or (more and self._wide is None):
             return None
         if self._wide is not None:
