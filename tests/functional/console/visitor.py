@@ -21,6 +21,7 @@ CHROMIUM: Final = "/usr/bin/chromium"
 MILLISECONDS_MAX: Final = 15_000
 TABS_MAX: Final = 150
 PICTURE_QUALITY: Final = 70
+DOCUMENT: Final = Path(__file__).parents[3] / "docs/console.md"
 GRAVE: Final = ("serious", "critical")
 _STATUS_ERROR: Final = "Failed to load resource: the server responded with a status of"
 _FOCUSED: Final = """() => {
@@ -172,13 +173,16 @@ class Visitor:
 
 
 def keep_pictures(visitor: Visitor, name: str) -> None:
-    """Write what is shown, on a desk by day and on a phone by night, if that is asked for."""
+    """Write what docs/console.md shows: on a desk by day, on a phone by night; if asked for."""
     place = os.environ.get("SCREENSHOTS")
     if not place:
         return
+    wanted = DOCUMENT.read_text(encoding="utf-8")
     Path(place).mkdir(parents=True, exist_ok=True)
     page, looks = visitor.page, {name: (DESKTOP, "light"), f"{name}-phone": (PHONE, "dark")}
     for title, (look, scheme) in looks.items():
+        if f"(images/{title}.webp)" not in wanted:
+            continue
         page.set_viewport_size({"width": look.width, "height": look.height})
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         shown = page.context.new_cdp_session(page).send(
