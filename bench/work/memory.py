@@ -46,7 +46,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
             running = clients.running(SAMPLE_SECONDS)
         clients.ended()
     work = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of {size / 1e9:g} GB at once"
-    bar = at_most(400.0)
+    bar = at_most(500.0)
     return [
         Row(f"{work} (PSS)", "MB", bar, [max(one.pss_mb for one in samples)]),
         Row(f"{work} (RSS)", "MB", bar, [max(one.rss_mb for one in samples)]),
