@@ -226,7 +226,7 @@ tags: Final = Table(
     Column("updated", Double, nullable=False),
     Column("pushed_by", Text),
     # Of the name (`oci.versions`); "" until it is known.
-    Column("version_key", BYTEWISE, nullable=False, server_default=""),
+    Column("version_key", BYTEWISE, nullable=False, server_default=text("''")),
     ForeignKeyConstraint(
         ["repository_id", "digest"],
         ["manifests.repository_id", "manifests.digest"],

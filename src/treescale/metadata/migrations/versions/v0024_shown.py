@@ -35,7 +35,9 @@ PARTIAL: Final = (
 
 def upgrade() -> None:
     """Add the column, and the indexes."""
-    op.add_column("tags", sa.Column("version_key", BYTEWISE, nullable=False, server_default=""))
+    op.add_column(
+        "tags", sa.Column("version_key", BYTEWISE, nullable=False, server_default=sa.text("''"))
+    )
     for name, table, columns in INDEXES:
         op.create_index(name, table, columns)
     for name, table, columns, where in PARTIAL:
