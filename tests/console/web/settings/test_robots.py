@@ -92,6 +92,9 @@ async def test_ci_is_trusted_by_its_claims(at: At, root: Client) -> None:
     ):
         moved = (await owner.post(f"{one}/trust", **fields)).expect(303)
         assert claim in (await owner.get(moved.location)).words
+        assert moved.location.endswith("by_name") is (fields["preset"] == "github")
+    by_name = await owner.get(f"{one}?done=robots_trusted_by_name")
+    assert "named, and not numbered" in by_name.words
     for fields, said in (
         ({"preset": "github", "repository": "*"}, "repository"),
         ({"preset": "github"}, "claims"),

@@ -85,11 +85,11 @@ async def trust(visit: Visit) -> Page | Moved:
         name: value for name in CLAIMS.get(preset, ()) if (value := form.get(name, "").strip())
     }
     body = {"preset": preset, "claims": claims, "issuer": form.get("issuer", "").strip()}
-    return await sent(
-        visit.api("POST", f"{_path_of(visit)}/rules", body=body),
-        lambda error: _one(visit, error),
-        f"{_here(visit)}?done=robots_trusted",
-    )
+    made = await told(visit.api("POST", f"{_path_of(visit)}/rules", body=body))
+    if isinstance(made, Refused):
+        return await _one(visit, made)
+    done = "robots_trusted_by_name" if made.advice else "robots_trusted"
+    return Moved(f"{_here(visit)}?done={done}")
 
 
 async def distrust(visit: Visit) -> Page | Moved:

@@ -70,6 +70,10 @@ ROBOTS: Final[Mapping[str, str]] = {
     "robots_remove_button": "Remove it",
     "done_robots_removed": "The robot is removed.",
     "done_robots_trusted": "ID tokens that match the rule log in as this robot.",
+    "done_robots_trusted_by_name": (
+        "ID tokens that match the rule log in as this robot. The owner is named, and not numbered: "
+        "should the account be given up, whoever registers its name is taken for it."
+    ),
     "done_robots_distrusted": "The rule is removed, with what was given by it.",
     "hooks_of": "Webhooks of {name}",
     "hooks_what": "A URL is told of pushes, and of what else happens, at least once and in order.",
