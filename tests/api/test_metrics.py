@@ -161,7 +161,7 @@ async def test_a_push_and_a_pull_are_counted_as_what_they_are(
         (await app.get("manifests/latest")).expect(200)
     (await app.get("manifests/none")).expect(404)
     (await alice.raw("GET", "/v2/")).expect(401)
-    (await alice.raw("GET", "/v1/nothing")).expect(404)
+    (await alice.raw("GET", "/_nothing/here")).expect(404)
     await alice.raw("TRACE", "/v2/alice/app/tags/list")
     found = counted(registry, "treescale_http_requests_total")
     assert found[labels("manifest", "PUT", 201)] == 1

@@ -22,6 +22,8 @@ MILLISECONDS_MAX: Final = 15_000
 TABS_MAX: Final = 150
 PICTURE_QUALITY: Final = 70
 DOCUMENT: Final = Path(__file__).parents[3] / "docs/console.md"
+VIOLATIONS: Final = {"resultTypes": ["violations"]}
+OF_COLOURS: Final = {**VIOLATIONS, "runOnly": ["color-contrast", "link-in-text-block"]}
 GRAVE: Final = ("serious", "critical")
 _STATUS_ERROR: Final = "Failed to load resource: the server responded with a status of"
 _FOCUSED: Final = """() => {
@@ -159,10 +161,9 @@ class Visitor:
 
     def in_the_way(self) -> list[str]:
         """Return what axe finds to be serious or critical, by day and by night, or too wide."""
-        found = _violations(Axe().run(self.page).response)
+        found = _violations(Axe().run(self.page, options=VIOLATIONS).response)
         self.page.emulate_media(color_scheme="dark")
-        only = {"runOnly": ["color-contrast", "link-in-text-block"]}
-        found += _violations(Axe().run(self.page, options=only).response)
+        found += _violations(self.page.evaluate("(asked) => axe.run(document, asked)", OF_COLOURS))
         self.page.emulate_media(color_scheme="light")
         size = self.page.viewport_size
         assert size is not None

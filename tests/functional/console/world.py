@@ -55,10 +55,18 @@ class World:
 
 
 def make_world(home: Path) -> World:
-    """Start it."""
+    """Start it; nothing of it runs on if that fails."""
     port = free_port()
     variables = (("TREESCALE_PUBLIC_URL", f"http://127.0.0.1:{port}"),)
     server = Server(home, Options(workers=1, port=port, variables=variables)).start()
+    try:
+        return _furnished(server)
+    except BaseException:
+        server.crash()
+        raise
+
+
+def _furnished(server: Server) -> World:
     names = ("alice", "bob", "carol", "mallory")
     alice, bob, carol, mallory = (server.add_user(name) for name in names)
     server._administer("org", "add", "acme", "--owner", "alice")
