@@ -23,6 +23,7 @@ from tests.fakes_readiness import metrics_desk, stop_desk
 from tests.outbounds import outbound
 from treescale.api.routes import route_table
 from treescale.console.table.dispatch import ApiDispatcher
+from treescale.console.table.docker_search import DockerSearch
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
 from treescale.console.watch.sights import NO_SIGHTS, Sights
@@ -144,7 +145,8 @@ async def running(
         )
         shown_rows = page_routes(pages)
         shown = PageDispatcher(shown_rows, guard, visitors, parts.traffic, Inside(rows))
-        handle = by_path(api.handle, management.handle, shown.handle)
+        searched = DockerSearch(Inside(rows), guard).handle
+        handle = by_path(api.handle, management.handle, shown.handle, searched)
         connections = new_connections(handle, tls=False, limits=limits, meters=meters)
         runner = web.ServerRunner(connections)
         await runner.setup()

@@ -9,6 +9,7 @@ from treescale.auth.scopes import (
     ALL_ACTIONS,
     CATALOG,
     SCOPES_MAX,
+    SEARCH,
     Access,
     Action,
     asks_for_catalog,
@@ -49,6 +50,7 @@ def test_what_is_asked_for(texts: list[str], expected: list[Access]) -> None:
 
 def test_asking_for_the_catalog() -> None:
     assert asks_for_catalog(["repository:alice/app:pull", f"x {CATALOG}"])
+    assert asks_for_catalog([SEARCH])
     for text in ("", "registry:catalog:pull", f"{CATALOG},x", f"x{CATALOG}", "registry:catalog"):
         assert not asks_for_catalog([text])
 

@@ -48,6 +48,8 @@ def test_docker_trusts_the_certificate_where_certs_d_has_it(
     name = f"{registry}/grace/busybox:1"
     strict.load(busybox, name, tmp_path / "layout")
     strict("push", name)
+    found = strict("search", f"{registry}/busy")  # docker sends what it has over TLS alone
+    assert "grace/busybox" in found
     strict.forget_images()
     strict("pull", name)
     assert strict.run(name) == "hello from busybox\n"

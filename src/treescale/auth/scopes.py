@@ -36,6 +36,8 @@ Right = Action | TokenScope
 ALL_ACTIONS: Final = frozenset(Action)
 CATALOG: Final = "registry:catalog:*"
 """The scope for listing repositories: the one right that is not one on a repository."""
+SEARCH: Final = "registry:catalog:search"
+"""What `docker search` asks for in its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def parse_scopes(texts: Sequence[str]) -> list[Access]:
 
 def asks_for_catalog(texts: Sequence[str]) -> bool:
     """Return whether one of the scopes is that of the catalog."""
-    return any(CATALOG in text.split() for text in texts)
+    return any({CATALOG, SEARCH} & {*text.split()} for text in texts)
 
 
 def parse_scope(text: str) -> Access | None:

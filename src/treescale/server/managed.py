@@ -10,6 +10,7 @@ from treescale.clock import Clock, SystemClock
 from treescale.config import unsafe_leases
 from treescale.console.route import ApiRoute
 from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
+from treescale.console.table.docker_search import PING_PATH, SEARCH_PATH, DockerSearch
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
 from treescale.console.watch.sights import Sights
@@ -53,7 +54,8 @@ class Managed:
         api = with_spans(self._api(routes, visitors).handle)
         pages = self._pages(routes, visitors).handle  # no spans: some paths let in who knows them
 
-        return by_path(with_spans(registry), api, pages)
+        searched = DockerSearch(Inside(routes), self.rooms.authenticator).handle
+        return by_path(with_spans(registry), api, pages, searched)
 
     def _routes(self) -> list[ApiRoute]:
         shared = self.shared
@@ -111,7 +113,7 @@ class Managed:
         )
 
 
-def by_path(registry: Handler, api: Handler, pages: Handler) -> Handler:
+def by_path(registry: Handler, api: Handler, pages: Handler, searched: Handler) -> Handler:
     """Return what has each of them answer what is theirs."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -120,6 +122,8 @@ def by_path(registry: Handler, api: Handler, pages: Handler) -> Handler:
             return await registry(request)
         if path.startswith(API_PATHS):
             return await api(request)
+        if path.startswith((SEARCH_PATH, PING_PATH)):
+            return await searched(request)
         return await (pages if is_page(path) else registry)(request)
 
     return handle
