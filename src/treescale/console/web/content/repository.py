@@ -22,6 +22,8 @@ from treescale.oci.names import check_repository, is_tag
 
 ROWS_SHOWN: Final = "50"
 ORDERS: Final = ("version", "pushed", "name")
+PRETTY_GROWTH_MAX: Final = 4
+PRETTY_CHARACTERS_MIN: Final = 4096
 DELETE: Final = "delete"
 PUSH: Final = "push"
 
@@ -114,13 +116,25 @@ def name_of(visit: Visit) -> str:
 
 
 def _pretty(manifest: str | None) -> str:
-    """Return a manifest with a line for each thing in it; as it is where that cannot be."""
+    """Return a manifest with a line for each thing in it; as it is where that cannot be.
+
+    Nor where it became much larger: what lies deep is indented as often as there is something.
+    """
     if manifest is None:
         return ""
+    most = PRETTY_CHARACTERS_MIN + PRETTY_GROWTH_MAX * len(manifest)
+    pieces: list[str] = []
     try:
-        return json.dumps(json.loads(manifest), indent=2, ensure_ascii=False)
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(
+            json.loads(manifest)
+        ):
+            pieces.append(piece)
+            most -= len(piece)
+            if most < 0:
+                return manifest
     except (ValueError, RecursionError):
         return manifest
+    return "".join(pieces)
 
 
 def _undo(visit: Visit) -> Sequence[str]:
