@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from treescale.auth.policy import may, permitted
 from treescale.auth.roles import Permission
+from treescale.auth.scopes import Action
 from treescale.console.content.report import look, usage_row
 from treescale.console.content.rights import (
     check_delete,
@@ -13,6 +15,7 @@ from treescale.console.content.rights import (
     check_push,
     may_in,
     repository_name,
+    standing_in,
     unseen,
 )
 from treescale.console.pages import Paging, page_of
@@ -23,6 +26,7 @@ from treescale.errors import (
     ManifestUnknown,
     NamespaceUnknown,
     NameUnknown,
+    RequestInvalid,
     TreeScaleError,
 )
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
@@ -205,9 +209,12 @@ class ImageDesk:
     async def deleted(self, asked: Asked) -> Answered:
         """List what can be restored: of a namespace for its maintainers, else for administrators.
 
+        Of a repository for its maintainers, who may be those of no more.
         Of who has the name now, and not of who had it before; the operator is shown all.
         """
         namespace = asked.query.get("namespace")
+        if "repository" in asked.query:
+            return await self._deleted_of(asked, repository_name(asked.query["repository"]))
         if namespace is None and not asked.is_administrator:
             raise Forbidden("say of which namespace, with namespace=; all is for administrators")
         if namespace is not None and not may_in(asked, namespace, Permission.HISTORY):
@@ -223,6 +230,24 @@ class ImageDesk:
         after = await self._freed_after()
         shown = [one for one in page if namespace in (None, namespace_of(one.repository))]
         return Answered(DeletedPage([_deleted(one, after) for one in shown], last), link)
+
+    async def _deleted_of(self, asked: Asked, name: str) -> Answered:
+        if "namespace" in asked.query:
+            raise RequestInvalid("say namespace= or repository=, not both")
+        standing = await standing_in(asked, self._database, name)
+        rights = permitted(asked.principal.person, name, standing)
+        if not may(asked.principal, name, Permission.HISTORY, standing):
+            if Action.PULL not in rights:
+                raise unseen(asked, name)
+            raise Forbidden(f"a maintainer of {name} may do this")
+        paging = Paging.of(asked)
+        undelete = Undelete(self._database.connections)
+        found = await undelete.list(None, paging.limit + 1, paging.after, repository=name)
+        page, last, link = page_of(
+            "/deleted", paging, found, lambda one: one.cursor, {"repository": name}
+        )
+        after = await self._freed_after()
+        return Answered(DeletedPage([_deleted(one, after) for one in page], last), link)
 
     async def restore(self, asked: Asked) -> Answered:
         """Bring back what was deleted."""

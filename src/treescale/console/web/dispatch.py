@@ -142,11 +142,7 @@ class PageDispatcher:
         if isinstance(shown, Moved):
             return _moved(shown, place)
         if isinstance(shown, Live):
-            try:
-                with self._room(looking.signed_in):
-                    return await self._stream(request, shown)
-            except TooMany as error:
-                return self._refuse(request, place, error, looking.signed_in)
+            return await self._streamed(request, place, shown, looking.signed_in)
         done = _done(looking.query)
         return _zipped(request, self._page(shown, place, looking.signed_in, done=done))
 
@@ -264,6 +260,15 @@ class PageDispatcher:
         finally:
             self._live[user] -= 1
             self._live += Counter()  # forgets whom nothing is counted of
+
+    async def _streamed(
+        self, request: web.BaseRequest, place: Place, live: Live, signed_in: SignedIn | None
+    ) -> web.StreamResponse:
+        try:
+            with self._room(signed_in):
+                return await self._stream(request, live)
+        except TooMany as error:
+            return self._refuse(request, place, error, signed_in)
 
     async def _stream(self, request: web.BaseRequest, live: Live) -> web.StreamResponse:
         """Send what happens, until whoever looks goes away; they ask again by themselves."""

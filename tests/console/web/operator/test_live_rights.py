@@ -83,6 +83,8 @@ async def test_so_many_pages_are_live_at_once(
         refused = (await administrator.get(LIVE)).expect(429)
         assert refused.headers["Retry-After"] == "60"
         await stack.enter_async_context(parts_of(other, "/alice/app:1/-/spread/live"))
-    async with asyncio.timeout(SECONDS_MAX):
-        while (await administrator.ask("HEAD", LIVE, {}, b"")).status != 200:
-            await asyncio.sleep(0.1)
+    for _ in range(100):
+        if (await administrator.ask("HEAD", LIVE, {}, b"")).status == 200:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("who is gone is counted still")
