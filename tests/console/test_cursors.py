@@ -1,5 +1,7 @@
 """No list names what the caller may not see, not even as where its next page begins."""
 
+import json
+
 import pytest
 
 from tests.api.client import Client
@@ -86,3 +88,19 @@ async def test_the_catalog_names_no_more(bob_reads_some: Client, size: int) -> N
             break
         last = names[-1]
     assert names == [f"acme/{name}" for name in SEEN]
+
+
+async def test_strangers_are_told_nobodys_name(alice: Client, bob: Client, root: Client) -> None:
+    await alice.repository("alice/open").push_image("1", LAYER)
+    (await ask(alice, "PUT", "/visibility/alice/open", {"visibility": "public"})).expect(200)
+    one = "/repositories/alice/open"
+    for path in (f"{one}/tags", f"{one}/images", f"{one}/images/1"):
+        strangers = (await ask(bob, "GET", path)).expect(200).json
+        assert '"pushed_by": null' in json.dumps(strangers), path
+        for who in (alice, root):
+            known = (await ask(who, "GET", path)).expect(200).json
+            assert '"pushed_by": "alice"' in json.dumps(known), path
+    role = {"role": "reader"}
+    (await ask(alice, "PUT", "/organisations/alice/members/bob", role)).expect(200)
+    known = (await ask(bob, "GET", f"{one}/images")).expect(200).json
+    assert known["images"][0]["pushed_by"] == "alice"

@@ -13,6 +13,7 @@ from treescale.console.content.rights import (
     check_delete,
     check_pull,
     check_push,
+    is_known,
     may_in,
     repository_name,
     standing_in,
@@ -49,7 +50,7 @@ class TagRow(msgspec.Struct):
     digest: str
     pushed: datetime
     pushed_by: str | None
-    """Null for who has not logged in."""
+    """Null for strangers."""
     pulled: datetime | None
     """When what it points at was pulled last, as of a minute ago."""
     pulls: int
@@ -143,8 +144,7 @@ class ImageDesk:
         usage = Usage(self._database.connections)
         found = await usage.tags(name, paging.after, paging.limit + 1)
         shown, last, headers = page_of(f"/repositories/{name}/tags", paging, found, _tag_name)
-        is_known = not asked.principal.anonymous
-        rows = [_tag(one, is_known=is_known) for one in shown]
+        rows = [_tag(one, is_known=is_known(asked, name)) for one in shown]
         return Answered(TagPage(rows, last), headers)
 
     async def report(self, asked: Asked) -> Answered:

@@ -162,6 +162,10 @@ class PageDispatcher:
         if looking.signed_in is not None:
             note_user(request, looking.signed_in.user)
             self._authenticator.note_login(request, looking.signed_in.principal)
+        rates = self._authenticator.rates
+        if rates is not None and rates.are_limited:
+            user = "" if looking.signed_in is None else looking.signed_in.user
+            rates.check(user, record_of(request).client, is_pull=False)
         visit = await self._visit(request, route, place, parameters, looking.signed_in)
         looking.query = visit.query
         _check_who(route, looking.signed_in)

@@ -133,3 +133,17 @@ async def test_ones_own_namespace_begins_with_the_first_push(signed_in: Browser)
     page = (await signed_in.get("/alice")).expect(200)
     assert "docker push" in page.words
     assert 'href="/alice/-/deleted"' in page.text
+
+
+async def test_pages_count_among_the_requests_of_an_account(
+    registry: Running, signed_in: Browser, browser: Browser
+) -> None:
+    registry.parts.rates.limit(3, None)
+    assert browser is signed_in
+    for _ in range(3):
+        (await signed_in.get("/")).expect(200)
+    refused = (await signed_in.get("/")).expect(429)
+    assert "requests in a minute" in refused.words
+    assert int(refused.headers["Retry-After"]) > 0
+    registry.parts.rates.limit(None, None)
+    (await signed_in.get("/")).expect(200)
