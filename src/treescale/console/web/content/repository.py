@@ -45,6 +45,10 @@ class RepositoryPages:
             page = await visit.api("GET", f"{path}/images", query=query | {"order": order})
         except (FieldInvalid, PageInvalid) as error:
             problem = str(error)
+        except NameUnknown:
+            # Administrators see that it is there, and manage it; what is in it is for members.
+            if not manages(visit):
+                raise
         further = "" if page is None or page.next is None else page.next
         to = with_query(f"/{name}", asked | {"after": further})
         host = Host.of(visit.place.origin)
@@ -62,7 +66,9 @@ class RepositoryPages:
             ],
             "further": further and to,
             "undo": _undo(visit),
-            "maintains": DELETE in repository.rights,
+            "deletes": DELETE in repository.rights,
+            "maintains": DELETE in repository.rights or manages(visit),
+            "is_closed": page is None and not problem,
             "problem": problem,
         }
         return Page("content/repository.html", values, 400 if problem else 200)
@@ -105,6 +111,11 @@ class RepositoryPages:
             return await visit.api("GET", f"/explain/{segment(name)}", query={"tag": tag})
         except (NameUnknown, ManifestUnknown, NamespaceUnknown):
             return None
+
+
+def manages(visit: Visit) -> bool:
+    """Say whether an administrator has the page open."""
+    return visit.signed_in is not None and visit.signed_in.session.is_administrator
 
 
 def name_of(visit: Visit) -> str:
