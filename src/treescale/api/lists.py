@@ -13,6 +13,8 @@ from treescale.oci.pages import link_header, parse_last, parse_page_size
 
 INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 JSON: Final = "application/json"
+READ_ON: Final = 500
+"""Repositories that are looked at together past those that the caller does not see."""
 
 
 async def list_tags(call: Call) -> web.StreamResponse:
@@ -27,13 +29,19 @@ async def list_catalog(call: Call) -> web.StreamResponse:
     """GET /v2/_catalog?n=&last=: the repositories that the caller may pull from."""
     call.caller.check_catalog()
     limit, last = _page_asked(call)
-    page = await call.rooms.publishing.list_repositories(
-        call.caller.principal.home or None, last, limit
-    )
     held = await call.rooms.authenticator.tokens.memberships(call.caller.principal)
-    seen = [found.name for found in page.repositories if call.caller.may_list(found, held)]
-    link = _link("/v2/_catalog", limit, page.last)
-    return json_response(call, {"repositories": seen}, JSON, link)
+    home = call.caller.principal.home or None
+    seen: list[str] = []
+    after: str | None = last
+    count = limit + 1
+    # A role may be for some repositories alone: no cursor names the others.
+    while after is not None and 0 < limit >= len(seen):
+        page = await call.rooms.publishing.list_repositories(home, after, count)
+        seen += [found.name for found in page.repositories if call.caller.may_list(found, held)]
+        after, count = page.last, max(limit + 1, READ_ON)
+    shown = seen[:limit]
+    link = _link("/v2/_catalog", limit, shown[-1] if len(seen) > limit else None)
+    return json_response(call, {"repositories": shown}, JSON, link)
 
 
 async def list_referrers(call: Call) -> web.StreamResponse:

@@ -1,7 +1,8 @@
 """`/repositories`: what there is, by name, for whoever may see it; and what was pushed lately."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,6 +22,8 @@ from treescale.oci.names import NAME_CHARACTERS_MAX, check_repository, namespace
 ALL: Final = "all"
 USER: Final = "user"
 ANONYMOUS: Final = "anonymous"
+READ_ON: Final = 500
+"""Repositories that are looked at together past those that the caller does not see."""
 
 
 class RepositoryRow(msgspec.Struct):
@@ -75,7 +78,9 @@ class RepositoryDesk:
     async def list(self, asked: Asked) -> Answered:
         """List what the caller may see: administrators all, others what they may pull from."""
         paging, begin = Paging.of(asked), begin_of(asked.query.get("begin", ""))
-        found = await self._found(asked, begin, paging.after, paging.limit + 1)
+        found = await seen(
+            asked, partial(self._found, asked, begin), paging.after, paging.limit + 1
+        )
         filters = {"begin": begin} if begin else None
         shown, last, headers = page_of("/repositories", paging, found, _name, filters)
         return Answered(RepositoryPage(repository_rows(asked, shown), last), headers)
@@ -146,6 +151,32 @@ def repository_rows(
     rows = [_row(asked, one) for one in found]
     sees_all = asked.is_administrator and not only_own
     return [one for one in rows if sees_all or Action.PULL.value in one.rights]
+
+
+async def seen(
+    asked: Asked,
+    read: Callable[[str, int], Awaitable[Sequence[RepositoryFigures]]],
+    after: str,
+    limit: int,
+) -> Sequence[RepositoryFigures]:
+    """Return so many that the caller sees of what `read` gives after a name.
+
+    A role may be for some repositories of a namespace alone. The names of the others are told by
+    nothing, and by no cursor: it is read on until one that is seen, or the end.
+    """
+    found: list[RepositoryFigures] = []
+    count = limit
+    while True:
+        page = await read(after, count)
+        found += [one for one in page if sees(asked, one)]
+        if len(page) < count or len(found) >= limit:
+            return found[:limit]
+        after, count = page[-1].name, max(limit, READ_ON)
+
+
+def sees(asked: Asked, one: RepositoryFigures) -> bool:
+    """Say whether the caller sees a repository: administrators all."""
+    return asked.is_administrator or Action.PULL in _rights(asked, one.name, one.visibility)
 
 
 def _name(one: RepositoryFigures) -> str:

@@ -12,6 +12,7 @@ from treescale.console.content.config import ConfigReport, config_of
 from treescale.console.content.described import Descriptions, Facts
 from treescale.console.content.rights import (
     check_pull,
+    is_known,
     repository_name,
     standing_in,
     standing_of,
@@ -171,7 +172,6 @@ class ImageReportDesk:
         size = len(manifest.payload)
         standing = await standing_in(asked, self._database, name)
         rights = permitted(asked.principal.person, name, standing)
-        is_known = not asked.principal.anonymous
         return ImageReport(
             name=name,
             tag=tag,
@@ -196,7 +196,7 @@ class ImageReportDesk:
             referrers_more=len(referrers) > REFERRERS_SHOWN,
             history=await self._history(asked, name, tag),
             pushed=time_of(when),
-            pushed_by=by if is_known else None,
+            pushed_by=by if is_known(asked, name) else None,
             pulled=None if figure is None or figure.pulled is None else time_of(figure.pulled),
             pulls=0 if figure is None else figure.pulls,
             rights=sorted(one.value for one in rights if one in Action),

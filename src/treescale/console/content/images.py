@@ -5,14 +5,18 @@ from typing import Any
 
 import msgspec
 
+from treescale.auth.policy import may, permitted
 from treescale.auth.roles import Permission
+from treescale.auth.scopes import Action
 from treescale.console.content.report import look, usage_row
 from treescale.console.content.rights import (
     check_delete,
     check_pull,
     check_push,
+    is_known,
     may_in,
     repository_name,
+    standing_in,
     unseen,
 )
 from treescale.console.pages import Paging, page_of
@@ -23,6 +27,7 @@ from treescale.errors import (
     ManifestUnknown,
     NamespaceUnknown,
     NameUnknown,
+    RequestInvalid,
     TreeScaleError,
 )
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
@@ -45,7 +50,7 @@ class TagRow(msgspec.Struct):
     digest: str
     pushed: datetime
     pushed_by: str | None
-    """Null for who has not logged in."""
+    """Null for strangers."""
     pulled: datetime | None
     """When what it points at was pulled last, as of a minute ago."""
     pulls: int
@@ -139,8 +144,7 @@ class ImageDesk:
         usage = Usage(self._database.connections)
         found = await usage.tags(name, paging.after, paging.limit + 1)
         shown, last, headers = page_of(f"/repositories/{name}/tags", paging, found, _tag_name)
-        is_known = not asked.principal.anonymous
-        rows = [_tag(one, is_known=is_known) for one in shown]
+        rows = [_tag(one, is_known=is_known(asked, name)) for one in shown]
         return Answered(TagPage(rows, last), headers)
 
     async def report(self, asked: Asked) -> Answered:
@@ -205,9 +209,12 @@ class ImageDesk:
     async def deleted(self, asked: Asked) -> Answered:
         """List what can be restored: of a namespace for its maintainers, else for administrators.
 
+        Of a repository for its maintainers, who may be those of no more.
         Of who has the name now, and not of who had it before; the operator is shown all.
         """
         namespace = asked.query.get("namespace")
+        if "repository" in asked.query:
+            return await self._deleted_of(asked, repository_name(asked.query["repository"]))
         if namespace is None and not asked.is_administrator:
             raise Forbidden("say of which namespace, with namespace=; all is for administrators")
         if namespace is not None and not may_in(asked, namespace, Permission.HISTORY):
@@ -223,6 +230,24 @@ class ImageDesk:
         after = await self._freed_after()
         shown = [one for one in page if namespace in (None, namespace_of(one.repository))]
         return Answered(DeletedPage([_deleted(one, after) for one in shown], last), link)
+
+    async def _deleted_of(self, asked: Asked, name: str) -> Answered:
+        if "namespace" in asked.query:
+            raise RequestInvalid("say namespace= or repository=, not both")
+        standing = await standing_in(asked, self._database, name)
+        rights = permitted(asked.principal.person, name, standing)
+        if not may(asked.principal, name, Permission.HISTORY, standing):
+            if Action.PULL not in rights:
+                raise unseen(asked, name)
+            raise Forbidden(f"a maintainer of {name} may do this")
+        paging = Paging.of(asked)
+        undelete = Undelete(self._database.connections)
+        found = await undelete.list(None, paging.limit + 1, paging.after, repository=name)
+        page, last, link = page_of(
+            "/deleted", paging, found, lambda one: one.cursor, {"repository": name}
+        )
+        after = await self._freed_after()
+        return Answered(DeletedPage([_deleted(one, after) for one in page], last), link)
 
     async def restore(self, asked: Asked) -> Answered:
         """Bring back what was deleted."""

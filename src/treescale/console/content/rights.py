@@ -78,6 +78,17 @@ async def check_delete(asked: Asked, database: Database, name: str) -> None:
     raise Forbidden(f"a maintainer of {name} may do this")
 
 
+def is_known(asked: Asked, name: str) -> bool:
+    """Say whether the caller is no stranger in a repository: members are told who did what.
+
+    Others see what is open to all, or to whoever is signed in, and nobody's name (`events.rights`).
+    """
+    grants = asked.held.get(namespace_of(name), NO_MEMBER).grants
+    standing = Standing(grants=grants, is_administrator=asked.is_administrator)
+    rights = permitted(asked.principal.person, name, standing)
+    return Action.PULL in rights or asked.is_administrator
+
+
 def may_in(asked: Asked, namespace: str, permission: Permission) -> bool:
     """Say whether the caller has a permission in a namespace."""
     grants = asked.held.get(namespace, NO_MEMBER).grants

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,9 +13,9 @@ from treescale.auth.scopes import Action
 from treescale.console.content.rights import standing_of
 from treescale.console.content.shown import time_of
 from treescale.console.pages import Paging
-from treescale.console.repositories import RepositoryRow, repository_rows, viewer_of
+from treescale.console.repositories import RepositoryRow, repository_rows, seen, sees, viewer_of
 from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import FieldInvalid, PageInvalid
+from treescale.errors import FieldInvalid, NameUnknown, PageInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.shown.finder import Finder, Found
 from treescale.metadata.shown.repository_pages import ShownRepositories
@@ -67,12 +68,13 @@ class SearchDesk:
     def __init__(self, database: Database) -> None:
         self._shown = ShownRepositories(database.connections)
         self._finder = Finder(database.connections)
+        self._repositories = database.repositories
 
     async def search(self, asked: Asked) -> Answered:
         """Search; what the caller may not pull from is not found."""
         wanted, paging = _wanted(asked), Paging.of(asked)
         limit = min(paging.limit, PAGE_MAX)
-        found, last = await self._repositories(asked, wanted, paging.after, limit)
+        found, last = await self._named(asked, wanted, paging.after, limit)
         tags: Sequence[Found] = ()
         images: Sequence[Found] = ()
         if not paging.after:
@@ -89,7 +91,7 @@ class SearchDesk:
         link = link_header(f"{PREFIX}/search", limit, last, {"q": wanted}, cursor="after")
         return Answered(page, {"Link": link} if last else {})
 
-    async def _repositories(
+    async def _named(
         self, asked: Asked, wanted: str, after: str, limit: int
     ) -> tuple[Sequence[RepositoryFigures], str]:
         """Return a page, and its next cursor: which kind of names it is in, and the last one."""
@@ -97,7 +99,8 @@ class SearchDesk:
         begun: list[RepositoryFigures] = []
         if not after or after.startswith(_BEGIN):
             place = after.removeprefix(_BEGIN)
-            begun = await self._shown.beginning(viewer, user, wanted, place, limit + 1)
+            read = partial(self._shown.beginning, viewer, user, wanted)
+            begun = [*await seen(asked, read, place, limit + 1)]
             if len(begun) > limit:
                 return begun[:limit], _BEGIN + begun[limit - 1].name
             after = _INSIDE
@@ -106,8 +109,35 @@ class SearchDesk:
         place, room = after.removeprefix(_INSIDE), limit - len(begun)
         if not room:
             return begun, _INSIDE
-        inside, going_on = await self._shown.having(viewer, user, wanted, place, room)
+        inside, going_on = await self._having(asked, wanted, place, room)
         return [*begun, *inside], _INSIDE + going_on if going_on else ""
+
+    async def _having(
+        self, asked: Asked, wanted: str, after: str, room: int
+    ) -> tuple[list[RepositoryFigures], str]:
+        """Return some that the caller sees, and where to go on: a name that the caller sees, too.
+
+        Fewer than there is room for, as so many names were looked at, and a next page.
+        """
+        viewer, user = viewer_of(asked), asked.principal.home
+        found: list[RepositoryFigures] = []
+        while True:
+            some, after = await self._shown.having(viewer, user, wanted, after, room)
+            found += [one for one in some if sees(asked, one)]
+            if len(found) > room or (len(found) == room and after):
+                return found[:room], found[room - 1].name
+            if not after or await self._is_seen(asked, after):
+                return found, after
+
+    async def _is_seen(self, asked: Asked, name: str) -> bool:
+        if asked.is_administrator:
+            return True
+        try:
+            repository = await self._repositories.get(name)
+        except NameUnknown:
+            return False
+        standing = standing_of(asked, repository)
+        return Action.PULL in permitted(asked.principal.person, name, standing)
 
     async def _tags(self, asked: Asked, wanted: str) -> Sequence[Found]:
         tag = wanted.rpartition(":")[2]

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from treescale.console.content.described import Descriptions, Facts
-from treescale.console.content.rights import check_pull, repository_name
+from treescale.console.content.rights import check_pull, is_known, repository_name
 from treescale.console.pages import Paging
 from treescale.console.route import PREFIX, Answered, Asked
 from treescale.errors import FieldInvalid
@@ -42,7 +42,7 @@ class ImageRow(msgspec.Struct):
     """Of `signature`, `sbom`, `provenance` those that there are."""
     pushed: datetime
     pushed_by: str | None
-    """Null for who has not logged in."""
+    """Null for strangers."""
     pulled: datetime | None
     pulls: int
 
@@ -78,9 +78,9 @@ class ShownDesk:
         digests = [one.digest for one in page.tags]
         facts = await self._descriptions.of(name, digests)
         aliases = await self._tags.aliases(name, digests)
-        is_known = not asked.principal.anonymous
+        knows = is_known(asked, name)
         rows = [
-            _row(one, facts[one.digest], aliases.get(one.digest, []), is_known=is_known)
+            _row(one, facts[one.digest], aliases.get(one.digest, []), is_known=knows)
             for one in page.tags
             if one.digest in facts  # it was deleted between two looks
         ]

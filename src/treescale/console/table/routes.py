@@ -256,7 +256,11 @@ def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.delete_repository, Gone, query=query)
     what, query = (
         "What can be restored, and until when",
-        {"namespace": "Of which namespace.", **PAGE},
+        {
+            "namespace": "Of which namespace.",
+            "repository": "Or of which repository: its tags and images.",
+            **PAGE,
+        },
     )
     yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedPage, query=query)
     what, path = "Bring back what was deleted", "/restorations"

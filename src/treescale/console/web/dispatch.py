@@ -10,10 +10,12 @@ pages with text of theirs (BREACH). So compressed is what a page of this host or
 asked for, as browsers say (`Sec-Fetch-Site`), and nothing that another site made them ask for.
 """
 
+import asyncio
 import gzip
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -34,6 +36,7 @@ from treescale.errors import (
     MediaTypeUnsupported,
     NameUnknown,
     RequestInvalid,
+    TooMany,
     TreeScaleError,
     Unsupported,
 )
@@ -60,6 +63,11 @@ WORDS_SHOWN: Final = 3
 """Of a path that is no page's, for the log: `/-/invitation`."""
 SEE_OTHER: Final = 303
 GZIP_LEVEL: Final = 5
+RIGHTS_SECONDS: Final = 5.0
+"""Who looks at what is live is looked up so often."""
+STREAMS_MAX: Final = 500
+"""Pages that are live at once, of one process; of one user a tenth."""
+STREAMS_RETRY_SECONDS: Final = 60
 ZIPPED: Final[Mapping[str, str]] = {"Content-Encoding": "gzip"}
 BY_NO_OTHER_SITE: Final = ("same-origin", "none")
 """A page of ours, or the user: who typed the address, or has kept it."""
@@ -99,6 +107,8 @@ class PageDispatcher:
         self._check = check
         self._renderer = Renderer()
         self._log = get_logger()
+        self._live = Counter[str]()
+        """How many pages are live, by user."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
@@ -132,7 +142,7 @@ class PageDispatcher:
         if isinstance(shown, Moved):
             return _moved(shown, place)
         if isinstance(shown, Live):
-            return await self._stream(request, shown)
+            return await self._streamed(request, place, shown, looking.signed_in)
         done = _done(looking.query)
         return _zipped(request, self._page(shown, place, looking.signed_in, done=done))
 
@@ -152,6 +162,10 @@ class PageDispatcher:
         if looking.signed_in is not None:
             note_user(request, looking.signed_in.user)
             self._authenticator.note_login(request, looking.signed_in.principal)
+        rates = self._authenticator.rates
+        if rates is not None and rates.are_limited:
+            user = "" if looking.signed_in is None else looking.signed_in.user
+            rates.check(user, record_of(request).client, is_pull=False)
         visit = await self._visit(request, route, place, parameters, looking.signed_in)
         looking.query = visit.query
         _check_who(route, looking.signed_in)
@@ -199,17 +213,33 @@ class PageDispatcher:
         )
 
     def _asking(self, request: web.BaseRequest, signed_in: SignedIn | None) -> AskApi:
-        """Return what asks the management API as whoever this is: looked up once."""
-        known: list[Asking] = []
+        """Return what asks the management API as whoever this is.
+
+        What goes on for long is told anew now and then who that is, and what they may do.
+        """
+        time = asyncio.get_running_loop().time
+        known: Asking | None = None
+        looked = time()
 
         async def ask(
             method: str, path: str, *, query: Mapping[str, str] = _NOTHING, body: object = None
         ) -> Any:
-            if not known:
-                known.append(await self._who(request, signed_in))
-            return await self._api.ask(known[0], method, path, query=query, body=body)
+            nonlocal known, looked
+            if known is None:
+                known = await self._who(request, signed_in)
+            elif time() - looked >= RIGHTS_SECONDS:
+                looked = time()
+                known = await self._who_still(request, signed_in)
+            return await self._api.ask(known, method, path, query=query, body=body)
 
         return ask
+
+    async def _who_still(self, request: web.BaseRequest, signed_in: SignedIn | None) -> Asking:
+        """Look again; raises CredentialsInvalid when the session has ended."""
+        now = None if signed_in is None else await self._visitors.find(request)
+        if signed_in is not None and now is None:
+            raise CredentialsInvalid(TEXTS["ended"])
+        return await self._who(request, now)
 
     async def _who(self, request: web.BaseRequest, signed_in: SignedIn | None) -> Asking:
         if signed_in is None:
@@ -221,6 +251,28 @@ class PageDispatcher:
             signed_in.is_fresh,
             partial(self._authenticator.prove, request),
         )
+
+    @contextmanager
+    def _room(self, signed_in: SignedIn | None) -> Iterator[None]:
+        """Count one more who looks at what is live, for as long as the block takes."""
+        user = "" if signed_in is None else signed_in.user
+        if self._live[user] >= STREAMS_MAX // 10 or self._live.total() >= STREAMS_MAX:
+            raise TooMany(TEXTS["too_many_live"], retry_seconds=STREAMS_RETRY_SECONDS)
+        self._live[user] += 1
+        try:
+            yield
+        finally:
+            self._live[user] -= 1
+            self._live += Counter()  # forgets whom nothing is counted of
+
+    async def _streamed(
+        self, request: web.BaseRequest, place: Place, live: Live, signed_in: SignedIn | None
+    ) -> web.StreamResponse:
+        try:
+            with self._room(signed_in):
+                return await self._stream(request, live)
+        except TooMany as error:
+            return self._refuse(request, place, error, signed_in)
 
     async def _stream(self, request: web.BaseRequest, live: Live) -> web.StreamResponse:
         """Send what happens, until whoever looks goes away; they ask again by themselves."""

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Double, Select, Text, bindparam, exists, lite
 from treescale.errors import PageInvalid
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.layouts import undelete_seconds
-from treescale.metadata.repositories import DELETED_MARK, GOING_MARK, namespace_id
+from treescale.metadata.repositories import DELETED_MARK, GOING_MARK, id_of, namespace_id
 from treescale.metadata.schema import deleted_tags, manifests, repositories
 
 _NEVER: Final = 1e18
@@ -89,6 +89,9 @@ _LIST_MANIFESTS: Final = _page(
     manifests.c.digest,
 )
 _KINDS: Final = (_LIST_REPOSITORIES, _LIST_TAGS, _LIST_MANIFESTS)
+_OF_CONTENTS: Final = 1
+"""The first kind that is of a repository."""
+_OF_REPOSITORY: Final = repositories.c.repository_id == id_of()
 _START: Final = (_NEVER, 0, "")
 
 
@@ -106,16 +109,23 @@ class Deleted:
 
 
 async def deleted_page(
-    connections: Connections, namespace: str | None, limit: int, after: str = ""
+    connections: Connections,
+    namespace: str | None,
+    limit: int,
+    after: str = "",
+    *,
+    repository: str | None = None,
 ) -> list[Deleted]:
     """Return a page of what can be restored; `after` is the cursor of the last of the one before.
 
     With `namespace` of who has that name now, and not of an earlier one. A manifest that had a tag
-    is listed by that. Raises PageInvalid.
+    is listed by that. With `repository` tags and manifests of one that is there.
+
+    Raises PageInvalid.
     """
     first, place = _place(after) if after else (0, _START)
     found: list[Deleted] = []
-    for kind in range(first, len(_KINDS)):
+    for kind in range(first if repository is None else max(first, _OF_CONTENTS), len(_KINDS)):
         if len(found) == limit:
             break
         before, before_id, before_name = place if kind == first else _START
@@ -129,6 +139,9 @@ async def deleted_page(
         if namespace is not None:
             query = query.where(_OF_NAMESPACE)
             page["namespace_name"] = namespace
+        if repository is not None:
+            query = query.where(_OF_REPOSITORY)
+            page["repository"] = repository
         found += [_deleted(kind, row) for row in await connections.rows(query, page)]
     return found
 

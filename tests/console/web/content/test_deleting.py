@@ -1,15 +1,18 @@
 """Deleting: what goes is said first, it comes back, and nobody does it who may not."""
 
+import html
 import re
 
 import pytest
 
 from tests.api.client import Client
 from tests.api.running import Running
+from tests.console.asked import ask
 from tests.console.web.browser import Browser
 from tests.console.web.content.pushed import Pushed
 from tests.console.web.content.test_repository import tags_of
 from tests.contracts.metadata_values import ACTOR
+from treescale.oci import pages
 
 APP = "/alice/app"
 TWO = {"tag.1.9": "1", "tag.1.10": "1"}
@@ -129,3 +132,45 @@ async def test_a_form_of_nobody_deletes_nothing(signed_in: Browser) -> None:
     signed_in.origin = None
     (await signed_in.post(f"{APP}/-/tags/delete", sure="1", **TWO)).expect(401)
     assert (await signed_in.get(f"{APP}/-/deleted")).expect(303).location.startswith("/-/sign-in")
+
+
+async def test_who_maintains_one_repository_brings_back_what_went_there(
+    browser: Browser, alice: Client, bob: Client
+) -> None:
+    for name in ("app", "other"):
+        await alice.repository(f"alice/{name}").push_image("1", b"layer")
+    role = {"role": "maintainer", "repository": "alice/app"}
+    (await ask(alice, "PUT", "/organisations/alice/members/bob", role)).expect(200)
+    (await ask(alice, "DELETE", "/repositories/alice/other/tags/1")).expect(200)
+    await browser.sign_in("bob", bob.password)
+    page = (await browser.get(f"{APP}:1")).expect(200)
+    form = {"digest": page.field("digest")}
+    gone = (await browser.post(f"{APP}/-/images/delete", sure="1", **form)).expect(303)
+    page = (await browser.get(gone.location)).expect(200)
+    assert "Restore" in page.words
+    assert "other" not in page.words
+    (await browser.post(f"{APP}/-/restore", **{"tag.1": "1"})).expect(303)
+    (await browser.get(f"{APP}:1")).expect(200)
+    listed = await ask(bob, "GET", "/deleted?repository=alice/other")
+    assert "no repository alice/other that you may see" in listed.expect(404).json["detail"]
+    (await ask(bob, "GET", "/deleted?repository=alice/app&namespace=alice")).expect(400)
+    (await ask(alice, "PUT", "/organisations/alice/members/bob", role | {"role": "writer"}))
+    (await ask(bob, "GET", "/deleted?repository=alice/app")).expect(403)
+
+
+async def test_what_was_deleted_has_pages(
+    signed_in: Browser, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "PAGE_ENTRIES_MAX", 2)
+    app = alice.repository("alice/app")
+    for tag in ("1", "2", "3", "4", "5"):
+        await app.push_image(tag, b"layer")
+        (await ask(alice, "DELETE", f"/repositories/alice/app/tags/{tag}")).expect(200)
+    for first in (f"{APP}/-/deleted", "/alice/-/deleted"):
+        path, found = first, set[str]()
+        while path:
+            page = (await signed_in.get(path)).expect(200)
+            found |= {*re.findall(r'name="tag(?:\.|" value=")(\d)"', page.text)}
+            further = re.search(r'rel="next" href="([^"]+)"', page.text)
+            path = "" if further is None else html.unescape(further[1])
+        assert len(found) == 5, found

@@ -133,3 +133,33 @@ async def test_ones_own_namespace_begins_with_the_first_push(signed_in: Browser)
     page = (await signed_in.get("/alice")).expect(200)
     assert "docker push" in page.words
     assert 'href="/alice/-/deleted"' in page.text
+
+
+async def test_pages_count_among_the_requests_of_an_account(
+    registry: Running, signed_in: Browser, browser: Browser
+) -> None:
+    registry.parts.rates.limit(3, None)
+    assert browser is signed_in
+    for _ in range(3):
+        (await signed_in.get("/")).expect(200)
+    refused = (await signed_in.get("/")).expect(429)
+    assert "requests in a minute" in refused.words
+    assert int(refused.headers["Retry-After"]) > 0
+    registry.parts.rates.limit(None, None)
+    (await signed_in.get("/")).expect(200)
+
+
+async def test_an_administrator_without_a_role_finds_what_there_is_to_manage(
+    browser: Browser, root: Client, pushed: Pushed
+) -> None:
+    await browser.sign_in("root", root.password)
+    listed = (await browser.get("/alice")).expect(200)
+    assert 'href="/alice/app"' in listed.text
+    page = (await browser.get("/alice/app")).expect(200)
+    assert "you have no role here" in page.words
+    assert pushed.index[7:19] not in page.text
+    assert "1.10" not in page.words
+    for tab in ("deleted", "hooks", "rules", "settings"):
+        assert f'href="/alice/app/-/{tab}"' in page.text
+        (await browser.get(f"/alice/app/-/{tab}")).expect(200)
+    (await browser.get("/alice/app:1.10")).expect(404)

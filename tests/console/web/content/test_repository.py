@@ -9,6 +9,7 @@ from tests.api.running import Running
 from tests.console.web.browser import Browser
 from tests.console.web.content.pushed import HOSTILE, Pushed
 from tests.contracts.metadata_values import ACTOR
+from tests.oci.documents import OCI_CONFIG, descriptor, encoded, image
 
 APP = "/alice/app"
 
@@ -157,3 +158,18 @@ async def test_the_api_says_the_same(alice: Client) -> None:
     assert one["rights"] == ["delete", "pull", "push"]
     assert one["referrers"][0]["what"] == "signature"
     (await alice.raw("GET", f"{path}?order=size", alice.basic())).expect(400)
+
+
+async def test_a_deep_manifest_makes_no_large_page(signed_in: Browser, alice: Client) -> None:
+    app = alice.repository("alice/app")
+    for blob in (b"{}", b"layer"):
+        await app.push_blob(blob)
+    plain = encoded(image(descriptor(b"layer"), config=descriptor(b"{}", OCI_CONFIG)))
+    deep = b"[" * 400 + b",".join([b"1"] * 30_000) + b"]" * 400
+    manifest = plain[:-1] + b', "x": ' + deep + b"}"
+    (await app.put_manifest(manifest, "deep")).expect(201)
+    page = (await signed_in.get(f"{APP}:deep")).expect(200)
+    assert len(page.text) < 4 * len(manifest)
+    assert deep.decode() in page.text
+    (await app.put_manifest(plain, "plain")).expect(201)
+    assert "\n  &#34;config&#34;: {\n" in (await signed_in.get(f"{APP}:plain")).text

@@ -115,13 +115,15 @@ class DeletingPages:
     async def _deleted(
         self, visit: Visit, name: str, *, problem: str = "", status: int = 400
     ) -> Page:
-        await self._check_may_delete(visit, name)
-        namespace = namespace_of(name)
-        listed = await visit.api("GET", "/deleted", query={"namespace": namespace})
-        deleted = [one for one in listed.deleted if one.name == name and (one.tag or one.digest)]
+        await visit.api("GET", f"/repositories/{segment(name)}")
+        after = visit.query.get("after", "")
+        query = {"repository": name} | ({"after": after} if after else {})
+        listed = await visit.api("GET", "/deleted", query=query)
+        further = listed.next or ""
         values = {
             "name": name,
-            "deleted": sorted(deleted, key=lambda one: one.deleted, reverse=True),
+            "deleted": sorted(listed.deleted, key=lambda one: one.deleted, reverse=True),
+            "further": further and with_query(f"/{name}/-/deleted", {"after": further}),
             "problem": problem,
         }
         return Page("content/repository_deleted.html", values, status if problem else 200)

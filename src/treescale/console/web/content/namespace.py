@@ -80,8 +80,12 @@ class NamespacePages:
         return Moved(f"/{given['name']}?done=content_restored")
 
     async def _deleted(self, visit: Visit, namespace: str, *, problem: str = "") -> Page:
-        listed = await visit.api("GET", "/deleted", query={"namespace": namespace})
+        after = visit.query.get("after", "")
+        query = {"namespace": namespace} | ({"after": after} if after else {})
+        listed = await visit.api("GET", "/deleted", query=query)
+        further = listed.next or ""
         values = {
+            "further": further and with_query(f"/{namespace}/-/deleted", {"after": further}),
             "namespace": namespace,
             "standing": await standing_in(visit, namespace),
             "deleted": sorted(listed.deleted, key=lambda one: one.deleted, reverse=True),

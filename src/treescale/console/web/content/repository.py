@@ -22,6 +22,8 @@ from treescale.oci.names import check_repository, is_tag
 
 ROWS_SHOWN: Final = "50"
 ORDERS: Final = ("version", "pushed", "name")
+PRETTY_GROWTH_MAX: Final = 4
+PRETTY_CHARACTERS_MIN: Final = 4096
 DELETE: Final = "delete"
 PUSH: Final = "push"
 
@@ -43,6 +45,10 @@ class RepositoryPages:
             page = await visit.api("GET", f"{path}/images", query=query | {"order": order})
         except (FieldInvalid, PageInvalid) as error:
             problem = str(error)
+        except NameUnknown:
+            # Administrators see that it is there, and manage it; what is in it is for members.
+            if not manages(visit):
+                raise
         further = "" if page is None or page.next is None else page.next
         to = with_query(f"/{name}", asked | {"after": further})
         host = Host.of(visit.place.origin)
@@ -60,7 +66,9 @@ class RepositoryPages:
             ],
             "further": further and to,
             "undo": _undo(visit),
-            "maintains": DELETE in repository.rights,
+            "deletes": DELETE in repository.rights,
+            "maintains": DELETE in repository.rights or manages(visit),
+            "is_closed": page is None and not problem,
             "problem": problem,
         }
         return Page("content/repository.html", values, 400 if problem else 200)
@@ -105,6 +113,11 @@ class RepositoryPages:
             return None
 
 
+def manages(visit: Visit) -> bool:
+    """Say whether an administrator has the page open."""
+    return visit.signed_in is not None and visit.signed_in.session.is_administrator
+
+
 def name_of(visit: Visit) -> str:
     """Return the repository that a page is of; raises NameUnknown for what is no name of one."""
     try:
@@ -114,13 +127,25 @@ def name_of(visit: Visit) -> str:
 
 
 def _pretty(manifest: str | None) -> str:
-    """Return a manifest with a line for each thing in it; as it is where that cannot be."""
+    """Return a manifest with a line for each thing in it; as it is where that cannot be.
+
+    Nor where it became much larger: what lies deep is indented as often as there is something.
+    """
     if manifest is None:
         return ""
+    most = PRETTY_CHARACTERS_MIN + PRETTY_GROWTH_MAX * len(manifest)
+    pieces: list[str] = []
     try:
-        return json.dumps(json.loads(manifest), indent=2, ensure_ascii=False)
+        for piece in json.JSONEncoder(indent=2, ensure_ascii=False).iterencode(
+            json.loads(manifest)
+        ):
+            pieces.append(piece)
+            most -= len(piece)
+            if most < 0:
+                return manifest
     except (ValueError, RecursionError):
         return manifest
+    return "".join(pieces)
 
 
 def _undo(visit: Visit) -> Sequence[str]:

@@ -38,5 +38,6 @@ BASE: Final[Mapping[str, str]] = {
     "copied": "Copied",
     "live_on": "Live",
     "live_off": "Not live: the connection is lost, and is tried again.",
+    "too_many_live": "Too many pages are live at once: close some of yours, or try again later.",
     "for_administrators_alone": "This page is for administrators.",
 }

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 _LISTS: Final[Mapping[str, str]] = {
+    "content_closed": (
+        "What is in it is for members: you have no role here, and manage it all the same."
+    ),
     "content_all_of": "All repositories of {namespace}",
     "content_begins": "Repositories whose names begin with",
     "content_by_name": "by name",
