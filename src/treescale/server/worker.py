@@ -62,11 +62,9 @@ from treescale.server.jobs import (
     connections_job,
     database_jobs,
     event_jobs,
-    limit_jobs,
     pulse_job,
     rights_jobs,
     told_jobs,
-    usage_jobs,
     walk_job,
 )
 from treescale.server.managed import Managed
@@ -80,6 +78,7 @@ from treescale.server.readiness import Looks, Readiness, be_seen_ending
 from treescale.server.serving import authenticator, compose, new_connections
 from treescale.server.shared import Shared
 from treescale.server.tables import Tables
+from treescale.server.usage_jobs import limit_jobs, usage_jobs
 from treescale.server.watch.gathering import MetricsPage, Rows, Sights
 from treescale.threads import Threads
 
