@@ -23,6 +23,7 @@ from treescale.errors import (
     ManifestUnknown,
     NamespaceUnknown,
     NameUnknown,
+    RequestInvalid,
     TreeScaleError,
 )
 from treescale.lease_times import COLLECTION_SETTING, LEASE_SETTING, lease_of
@@ -203,10 +204,13 @@ class ImageDesk:
         return Answered(Gone(name, digest=digest, tags=tags))
 
     async def deleted(self, asked: Asked) -> Answered:
-        """List what can be restored: of a namespace for its maintainers, else for administrators.
+        """List what can be restored: of a repository or a namespace for its maintainers.
 
-        Of who has the name now, and not of who had it before; the operator is shown all.
+        Else for administrators. Of who has the name now, and not of who had it before; the operator
+        is shown all.
         """
+        if "repository" in asked.query:
+            return await self._deleted_of(asked, repository_name(asked.query["repository"]))
         namespace = asked.query.get("namespace")
         if namespace is None and not asked.is_administrator:
             raise Forbidden("say of which namespace, with namespace=; all is for administrators")
@@ -222,6 +226,19 @@ class ImageDesk:
         page, last, link = page_of("/deleted", paging, found, lambda one: one.cursor, given)
         after = await self._freed_after()
         shown = [one for one in page if namespace in (None, namespace_of(one.repository))]
+        return Answered(DeletedPage([_deleted(one, after) for one in shown], last), link)
+
+    async def _deleted_of(self, asked: Asked, name: str) -> Answered:
+        if "namespace" in asked.query:
+            raise RequestInvalid("say which repository or which namespace, not both")
+        await check_delete(asked, self._database, name)
+        await self._database.repositories.get(name)
+        paging = Paging.of(asked)
+        undelete = Undelete(self._database.connections)
+        found = await undelete.list(None, paging.limit + 1, paging.after, repository=name)
+        given = {"repository": name}
+        shown, last, link = page_of("/deleted", paging, found, lambda one: one.cursor, given)
+        after = await self._freed_after()
         return Answered(DeletedPage([_deleted(one, after) for one in shown], last), link)
 
     async def restore(self, asked: Asked) -> Answered:

@@ -256,7 +256,7 @@ def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
     yield ApiRoute(DELETE, one, who, what, desk.delete_repository, Gone, query=query)
     what, query = (
         "What can be restored, and until when",
-        {"namespace": "Of which namespace.", **PAGE},
+        {"namespace": "Of which namespace.", "repository": "Of which repository.", **PAGE},
     )
     yield ApiRoute(GET, "/deleted", who, what, desk.deleted, DeletedPage, query=query)
     what, path = "Bring back what was deleted", "/restorations"

@@ -37,6 +37,7 @@ def _page(query: Select[Any], deleted: Any, row_id: Any, name: Any) -> Select[An
 
 _UNTIL: Final = undelete_seconds()
 _OF_NAMESPACE: Final = repositories.c.namespace_id == namespace_id()
+_OF_REPOSITORY: Final = repositories.c.name == bindparam("repository_name")
 _LIST_REPOSITORIES: Final = _page(
     select(
         repositories.c.repository_id,
@@ -106,12 +107,17 @@ class Deleted:
 
 
 async def deleted_page(
-    connections: Connections, namespace: str | None, limit: int, after: str = ""
+    connections: Connections,
+    namespace: str | None,
+    limit: int,
+    after: str = "",
+    *,
+    repository: str | None = None,
 ) -> list[Deleted]:
     """Return a page of what can be restored; `after` is the cursor of the last of the one before.
 
-    With `namespace` of who has that name now, and not of an earlier one. A manifest that had a tag
-    is listed by that. Raises PageInvalid.
+    With `namespace` of who has that name now, and not of an earlier one; with `repository` of the
+    one that is there. A manifest that had a tag is listed by that. Raises PageInvalid.
     """
     first, place = _place(after) if after else (0, _START)
     found: list[Deleted] = []
@@ -129,6 +135,9 @@ async def deleted_page(
         if namespace is not None:
             query = query.where(_OF_NAMESPACE)
             page["namespace_name"] = namespace
+        if repository is not None:
+            query = query.where(_OF_REPOSITORY)
+            page["repository_name"] = repository
         found += [_deleted(kind, row) for row in await connections.rows(query, page)]
     return found
 

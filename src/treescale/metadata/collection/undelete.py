@@ -259,9 +259,11 @@ class Undelete:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    async def list(self, namespace: str | None, limit: int, after: str = "") -> list[Deleted]:
+    async def list(
+        self, namespace: str | None, limit: int, after: str = "", *, repository: str | None = None
+    ) -> list[Deleted]:
         """Return a page of what can be restored; see `deleted_page`."""
-        return await deleted_page(self._connections, namespace, limit, after)
+        return await deleted_page(self._connections, namespace, limit, after, repository=repository)
 
     async def manifest(self, repository: str, digest: str, *, actor: str) -> Restored:
         """Bring a manifest back, with what belongs to it and went with it.

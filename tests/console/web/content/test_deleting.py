@@ -1,5 +1,6 @@
 """Deleting: what goes is said first, it comes back, and nobody does it who may not."""
 
+import html
 import re
 
 import pytest
@@ -9,7 +10,7 @@ from tests.api.running import Running
 from tests.console.web.browser import Browser
 from tests.console.web.content.pushed import Pushed
 from tests.console.web.content.test_repository import tags_of
-from tests.contracts.metadata_values import ACTOR
+from tests.contracts.metadata_values import ACTOR, NOW, manifest
 
 APP = "/alice/app"
 TWO = {"tag.1.9": "1", "tag.1.10": "1"}
@@ -117,6 +118,43 @@ async def test_a_maintainer_deletes(registry: Running, browser: Browser, bob: Cl
     assert 'type="checkbox"' in (await browser.get(APP)).text
     (await browser.post(f"{APP}/-/tags/delete", sure="1", **TWO)).expect(303)
     assert "1.9" in (await browser.get("/alice/-/deleted")).expect(200).words
+
+
+@pytest.mark.usefixtures("pushed")
+async def test_what_went_before_much_else_of_the_namespace_is_found(
+    registry: Running, signed_in: Browser
+) -> None:
+    """It is on the namespace's next page, and on the repository's own."""
+    (await signed_in.post(f"{APP}/-/tags/delete", sure="1", **TWO)).expect(303)
+    other = "alice/other"
+    tags = [f"t{number}" for number in range(120)]
+    manifests = registry.parts.database.manifests
+    await manifests.put(other, manifest(), [], tags, now=NOW, actor=ACTOR)
+    for tag in tags:
+        await manifests.delete_tag(other, tag, actor=ACTOR)
+    page = (await signed_in.get(f"{APP}/-/deleted")).expect(200)
+    assert "1.10" in page.words
+    assert "t1" not in page.words
+    first = (await signed_in.get("/alice/-/deleted")).expect(200)
+    assert "alice/app:1.10" not in first.words
+    (further,) = re.findall(r'rel="next" href="([^"]+)"', first.text)
+    last = (await signed_in.get(html.unescape(further))).expect(200)
+    assert "alice/app:1.10" in last.words
+    assert 'rel="next"' not in last.text
+    (await signed_in.get(f"{APP}/-/deleted?after=x")).expect(400)
+
+
+@pytest.mark.usefixtures("pushed")
+async def test_a_maintainer_of_one_repository_sees_what_was_deleted_of_it(
+    registry: Running, browser: Browser, bob: Client, pushed: Pushed
+) -> None:
+    await registry.parts.database.organisations.grant(
+        "alice", "bob", role="maintainer", repository="alice/app", actor=ACTOR
+    )
+    await browser.sign_in("bob", bob.password)
+    moved = await browser.post(f"{APP}/-/images/delete", sure="1", digest=pushed.index)
+    assert "2.0" in (await browser.get(moved.expect(303).location)).expect(200).words
+    (await browser.get("/alice/-/deleted")).expect(403)
 
 
 @pytest.mark.usefixtures("pushed")

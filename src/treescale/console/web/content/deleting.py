@@ -6,7 +6,13 @@ from typing import Final
 
 from treescale.console.problems import status_of
 from treescale.console.route import segment
-from treescale.console.web.content.links import UNDO_MAX, image_path, with_query
+from treescale.console.web.content.links import (
+    DELETED_SHOWN,
+    UNDO_MAX,
+    further_page,
+    image_path,
+    with_query,
+)
 from treescale.console.web.content.repository import DELETE, name_of
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.texts import TEXTS
@@ -116,12 +122,12 @@ class DeletingPages:
         self, visit: Visit, name: str, *, problem: str = "", status: int = 400
     ) -> Page:
         await self._check_may_delete(visit, name)
-        namespace = namespace_of(name)
-        listed = await visit.api("GET", "/deleted", query={"namespace": namespace})
-        deleted = [one for one in listed.deleted if one.name == name and (one.tag or one.digest)]
+        asked = {"repository": name, "n": DELETED_SHOWN, "after": visit.query.get("after", "")}
+        listed = await visit.api("GET", "/deleted", query=asked)
         values = {
             "name": name,
-            "deleted": sorted(deleted, key=lambda one: one.deleted, reverse=True),
+            "deleted": sorted(listed.deleted, key=lambda one: one.deleted, reverse=True),
+            "further": further_page(f"/{name}/-/deleted", listed.next),
             "problem": problem,
         }
         return Page("content/repository_deleted.html", values, status if problem else 200)

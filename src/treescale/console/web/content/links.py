@@ -5,6 +5,8 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 SEARCH: Final = "/-/search"
+DELETED_SHOWN: Final = "100"
+"""Of what was deleted, on a page."""
 UNDO_MAX: Final = 10
 """Tags that an address brings back; more are on the page of what was deleted."""
 
@@ -19,6 +21,11 @@ def with_query(path: str, values: Mapping[str, str]) -> str:
     """Return a path with those of the values that are not empty."""
     given = {name: value for name, value in values.items() if value}
     return f"{path}?{urlencode(given, quote_via=quote)}" if given else path
+
+
+def further_page(path: str, after: str | None) -> str:
+    """Return where a list goes on; "" at its end."""
+    return with_query(path, {"after": after}) if after else ""
 
 
 def parents(name: str) -> Sequence[tuple[str, str]]:

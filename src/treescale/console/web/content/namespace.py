@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from treescale.console.route import segment
 from treescale.console.web.content.commands import Host, push_commands
-from treescale.console.web.content.links import with_query
+from treescale.console.web.content.links import DELETED_SHOWN, further_page, with_query
 from treescale.console.web.content.standing import standing_in
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.texts import TEXTS
@@ -80,11 +80,13 @@ class NamespacePages:
         return Moved(f"/{given['name']}?done=content_restored")
 
     async def _deleted(self, visit: Visit, namespace: str, *, problem: str = "") -> Page:
-        listed = await visit.api("GET", "/deleted", query={"namespace": namespace})
+        asked = {"namespace": namespace, "n": DELETED_SHOWN, "after": visit.query.get("after", "")}
+        listed = await visit.api("GET", "/deleted", query=asked)
         values = {
             "namespace": namespace,
             "standing": await standing_in(visit, namespace),
             "deleted": sorted(listed.deleted, key=lambda one: one.deleted, reverse=True),
+            "further": further_page(f"/{namespace}/-/deleted", listed.next),
             "problem": problem,
         }
         return Page("content/namespace_deleted.html", values, 409 if problem else 200)
