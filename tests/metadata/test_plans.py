@@ -109,6 +109,7 @@ READ_WHOLE = {
     "counting.ANY_CHANGE",
     "accounts.NOT_ADOPTED",
     "work.LIST",
+    "work.RECENT",
     "work.LIST_WALKS",
     "missing_copies.STORES",
     "work.PRUNE",

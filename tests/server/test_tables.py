@@ -9,8 +9,8 @@ import pytest
 
 from treescale.chunks.format.placement import Layout, StoreLabel, Table, build_table
 from treescale.metadata.records import LayoutRecord, LayoutStore
-from treescale.server import tables as tables_module
-from treescale.server.tables import Tables, in_use
+from treescale.server.data import tables as tables_module
+from treescale.server.data.tables import Tables, in_use
 
 
 @pytest.fixture

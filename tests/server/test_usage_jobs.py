@@ -13,15 +13,16 @@ from tests.unreadable import NO_NUMBER
 from treescale.auth.counts import Counts
 from treescale.errors import TooMany
 from treescale.metadata.database import Database, open_database
-from treescale.metadata.schema import namespaces, quota_blobs, repository_usage
+from treescale.metadata.schema import namespaces, quota_blobs, repository_usage, tags
 from treescale.metadata.schema import quotas as quotas_table
 from treescale.metadata.usage.figures import Usage
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metadata.usage.quotas import Quotas
+from treescale.oci.versions import version_key
 from treescale.registry.counted.pulled import PullCounter
 from treescale.registry.counted.rates import REQUESTS_SETTING, Rates
 from treescale.server.background import Job, Scope
-from treescale.server.jobs import RECOUNTED_SETTING, limit_jobs, usage_jobs
+from treescale.server.usage_jobs import RECOUNTED_SETTING, limit_jobs, usage_jobs
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     counter = PullCounter(PullCounts(database.connections), JumpingClock())
     found = jobs(database, counter)
     assert {name: job.scope for name, job in found.items()} == {
+        "tags.key": Scope.CLUSTER,
         "usage.count": Scope.CLUSTER,
         "usage.recount": Scope.CLUSTER,
         "usage.sample": Scope.CLUSTER,
@@ -70,6 +72,17 @@ async def test_sizes_and_pulls_are_kept(database: Database) -> None:
     assert tag.pulled == JumpingClock().now()
     *_, told = await database.event_log.after(0, 100)
     assert (told.kind, told.actor, told.payload) == ("image.pulled", "server:s1", {"count": 1})
+
+
+async def test_tags_get_their_keys_while_an_earlier_version_has_the_lease_of_sizes(
+    database: Database,
+) -> None:
+    """Such a server runs `usage.count`, and knows of no keys: it must not be part of that."""
+    found = jobs(database, PullCounter(PullCounts(database.connections), JumpingClock()))
+    await database.connections.change(update(tags).values(version_key=""))
+    await found["tags.key"].work()
+    (key,) = await database.connections.rows(select(tags.c.version_key))
+    assert key.version_key == version_key("v1")
 
 
 async def test_what_counts_for_a_quota_is_kept_too(database: Database) -> None:

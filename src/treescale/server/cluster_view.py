@@ -28,8 +28,8 @@ from treescale.peer.keyring import shared_keys
 from treescale.peer.signing import PeerKeys
 from treescale.server.background import Background, Job
 from treescale.server.data.local_stores import LocalStores
+from treescale.server.data.tables import Tables, in_use
 from treescale.server.peers import Peers
-from treescale.server.tables import Tables, in_use
 
 LAYOUTS_READ_MAX: Final = 64
 STARTED_AGAIN: Final = (

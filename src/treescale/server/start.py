@@ -43,8 +43,8 @@ from treescale.server.data import right_database
 from treescale.server.data.directories import DataDirectory, Place
 from treescale.server.data.local_stores import LocalStores, open_stores, store_records
 from treescale.server.data.right_database import NO_CONSENT, Consent
+from treescale.server.data.tables import Tables, in_use
 from treescale.server.network.address import Listeners, advertised
-from treescale.server.tables import Tables, in_use
 
 WAIT_SECONDS: Final = 1.0
 """How often a server without stores looks for one that has some."""

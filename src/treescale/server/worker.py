@@ -52,6 +52,7 @@ from treescale.registry.counted.logins import Logins
 from treescale.server.background import Background, Job
 from treescale.server.cluster_view import ClusterView
 from treescale.server.data.local_stores import LocalStores, open_stores
+from treescale.server.data.tables import Tables
 from treescale.server.events.work import ThisWorker, event_work
 from treescale.server.heartbeat import Heartbeat
 from treescale.server.jobs import (
@@ -62,11 +63,9 @@ from treescale.server.jobs import (
     connections_job,
     database_jobs,
     event_jobs,
-    limit_jobs,
     pulse_job,
     rights_jobs,
     told_jobs,
-    usage_jobs,
     walk_job,
 )
 from treescale.server.managed import Managed
@@ -79,7 +78,7 @@ from treescale.server.processes.traces import traced
 from treescale.server.readiness import Looks, Readiness, be_seen_ending
 from treescale.server.serving import authenticator, compose, new_connections
 from treescale.server.shared import Shared
-from treescale.server.tables import Tables
+from treescale.server.usage_jobs import limit_jobs, usage_jobs
 from treescale.server.watch.gathering import MetricsPage, Rows, Sights
 from treescale.threads import Threads
 
