@@ -100,6 +100,8 @@ class ImageSpread(msgspec.Struct):
     seen_by: str
     """The server that tells of `reads`: of pulls through it."""
     reads: list[SpreadRead]
+    """None where servers have no names: a chunk that is read may be of another image, and who pulls
+    that is nobody's business."""
 
 
 @dataclass(slots=True)
@@ -217,7 +219,7 @@ class SpreadDesk:
             complete=image.complete,
             named=named,
             seen_by=names.called.get(self._gatherer.sights.server_id, "") if named else "",
-            reads=self._reads(known, names),
+            reads=self._reads(known, names) if named else [],
         )
 
     def _reads(self, known: _Known, names: _Names) -> list[SpreadRead]:

@@ -99,6 +99,17 @@ async def test_live_it_shows_from_where_chunks_come_while_somebody_looks(
         assert table.count('class="read"') == 1
 
 
+async def test_what_is_pulled_is_shown_to_who_maintains_it(
+    maintainer: Browser, reader: Browser, seen: Seen, chunks: list[bytes]
+) -> None:
+    async with parts_of(maintainer, f"{PAGE}/live") as parts:
+        await parts.until("spread-stores", "nothing")
+        seen.reads.note(chunks[0], STORES["three"])
+        await parts.until("spread-stores", 'class="read"')
+        assert 'class="read"' not in (await reader.get(PAGE)).expect(200).text
+        assert 'class="read"' in (await maintainer.get(PAGE)).expect(200).text  # the control
+
+
 async def test_a_small_image_lies_in_the_database(maintainer: Browser, alice: Client) -> None:
     await alice.repository("alice/small").push_image("v1", b"a small layer")
     page = (await maintainer.get("/alice/small:v1/-/spread")).expect(200)

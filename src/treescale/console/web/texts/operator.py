@@ -178,7 +178,7 @@ OPERATOR: Final[Mapping[str, str]] = {
     "operator_spread_more": "and {count} more stores",
     "operator_spread_reads": "Pulled from there, in the last 10 seconds",
     "operator_spread_reads_by": "Of pulls through {server}.",
-    "operator_spread_reads_here": "Of pulls through the server that shows this page.",
+    "operator_spread_reads_here": "What is being read is shown to who maintains it.",
     "operator_spread_reads_none": "nothing",
     "operator_spread_reads_some": "{cells} of {of} squares",
     "operator_spread_legend_here": "here",
