@@ -31,6 +31,7 @@ async def test_a_token_is_shown_once_and_logs_in(
     assert found is not None
     host = signed_in.url.partition("://")[2]
     assert f"docker login {host} -u alice" in shown.words
+    assert f"podman login --tls-verify=false {host} -u alice" in shown.words  # it is plain HTTP
     page = await signed_in.learn()
     assert found[0] not in page.text
     assert "laptop" in page.words

@@ -29,6 +29,7 @@ BASE: Final[Mapping[str, str]] = {
     "form_stale": "This form is of an earlier session: open the page anew, and try again.",
     "home": "Home",
     "cluster": "Cluster",
+    "people": "People",
     "search": "Search",
     "search_hint": "Repositories, tags, digests",
     "navigation": "Pages",

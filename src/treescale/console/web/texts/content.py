@@ -34,6 +34,7 @@ _LISTS: Final[Mapping[str, str]] = {
     "content_no_image": "There is no such image in {name}.",
     "content_no_namespace": "There is no such namespace, or nothing in it that you may see.",
     "content_no_repositories": "No repository of this name that you may see.",
+    "content_no_repositories_yet": "No repositories yet.",
     "content_no_tags": "No tags yet.",
     "content_no_tags_fit": "No tag fits.",
     "content_nothing_found": "Nothing found.",
