@@ -66,6 +66,7 @@ BY_NO_OTHER_SITE: Final = ("same-origin", "none")
 SERVER_SENT: Final = "text/event-stream; charset=utf-8"
 _NOTHING: Final[Mapping[str, str]] = {}
 SIGN_IN: Final = "/-/sign-in"
+_HEADINGS: Final[Mapping[int, str]] = {403: "forbidden_title", 404: "not_found_title"}
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 
 
@@ -270,8 +271,9 @@ class PageDispatcher:
         elif isinstance(error, Failed):
             self._log.warning("request.unavailable", error=str(error), request_id=identity)
         text = message(error, identity) if known else TEXTS["error"].format(request_id=identity)
-        heading = "not_found_title" if isinstance(error, NameUnknown) else "error_title"
-        response = self._page(_message(heading, text, status_of(error)), place, signed_in)
+        status = status_of(error)
+        heading = _HEADINGS.get(status, "error_title")
+        response = self._page(_message(heading, text, status), place, signed_in)
         response.headers.update(waiting_headers(error))
         return response
 

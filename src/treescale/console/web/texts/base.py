@@ -17,6 +17,7 @@ BASE: Final[Mapping[str, str]] = {
         "docs/operations.md says."
     ),
     "not_found_title": "Nothing here",
+    "forbidden_title": "You may not do this",
     "not_found": "There is no such page.",
     "error_title": "That did not work",
     "error": "That did not work. If it lasts, tell the operator: request {request_id}",
@@ -34,7 +35,7 @@ BASE: Final[Mapping[str, str]] = {
     "search_hint": "Repositories, tags, digests",
     "navigation": "Pages",
     "you_are_here": "Where you are",
-    "more": "Further",
+    "more": "Next page",
     "copy": "Copy",
     "copied": "Copied",
     "live_on": "Live",
