@@ -19,7 +19,7 @@ ACCOUNT: Final[Mapping[str, str]] = {
     "administrator": "administrator",
     "name": "Name",
     "roles": "Roles",
-    "no_roles": "Nobody has given you a role in another namespace. Your own repositories are {user}/…",
+    "no_roles": "You have no role in another namespace. Your own repositories are {user}/…",
     "organisation": "Namespace",
     "role": "Role",
     "repositories": "Repositories",
