@@ -143,6 +143,8 @@ class PageDispatcher:
         """Return what is shown; raises CredentialsInvalid for who has to sign in first."""
         # Until it is known which page it is: somebody may have mistyped a path that lets in.
         record_of(request).shown_path = _begin_of(request.rel_url.raw_path)
+        if request.method in (GET, HEAD) and (page := self._page_of_form(request)):
+            return Moved(page)
         route, parameters = self._find(request)
         record_of(request).shown_path = route.shown_path
         self._check()
@@ -169,6 +171,20 @@ class PageDispatcher:
                 return row, found
         allowed = tuple(row.method for row, _ in matching)
         raise Unsupported(f"use {' or '.join(allowed)} here", allowed=allowed)
+
+    def _page_of_form(self, request: web.BaseRequest) -> str:
+        """Return the page that a form is on, for a path that takes forms alone; else nothing.
+
+        A browser that opens a tab again, or somebody who presses Enter in the address, asks for it.
+        """
+        path = request.rel_url.raw_path
+        found = [row.method for row in self._routes if row.match(path) is not None]
+        if not found or GET in found:
+            return ""
+        while path := path.rpartition("/")[0]:
+            if any(row.method == GET and row.match(path) is not None for row in self._routes):
+                return path
+        return "/"
 
     async def _visit(
         self,
