@@ -185,6 +185,7 @@ def announce(
         say(f"  --tls-self-signed (or a certificate), or {address} to their insecure-registries")
     if joined.first_start is not None:
         say(joined.first_start)
+    say(f"In a browser: {scheme}://{address}/")
     say("Log in:")
     say(f"  docker login {shlex.quote(address)} --username admin")
 

@@ -31,6 +31,7 @@ async def test_a_token_is_shown_once_and_logs_in(
     assert found is not None
     host = signed_in.url.partition("://")[2]
     assert f"docker login {host} -u alice" in shown.words
+    assert f"podman login --tls-verify=false {host} -u alice" in shown.words  # it is plain HTTP
     page = await signed_in.learn()
     assert found[0] not in page.text
     assert "laptop" in page.words
@@ -176,3 +177,15 @@ async def test_the_api_takes_a_session_with_the_header(
     await signed_in.post("/-/sign-out")
     signed_in.cookies["treescale"] = "A" * 43
     (await signed_in.ask("GET", path, right, b"")).expect(401)
+
+
+async def test_the_address_of_a_form_leads_to_its_page(browser: Browser, alice: Client) -> None:
+    await browser.sign_in("alice", alice.password)
+    for path, page in (
+        ("/-/account/tokens", "/-/account"),
+        ("/-/account/tokens/1/revoke", "/-/account"),
+        ("/alice/app/-/tags/delete", "/alice/app"),
+        ("/alice/-/members/revoke", "/alice/-/members"),
+        ("/-/sign-out", "/"),
+    ):
+        assert (await browser.get(path)).expect(303).location == page

@@ -52,6 +52,7 @@ OF_THE_ADMINISTRATOR = {
     "work": "/-/cluster/work/verify",
     "collect": "/-/cluster/work/collect",
     "read-only": "/-/cluster/read-only",
+    "people": "/-/people",
     "new-organisation": "/-/organisations/new",
     "invite": "/-/invite",
 }

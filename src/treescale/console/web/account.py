@@ -5,6 +5,7 @@ from typing import Final
 
 from treescale.console.accounts.tokens import TokenMade
 from treescale.console.problems import status_of
+from treescale.console.web.commands import Host, login_commands
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.signing_in import ACCOUNT, SIGN_IN, session_cookie
 from treescale.console.web.texts import TEXTS
@@ -68,9 +69,9 @@ class AccountPages:
             made: TokenMade = await visit.api("POST", "/tokens", body=body)
         except (RequestInvalid, UserExists) as error:
             return await self._page(visit, problem=str(error), status=status_of(error))
-        host = visit.place.origin.partition("://")[2]
+        logins = login_commands(Host.of(visit.place.origin), visit.me.user)
         for_registry = not {"api", "events", "metrics"} & {*made.token.allow}
-        values = {"secret": made.secret, "host": host, "for_registry": for_registry}
+        values = {"secret": made.secret, "logins": logins, "for_registry": for_registry}
         return Page("token_made.html", values)
 
     async def revoke_token(self, visit: Visit) -> Moved:

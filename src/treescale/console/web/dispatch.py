@@ -74,6 +74,7 @@ BY_NO_OTHER_SITE: Final = ("same-origin", "none")
 SERVER_SENT: Final = "text/event-stream; charset=utf-8"
 _NOTHING: Final[Mapping[str, str]] = {}
 SIGN_IN: Final = "/-/sign-in"
+_HEADINGS: Final[Mapping[int, str]] = {403: "forbidden_title", 404: "not_found_title"}
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 
 
@@ -152,6 +153,8 @@ class PageDispatcher:
         """Return what is shown; raises CredentialsInvalid for who has to sign in first."""
         # Until it is known which page it is: somebody may have mistyped a path that lets in.
         record_of(request).shown_path = _begin_of(request.rel_url.raw_path)
+        if request.method in (GET, HEAD) and (page := self._page_of_form(request)):
+            return Moved(page)
         route, parameters = self._find(request)
         record_of(request).shown_path = route.shown_path
         self._check()
@@ -182,6 +185,20 @@ class PageDispatcher:
                 return row, found
         allowed = tuple(row.method for row, _ in matching)
         raise Unsupported(f"use {' or '.join(allowed)} here", allowed=allowed)
+
+    def _page_of_form(self, request: web.BaseRequest) -> str:
+        """Return the page that a form is on, for a path that takes forms alone; else nothing.
+
+        A browser that opens a tab again, or somebody who presses Enter in the address, asks for it.
+        """
+        path = request.rel_url.raw_path
+        found = [row.method for row in self._routes if row.match(path) is not None]
+        if not found or GET in found:
+            return ""
+        while path := path.rpartition("/")[0]:
+            if any(row.method == GET and row.match(path) is not None for row in self._routes):
+                return path
+        return "/"
 
     async def _visit(
         self,
@@ -322,8 +339,9 @@ class PageDispatcher:
         elif isinstance(error, Failed):
             self._log.warning("request.unavailable", error=str(error), request_id=identity)
         text = message(error, identity) if known else TEXTS["error"].format(request_id=identity)
-        heading = "not_found_title" if isinstance(error, NameUnknown) else "error_title"
-        response = self._page(_message(heading, text, status_of(error)), place, signed_in)
+        status = status_of(error)
+        heading = _HEADINGS.get(status, "error_title")
+        response = self._page(_message(heading, text, status), place, signed_in)
         response.headers.update(waiting_headers(error))
         return response
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.api.client import Client
 from tests.api.running import Running
+from tests.console.asked import ask
 from tests.console.web.browser import Browser
 from tests.console.web.content.pushed import HOSTILE, Pushed
 from tests.contracts.metadata_values import ACTOR
@@ -163,3 +164,31 @@ async def test_an_administrator_without_a_role_finds_what_there_is_to_manage(
         assert f'href="/alice/app/-/{tab}"' in page.text
         (await browser.get(f"/alice/app/-/{tab}")).expect(200)
     (await browser.get("/alice/app:1.10")).expect(404)
+
+
+async def test_a_name_as_clients_have_it_is_found(signed_in: Browser, alice: Client) -> None:
+    await alice.repository("alice/app").push_image("1", b"a layer")
+    host = signed_in.url.partition("://")[2]
+    for begin in ("", f"{host}/", f"{signed_in.url}/"):
+        for rest in ("alice/app", "alice/app:1"):
+            page = (await signed_in.get(f"/-/search?q={quote(begin + rest, safe='')}")).expect(200)
+            assert f'href="/{rest}"' in page.text, begin + rest
+
+
+async def test_a_new_organisation_says_how_to_push_to_who_may(
+    signed_in: Browser, root: Client, bob: Client
+) -> None:
+    made = await ask(root, "POST", "/organisations", {"name": "acme", "owner": "alice"})
+    made.expect(200)
+    host = signed_in.url.partition("://")[2]
+    shown = (await signed_in.get("/acme")).expect(200)
+    assert f"docker push {host}/acme/hello:1" in shown.words
+    assert f"docker login {host} -u alice" in shown.words
+    path = "/organisations/acme/members/bob"
+    (await ask(root, "PUT", path, {"role": "reader"})).expect(200)
+    reader = Browser(signed_in.session, signed_in.url)
+    await reader.sign_in("bob", bob.password)
+    shown = (await reader.get("/acme")).expect(200)
+    assert "No repositories yet." in shown.words
+    assert "docker push" not in shown.words
+    assert 'href="/acme/-/members"' in shown.text  # where a reader leaves

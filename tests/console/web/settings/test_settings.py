@@ -87,7 +87,7 @@ async def test_what_it_takes_is_shown(at: At, root: Client) -> None:
     for here in (APP, ACME):
         shown = await alice.get(here)
         assert "of 1 kB are used" in shown.words
-        assert "up to 7" in shown.words
+        assert "at most 7" in shown.words
         assert "<meter" in shown.text
         assert "<meter" not in (await maintainer.get(here)).text
     assert "blobs, each counted once; 1 tags." in (await alice.get(APP)).words

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from treescale.console.web.content.commands import Host, push_commands
+from treescale.console.web.commands import Host, push_commands
 from treescale.console.web.content.links import SEARCH, with_query
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.errors import RequestInvalid
@@ -28,16 +28,18 @@ class HomePages:
         for one in account.roles:
             text = one.role if one.repository == "*" else f"{one.role} ({one.repository})"
             roles[one.namespace] = ", ".join(filter(None, [roles.get(one.namespace), text]))
+        user = visit.me.user
         values = {
             "repositories": recent.repositories,
             "organisations": sorted(roles.items()),
-            "commands": push_commands(Host.of(visit.place.origin), visit.me.user),
+            "commands": push_commands(Host.of(visit.place.origin), user, user),
         }
         return Page("content/home.html", values)
 
     async def search(self, visit: Visit) -> Page:
         """Show what was found of a piece of a name."""
         wanted, after = visit.query.get("q", "").strip(), visit.query.get("after", "")
+        wanted = _without_host(wanted, Host.of(visit.place.origin).name)
         found, problem = None, ""
         if wanted:
             query = {"q": wanted, "n": FOUND_SHOWN} | ({"after": after} if after else {})
@@ -54,3 +56,8 @@ class HomePages:
             "problem": problem,
         }
         return Page("content/search.html", values, 400 if problem else 200)
+
+
+def _without_host(wanted: str, host: str) -> str:
+    """Return what is searched for of a name as clients have it: `host/namespace/name:tag`."""
+    return wanted.removeprefix("https://").removeprefix("http://").removeprefix(f"{host}/")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from treescale.console.route import segment
-from treescale.console.web.content.commands import Host, push_commands
+from treescale.console.web.commands import Host, push_commands
 from treescale.console.web.content.links import with_query
 from treescale.console.web.content.standing import standing_in
 from treescale.console.web.page import Moved, Page, Visit
@@ -43,7 +43,6 @@ class NamespacePages:
             if visit.signed_in is None:
                 raise CredentialsInvalid(TEXTS["ended"])
             raise NameUnknown(TEXTS["content_no_namespace"])
-        user = "" if visit.signed_in is None else visit.signed_in.user
         further = page.next or ""
         values = {
             "namespace": namespace,
@@ -54,9 +53,10 @@ class NamespacePages:
             "filter": wanted,
             "further": further
             and with_query(f"/{namespace}", {"filter": wanted, "after": further}),
-            "commands": push_commands(Host.of(visit.place.origin), namespace)
-            if is_empty and user == namespace
+            "commands": push_commands(Host.of(visit.place.origin), visit.me.user, namespace)
+            if is_empty and standing.pushes
             else (),
+            "is_empty": is_empty,
             "undo": _undo(visit, namespace),
         }
         return Page("content/namespace.html", values)

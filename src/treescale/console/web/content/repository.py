@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from treescale.console.route import segment
-from treescale.console.web.content.commands import Host, pull_commands
+from treescale.console.web.commands import Host, pull_commands
 from treescale.console.web.content.links import UNDO_MAX, image_path, with_query
 from treescale.console.web.page import Page, Visit
 from treescale.console.web.texts import TEXTS

@@ -11,6 +11,7 @@ from treescale.console.web.page import Visit
 
 _OWNER: Final = "owner"
 _MAINTAINER: Final = "maintainer"
+_WRITER: Final = "writer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class NamespaceStanding:
 
     maintains: bool = False
     owns: bool = False
+    pushes: bool = False
+    """Whether new repositories are theirs to make, whatever they call them."""
     is_member: bool = False
     """Whether there is any role, also for some repositories alone."""
 
@@ -28,13 +31,15 @@ async def standing_in(visit: Visit, namespace: str) -> NamespaceStanding:
     if visit.signed_in is None:
         return NamespaceStanding()
     me = visit.signed_in
-    if me.user == namespace or me.session.is_administrator:
-        return NamespaceStanding(maintains=True, owns=True, is_member=True)
+    if me.user == namespace:
+        return NamespaceStanding(maintains=True, owns=True, pushes=True, is_member=True)
     account = await visit.api("GET", "/account")
     roles = [one for one in account.roles if one.namespace == namespace]
     of_all = {one.role for one in roles if one.repository == EVERY_REPOSITORY}
+    manages = me.session.is_administrator
     return NamespaceStanding(
-        maintains=bool(of_all & {_OWNER, _MAINTAINER}),
-        owns=_OWNER in of_all,
-        is_member=bool(roles),
+        maintains=manages or bool(of_all & {_OWNER, _MAINTAINER}),
+        owns=manages or _OWNER in of_all,
+        pushes=bool(of_all & {_OWNER, _MAINTAINER, _WRITER}),
+        is_member=manages or bool(roles),
     )

@@ -1,11 +1,50 @@
-"""`/-/organisations/new` and `/-/invite`: what administrators make for others."""
+"""`/-/people`, `/-/organisations/new` and `/-/invite`: what administrators do for others."""
 
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from treescale.auth.roles import Role
+from treescale.console.accounts.people import LinkMade
+from treescale.console.route import segment
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.settings.asking import proving, sent, shown, told
 from treescale.errors import Refused
+
+PEOPLE: Final = "/-/people"
+SHOWN: Final = "50"
+
+
+async def show(visit: Visit) -> Page:
+    """Show who has an account, and who was invited."""
+    return await _people(visit)
+
+
+async def reset(visit: Visit) -> Page:
+    """Make a link with which somebody sets another password; show it this once."""
+    made = await told(visit.api("POST", f"/users/{_user(visit)}/reset"))
+    if isinstance(made, Refused):
+        return await _people(visit, made)
+    return _link(visit, made, "people_reset_link")
+
+
+async def suspend(visit: Visit) -> Page | Moved:
+    """Have nothing of an account count, or end that."""
+    is_off = visit.form.get("suspended") == "1"
+    return await sent(
+        visit.api("PUT", f"/users/{_user(visit)}/suspended", body={"suspended": is_off}),
+        lambda error: _people(visit, error),
+        f"{PEOPLE}?done=people_{'suspended' if is_off else 'restored'}",
+    )
+
+
+async def withdraw(visit: Visit) -> Page | Moved:
+    """Have an invitation lead nowhere."""
+    wanted = segment(visit.form.get("invitation", "") or "-")
+    return await sent(
+        visit.api("DELETE", f"/invitations/{wanted}"),
+        lambda error: _people(visit, error),
+        f"{PEOPLE}?done=people_withdrawn",
+    )
 
 
 async def show_new(visit: Visit) -> Page:
@@ -42,8 +81,31 @@ async def invite(visit: Visit) -> Page:
     made = await told(visit.api("POST", "/invitations", body=body))
     if isinstance(made, Refused):
         return _invite(visit, made)
+    return _link(visit, made, "people_invited")
+
+
+async def _people(visit: Visit, error: Refused | None = None) -> Page:
+    after = visit.query.get("after", "")
+    users = await visit.api(
+        "GET", "/users", query={"n": SHOWN, **({"after": after} if after else {})}
+    )
+    values: dict[str, Any] = {
+        "users": users.users,
+        "invitations": (await visit.api("GET", "/invitations")).invitations,
+        "further": users.next and f"{PEOPLE}?after={quote(users.next)}",
+        **proving(visit, PEOPLE),
+    }
+    return shown("settings/people.html", values, error)
+
+
+def _user(visit: Visit) -> str:
+    return segment(visit.form.get("user", "") or "-")
+
+
+def _link(visit: Visit, made: LinkMade, title: str) -> Page:
+    """Show a link that is good once: as an invitation, or for another password."""
     link = made.url or f"{visit.place.origin}{made.path}"
-    return Page("settings/invited.html", {"made": made, "link": link})
+    return Page("settings/invited.html", {"made": made, "link": link, "says": title})
 
 
 def _new(visit: Visit, error: Refused | None = None) -> Page:

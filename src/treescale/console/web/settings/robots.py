@@ -7,6 +7,7 @@ from treescale.auth.scopes import Action
 from treescale.auth.trust_rules import GITHUB, GITLAB, KUBERNETES
 from treescale.console.accounts.robots import RobotPage, RobotShown
 from treescale.console.route import segment
+from treescale.console.web.commands import Host, login_commands
 from treescale.console.web.page import Moved, Page, Visit
 from treescale.console.web.settings.asking import (
     proving,
@@ -156,7 +157,7 @@ def _secret(visit: Visit, robot: str, secret: str, *, is_new: bool) -> Page:
         "robot": robot,
         "secret": secret,
         "is_new": is_new,
-        "host": visit.place.origin.partition("://")[2],
+        "logins": login_commands(Host.of(visit.place.origin), robot),
         "to": f"/{namespace}/-/robots/{robot.partition('+')[2]}",
     }
     return Page("settings/robot_secret.html", values)

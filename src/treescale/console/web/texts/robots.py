@@ -31,8 +31,8 @@ ROBOTS: Final[Mapping[str, str]] = {
     "robots_exchanged": "for an ID token",
     "robots_no_secret": "It has none now.",
     "robots_rotate": "Make another secret",
-    "robots_rotate_what": "The one of now stays good for 24 hours: two are valid for a while.",
-    "robots_rotate_now": "end the one of now at once",
+    "robots_rotate_what": "The current one stays valid for 24 hours: two are valid for a while.",
+    "robots_rotate_now": "end the current one at once",
     "robots_trust": "CI without a secret",
     "robots_trust_what": (
         "An ID token of a CI job, or of a pod, is taken as this robot's password where its claims "
@@ -43,7 +43,7 @@ ROBOTS: Final[Mapping[str, str]] = {
     "robots_claims": "Claims",
     "robots_distrust": "Remove",
     "robots_distrust_this": "Remove the rule for {issuer}",
-    "robots_trust_button": "Trust these",
+    "robots_trust_button": "Add the trust rule",
     "robots_preset_github": "GitHub Actions",
     "robots_preset_github_what": (
         "Jobs of this repository. Name the owner's number, too: names of accounts can be given up "
@@ -79,7 +79,7 @@ ROBOTS: Final[Mapping[str, str]] = {
     "hooks_what": "A URL is told of pushes, and of what else happens, at least once and in order.",
     "hooks_caption": "Webhooks that hear of it",
     "hooks_url": "URL",
-    "hooks_scope": "Of what",
+    "hooks_scope": "For which repositories",
     "hooks_scope_hint": "{name} is all of it, {name}/web-* are some repositories",
     "hooks_format": "Format",
     "hooks_format_treescale": "CloudEvents",
@@ -99,7 +99,7 @@ ROBOTS: Final[Mapping[str, str]] = {
     "hooks_add": "Add a webhook",
     "hooks_secret": "Secret",
     "hooks_secret_hint": "optional: one is made without it",
-    "hooks_template": "A template of one's own",
+    "hooks_template": "Your own template",
     "hooks_template_label": "Template",
     "hooks_template_hint": "for the format template: JSON with places such as {repository}",
     "hooks_add_button": "Add the webhook",

@@ -8,7 +8,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "settings_of": "Settings of {name}",
     "settings_action": "Action",
     "settings_description": "Description",
-    "settings_description_label": "What it says of itself",
+    "settings_description_label": "Text",
     "settings_description_hint": "markdown, without HTML; links lead to the web; empty for nothing",
     "settings_description_save": "Save the description",
     "settings_visibility": "Who may pull",
@@ -16,7 +16,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "settings_private": "private: only who was given a role pulls",
     "settings_internal": "internal: whoever is signed in pulls",
     "settings_public": "public: anybody pulls, without signing in",
-    "settings_visibility_save": "Set it",
+    "settings_visibility_save": "Save",
     "settings_size": "Size",
     "settings_size_is": "{size} in {blobs} blobs, each counted once; {tags} tags.",
     "settings_quota_of": "Quota of {namespace}",
@@ -25,8 +25,10 @@ SETTINGS: Final[Mapping[str, str]] = {
     "settings_quota_full": "Full: pushes are refused.",
     "settings_quota_near": "Nearly full.",
     "settings_quota_waiting": "{size} of it are deleted, and can be restored for a while.",
-    "settings_limits": "{repositories} repositories of {most}; tags of each: up to {tags}.",
-    "settings_unlimited": "any number",
+    "settings_limits": (
+        "Repositories: {repositories}, at most {most}. Tags in each: at most {tags}."
+    ),
+    "settings_unlimited": "as many as you like",
     "settings_read_only": "Read-only",
     "settings_writable": "Pushes and deletions go on.",
     "settings_read_only_by_repository": "This repository is read-only.",
@@ -36,7 +38,7 @@ SETTINGS: Final[Mapping[str, str]] = {
         "Pulls go on; every push and deletion is refused until it is switched off again."
     ),
     "settings_read_only_on": "Make it read-only",
-    "settings_read_only_off": "End that",
+    "settings_read_only_off": "Make it writable again",
     "settings_move": "Give it another name",
     "settings_move_what": (
         "Nothing is copied, and the old name is free at once: whoever pulls {name} finds nothing. "
@@ -59,7 +61,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     "settings_kept_max": "At most",
     "settings_pulled": "Sent by pulls",
     "settings_pulls": "Pulls",
-    "settings_no_months": "Nothing was counted yet: it is once an hour.",
+    "settings_no_months": "Nothing was counted yet: it is counted once an hour.",
     "settings_remove": "Remove the organisation",
     "settings_remove_what": (
         "All repositories of {name} are deleted with their tags; an administrator can restore them "
@@ -100,6 +102,28 @@ SETTINGS: Final[Mapping[str, str]] = {
     "done_members_granted": "The role is given; it holds at once.",
     "done_members_revoked": "The role has ended; within a minute everywhere.",
     "done_members_left": "You have left.",
+    "people_users": "Accounts",
+    "people_state": "What they are",
+    "people_is_user": "user",
+    "people_is_suspended": "suspended",
+    "people_reset": "Reset the password …",
+    "people_reset_this": "Make a link with which {user} sets another password",
+    "people_reset_link": "A link for another password of {user}",
+    "people_suspend": "Suspend",
+    "people_suspend_this": "Suspend {user}: no login and no access token of theirs works",
+    "people_restore": "End the suspension",
+    "people_restore_this": "End the suspension of {user}",
+    "people_commands": (
+        "Removing accounts, making administrators, quotas and sign-on providers: on the command "
+        "line, by"
+    ),
+    "people_invitations": "Open invitations",
+    "people_withdraw": "Withdraw",
+    "people_withdraw_this": "Withdraw the invitation of {user}",
+    "people_to": "To all people",
+    "done_people_suspended": "The account is suspended; within a minute everywhere.",
+    "done_people_restored": "The account works again.",
+    "done_people_withdrawn": "The invitation is withdrawn: its link works no more.",
     "people_new": "New organisation",
     "people_new_what": "People share the repositories of an organisation, by roles.",
     "people_name_hint": "how its repositories begin: acme/app",
@@ -111,7 +135,7 @@ SETTINGS: Final[Mapping[str, str]] = {
     ),
     "people_user_hint": "the name of their account",
     "people_namespace": "An organisation",
-    "people_optional": "optional: they get a role there",
+    "people_optional": "optional: they get the role below there",
     "people_admin": "an administrator",
     "people_invite_button": "Make the link",
     "people_invited": "The invitation of {user}",

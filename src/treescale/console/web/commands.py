@@ -66,9 +66,9 @@ def pull_commands(host: Host, name: str, reference: str, kind: str) -> Sequence[
     ]
 
 
-def push_commands(host: Host, user: str) -> Sequence[Command]:
-    """Return how somebody pushes their first image, after a login."""
-    image = f"{host.name}/{user}/hello:1"
+def push_commands(host: Host, user: str, namespace: str) -> Sequence[Command]:
+    """Return how somebody pushes the first image of a namespace, after a login."""
+    image = f"{host.name}/{namespace}/hello:1"
     unverified = "" if host.is_secure else " --dest-tls-verify=false"
     return [
         Command(
@@ -91,13 +91,21 @@ def push_commands(host: Host, user: str) -> Sequence[Command]:
             "helm",
             f"helm registry login {host.plain}{host.name} -u {user}\n"
             f"helm create hello && helm package hello\n"
-            f"helm push {host.plain}hello-0.1.0.tgz oci://{host.name}/{user}",
+            f"helm push {host.plain}hello-0.1.0.tgz oci://{host.name}/{namespace}",
         ),
         Command(
             "oras",
             f"oras login {host.plain}{host.name} -u {user}\n"
-            f"oras push {host.plain}{host.name}/{user}/notes:1 README.md:text/markdown",
+            f"oras push {host.plain}{host.name}/{namespace}/notes:1 README.md:text/markdown",
         ),
+    ]
+
+
+def login_commands(host: Host, user: str) -> Sequence[str]:
+    """Return how somebody, or a robot, logs in with a secret that is typed afterwards."""
+    return [
+        f"docker login {host.name} -u {user}",
+        f"podman login {host.unverified}{host.name} -u {user}",
     ]
 
 
