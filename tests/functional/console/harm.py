@@ -24,7 +24,7 @@ REFUSED: Final = {
 """By the policy of content; a message of the browser tells."""
 IN_THE_WAY: Final = {
     "too wide": """() => {
-      const one = document.createElement("p");
+      const one = document.createElement("div");
       one.textContent = "a".repeat(200);
       document.querySelector("main").append(one);
     }""",
