@@ -117,7 +117,7 @@ def by_path(registry: Handler, api: Handler, pages: Handler, searched: Handler) 
     """Return what has each of them answer what is theirs."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        path = request.raw_path
+        path = request.rel_url.raw_path  # of a whole URL, too (RFC 9112, 3.2.2)
         if path.startswith("/v2/"):
             return await registry(request)
         if path.startswith(API_PATHS):

@@ -213,26 +213,23 @@ class BlobWriter:
         """Cut batch after batch."""
         try:
             while True:
-                await self._cut_next()
+                pieces, batch = await self._to_cut.get()
+                size = len(self._splitter.pending) + batch.size
+                extend = partial(self._splitter.extend, *pieces)
+                fresh = await _in_thread(self._threads, extend, size)
+                self._to_hash.put_nowait((fresh, batch))
+                named = await _in_thread(self._threads, self._cut_and_name, size)
+                # Whoever waits, here or for the next batch, holds no bytes that count no more.
+                pieces.clear()
+                del extend, fresh
+                while named:
+                    self._settled.append((named[0][0], len(named[0][1])))
+                    await self._chunk_room.acquire()
+                    batch.left += 1
+                    self._spawn(self._put(*named.pop(0), batch))
+                await self._done_with(batch)
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
-
-    async def _cut_next(self) -> None:
-        """Cut and name the next batch, and have each chunk put.
-
-        Whoever waits for a batch holds no bytes of the one before: they are counted no more.
-        """
-        pieces, batch = await self._to_cut.get()
-        size = len(self._splitter.pending) + batch.size
-        fresh = await _in_thread(self._threads, partial(self._splitter.extend, *pieces), size)
-        pieces.clear()
-        self._to_hash.put_nowait((fresh, batch))
-        for chunk, data in await _in_thread(self._threads, self._cut_and_name, size):
-            self._settled.append((chunk, len(data)))
-            await self._chunk_room.acquire()
-            batch.left += 1
-            self._spawn(self._put(chunk, data, batch))
-        await self._done_with(batch)
 
     def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:
         return [(chunk_id_of(data), data) for data in self._splitter.cut()]

@@ -31,8 +31,9 @@ def is_page(path: str) -> bool:
     """Return whether pages answer a path: ours, the root, and what a namespace's begins with."""
     if path.startswith(PREFIX):
         return True
-    first = path.partition("?")[0].split("/", 2)[1:2]
-    return first == [""] or (bool(first) and is_possible_namespace(first[0]))
+    nothing, _, rest = path.partition("/")
+    first = rest.partition("/")[0]
+    return not nothing and (not rest or is_possible_namespace(first))
 
 
 class Who(Enum):
