@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tests.functional.programs import wait_until
@@ -145,7 +146,8 @@ def test_a_teams_day(server: Server, alice: Account, bob: Account) -> None:
     server.admin("org", "remove", "teamday", "--yes")
     assert status(Wire(server, alice), "GET", IMAGE_1) == 401
     server.admin("org", "add", "teamday", "--owner", dave.name)
-    assert status(Wire(server, dave), "GET", IMAGE_1) == 404
+    owns = partial(status, Wire(server, dave), "GET", IMAGE_1)
+    wait_until("he owns it, and finds nothing", lambda: owns() == 404, seconds=FELT_SECONDS_MAX)
     assert APP not in listed(server, carol)
     server.admin("repo", "restore", APP)
     assert status(Wire(server, dave), "GET", IMAGE_1) == 200
