@@ -29,7 +29,18 @@ from bench.network import balanced, gateway, killed, relay, repair
 from bench.peers import CLIENT_TLS
 from bench.rows import Effort, Part, Row
 from bench.walk import beside, names, verify
-from bench.work import console, layers, lists, manifests, memory, ranges, start, tiny, tls
+from bench.work import (
+    console,
+    layers,
+    lists,
+    manifests,
+    memory,
+    ranges,
+    start,
+    tiny,
+    tls,
+    watched,
+)
 
 RESULTS: Final = Path(__file__).parent / "results"
 PARTS: Final[dict[str, Part]] = {
@@ -71,7 +82,7 @@ ACCOUNTS: Final[dict[str, Part]] = {
     "accounts-postgresql": accounts.measure_postgres,
 }
 BACKUP: Final[dict[str, Part]] = {"backup": backup.measure}
-CONSOLE: Final[dict[str, Part]] = {"console": console.measure}
+CONSOLE: Final[dict[str, Part]] = {"console": console.measure, "watched": watched.measure}
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def measure(root: Path, effort: Effort) -> list[Row]:
     add_shown(place, TAGS, REPOSITORIES)
     rows: list[Row] = []
     with treescale(place, flags=["--workers", "1"]) as target:
-        cookie = _sign_in(target)
+        cookie = sign_in(target)
         for name, path in _paths(target, cookie).items():
             taken = _taken(target, cookie, path, effort.of(ASKED))
             rows += _rows(name, taken)
@@ -112,7 +112,8 @@ def _get(connection: Connection, cookie: str, path: str) -> bytes:
     return page
 
 
-def _sign_in(target: Target) -> str:
+def sign_in(target: Target) -> str:
+    """Return the cookie of a new session."""
     form = f"name={target.user}&password={quote(target.password)}".encode()
     headers = (
         "Content-Type: application/x-www-form-urlencoded\r\nOrigin: http://localhost\r\n"

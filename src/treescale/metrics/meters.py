@@ -99,7 +99,7 @@ JOBS: Final = (
         "store.collect",
         "store.jobs",
     ),
-    *("store.purge", "store.walk", "tokens.refresh", "uploads.expire", "usage.count"),
+    *("store.purge", "store.walk", "tags.key", "tokens.refresh", "uploads.expire", "usage.count"),
     *("usage.recount", "usage.sample", "limits.read", "walk.look"),
 )
 """Background work by name, up to the slash."""
