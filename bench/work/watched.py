@@ -25,7 +25,9 @@ LAYER_BYTES: Final = 100_000_000
 TURNS: Final = 20
 PULLS: Final = 4
 """Of one turn."""
-SETTLED_SECONDS: Final = 3.0
+SETTLED_SECONDS: Final = 2.0
+CLOSED_SECONDS: Final = 3.0
+"""Until the server knows that pages were closed; it has no more than 50 of one user open."""
 QUIET_SECONDS: Final = 20.0
 LONGER_TIMES_MAX: Final = 1.05
 
@@ -84,6 +86,7 @@ def _idle(target: Target, cookie: str, *, watched: bool) -> float:
 def _looked_at(target: Target, cookie: str) -> Iterator[None]:
     """Have the pages open, and read what comes, for the time of a block."""
     ended = threading.Event()
+    time.sleep(CLOSED_SECONDS)
     with ExitStack() as opened, selectors.DefaultSelector() as selector:
         for _ in range(PAGES):
             connection = opened.enter_context(Connection(target))

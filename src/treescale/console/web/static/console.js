@@ -18,6 +18,7 @@ for (const text of document.querySelectorAll("main [data-copy]")) {
 }
 
 // Parts of the page, by their id, as the server makes them; only while somebody looks.
+const AGAIN_MILLISECONDS = 10000;
 const live = document.querySelector("[data-live]");
 if (live) {
   let source = null;
@@ -26,7 +27,13 @@ if (live) {
   const follow = () => {
     source = new EventSource(live.dataset.live);
     source.addEventListener("open", () => show(document.body.dataset.liveOn));
-    source.addEventListener("error", () => show(document.body.dataset.liveOff));
+    source.addEventListener("error", () => {
+      show(document.body.dataset.liveOff);
+      if (source && source.readyState === EventSource.CLOSED) {  // it was refused: not tried by itself
+        source = null;
+        setTimeout(() => { if (!document.hidden && !source) follow(); }, AGAIN_MILLISECONDS);
+      }
+    });
     source.addEventListener("part", (event) => {
       const part = JSON.parse(event.data);
       const place = document.getElementById(part.id);
