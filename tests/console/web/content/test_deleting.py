@@ -65,6 +65,7 @@ async def test_a_tag_goes_back_to_what_it_was(signed_in: Browser, alice: Client)
     moved = await signed_in.post(f"{APP}/-/tags/move", tag="1", digest=before)
     assert moved.expect(303).location == "/alice/app:1?done=content_tag_moved"
     assert (await repository.head("manifests/1")).headers["Docker-Content-Digest"] == before
+    assert "pointed here, nothing pushed" in (await signed_in.get(f"{APP}:1")).expect(200).words
     for tag, digest in (("", before), ("1", "none"), ("1", "sha256:" + "0" * 64)):
         answer = await signed_in.post(f"{APP}/-/tags/move", tag=tag, digest=digest)
         assert answer.status in (400, 404), (tag, digest)

@@ -21,7 +21,6 @@ BASE: Final[Mapping[str, str]] = {
     "not_found": "There is no such page.",
     "error_title": "That did not work",
     "error": "That did not work. If it lasts, tell the operator: request {request_id}",
-    "try_again": "Go back, and try again.",
     "to_sign_in": "To the sign-in page",
     "to_home": "To my repositories",
     "to_account": "To my account",

@@ -92,6 +92,7 @@ _IMAGE: Final[Mapping[str, str]] = {
     "content_event_image_pushed": "pushed",
     "content_event_image_restored": "restored",
     "content_event_tag_deleted": "deleted",
+    "content_event_tag_moved": "pointed here, nothing pushed",
     "content_files": "Files",
     "content_happened": "What happened",
     "content_history": "What {tag} pointed at",
@@ -120,15 +121,6 @@ _IMAGE: Final[Mapping[str, str]] = {
     "content_volumes": "Volumes",
     "content_what": "What it is",
     "content_when": "When",
-    "content_why_always": "A rule keeps it.",
-    "content_why_immutable": "A rule has it stay where it points.",
-    "content_why_last": "A rule keeps the last ones.",
-    "content_why_no_rule": "No rule speaks of it: it stays.",
-    "content_why_not_kept": "No rule keeps it any more: it goes within the hour.",
-    "content_why_of_image": "It is said of an image that stays.",
-    "content_why_pulled": "A rule keeps what was pulled lately.",
-    "content_why_pushed": "A rule keeps what was pushed lately.",
-    "content_why_unconfirmed": "A rule that nobody has confirmed would let it go.",
 }
 _DELETING: Final[Mapping[str, str]] = {
     "content_delete": "Delete",

@@ -65,7 +65,6 @@ OPERATOR: Final[Mapping[str, str]] = {
     "operator_job_progress": "How far",
     "operator_job_stores": "{done} of {total} stores",
     "operator_job_partitions": "{done} of {total} partitions",
-    "operator_job_title": "{kind}",
     "operator_job_given_up": "not waited for: {why}",
     "operator_job_moved": "Moved or read back",
     "operator_job_found": "What was found",
