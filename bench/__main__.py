@@ -1,9 +1,10 @@
-"""`make bench`: a whole table beside docker-registry 2.8.2, in one run.
+"""`make bench`: a whole table beside other registries, in one run.
 
 Of one server; with `--network`, of several behind narrow wires. With `--repair`, `--walk`,
 `--collect`, `--backup`, `--metrics` and `--events` what goes on beside clients is measured, by
 itself; with `--accounts` logins among many accounts. Written to bench/results/: Markdown, JSON with
-every round, and a picture. `--only` runs parts of it and prints them without keeping them.
+every round, and a picture. `--only` runs parts of it and prints them without keeping them, and
+`--push` is that for pushes of one server.
 """
 
 import os
@@ -27,10 +28,13 @@ from bench.machine import use_memory
 from bench.metrics import counting
 from bench.network import balanced, gateway, killed, relay, repair
 from bench.peers import CLIENT_TLS
+from bench.registries import KNOWN
 from bench.rows import Effort, Part, Row
-from bench.walk import beside, names, verify
+from bench.walk import beside as walking
+from bench.walk import names, verify
 from bench.work import (
     console,
+    large,
     layers,
     lists,
     manifests,
@@ -44,13 +48,15 @@ from bench.work import (
 
 RESULTS: Final = Path(__file__).parent / "results"
 PARTS: Final[dict[str, Part]] = {
-    "layers": layers.measure,
+    "push": layers.measure_pushes,
+    "pull": layers.measure_pulls,
     "tls": tls.measure,
     "manifests": manifests.measure,
     "ranges": ranges.measure,
     "tiny": tiny.measure,
     "memory": memory.measure,
     "start": start.measure,
+    "large": large.measure,
     "lists": lists.measure,
 }
 NETWORK: Final[dict[str, Part]] = {
@@ -64,7 +70,7 @@ NETWORK: Final[dict[str, Part]] = {
 REPAIR: Final[dict[str, Part]] = {"idle-loss": repair.measure_idle, "loss": repair.measure_load}
 WALK: Final[dict[str, Part]] = {
     "verify": verify.measure,
-    "beside": beside.measure,
+    "beside": walking.measure,
     "names": names.measure,
 }
 COLLECT: Final[dict[str, Part]] = {
@@ -96,7 +102,7 @@ class Page:
 
 
 PAGES: Final = {
-    "one-server": Page(report.ONE_SERVER, PARTS, 7, fills_memory=True),
+    "one-server": Page(report.ONE_SERVER, PARTS, 3, fills_memory=True),
     "network": Page(report.NETWORK, NETWORK, 3),
     "repair": Page(report.REPAIR, REPAIR, 1),
     "walk": Page(report.WALK, WALK, 3),
@@ -108,10 +114,12 @@ PAGES: Final = {
     "console": Page(report.CONSOLE, CONSOLE, 1),
 }
 PLACEMENT: Final = "placement"
+PUSH: Final = "push"
 ALL: Final = [name for page in PAGES.values() for name in page.parts]
 
 
 @click.command()
+@click.option("--push", "page", flag_value=PUSH, help="Pushes to one server, for a quick turn.")
 @click.option("--network", "page", flag_value="network", help="Servers behind narrow wires; root.")
 @click.option("--repair", "page", flag_value="repair", help="One of four stores is lost; root.")
 @click.option("--walk", "page", flag_value="walk", help="Reading back, and looking; needs root.")
@@ -130,6 +138,10 @@ ALL: Final = [name for page in PAGES.values() for name in page.parts]
 )
 @click.option("--scale", default=1.0, help="Below 1: less of everything else, for a quick look.")
 @click.option("--mbit", default=200, help="What a narrow wire carries, in Mbit/s.")
+@click.option("--large-gigabytes", default=1.0, help="Size of the layer that no cache has.")
+@click.option(
+    "--beside", multiple=True, type=click.Choice(list(KNOWN)), help="Else all; repeatable."
+)
 @click.option("--only", multiple=True, type=click.Choice(ALL), help="Parts; repeatable.")
 @click.option("--directory", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="What is kept.")
@@ -141,19 +153,30 @@ def main(  # noqa: PLR0913, PLR0917  one for each option
     chunks: int,
     scale: float,
     mbit: int,
+    large_gigabytes: float,
+    beside: tuple[str, ...],
     only: tuple[str, ...],
     directory: Path | None,
     results: Path,
 ) -> None:
-    """Measure TreeScale beside docker-registry, or what --repair, --walk … say."""
+    """Measure TreeScale beside other registries, or what --repair, --walk … say."""
     if page == PLACEMENT:
         for line in placement.lines():
             click.echo(line)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # the servers end, too
+    if page == PUSH:
+        page, only = None, only or (PUSH,)
     measured = PAGES[page or "one-server"]
     effort = Effort(
-        rounds or measured.rounds, megabytes * 1_000_000, scale, mbit, gigabytes, chunks
+        rounds or measured.rounds,
+        megabytes * 1_000_000,
+        scale,
+        mbit,
+        gigabytes,
+        chunks,
+        int(large_gigabytes * 1e9),
+        beside,
     )
     rows: list[Row] = []
     for name in only or measured.parts:
@@ -164,6 +187,7 @@ def main(  # noqa: PLR0913, PLR0917  one for each option
             found = measured.parts[name](Path(place), effort)
         rows += found
         click.echo(report.tables(found))
+        click.echo(report.judged(found))
         click.echo(f"{name}: {time.perf_counter() - began:.0f} s\n", err=True)
         if not only:
             report.write(results, measured.published, rows, effort)

@@ -1,4 +1,4 @@
-"""Starting and stopping what is measured: TreeScale, and Debian's docker-registry 2.8.2."""
+"""Starting and stopping what is measured: TreeScale, and the registries beside it."""
 
 import json
 import os
@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from bench.registries import Listening, Registry
 from bench.wire import Connection, Target
 from tests.functional.programs import in_namespace
 
 START_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.005
+OURS: Final = "treescale"
 CLIENT_TLS: Final = "OPENSSL_CONF"
 PASSWORD: Final = "benchmark-password"  # noqa: S105  of a server that lives for minutes
 
@@ -72,10 +74,10 @@ def treescale(
     with _running(
         command,
         {**environment(), "TREESCALE_ADMIN_PASSWORD": PASSWORD},
-        directory.with_suffix(".log"),
+        _log(directory),
     ) as pid:
         chain = certificate.chain if certificate else None
-        target = Target("treescale", port, "admin/bench", "admin", PASSWORD, chain, pid)
+        target = Target(OURS, port, "admin/bench", "admin", PASSWORD, chain, pid)
         wait_until_ready(target, "/readyz")
         yield target
 
@@ -88,37 +90,26 @@ class Place(Protocol):
 
 
 @contextmanager
-def docker_registry(
-    directory: Path, *, certificate: Certificate | None = None, place: Place | None = None
+def peer(
+    registry: Registry,
+    directory: Path,
+    *,
+    certificate: Certificate | None = None,
+    place: Place | None = None,
 ) -> Iterator[Target]:
-    """Run the peer with its filesystem driver, without a login; on loopback, or at the place.
-
-    Its cache of blob descriptors is on, as in the configuration of Debian's package.
-    """
+    """Run another registry on the directory, without a login; on loopback, or at the place."""
     port, host = _free_port(), place.address if place else "127.0.0.1"
     inside = [*in_namespace(place.namespace)] if place else []
     directory.mkdir(parents=True, exist_ok=True)
-    http: dict[str, object] = {"addr": f"{host}:{port}"}
-    if certificate:
-        http["tls"] = {"certificate": str(certificate.chain), "key": str(certificate.key)}
-    settings = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {
-            "cache": {"blobdescriptor": "inmemory"},
-            "filesystem": {"rootdirectory": str(directory / "root")},
-            "delete": {"enabled": True},
-        },
-        "http": http,
-    }
-    configuration = directory / "config.yml"
-    configuration.write_text(json.dumps(settings))  # JSON is YAML
-    command = [*inside, "docker-registry", "serve", str(configuration)]
-    with _running(command, environment(), directory.with_suffix(".log")) as pid:
+    files = (certificate.chain, certificate.key) if certificate else None
+    configuration = directory / "config.json"
+    settings = registry.settings(Listening(directory, host, port, files))
+    configuration.write_text(json.dumps(settings))  # which is YAML as well
+    command = [*inside, registry.program, "serve", str(configuration)]
+    variables = {**environment(), **registry.variables}
+    with _running(command, variables, _log(directory)) as pid:
         chain = certificate.chain if certificate else None
-        target = Target(
-            "docker-registry", port, "bench/bench", certificate=chain, pid=pid, host=host
-        )
+        target = Target(registry.name, port, "bench/bench", certificate=chain, pid=pid, host=host)
         wait_until_ready(target, "/v2/")
         yield target
 
@@ -149,6 +140,10 @@ def _running(command: list[str], variables: dict[str, str], log: Path) -> Iterat
         finally:
             process.terminate()
             process.wait(timeout=START_SECONDS)
+
+
+def _log(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.log")
 
 
 def _end_of(log: Path) -> str:

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench.rows import PEER, Row
+from bench.rows import MET, OPEN, SHORT, Row
 
 LABEL_WIDTH: Final = 330
 PLOT_WIDTH: Final = 420
 ROW_HEIGHT: Final = 24
 TOP: Final = 34
 TICKS: Final = (0.5, 1, 2, 3, 4, 6, 10, 20, 40)
-MET: Final = "#2f855a"
-SHORT: Final = "#c05621"
+COLORS: Final = {MET: "#2f855a", SHORT: "#c05621", OPEN: "#718096"}
 STYLE: Final = (
     "text{font:12px sans-serif;fill:#2d3748}.s{fill:#718096}"
     "@media(prefers-color-scheme:dark){text{fill:#e2e8f0}.s{fill:#a0aec0}}"
@@ -25,12 +24,12 @@ STYLE: Final = (
 
 def drawn(rows: Sequence[Row]) -> str:
     """Return the SVG of all rows that are ratios."""
-    ratios = [row for row in rows if row.other and row.against == PEER and row.bar]
+    ratios = [row for row in rows if row.peers and row.bar and not row.bar.own]
     height = TOP + ROW_HEIGHT * len(ratios) + 10
     width = LABEL_WIDTH + PLOT_WIDTH + 60
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        "<title>TreeScale by docker-registry 2.8.2; right is better</title>",
+        "<title>TreeScale by the best peer; right is better</title>",
         f"<style>{STYLE}</style>",
         *(_tick(tick, height) for tick in TICKS),
     ]
@@ -61,7 +60,7 @@ def _bar(row: Row, y: int) -> list[str]:
         ratio, limit = 1 / ratio, 1 / limit
     left, right = sorted((_x(1), _x(ratio)))
     length = max(right - left, 1)
-    color = MET if row.met else SHORT
+    color = COLORS[row.verdict]
     return [
         f'<text x="{LABEL_WIDTH - 10}" y="{y + 15}" text-anchor="end">{escape(row.work)}</text>',
         f'<rect x="{left}" y="{y + 4}" width="{length:.1f}" height="14" fill="{color}"/>',

@@ -21,14 +21,6 @@ _SCHEDULER_CLOCK: Final = 2
 BEGIN_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Megabytes of all processes of a server: proportional share, and resident, summed up."""
-
-    pss_mb: float
-    rss_mb: float
-
-
 def tree(pid: int) -> list[int]:
     """Return the process and all that descend from it."""
     found, seen = [pid], 0
@@ -47,20 +39,17 @@ def cpu_seconds(pid: int) -> float:
     return sum(time.clock_gettime(~member << 3 | _SCHEDULER_CLOCK) for member in tree(pid))
 
 
-def memory(pid: int) -> Memory:
-    """Return what the process and its descendants hold now."""
-    pss = rss = 0
+def pss_mb(pid: int) -> float:
+    """Return megabytes that the process and its descendants hold now: proportional set sizes."""
+    kilobytes = 0
     for member in tree(pid):
         try:
             lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()[1:]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        kilobytes = {
-            name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)
-        }
-        pss += kilobytes.get("Pss", 0)
-        rss += kilobytes.get("Rss", 0)
-    return Memory(pss * 1024 / 1e6, rss * 1024 / 1e6)
+        held = dict(line.split(":") for line in lines)
+        kilobytes += int(held["Pss"].split()[0])
+    return kilobytes * 1024 / 1e6
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,38 @@ from typing import Final
 from bench.accounts.asking import ASKED as ACCOUNTS_ASKED
 from bench.accounts.asking import LISTED as ACCOUNTS_LISTED
 from bench.plot import drawn
-from bench.rows import PEER, Effort, Row
+from bench.registries import NAMED
+from bench.rows import MET, OPEN, SHORT, Effort, Row
 
-RATIOS: Final = (
-    "| work | bar | TreeScale | docker-registry | ratio (range) | |\n|---|---|---|---|---|---|"
-)
 FIGURES: Final = "| TreeScale alone | bar | measured (range) | |\n|---|---|---|---|"
+NONE: Final = "not measured"
 
 
 def tables(rows: Sequence[Row]) -> str:
-    """Return the ratios to the peer, and what is ours alone, as Markdown tables."""
-    ratios = [_ratio_line(row) for row in rows if row.other and row.against == PEER]
-    figures = [_figure_line(row) for row in rows if not (row.other and row.against == PEER)]
-    parts = [[RATIOS, *ratios, ""] if ratios else [], [FIGURES, *figures, ""] if figures else []]
+    """Return the ratios to the best peer, and what is ours alone, as Markdown tables."""
+    ratios = [row for row in rows if row.peers]
+    figures = [_figure_line(row) for row in rows if not row.peers]
+    peers = peers_of(rows)
+    compared = [*_heading(peers), *(_ratio_line(row, peers) for row in ratios)]
+    parts = [[*compared, ""] if ratios else [], [FIGURES, *figures, ""] if figures else []]
     return "\n".join(line for part in parts for line in part)
+
+
+def peers_of(rows: Sequence[Row]) -> list[str]:
+    """Return the peers that any row has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row.peers))
+
+
+def judged(rows: Sequence[Row]) -> str:
+    """Say how many bars are met, and what could not be said for want of a peer."""
+    verdicts = [row.verdict for row in rows if row.bar]
+    text = f"{verdicts.count(MET)} of {len(verdicts)} bars are met"
+    if peers := peers_of(rows):
+        text += f"; peers of this run: {', '.join(peers)}"
+    missing = dict.fromkeys(name for row in rows for name in row.missing)
+    if missing:
+        text += f"; not there: {', '.join(missing)}, so {verdicts.count(OPEN)} are open"
+    return f"{text}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +60,23 @@ class Publication:
 
 ONE_SERVER: Final = Publication(
     "one-server",
-    "One server, measured beside docker-registry 2.8.2",
+    "One server, measured beside other registries",
     "make bench",
-    """Ratios are medians of {rounds} interleaved rounds, after one that warmed up and is not \
-counted; both use all cores, and so do the clients. Large layers are \
-{megabytes} MB of random bytes. docker-registry: Debian's package, \
-filesystem driver, its cache of blob descriptors on, no login, nothing fsynced. TreeScale: as it \
-comes, with its login, SQLite, one worker per core, everything fsynced before 201. Pushed bytes \
-come as dockerd sends them, in chunks of 32 KiB; TLS clients offer AES-128 first, as \
-dockerd does. All memory had been in use before (bench/machine.py), and layers are pulled soon \
-after they were pushed, so both have them in the page cache.""",
+    """Each row measures all registries of the run in {rounds} interleaved rounds, after one that \
+warmed up and is not counted; each in turn uses all cores, and so do the clients. The best peer is \
+the one with the best median; the ratio to it is made round by round, and its median judged. Where \
+less is better it should be small. A bar is met only if every peer that it is judged against was \
+there ({named}): else it is open, or short if one that was there is ahead. Memory and starts have \
+bars of their own, whatever the peers do. \
+Large layers are {megabytes} MB, new in each round, of random bytes or as gzip writes them (one \
+member, no sync points); pushed by a chunked PATCH in pieces of 32 KiB as dockerd does, or by one \
+PUT as containerd does. All registries keep their data on the same disk. docker-registry is \
+Debian's package; it and distribution have their filesystem driver and cache of blob descriptors; \
+zot is built without extensions and deduplicates and collects, as it comes. None of them has a \
+login, and none syncs. TreeScale: as it comes, with its login, SQLite, one worker per core, \
+everything fsynced before 201. TLS clients offer AES-128 first, as dockerd does. All memory had \
+been in use before (bench/machine.py), and layers are pulled soon after they were pushed, so all \
+have them in the page cache, but where a row says otherwise.""",
 )
 NETWORK: Final = Publication(
     "network",
@@ -179,12 +204,10 @@ the pass over all of them once a day.""",
 
 def page(published: Publication, rows: Sequence[Row], effort: Effort) -> str:
     """Return the whole page: the tables, with what they were measured on and how."""
-    verdicts = [row.met for row in rows if row.bar]
     picture = f"![ratios]({published.name}.svg)\n\n" if published.pictured else ""
     return f"""# {published.title}
 
-On {machine()}; written by `{_filled(published.command, effort)}`. {sum(verdicts)} of \
-{len(verdicts)} bars are met.
+On {machine()}; written by `{_filled(published.command, effort)}`. {judged(rows)}
 
 {_filled(published.method, effort)}
 
@@ -193,6 +216,7 @@ On {machine()}; written by `{_filled(published.command, effort)}`. {sum(verdicts
 
 def _filled(text: str, effort: Effort) -> str:
     return text.format(
+        named=", ".join(NAMED),
         rounds=effort.rounds,
         megabytes=effort.layer_bytes // 1_000_000,
         mbit=effort.mbit,
@@ -232,12 +256,19 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({models[0] if models else platform.machine()}), {system}"
 
 
-def _ratio_line(row: Row) -> str:
-    return (
-        f"| {row.work} | {_bar(row)} | {_median(row.ours, row)} "
-        f"| {_median(row.other, row)} | **{row.value:.2f}**{_range(row.judged, 2)} "
-        f"| {_verdict(row)} |"
-    )
+def _heading(peers: Sequence[str]) -> list[str]:
+    names = ["work", "bar", "TreeScale", *peers, "best peer", "ratio to it (range)", ""]
+    return [f"| {' | '.join(names)} |".replace("|  |", "| |"), "|---" * len(names) + "|"]
+
+
+def _ratio_line(row: Row, peers: Sequence[str]) -> str:
+    bar = _bar(row)
+    if row.bar and row.bar.own:
+        bar += f" {row.unit}"
+    measured = [_median(row.peers[name], row) if name in row.peers else NONE for name in peers]
+    ratio = f"**{statistics.median(row.ratios):.2f}**{_range(row.ratios, 2)}"
+    cells = [row.work, bar, _median(row.ours, row), *measured, row.against, ratio, _verdict(row)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _figure_line(row: Row) -> str:
@@ -261,9 +292,7 @@ def _bar(row: Row) -> str:
 
 
 def _verdict(row: Row) -> str:
-    if row.bar is None:
-        return ""
-    return "met" if row.met else "**short**"
+    return f"**{SHORT}**" if row.verdict == SHORT else row.verdict
 
 
 def _median(figures: Sequence[float], row: Row) -> str:
@@ -283,8 +312,13 @@ def _record(row: Row) -> dict[str, object]:
         "bar": row.bar and row.bar.limit,
         "at_least": row.bar and row.bar.at_least,
         "judged": round(row.value, 3),
-        "met": row.met,
-        "ours": [round(figure, 4) for figure in row.ours],
+        "verdict": row.verdict,
+        "ours": _rounded(row.ours),
         "against": row.against if row.other else None,
-        "other": [round(figure, 4) for figure in row.other],
+        "other": _rounded(row.other),
+        "peers": {name: _rounded(figures) for name, figures in row.peers.items()},
     }
+
+
+def _rounded(figures: Sequence[float]) -> list[float]:
+    return [round(figure, 4) for figure in figures]

@@ -90,7 +90,12 @@ class Connection:
         body: bytes | bytearray = b"",
     ) -> Answer:
         """Ask and read the whole answer; raises RuntimeError unless it has the status."""
-        answer = self.ask(method, path, headers, body)
+        self.socket.sendall(self.request(method, path, headers) + body)
+        return self.answered(status, method, path)
+
+    def answered(self, status: int, method: str, path: str) -> Answer:
+        """Read the whole answer to what was sent; raises RuntimeError unless it has the status."""
+        answer = self.header()
         if method != "HEAD":
             self.discard(answer)
         if answer.status != status:
@@ -194,6 +199,18 @@ def push(connection: Connection, target: Target, digest: str, chunked: bytes | b
     else:
         sent = connection.expect(202, "PATCH", path, chunks, chunked)
     connection.expect(201, "PUT", with_digest(path_of(sent.headers["location"]), digest))
+
+
+def push_whole(connection: Connection, target: Target, digest: str, data: bytearray) -> None:
+    """Push a blob the registry lacks as containerd does, by one PUT; raises unless acknowledged."""
+    blobs = f"/v2/{target.repository}/blobs"
+    connection.expect(404, "HEAD", f"{blobs}/{digest}", "")
+    begun = connection.expect(202, "POST", f"{blobs}/uploads/")
+    path = with_digest(path_of(begun.headers["location"]), digest)
+    headers = f"Content-Type: application/octet-stream\r\nContent-Length: {len(data)}\r\n"
+    connection.socket.sendall(connection.request("PUT", path, headers))
+    connection.socket.sendall(data)
+    connection.answered(201, "PUT", path)
 
 
 def pull(target: Target, token: str, digest: str, size: int) -> None:

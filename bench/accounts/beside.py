@@ -27,7 +27,7 @@ from bench.accounts.filling import (
     user_of,
 )
 from bench.peers import treescale
-from bench.processes import memory
+from bench.processes import pss_mb
 from bench.rows import Effort, Row, at_most
 from bench.wire import Connection, Target
 from tests.postgres import running_postgres
@@ -111,7 +111,7 @@ def _rows(
         ]
         for kind, (ask, asked) in asking.KINDS.items():
             rows += _compared(f"{engine}: {kind}", many, few, ask, (effort, effort.of(asked)))
-        held = [memory(one.target.pid).pss_mb for one in (many, few)]
+        held = [pss_mb(one.target.pid) for one in (many, few)]
         rows.append(
             Row(f"{engine}: memory of the server", "MB", None, held[:1], held[1:], 0, "few")
         )

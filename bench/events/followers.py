@@ -17,7 +17,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Final
 
-from bench.processes import FORK, cpu_seconds, memory
+from bench.processes import FORK, cpu_seconds, pss_mb
 from bench.rows import Effort, Row, at_most
 from bench.wire import Connection, Target, token_for
 from bench.work.tiny import push_image
@@ -99,13 +99,13 @@ def _target(server: Server, first: Server) -> Target:
 
 def _follow(pushed: Target, followed: Target, count: int, seconds: int) -> Mapping[str, float]:
     """Push for so long while so many follow."""
-    before = memory(followed.pid).pss_mb
+    before = pss_mb(followed.pid)
     ours, theirs = FORK.Pipe()
     process: ForkProcess = FORK.Process(target=_followers, args=(followed, count, theirs))
     process.start()
     assert ours.recv() == count, "all have joined"
     time.sleep(SETTLE_SECONDS)
-    grown = memory(followed.pid).pss_mb - before
+    grown = pss_mb(followed.pid) - before
     began = cpu_seconds(followed.pid)
     told = _push(pushed, PUSHES_PER_SECOND[count], seconds)
     ours.send(count * len(told))

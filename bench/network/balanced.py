@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.network.site import as_target, site
-from bench.pair import Pair
 from bench.processes import at_once
+from bench.rounds import Targets
 from bench.rows import Effort, Row, at_least
 from bench.wire import Connection, Target, framed, push, read_verified, token_for
 from tests.functional.server import Account
@@ -94,13 +94,13 @@ def measure(root: Path, effort: Effort) -> list[Row]:
         site(root, effort) as here,
         here.cluster(SERVERS, copies=3) as cluster,
         here.peer() as peer,
-        here.balanced(Pair(as_target(cluster.nodes[0], cluster), peer), cluster) as pair,
+        here.balanced(as_target(cluster.nodes[0], cluster), peer, cluster) as targets,
     ):
         image = _image(root / "image", size)
-        shared = _shared(size, pair)
-        for target in (pair.ours, pair.peer):
+        shared = _shared(size, targets)
+        for target in targets.all:
             image.push(target)
-        figures = pair.measure(effort.rounds, [image.copy, shared.read])
+        figures = targets.measure(effort.rounds, [image.copy, shared.read])
     return [figures.row(name, "MB/s", at_least(2.5), 1) for name in (COPY, RANGES)]
 
 
@@ -120,10 +120,10 @@ def _image(home: Path, size: int) -> Image:
     return Image(source, sum(map(len, data)), home)
 
 
-def _shared(size: int, pair: Pair) -> Shared:
+def _shared(size: int, targets: Targets) -> Shared:
     data = os.urandom(size)
     digest, body = f"sha256:{hashlib.sha256(data).hexdigest()}", framed(data)
-    for target in (pair.ours, pair.peer):
+    for target in targets.all:
         with Connection(target, token_for(target)) as connection:
             push(connection, target, digest, body)
     share = -(-size // READERS)

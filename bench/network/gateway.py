@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.network.site import behind_a_gateway
-from bench.pair import Step
 from bench.processes import at_once
+from bench.rounds import Step
 from bench.rows import Effort, Row, at_least
 from bench.wire import Target, read_verified, token_for
 from bench.work.layers import PUSH as PUSHED
@@ -83,6 +83,6 @@ def _measure(root: Path, effort: Effort, servers: int, names: Sequence[str]) -> 
     size = effort.layer_bytes
     through = Through(servers, Layer(size), Layer(int(size * CROWD_LAYER_SHARE)))
     steps: list[Step] = [getattr(through, name) for name in names]
-    with behind_a_gateway(root, effort, servers, copies=2) as pair:
-        figures = pair.measure(effort.rounds, steps)
+    with behind_a_gateway(root, effort, servers, copies=2) as targets:
+        figures = targets.measure(effort.rounds, steps)
     return [figures.row(name, "MB/s", BARS.get(name), 1) for name in figures.ours]

@@ -12,8 +12,8 @@ from typing import Final
 
 from bench.network.gateway import pull_speed
 from bench.network.site import as_target, site
-from bench.pair import Pair
 from bench.processes import cpu_seconds
+from bench.rounds import Targets
 from bench.rows import Effort, Row
 from bench.wire import Target
 from bench.work.layers import Layer
@@ -56,6 +56,6 @@ def measure(root: Path, effort: Effort) -> list[Row]:
         here.peer(narrow=False) as peer,
     ):
         relayed = Relayed(Layer(effort.layer_bytes), cluster)
-        pair = Pair(as_target(cluster.nodes[0], cluster), peer)
-        figures = pair.measure(effort.rounds, [relayed.push, relayed.pull])
+        targets = Targets(as_target(cluster.nodes[0], cluster), (peer,))
+        figures = targets.measure(effort.rounds, [relayed.push, relayed.pull])
     return [figures.row(SPEED, "GB/s", None, 2), figures.row(CPU, "s/GB", None, 2)]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.pair import Pair
-from bench.peers import docker_registry
+from bench.peers import peer as running_peer
+from bench.registries import docker_registry
+from bench.rounds import Targets
 from bench.rows import Effort
 from bench.wire import Target
 from tests.functional.cluster.database import NetworkPostgres, network_postgres
@@ -97,17 +98,17 @@ class Site:
     def peer(self, *, narrow: bool = True) -> Iterator[Target]:
         """Run one docker-registry behind the wire that each of our storage servers has."""
         machine = self.machine(narrow=narrow)
-        with docker_registry(self.root / "peer", place=machine) as target:
+        with running_peer(docker_registry(), self.root / "peer", place=machine) as target:
             yield target
 
     @contextmanager
-    def balanced(self, pair: Pair, cluster: Cluster) -> Iterator[Pair]:
+    def balanced(self, ours: Target, other: Target, cluster: Cluster) -> Iterator[Targets]:
         """Run haproxy before all servers of the cluster, and another one before the peer."""
         with (
-            self._balancer("ours", [node.address for node in cluster.nodes], pair.ours) as ours,
-            self._balancer("peer", [pair.peer.address], pair.peer) as peer,
+            self._balancer("ours", [node.address for node in cluster.nodes], ours) as mine,
+            self._balancer("peer", [other.address], other) as peer,
         ):
-            yield Pair(ours, peer)
+            yield Targets(mine, (peer,))
 
     @contextmanager
     def _balancer(self, name: str, servers: list[str], target: Target) -> Iterator[Target]:
@@ -144,7 +145,7 @@ def site(root: Path, effort: Effort) -> Iterator[Site]:
 
 
 @contextmanager
-def behind_a_gateway(root: Path, effort: Effort, servers: int, copies: int) -> Iterator[Pair]:
+def behind_a_gateway(root: Path, effort: Effort, servers: int, copies: int) -> Iterator[Targets]:
     """Run storage servers behind narrow wires, their gateway, and the peer."""
     with (
         site(root, effort) as here,
@@ -152,7 +153,7 @@ def behind_a_gateway(root: Path, effort: Effort, servers: int, copies: int) -> I
         here.gateway(cluster) as ours,
         here.peer() as peer,
     ):
-        yield Pair(ours, peer)
+        yield Targets(ours, (peer,))
 
 
 def as_target(server: Server, cluster: Cluster) -> Target:

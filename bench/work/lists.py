@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.pair import Pair
 from bench.peers import treescale
+from bench.rounds import Targets
 from bench.rows import Effort, Row, at_most
 from bench.rowsets import OWNER, add_tags
 from bench.wire import Connection, Target
@@ -23,6 +23,8 @@ LARGE: Final = (1_000_000, 100_000)
 SMALL: Final = (1_000, 1_000)
 """Tags of one repository, and repositories."""
 PAGE: Final = 100
+LARGE_NAME: Final = "of 1,000,000 tags"
+SMALL_NAME: Final = "of 1,000"
 ASKED: Final = 300
 """Pages in a round."""
 KINDS: Final = ("tags list", "_catalog")
@@ -37,18 +39,19 @@ def measure(root: Path, effort: Effort) -> list[Row]:
             pass
         add_tags(place / name, tags, repositories)
     with treescale(place / "large") as large, treescale(place / "small") as small:
-        pair = Pair(replace(large, name="large"), replace(small, name="small"))
+        targets = Targets(replace(large, name=LARGE_NAME), (replace(small, name=SMALL_NAME),))
         steps = [partial(_pages, kind, effort.of(ASKED)) for kind in KINDS]
-        figures = pair.measure(effort.rounds, steps)
-    rows = [figures.row(kind, "ms", at_most(1.2), 3) for kind in KINDS]
-    for row in rows:
-        row.work = f"{row.work}, page of {PAGE}, of 1,000,000 tags"
-        row.against = "of 1,000"
-    return rows
+        figures = targets.measure(effort.rounds, steps)
+    ours, others = figures.ours, figures.others[SMALL_NAME]
+    what = f"page of {PAGE}, {LARGE_NAME}"
+    return [
+        Row(f"{kind}, {what}", "ms", at_most(1.2), ours[kind], others[kind], 3, SMALL_NAME)
+        for kind in KINDS
+    ]
 
 
 def _pages(kind: str, asked: int, target: Target, _: int) -> Mapping[str, float]:
-    tags, repositories = LARGE if target.name == "large" else SMALL
+    tags, repositories = LARGE if target.name == LARGE_NAME else SMALL
     if kind == "tags list":
         path = f"/v2/{OWNER}/large/tags/list?n={PAGE}&last=t{tags // 2:07}"
         scope = f"repository:{OWNER}/large:pull"

@@ -1,80 +1,66 @@
-"""Peak memory of all server processes while 16 clients push and 16 pull 1 GB each at once.
+"""Memory of all processes of a server: at rest, and at most while 16 clients push and 16 pull.
 
-Sampled: PSS, where a page shared by some counts once, and RSS, where it counts for each. The pushed
-bytes differ from each other everywhere: one random block per client, and a number stamped into
-every 4 KiB of it, so that the clients hold little and no two chunks are alike.
+PSS, where a page shared by some counts once, in samples. One registry after the other, each alone.
 """
 
-import hashlib
-import os
-from collections.abc import Iterator
+import time
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.peers import treescale
-from bench.processes import Memory, memory, start
-from bench.rows import Effort, Row, at_most
-from bench.wire import Connection, Target, framed, path_of, pull, token_for, with_digest
+from bench.processes import pss_mb, start
+from bench.rounds import Start, starts
+from bench.rows import Effort, Row, at_most, beside
+from bench.wire import pull, token_for
+from bench.work.stamped import push_stamped
 
 CLIENTS: Final = 16
-LAYER_BYTES: Final = 1_000_000_000
-BLOCK_BYTES: Final = 2 << 20
-STAMP_EVERY_BYTES: Final = 4096
 SAMPLE_SECONDS: Final = 0.2
-LAST_CHUNK: Final = b"0\r\n\r\n"
+SETTLED_SECONDS: Final = 5.0
+"""After a start: what runs beside requests has begun."""
+REST_MB_MAX: Final = 130.0
+PEAK_MB_MAX: Final = 250.0
 
 
 def measure(root: Path, effort: Effort) -> list[Row]:
-    """Measure the peak."""
-    size = effort.of(LAYER_BYTES)
+    """Measure both once."""
     place = root / "memory"
     place.mkdir()
-    with treescale(place / "treescale") as target:
-        token = token_for(target)
-        digest = _push(target, token, size)
-        clients = start(
-            [
-                *[partial(_push, target, token, size)] * CLIENTS,
-                *[partial(pull, target, token, digest, size)] * CLIENTS,
-            ]
-        )
-        samples: list[Memory] = []
-        running = True
-        while running:
-            samples.append(memory(target.pid))
-            running = clients.running(SAMPLE_SECONDS)
-        clients.ended()
-    work = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of {size / 1e9:g} GB at once"
-    bar = at_most(500.0)
+    size = effort.layer_bytes
+    measured = {name: _measure(begin, place / name, size) for name, begin in starts(effort).items()}
+    ours, *peers = measured
+    peak = f"peak memory, {CLIENTS} pushes and {CLIENTS} pulls of {size / 1e6:g} MB at once (PSS)"
+    works = {"memory at rest (PSS)": REST_MB_MAX, peak: PEAK_MB_MAX}
     return [
-        Row(f"{work} (PSS)", "MB", bar, [max(one.pss_mb for one in samples)]),
-        Row(f"{work} (RSS)", "MB", bar, [max(one.rss_mb for one in samples)]),
+        beside(
+            work,
+            "MB",
+            at_most(limit, own=True),
+            [measured[ours][n]],
+            {name: [measured[name][n]] for name in peers},
+        )
+        for n, (work, limit) in enumerate(works.items())
     ]
 
 
-def _blocks(size: int) -> Iterator[bytearray]:
-    block = bytearray(os.urandom(BLOCK_BYTES))
-    for number in range(0, size, BLOCK_BYTES):
-        stamp = number.to_bytes(8)
-        for at in range(0, BLOCK_BYTES, STAMP_EVERY_BYTES):
-            block[at : at + len(stamp)] = stamp
-        yield block if number + BLOCK_BYTES <= size else block[: size - number]
-
-
-def _push(target: Target, token: str, size: int) -> str:
-    hasher = hashlib.sha256()
-    with Connection(target, token) as connection:
-        begun = connection.expect(202, "POST", f"/v2/{target.repository}/blobs/uploads/")
-        path = path_of(begun.headers["location"])
-        connection.socket.sendall(
-            connection.request("PATCH", path, "Transfer-Encoding: chunked\r\n")
+def _measure(begin: Start, directory: Path, size: int) -> tuple[float, float]:
+    """Return megabytes at rest, and at most."""
+    with begin(directory):
+        pass  # what a first start makes is not there in others
+    with begin(directory) as target:
+        time.sleep(SETTLED_SECONDS)
+        rest = pss_mb(target.pid)
+        token = token_for(target)
+        digest = push_stamped(target, token, size)
+        clients = start(
+            [
+                *[partial(push_stamped, target, token, size)] * CLIENTS,
+                *[partial(pull, target, token, digest, size)] * CLIENTS,
+            ]
         )
-        for block in _blocks(size):
-            hasher.update(block)
-            connection.socket.sendall(framed(block).removesuffix(LAST_CHUNK))
-        connection.socket.sendall(LAST_CHUNK)
-        sent = connection.header()
-        digest = f"sha256:{hasher.hexdigest()}"
-        connection.expect(201, "PUT", with_digest(path_of(sent.headers["location"]), digest))
-    return digest
+        peak, running = 0.0, True
+        while running:
+            peak = max(peak, pss_mb(target.pid))
+            running = clients.running(SAMPLE_SECONDS)
+        clients.ended()
+    return rest, peak

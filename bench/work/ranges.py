@@ -1,6 +1,6 @@
 """Parts of a large layer at random offsets, one after the other on one connection.
 
-Both registries get the same offsets. The requests are made before the clock runs.
+All registries get the same offsets. The requests are made before the clock runs.
 """
 
 import os
@@ -10,31 +10,30 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.pair import side_by_side
+from bench.registries import NAMED
+from bench.rounds import side_by_side
 from bench.rows import Effort, Row, at_least
 from bench.wire import Connection, Target, token_for
 from bench.work.layers import Layer
 
 KIB: Final = 1024
-SIZES: Final = {64 * KIB: ("64 KiB", 4.0, 1200), 1024 * KIB: ("1 MiB", 2.0, 300)}
-"""Bytes of a part: its name, the bar, how many in a round."""
+SIZES: Final = {64 * KIB: ("64 KiB", 1200), 1024 * KIB: ("1 MiB", 300)}
+"""Bytes of a part: its name, how many in a round."""
 HEADER_BYTES: Final = 8192
 
 
 def measure(root: Path, effort: Effort) -> list[Row]:
     """Measure parts read a second."""
     layer = Layer(effort.layer_bytes)
-    with side_by_side(root, "ranges") as pair:
-        for target in (pair.ours, pair.peer):
+    with side_by_side(root, "ranges", effort) as targets:
+        for target in targets.all:
             layer.push(target, 0)
         steps = [
             partial(_read_parts, layer, size, _offsets(layer.size - size, effort.of(count)))
-            for size, (_, _, count) in SIZES.items()
+            for size, (_, count) in SIZES.items()
         ]
-        figures = pair.measure(effort.rounds, steps)
-    return [
-        figures.row(_name(size), "parts/s", at_least(bar)) for size, (_, bar, _) in SIZES.items()
-    ]
+        figures = targets.measure(effort.rounds, steps)
+    return [figures.row(_name(size), "parts/s", at_least(1.0, NAMED)) for size in SIZES]
 
 
 def _read_parts(

@@ -3,9 +3,6 @@
 Versions are those that docs/clients.md tells of; each program is built once, below `.make`.
 """
 
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,12 +14,11 @@ from tests.console.web.browser import Browser
 from tests.functional.programs import free_port
 from tests.functional.server import Account, Options, Server
 from tests.functional.test_people import make_token, provider, sign_on
+from tests.go_programs import MADE
+from tests.go_programs import built as built_by_go
 
 __all__ = ["provider"]  # a fixture
 
-GO: Final = "/usr/local/go/bin/go"
-BUILT: Final = Path(__file__).parents[2] / ".make" / "clients"
-BUILD_SECONDS_MAX: Final = 3600
 MODULES: Final = {
     "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
     "oras": "oras.land/oras/cmd/oras@v1.3.6",
@@ -34,14 +30,7 @@ ALL: Final = "pull,push,delete"
 
 def built(name: str) -> Path:
     """Return the path of a program, which is built if it was not yet."""
-    program = BUILT / name
-    if not program.exists():
-        go = shutil.which("go") or GO
-        assert Path(go).exists(), f"{name} is built by Go: install it (https://go.dev/dl)"
-        environment = {**os.environ, "GOBIN": str(BUILT), "CGO_ENABLED": "0"}
-        command = [go, "install", MODULES[name]]
-        subprocess.run(command, check=True, env=environment, timeout=BUILD_SECONDS_MAX)
-    return program
+    return built_by_go(MODULES[name], MADE / "clients")
 
 
 @pytest.fixture(scope="module")
