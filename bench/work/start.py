@@ -75,11 +75,12 @@ def measure(root: Path, effort: Effort) -> list[Row]:
 def _with_blobs(directory: Path, effort: Effort) -> Row:
     with treescale(directory):
         pass
-    add_blobs(directory, BLOBS)
+    blobs = effort.of(BLOBS)
+    add_blobs(directory, blobs)
     seconds: list[float] = []
     for _ in range(effort.rounds + 1):  # the first one after they were added is not counted
         began = time.perf_counter()
         with treescale(directory):
             seconds.append(time.perf_counter() - began)
     bar = at_most(SECONDS_MAX, own=True)
-    return Row(f"start to ready, {BLOBS:,} blobs", "s", bar, seconds[1:], digits=2)
+    return Row(f"start to ready, {blobs:,} blobs", "s", bar, seconds[1:], digits=2)

@@ -1,0 +1,33 @@
+"""Parts of the benchmark of one server, with next to nothing to do, beside docker-registry.
+
+What it finds is worth nothing here; that it runs, and gives every row a figure of both, is.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bench.__main__ import PARTS
+from bench.registries import DOCKER_REGISTRY
+from bench.rows import Effort
+
+pytestmark = pytest.mark.functional
+
+SMALL: Final = Effort(1, 2_000_000, scale=0.02, large_bytes=4_000_000, beside=(DOCKER_REGISTRY,))
+ROWS: Final = {"push": 8, "memory": 2, "large": 1}
+
+
+@pytest.mark.parametrize("part", ROWS)
+def test_a_part_measures_both(part: str, tmp_path: Path) -> None:
+    rows = PARTS[part](tmp_path, SMALL)
+    assert len(rows) == ROWS[part]
+    for row in rows:
+        assert row.against.startswith(DOCKER_REGISTRY)
+        assert all(figure >= 0 for figure in [*row.ours, *row.other]), row
+        assert len(row.ours) == len(row.other) == 1
+
+
+def test_starts_and_the_first_pull_measure_both(tmp_path: Path) -> None:
+    rows = PARTS["start"](tmp_path, SMALL)
+    assert [len(row.peers) for row in rows] == [1, 0, 1]  # ours alone has many blobs
