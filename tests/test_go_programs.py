@@ -43,6 +43,6 @@ def test_what_go_refuses_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_without_go_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(go_programs, "GO", "/nowhere/go")
-    monkeypatch.setattr(go_programs.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(CannotBuildError, match="tool is built by Go: install it"):
         built(PACKAGE, tmp_path / "made")
