@@ -32,5 +32,5 @@ def measure(root: Path, effort: Effort) -> list[Row]:
         figures.row(CPU_PULLED, "s/GB", at_most(1.0, NAMED), 3),
     ]
     for row in rows:
-        row.work = row.work.replace("pull", "pull over TLS")
+        row.work = f"{row.work}, over TLS"
     return rows

@@ -67,3 +67,14 @@ def test_debians_version_is_the_programs_word(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CannotBuildError, match="Debian"):
         registries.docker_registry.__wrapped__()
+
+
+def test_a_program_that_lies_there_is_not_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "peers" / f"v{registries.VERSIONS[registries.ZOT]}" / "zot"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    monkeypatch.setattr(registries, "MADE", tmp_path)
+    found = registries.zot.__wrapped__()
+    assert (found.name, found.program) == (registries.NAMED[-1], str(program))
