@@ -28,6 +28,7 @@ def test_a_part_measures_both(part: str, tmp_path: Path) -> None:
         assert len(row.ours) == len(row.other) == 1
 
 
+@pytest.mark.timeout(600)  # nine starts
 def test_starts_and_the_first_pull_measure_both(tmp_path: Path) -> None:
     rows = PARTS["start"](tmp_path, SMALL)
     assert [len(row.peers) for row in rows] == [1, 0, 1]  # ours alone has many blobs
