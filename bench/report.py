@@ -42,7 +42,7 @@ def judged(rows: Sequence[Row]) -> str:
         text += f"; peers of this run: {', '.join(peers)}"
     missing = dict.fromkeys(name for row in rows for name in row.missing)
     if missing:
-        text += f"; not there: {', '.join(missing)} (rows open for that: {verdicts.count(OPEN)})"
+        text += f"; not measured: {', '.join(missing)} (rows open for that: {verdicts.count(OPEN)})"
     return f"{text}."
 
 

@@ -46,7 +46,8 @@ def test_the_page_says_who_was_measured_and_what_is_open() -> None:
     assert report.judged([PUSH, START]) == "2 of 2 bars are met; peers of this run: old 1, new 2."
     alone = beside("push", "MB/s", BAR, [50.0], {OLD: [10.0]})
     assert report.judged([alone, START]) == (
-        "1 of 2 bars are met; peers of this run: old 1; not there: new 2 (rows open for that: 1)."
+        "1 of 2 bars are met; peers of this run: old 1; "
+        "not measured: new 2 (rows open for that: 1)."
     )
     assert report.judged([START]) == "1 of 1 bars are met."
 
