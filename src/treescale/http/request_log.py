@@ -1,19 +1,55 @@
 """One log line per request, written when its answer has left, and counted: nobody waits for it."""
 
 import logging
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from treescale.http.clients import peer_text
-from treescale.http.request_record import record_of, request_id
+from treescale.http.request_record import new_id, record_of, request_id, told_id
 from treescale.log import get_logger
 from treescale.metrics.meters import Meters, Route
 
 _PEER: Final = "/peer/"
 _PER_SECOND: Final = 10_000
 """The digits of a time in a line; `round` is slower than all other fields together."""
+
+
+@dataclass(slots=True)
+class RequestLine:
+    """What is told of a request, but for its time."""
+
+    route: Route
+    method: str
+    path: str
+    status: int
+    ended: int
+    """As `RequestRecord.ended`."""
+    user: str
+    client: str
+    received: int
+    sent: int
+    told_id: str
+    """What its client calls it, "" where it does not say."""
+
+
+def line_of(request: web.BaseRequest, response: web.StreamResponse) -> RequestLine:
+    """Return what is told of a request that was answered."""
+    path, record = request.rel_url.raw_path, record_of(request)
+    return RequestLine(
+        Route.PEER if path.startswith(_PEER) else record.route,
+        request.method,
+        record.shown_path or path,
+        response.status,
+        record.ended,
+        record.user,
+        record.client or peer_text(request.remote),
+        record.received,
+        record.sent + _sent_at_once(request, response),
+        told_id(request),
+    )
 
 
 class RequestLog(AbstractAccessLogger):
@@ -27,29 +63,33 @@ class RequestLog(AbstractAccessLogger):
         self._meters = meters
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line; `time` is seconds from the request's head to the answer's end.
+        """Write the line; `time` is seconds from the request's head to the answer's end."""
+        self._tell(line_of(request, response), request_id(request), time)
+
+    def log_again(self, line: RequestLine, time: float) -> None:
+        """Write the line of another request that was answered as the one of `line` was."""
+        self._tell(line, line.told_id or new_id(), time)
+
+    def _tell(self, line: RequestLine, request_id: str, time: float) -> None:
+        """Count, and write.
 
         What other servers ask is for whoever debugs: they ping each second, and tell of their own
         refusals themselves.
         """
-        path = request.rel_url.raw_path
-        record = record_of(request)
-        peer = path.startswith(_PEER)
         if self._meters is not None:
-            route = Route.PEER if peer else record.route
-            self._meters.request(route, request.method, record.ended or response.status, time)
-        write = self._log.debug if peer else self._log.info
+            self._meters.request(line.route, line.method, line.ended or line.status, time)
+        write = self._log.debug if line.route is Route.PEER else self._log.info
         write(
             "request",
-            method=request.method,
-            path=record.shown_path or path,
-            status=response.status,
-            user=record.user,
-            client=record.client or peer_text(request.remote),
-            received=record.received,
-            sent=record.sent + _sent_at_once(request, response),
+            method=line.method,
+            path=line.path,
+            status=line.status,
+            user=line.user,
+            client=line.client,
+            received=line.received,
+            sent=line.sent,
             seconds=int(time * _PER_SECOND) / _PER_SECOND,
-            request_id=request_id(request),
+            request_id=request_id,
         )
 
 

@@ -144,6 +144,11 @@ class ManifestService:
         get = self._manifests.get if ":" in reference else self._manifests.resolve
         return await get(repository, reference, certain=certain)
 
+    def is_current(self, repository: str, reference: str, manifest: Manifest) -> bool:
+        """Say whether `get` would return this very manifest, from memory, and not to be renewed."""
+        current = self._manifests.current(repository, reference)
+        return current is manifest and not self.is_to_renew(manifest)
+
     def is_to_renew(self, manifest: Manifest) -> bool:
         """Say whether who is told of it must have its lease renewed first (`renew`)."""
         until = manifest.promised_until

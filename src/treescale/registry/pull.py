@@ -197,6 +197,12 @@ class Pulls:
             raise BlobUnknown(f"bytes of the blob {digest} are lost: push it again")
         return blob
 
+    def is_whole_still(self, repository: str, digest: Digest, blob: Blob, *, promise: bool) -> bool:
+        """Say whether `find_whole` would return this very blob, from memory."""
+        if self._blobs.current(repository, str(digest)) is not blob or blob.lost_since is not None:
+            return False
+        return not promise or self._blobs.is_promised(blob)
+
     def open(self, blob: Blob) -> BlobContent:
         """Return the blob's content, ready to be read in parts; raises Corrupt."""
         wanted = 0 if self._ahead_store is None else self._ahead_store.ahead_bytes
