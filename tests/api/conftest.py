@@ -127,7 +127,7 @@ async def running(
             parts.losses,
         )
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
-        api = Dispatcher(rooms, route_table(parts.ready, *desks))
+        api = Dispatcher(rooms, route_table(parts.ready, *desks), check=parts.ready.check_member)
         administrators = Administrators(parts.database.users, parts.clock)
         live = followed(parts.database)
         rows = api_routes(

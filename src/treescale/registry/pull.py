@@ -198,8 +198,8 @@ class Pulls:
         return blob
 
     def is_whole_still(self, repository: str, digest: Digest, blob: Blob, *, promise: bool) -> bool:
-        """Say whether `find_whole` would return this very blob, from memory."""
-        if self._blobs.current(repository, str(digest)) is not blob or blob.lost_since is not None:
+        """Say whether `find_whole`, which has returned this blob, would again, from memory."""
+        if self._blobs.current(repository, str(digest)) is not blob:
             return False
         return not promise or self._blobs.is_promised(blob)
 

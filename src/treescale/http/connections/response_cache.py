@@ -77,6 +77,7 @@ def cached(request: web.BaseRequest, response: web.StreamResponse) -> CachedResp
         or response.status != HTTPStatus.OK
         or not response.keep_alive
         or request.version != HttpVersion11
+        or "Expect" in request.headers  # it may be answered twice
         or request.content is not EMPTY_PAYLOAD  # a body would follow the head, also next time
         or not _MADE_BY_HEAD.isdisjoint(response.headers)
     ):
