@@ -405,7 +405,9 @@ def counts(registry: Running) -> dict[tuple[str, ...], int]:
     """Return how many requests, and pulls, were counted."""
     (requests,) = (each for each in registry.parts.meters.families() if each.metric is REQUESTS)
     found = {sample.labels: int(str(sample.value)) for sample in requests.samples}
-    pulled = registry.rooms.publishing.counter._pulled
+    counter = registry.rooms.publishing.counter
+    counter._add_noted()
+    pulled = counter._pulled
     return found | {("pulled", *key): one.times for key, one in pulled.items()}
 
 

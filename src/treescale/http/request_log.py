@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from treescale.http.clients import peer_text
 from treescale.http.request_record import new_id, record_of, request_id, told_id
-from treescale.log import get_logger
+from treescale.log import FrequentEvent, get_logger
 from treescale.metrics.meters import Meters, Route
 
 _PEER: Final = "/peer/"
@@ -33,6 +33,28 @@ class RequestLine:
     sent: int
     told_id: str
     """What its client calls it, "" where it does not say."""
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        """Return the fields of its line that another request may have, too."""
+        return {
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "user": self.user,
+            "client": self.client,
+            "received": self.received,
+            "sent": self.sent,
+        }
+
+
+class RepeatedLine:
+    """The line of requests that are answered alike."""
+
+    def __init__(self, line: RequestLine) -> None:
+        """`line` is that of the first."""
+        self.line = line
+        self.event = FrequentEvent("request", **line.fields)
 
 
 def line_of(request: web.BaseRequest, response: web.StreamResponse) -> RequestLine:
@@ -63,34 +85,29 @@ class RequestLog(AbstractAccessLogger):
         self._meters = meters
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line; `time` is seconds from the request's head to the answer's end."""
-        self._tell(line_of(request, response), request_id(request), time)
-
-    def log_again(self, line: RequestLine, time: float) -> None:
-        """Write the line of another request that was answered as the one of `line` was."""
-        self._tell(line, line.told_id or new_id(), time)
-
-    def _tell(self, line: RequestLine, request_id: str, time: float) -> None:
-        """Count, and write.
+        """Write the line; `time` is seconds from the request's head to the answer's end.
 
         What other servers ask is for whoever debugs: they ping each second, and tell of their own
         refusals themselves.
         """
+        line = line_of(request, response)
+        self._count(line, time)
+        write = self._log.debug if line.route is Route.PEER else self._log.info
+        write("request", **line.fields, seconds=_shown(time), request_id=request_id(request))
+
+    def log_again(self, repeated: RepeatedLine, time: float) -> None:
+        """Write the line of one more request that was answered as others were."""
+        line = repeated.line
+        self._count(line, time)
+        repeated.event.tell(seconds=_shown(time), request_id=line.told_id or new_id())
+
+    def _count(self, line: RequestLine, time: float) -> None:
         if self._meters is not None:
             self._meters.request(line.route, line.method, line.ended or line.status, time)
-        write = self._log.debug if line.route is Route.PEER else self._log.info
-        write(
-            "request",
-            method=line.method,
-            path=line.path,
-            status=line.status,
-            user=line.user,
-            client=line.client,
-            received=line.received,
-            sent=line.sent,
-            seconds=int(time * _PER_SECOND) / _PER_SECOND,
-            request_id=request_id,
-        )
+
+
+def _shown(time: float) -> float:
+    return int(time * _PER_SECOND) / _PER_SECOND
 
 
 def _sent_at_once(request: web.BaseRequest, response: web.StreamResponse) -> int:

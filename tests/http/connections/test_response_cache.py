@@ -26,7 +26,7 @@ from treescale.http.connections.response_cache import (
     is_candidate,
     place_of,
 )
-from treescale.http.request_log import RequestLine
+from treescale.http.request_log import RepeatedLine, RequestLine
 from treescale.http.request_record import Repeatable, record_of, uncounted
 from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
@@ -35,7 +35,7 @@ from treescale.server.serving import new_connections
 GET: Final = b"GET /v2/a HTTP/1.1\r\nHost: here\r\n\r\n"
 HEAD: Final = b"HEAD /v2/a HTTP/1.1\r\nHost: here\r\n\r\n"
 HERE: Final = place_of(("127.0.0.1", 1), nameless=False)
-LINE: Final = RequestLine(Route.MANIFEST, "GET", "/v2/a", 200, 0, "", "", 0, 0, "")
+LINE: Final = RepeatedLine(RequestLine(Route.MANIFEST, "GET", "/v2/a", 200, 0, "", "", 0, 0, ""))
 _DATE: Final = re.compile(rb"Date: [^\r]*\r\n")
 _TURNS: Final = 30
 """Of the loop, until whatever can be answered was."""
@@ -258,6 +258,7 @@ def test_only_one_whole_head_may_be_kept(data: bytes) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
+        b"GET /v2/a HTTP/1.0\r\nHost: here\r\n\r\n",
         b"GET /v2/a HTTP/1.0\r\nHost: here\r\nConnection: keep-alive\r\n\r\n",
         b"GET /v2/a HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n",
         b"GET /v2/a HTTP/1.1\r\nHost: here\r\nExpect: 100-continue\r\n\r\n",

@@ -128,8 +128,10 @@ class Connection(RequestHandler):
         """
         # After a head or a body's end in the middle of `data` a part of a head may be here.
         alone, self._between_requests = self._between_requests, data.endswith(HEAD_END)
+        if not self.idle:
+            return False
         self._candidate = b""
-        if not (alone and self._between_requests and self.idle and is_candidate(data)):
+        if not (alone and self._between_requests and is_candidate(data)):
             return False
         if self._close or self._force_close or self._upgraded or self._paused:
             return False
@@ -151,11 +153,11 @@ class Connection(RequestHandler):
         self._request_count += 1
         self._server.requests_count += 1
         self._next_keepalive_close_time = now + self._keepalive_timeout
-        if found.line.user and not self.logged_in:
+        if found.logged.line.user and not self.logged_in:
             self._server.log_in(self)
         found.repeatable.count()
         assert isinstance(self.access_logger, RequestLog), "else nothing is kept"
-        self.access_logger.log_again(found.line, now - begun)
+        self.access_logger.log_again(found.logged, now - begun)
 
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from treescale.http.request_log import RequestLine, line_of
+from treescale.http.request_log import RepeatedLine, line_of
 from treescale.http.request_record import Repeatable, record_of
 
 BYTES_MAX: Final = 4 * 1024 * 1024
@@ -31,8 +31,6 @@ BODY_BYTES_MAX: Final = 64 * 1024
 _BEGINNINGS: Final = (b"GET /v2/", b"HEAD /v2/")
 HEAD_END: Final = b"\r\n\r\n"
 _DATE: Final = "Date"
-_MADE_BY_HEAD: Final = frozenset({"Connection", "Set-Cookie", "Transfer-Encoding"})
-"""Fields of an answer that says something of its connection, or is for one client once."""
 
 Place = tuple[object, bool]
 """Where a request came from: the other end's address, and whether a proxy does not say for whom."""
@@ -60,7 +58,7 @@ class CachedResponse:
     """Its head up to the date."""
     after: bytes
     """The rest, and the body."""
-    line: RequestLine
+    logged: RepeatedLine
     repeatable: Repeatable
 
     def rendered(self) -> bytes:
@@ -75,11 +73,10 @@ def cached(request: web.BaseRequest, response: web.StreamResponse) -> CachedResp
         repeatable is None
         or not isinstance(response, web.Response)
         or response.status != HTTPStatus.OK
-        or not response.keep_alive
-        or request.version != HttpVersion11
+        or request.version != HttpVersion11  # others close, or say that they do not
         or "Expect" in request.headers  # it may be answered twice
         or request.content is not EMPTY_PAYLOAD  # a body would follow the head, also next time
-        or not _MADE_BY_HEAD.isdisjoint(response.headers)
+        or "Connection" in response.headers  # it closes
     ):
         return None
     body = b"" if request.method == "HEAD" else response.body
@@ -90,9 +87,9 @@ def cached(request: web.BaseRequest, response: web.StreamResponse) -> CachedResp
         head + "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
     ).partition(f"\r\n{_DATE}: ")
     rest = after[after.find("\r\n") :]
-    line = line_of(request, response)
+    logged = RepeatedLine(line_of(request, response))
     return CachedResponse(
-        (before + date).encode(), rest.encode() + b"\r\n" + body, line, repeatable
+        (before + date).encode(), rest.encode() + b"\r\n" + body, logged, repeatable
     )
 
 
