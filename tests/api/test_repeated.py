@@ -6,8 +6,10 @@ is overlooked.
 """
 
 import asyncio
+import gc
 import re
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -323,6 +325,29 @@ async def test_as_many_as_are_allowed_and_no_more(
     assert [(await pair.repeating.ask(get)).status for _ in range(5)] == [200, 200, 200, 429, 429]
     registry.parts.rates.limit(None, None)
     await pair.repeated(get)
+
+
+async def test_nothing_is_kept_in_memory_for_an_answer_to_head(
+    registry: Running, alice: Client, pair: Pair
+) -> None:
+    """A manifest has up to 4 MiB, and the bytes of its answer are counted alone."""
+    for each in (await own_requests(alice))[2:]:
+        await pair.repeated(each)
+    database = registry.parts.database
+    kept = [
+        weakref.ref(entry.value)
+        for answers in (
+            *(database.manifests._by_tag, database.manifests._by_digest, database.blobs._known),
+        )
+        for entry in answers._kept.values()
+    ]
+    assert len(kept) >= 3
+    database.manifests._by_tag._kept.clear()
+    database.manifests._by_digest._kept.clear()
+    database.blobs._known._kept.clear()
+    gc.collect()
+    assert len(pair.responses) == 3
+    assert [each() for each in kept] == [None] * len(kept)
 
 
 @pytest.mark.parametrize("noun", ["blob", "manifest"])

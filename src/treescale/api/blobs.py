@@ -4,7 +4,6 @@ from asyncio import get_running_loop
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -34,8 +33,8 @@ async def get_blob(call: Call) -> web.StreamResponse:
         # Whoever may push may be about to: what is there must stay, and what is lost be sent again.
         may_push = Action.PUSH in await call.caller.actions(call.repository)
         blob = await pulls.find_whole(call.repository, digest, promise=may_push)
-        is_still = partial(pulls.is_whole_still, call.repository, digest, blob, promise=may_push)
-        record_of(call.request).content = Repeatable(is_still, uncounted)
+        is_current = pulls.currency(call.repository, digest, blob, promise=may_push)
+        record_of(call.request).content = Repeatable(is_current, uncounted)
     else:
         blob = await pulls.find(call.repository, digest)
     headers = _headers(blob)

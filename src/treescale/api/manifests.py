@@ -38,7 +38,7 @@ async def get_manifest(call: Call) -> web.StreamResponse:
         tag = "" if reference == digest else reference
         count = partial(publishing.counter.note, call.repository, digest, tag)
         count()
-    is_current = partial(publishing.is_current, call.repository, reference, manifest)
+    is_current = publishing.currency(call.repository, reference, manifest)
     record_of(call.request).content = Repeatable(is_current, count)
     return bytes_response(call, manifest.payload, manifest.media_type, headers)
 

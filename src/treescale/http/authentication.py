@@ -149,7 +149,7 @@ class Authenticator:
             granted=bearer.access,
             catalog=bearer.catalog,
             refused=bearer.refused,
-            is_valid_still=None if grace else partial(self.tokens.is_valid_still, bearer),
+            is_valid_still=None if grace else partial(self.tokens.is_valid_still, bearer.proof),
         )
 
     async def basic(self, request: web.BaseRequest) -> Principal | None:

@@ -86,19 +86,26 @@ class IssuedToken:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a bearer token says, and the keys that were in force when it was verified."""
+
+    claims: BearerClaims
+    keys: Sequence[SigningKey]
+
+
+@dataclass(frozen=True, slots=True)
 class Bearer:
     """Who sent a bearer token and what it lets them do, without a look at the database.
 
     `catalog`: list the repositories they may see. `refused`: those for which pulling was asked and
-    not granted. `claims` are what the token says, and `keys` those that it was verified by.
+    not granted.
     """
 
     principal: Principal
     access: dict[str, frozenset[Action]]
     catalog: bool
     refused: frozenset[str]
-    claims: BearerClaims
-    keys: Sequence[SigningKey]
+    proof: VerifiedToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +240,15 @@ class TokenService:
         self._check(claims, FINISH_GRACE_SECONDS if grace else 0)
         access = {one.repository: one.actions for one in claims.access}
         refused = frozenset(claims.refused)
-        return Bearer(claims.principal, access, claims.catalog, refused, claims, self._key_rows)
+        proof = VerifiedToken(claims, self._key_rows)
+        return Bearer(claims.principal, access, claims.catalog, refused, proof)
 
-    def is_valid_still(self, bearer: Bearer) -> bool:
+    def is_valid_still(self, proof: VerifiedToken) -> bool:
         """Say whether `verify`, without grace, would return the same of the same token; at once."""
-        if bearer.keys is not self._key_rows:
+        if proof.keys is not self._key_rows:
             return False  # others may be in force, or one that signed it is not any more
         try:
-            self._check(bearer.claims, 0)
+            self._check(proof.claims, 0)
         except CredentialsInvalid:
             return False
         return True
