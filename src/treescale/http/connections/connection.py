@@ -140,7 +140,7 @@ class Connection(RequestHandler):
         place = self._place = self._place or place_of(self.peername, nameless=self.nameless)
         found = self._responses.find(data, place)
         if found is None:
-            self._candidate = data
+            self._candidate = data if self._responses.is_asked_again(data, place) else b""
             return False
         assert self.transport is not None, "it is not closed"
         self.transport.write(found.rendered())

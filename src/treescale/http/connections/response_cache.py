@@ -5,8 +5,8 @@ given again, everything it was decided by is looked at anew (`Repeatable.holds`)
 rights, what is stored, limits. So it never outlives what the usual way would still say; where
 anything is unusual, or unknown, there is no answer here, and the request goes the usual way.
 
-Only GET and HEAD without a body are kept, and answers 200 that leave a connection open. Bounded in
-bytes, the least lately used forgotten first.
+Only GET and HEAD without a body are kept, and answers 200 that leave a connection open; from the
+second time on, for most bytes come once. Bounded in bytes, the least lately used forgotten first.
 """
 
 from collections import OrderedDict
@@ -25,6 +25,8 @@ BYTES_MAX: Final = 4 * 1024 * 1024
 """In each worker."""
 ENTRY_BYTES: Final = 3 * 1024
 """What an entry costs beside its bytes, about."""
+ASKED_MAX: Final = 4096
+"""Heads of which it is known that they were seen: a quarter of a megabyte."""
 HEAD_BYTES_MAX: Final = 8 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
 """A longer one is worth the usual way, and must not crowd out others."""
@@ -100,6 +102,7 @@ class ResponseCache:
         self._bytes_max = bytes_max
         self._kept: OrderedDict[tuple[bytes, Place], CachedResponse] = OrderedDict()
         self._bytes = 0
+        self._asked: set[int] = set()
 
     def __len__(self) -> int:
         """Return how many are kept."""
@@ -116,6 +119,16 @@ class ResponseCache:
             return None
         self._kept.move_to_end(key)
         return found
+
+    def is_asked_again(self, head: bytes, place: Place) -> bool:
+        """Say whether these bytes came from there before, lately: most come once in their life."""
+        number = hash((head, place))
+        if number in self._asked:
+            return True
+        if len(self._asked) >= ASKED_MAX:
+            self._asked.clear()
+        self._asked.add(number)
+        return False
 
     def put(self, head: bytes, place: Place, response: CachedResponse) -> None:
         """Keep an answer to these bytes from there."""
