@@ -317,6 +317,17 @@ async def test_each_token_has_its_own_answers(alice: Client, bob: Client, pair: 
         assert (await pair.both(each)).status == 401
 
 
+async def test_who_sends_a_password_is_asked_for_it_each_time(alice: Client, pair: Pair) -> None:
+    """Whether it still counts is not known from memory alone."""
+    places = await pushed(alice)
+    basic = alice.basic()["Authorization"]
+    for place in places.values():
+        request = asking("HEAD", place, "").replace(b"Bearer ", basic.encode())
+        for _ in range(4):
+            assert (await pair.both(request)).status == 200
+    assert len(pair.responses) == 0
+
+
 async def test_as_many_as_are_allowed_and_no_more(
     registry: Running, alice: Client, pair: Pair
 ) -> None:
