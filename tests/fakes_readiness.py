@@ -7,6 +7,7 @@ from treescale.api.metrics import MetricsDesk
 from treescale.api.stopping import StopDesk
 from treescale.clock import Clock, SystemClock
 from treescale.cluster.readiness import NEEDED, Check, Finding, Purpose, Reason
+from treescale.errors import ServerForgotten
 from treescale.http.administrators import Administrators
 from treescale.maintenance.stopping import Stopping
 from treescale.metadata.database import Database
@@ -19,6 +20,13 @@ class Fit:
 
     def __init__(self) -> None:
         self.wrong: dict[Check, Reason] = {}
+        self.forgotten = False
+        """By its cluster: it is no part of that any more."""
+
+    def check_member(self) -> None:
+        """Raise ServerForgotten as `server.cluster_view.ClusterView` does."""
+        if self.forgotten:
+            raise ServerForgotten("the cluster has forgotten this server")
 
     def __call__(self, purpose: Purpose) -> Sequence[Finding]:
         """Return how the server is."""

@@ -14,12 +14,12 @@ from treescale import log
 @contextmanager
 def log_restored() -> Iterator[None]:
     """Give structlog, logging and the hooks back as they were."""
-    before, lines = structlog.get_config(), log._lines
+    before, lines, into_json = structlog.get_config(), log._lines, log._into_json
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     handlers, level, raised = logging.root.handlers[:], logging.root.level, logging.raiseExceptions
     yield
     structlog.configure(**before)
-    log._lines = lines
+    log._lines, log._into_json = lines, into_json
     sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)

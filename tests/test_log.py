@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.log_state import log_restored
 from treescale.log import (
     EXCEPTION_CHARACTERS_MAX,
     LINE_BYTES_MAX,
+    FrequentEvent,
     close_log,
     configure_logging,
     get_logger,
@@ -77,6 +79,38 @@ def test_an_event_is_one_line_of_json(written: Written, value: object) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["timestamp"])
     if isinstance(value, str):
         assert event["path"] == value
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["plain", 'é"\n', "\udce9", "x" * LINE_BYTES_MAX],
+    ids=["plain", "quoted", "odd", "long"],
+)
+def test_a_frequent_event_has_the_line_of_any_other(written: Written, path: str) -> None:
+    often = FrequentEvent("request", path=path, status=200)
+    for number in (1, 2):
+        often.tell(seconds=0.5, request_id=str(number))
+        get_logger().info("request", path=path, status=200, seconds=0.5, request_id=str(number))
+    lines = written()
+    assert all([*line] == [*lines[0]] for line in lines), "their fields in one order"
+    told = [{**line, "timestamp": ""} for line in lines]
+    assert told[0] == told[1] != told[2] == told[3]
+
+
+def test_a_frequent_event_is_told_where_events_are(file: int, tmp_path: Path) -> None:
+    often = FrequentEvent("request", path="/")
+    with log_restored():
+        configure_logging(json=True, level="warning", fd=file)
+        often.tell(seconds=0.5)
+        configure_logging(json=False, fd=file)
+        often.tell(seconds=0.5)
+        close_log()
+        with capture_logs() as captured:
+            often.tell(seconds=0.5)
+    assert captured == [{"path": "/", "seconds": 0.5, "event": "request", "log_level": "info"}]
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert "request" in line
+    assert not line.startswith("{")
 
 
 @pytest.mark.parametrize("json_lines", [True, False])

@@ -29,6 +29,8 @@ LINE_BYTES_MAX: Final = 16 * 1024
 VALUE_CHARACTERS_MAX: Final = 2000
 EXCEPTION_CHARACTERS_MAX: Final = 8000
 _STANDARD_ERROR: Final = 2
+_STAMP_BYTES: Final = 40
+"""A time, and a line's end after it."""
 
 Event = dict[str, Any]
 
@@ -39,19 +41,19 @@ def configure_logging(*, json: bool, level: str = "info", fd: int = _STANDARD_ER
     Forks inherit it; one that is not forked any more may write `in_background`.
     """
     lines = Lines(fd, _dropped_line if json else _dropped_text)
-    global _lines  # noqa: PLW0603  a process has one standard error
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        _TIME_STAMPER,
+        structlog.processors.format_exc_info,
+        _json if json else _text(),
+    ]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    global _lines, _into_json  # noqa: PLW0603  a process has one standard error
     _lines = lines
-    renderer = _json if json else _text()
+    _into_json = processors if json and threshold <= logging.INFO else None
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            _TimeStamper(),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: _Logger(lines),
         cache_logger_on_first_use=True,
     )
@@ -59,6 +61,8 @@ def configure_logging(*, json: bool, level: str = "info", fd: int = _STANDARD_ER
 
 
 _lines: Lines | None = None
+_into_json: list[structlog.typing.Processor] | None = None
+"""What makes JSON of events that are told; a test puts others in their place. None: no JSON."""
 
 
 def log_errors_only() -> None:
@@ -141,6 +145,28 @@ class _Heard(logging.Handler):
         write("library.said", library=record.name, message=text, **trace)
 
 
+class FrequentEvent:
+    """An event that is told often, and differs little: what is the same is encoded once.
+
+    Its line is what `get_logger().info(event, **fields, **more)` writes, at a third of the cost.
+    """
+
+    def __init__(self, event: str, **fields: str | int) -> None:
+        """Say what is the same each time."""
+        self._event, self._fields = event, fields
+        self._before = _encoded(fields)[:-1]
+        self._after = b"," + _encoded({"event": event, "level": "info"})[1:-1] + b',"timestamp":"'
+
+    def tell(self, **more: float | str) -> None:
+        """Log the event with the rest of its fields."""
+        if _lines is not None and _into_json is not None and _into_json[-1] is _json:
+            line = b"".join((self._before, b",", _encoded(more)[1:-1], self._after))
+            if len(line) + _STAMP_BYTES <= LINE_BYTES_MAX:
+                _lines.write(line + _TIME_STAMPER.stamp().encode() + b'"}\n')
+                return
+        get_logger().info(self._event, **self._fields, **more)
+
+
 class _TimeStamper:
     """Says of an event when it was, in RFC 3339; of each second only the first event writes it out.
 
@@ -153,14 +179,21 @@ class _TimeStamper:
     def __call__(
         self, _logger: object, _method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
+        event["timestamp"] = self.stamp()
+        return event
+
+    def stamp(self) -> str:
+        """Return the time of a line that is written now."""
         now = time.time()  # noqa: TID251  it says when this very line was written
         second = int(now)
         known, text = self._known
         if known != second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._known = (second, text)
-        event["timestamp"] = f"{text}.{int((now - second) * 1_000_000):06d}Z"
-        return event
+        return f"{text}.{int((now - second) * 1_000_000):06d}Z"
+
+
+_TIME_STAMPER: Final = _TimeStamper()
 
 
 class _Logger:

@@ -34,6 +34,7 @@ from treescale.events.signals import Signals
 from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
 from treescale.http.clients import Clients
+from treescale.http.connections.response_cache import ResponseCache
 from treescale.http.cors import NO_CORS, Cors
 from treescale.http.dispatch import Dispatcher
 from treescale.http.limits import LIMITS, Limits
@@ -126,7 +127,7 @@ async def running(
             parts.losses,
         )
         desks = stop_desk(parts.database), metrics_desk(parts.database, meters, parts.clock)
-        api = Dispatcher(rooms, route_table(parts.ready, *desks))
+        api = Dispatcher(rooms, route_table(parts.ready, *desks), check=parts.ready.check_member)
         administrators = Administrators(parts.database.users, parts.clock)
         live = followed(parts.database)
         rows = api_routes(
@@ -148,6 +149,7 @@ async def running(
         searched = DockerSearch(Inside(rows), guard).handle
         handle = by_path(api.handle, management.handle, shown.handle, searched)
         connections = new_connections(handle, tls=False, limits=limits, meters=meters)
+        connections.responses = ResponseCache()
         runner = web.ServerRunner(connections)
         await runner.setup()
         await web.SockSite(runner, listener).start()

@@ -13,7 +13,7 @@ from treescale.chunks.disk.file import FileSlice
 from treescale.chunks.store import Bytes
 from treescale.http.call import OCTET_STREAM, Call, empty
 from treescale.http.connections.sending import sender_for
-from treescale.http.request_record import record_of
+from treescale.http.request_record import Repeatable, record_of, uncounted
 from treescale.metadata.records import Blob
 from treescale.metrics.traffic import Flow
 from treescale.oci.digest import parse_digest
@@ -33,6 +33,8 @@ async def get_blob(call: Call) -> web.StreamResponse:
         # Whoever may push may be about to: what is there must stay, and what is lost be sent again.
         may_push = Action.PUSH in await call.caller.actions(call.repository)
         blob = await pulls.find_whole(call.repository, digest, promise=may_push)
+        is_current = pulls.currency(call.repository, digest, blob, promise=may_push)
+        record_of(call.request).content = Repeatable(is_current, uncounted)
     else:
         blob = await pulls.find(call.repository, digest)
     headers = _headers(blob)

@@ -1,5 +1,6 @@
 """Manifests over HTTP: PUT, GET, HEAD, DELETE by tag and by digest."""
 
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -8,6 +9,7 @@ from multidict import CIMultiDict
 from treescale.auth.scopes import Action
 from treescale.errors import RequestInvalid
 from treescale.http.call import Call, bytes_response, empty
+from treescale.http.request_record import Repeatable, record_of, uncounted
 from treescale.metadata.records import WrongSize
 from treescale.oci.digest import parse_digest
 from treescale.oci.manifests import MANIFEST_BYTES_MAX
@@ -30,10 +32,14 @@ async def get_manifest(call: Call) -> web.StreamResponse:
     headers = {"Docker-Content-Digest": manifest.digest, "ETag": f'"{manifest.digest}"'}
     if call.has_already(manifest.digest):
         return empty(304, headers)
+    reference, digest = call.resource.reference, manifest.digest
+    count = uncounted
     if call.request.method == "GET":  # who only asks whether there is a newer one pulls nothing
-        reference, digest = call.resource.reference, manifest.digest
         tag = "" if reference == digest else reference
-        publishing.counter.note(call.repository, digest, tag)
+        count = partial(publishing.counter.note, call.repository, digest, tag)
+        count()
+    is_current = publishing.currency(call.repository, reference, manifest)
+    record_of(call.request).content = Repeatable(is_current, count)
     return bytes_response(call, manifest.payload, manifest.media_type, headers)
 
 

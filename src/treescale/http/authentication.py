@@ -7,9 +7,10 @@ anonymous token, as every client expects. Missing rights and missing repositorie
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -42,7 +43,8 @@ class Caller:
     """Somebody who proved who they are: a bearer token's holder, or a user with Basic credentials.
 
     A bearer token says what was granted; for Basic credentials `tokens` is asked when needed.
-    `refused` are the repositories for which pulling was asked of `/token` in vain.
+    `refused` are the repositories for which pulling was asked of `/token` in vain. `is_valid_still`
+    says at once whether the same credentials would make the same caller; None where asking tells.
     """
 
     principal: Principal
@@ -50,6 +52,7 @@ class Caller:
     catalog: bool = False
     refused: frozenset[str] = frozenset()
     tokens: TokenService | None = None
+    is_valid_still: Callable[[], bool] | None = None
 
     @property
     def user(self) -> str:
@@ -146,6 +149,7 @@ class Authenticator:
             granted=bearer.access,
             catalog=bearer.catalog,
             refused=bearer.refused,
+            is_valid_still=None if grace else partial(self.tokens.is_valid_still, bearer.proof),
         )
 
     async def basic(self, request: web.BaseRequest) -> Principal | None:

@@ -29,7 +29,7 @@ from treescale.http.authentication import Caller
 from treescale.http.call import Call, Service
 from treescale.http.errors import as_failed, error_response, lookup
 from treescale.http.guard import Guard
-from treescale.http.request_record import record_of, request_id
+from treescale.http.request_record import Repeatable, record_of, request_id
 from treescale.http.routes import Handler, RouteTable
 from treescale.log import get_logger
 from treescale.metrics.meters import CUT, LEFT, Route
@@ -86,7 +86,26 @@ class Dispatcher:
             return await self._refuse(call, as_failed(error), request_id(request))
         if not response.prepared:
             call.add_common_headers(response)
+        record_of(request).repeatable = self._repeatable(call)
         return response
+
+    def _repeatable(self, call: Call) -> Repeatable | None:
+        """Return what the answer may be given again by: what the handler says, and what let it."""
+        content, is_valid_still = record_of(call.request).content, call.caller.is_valid_still
+        if content is None or is_valid_still is None:
+            return None
+        rates = self._rooms.authenticator.rates
+
+        def holds() -> bool:
+            if rates is not None and rates.are_limited:
+                return False  # each request has to be counted, and may be one too many
+            try:
+                self._check()
+            except TreeScaleError:
+                return False
+            return is_valid_still() and content.holds()
+
+        return Repeatable(holds, content.count)
 
     async def _handler(self, call: Call) -> Handler:
         """Return what answers the call, once its caller is known to have the right to that."""

@@ -20,6 +20,20 @@ def _nothing() -> None:
     """Note nothing: the connection is known as one of somebody who is logged in."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """An answer that the same request may get again without being looked at, from memory alone."""
+
+    holds: Callable[[], bool]
+    """Whether all that it was decided by is still so; at once, and from memory."""
+    count: Callable[[], None]
+    """Counts what it is beside a request: a pull."""
+
+
+def uncounted() -> None:
+    """Count nothing: the answer is no pull."""
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """One for each request: to ask the request itself for each of these costs more than all."""
@@ -46,6 +60,10 @@ class RequestRecord:
     """What it asks for, once it is known."""
     ended: int = 0
     """How it ended, where the status does not say so: LEFT or CUT."""
+    content: Repeatable | None = None
+    """Said by a handler of its answer, as far as that depends on what is stored."""
+    repeatable: Repeatable | None = None
+    """The same, and its caller's rights. None: the request is to be looked at each time."""
 
 
 _RECORD: Final = web.RequestKey("record", RequestRecord)
@@ -82,17 +100,23 @@ def request_id(request: web.BaseRequest) -> str:
     """Return what names this request in all its log lines: the client's own word, or ours."""
     record = record_of(request)
     if not record.request_id:
-        told = request.headers.get("X-Request-Id", "")[:REQUEST_ID_CHARACTERS_MAX]
-        # Bytes that are no UTF-8 are not printable: no answer, nor span, could repeat them.
-        record.request_id = told if told and told.isprintable() else _new_id()
+        record.request_id = told_id(request) or new_id()
     return record.request_id
+
+
+def told_id(request: web.BaseRequest) -> str:
+    """Return what the client calls the request, "" where it does not say."""
+    told = request.headers.get("X-Request-Id", "")[:REQUEST_ID_CHARACTERS_MAX]
+    # Bytes that are no UTF-8 are not printable: no answer, nor span, could repeat them.
+    return told if told.isprintable() else ""
 
 
 _ids: list[str] = []
 """Some that were not given out yet: the system is asked for many at once. None before a fork."""
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return a name for a request that has none."""
     if not _ids:
         text = secrets.token_hex(_IDS_AT_ONCE * _ID_CHARACTERS // 2)
         starts = range(0, len(text), _ID_CHARACTERS)

@@ -253,6 +253,10 @@ class Blobs:
         """
         return await self._known.read(repository, digest, self._find, _bytes_kept)
 
+    def current(self, repository: str, digest: str) -> Blob | None:
+        """Return what `find` would from memory, at once; None where it would ask."""
+        return self._known.current(repository, digest)
+
     async def commit(
         self, repository: str, new: NewBlob, *, upload_id: str | None, now: float, actor: str
     ) -> None:
@@ -327,7 +331,7 @@ class Blobs:
         no promise.
         """
         found = self._known.current(repository, digest)
-        if found is not None and found.promised_until > self._clock.now():
+        if found is not None and self.is_promised(found):
             return found
         named, mark = {"repository": repository, "digest": digest}, self._known.begin()
         row = await self._connections.row(FIND, named)
@@ -341,6 +345,10 @@ class Blobs:
         blob = _blob(row)
         self._known.put(repository, digest, blob, _bytes_kept(blob), mark)
         return blob
+
+    def is_promised(self, blob: Blob) -> bool:
+        """Say whether `promise` would promise it without asking, as far as it is `current`."""
+        return blob.promised_until > self._clock.now()
 
     async def unlink(self, repository: str, digest: str) -> None:
         """Take the blob out of the repository; raises BlobUnknown when it is not there.

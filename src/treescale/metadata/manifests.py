@@ -281,6 +281,11 @@ class Manifests:
         read = self._by_tag.read
         return await read(repository, tag, self._resolve, _bytes_kept, certain=certain)
 
+    def current(self, repository: str, reference: str) -> Manifest | None:
+        """Return what `get` or `resolve` would from memory, at once; None where they would ask."""
+        known = self._by_digest if ":" in reference else self._by_tag
+        return known.current(repository, reference)
+
     async def renew(self, repository: str, digest: str) -> None:
         """Have what nothing holds stay for another lease, as somebody was told of it.
 

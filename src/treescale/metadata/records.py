@@ -69,7 +69,7 @@ class ClusterUsage:
     chunks: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Blob:
     """A blob: its bytes inline (small), or the recipe of its chunks; exactly one is not None."""
 
@@ -147,7 +147,7 @@ class NewBlob:
     """Another session that this ends: only what was put meanwhile is in it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Manifest:
     """A manifest exactly as pushed, with what lists need without parsing it again."""
 

@@ -1,7 +1,8 @@
 """Manifests, tags and referrers: what is published under names, and what refers to it."""
 
 import asyncio
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -143,6 +144,19 @@ class ManifestService:
         """
         get = self._manifests.get if ":" in reference else self._manifests.resolve
         return await get(repository, reference, certain=certain)
+
+    def currency(self, repository: str, reference: str, manifest: Manifest) -> Callable[[], bool]:
+        """Return what says whether `get` would return this very manifest, and not to be renewed.
+
+        From memory, at once. It keeps no manifest there.
+        """
+        known = weakref.ref(manifest)
+
+        def is_current() -> bool:
+            current = self._manifests.current(repository, reference)
+            return current is not None and current is known() and not self.is_to_renew(current)
+
+        return is_current
 
     def is_to_renew(self, manifest: Manifest) -> bool:
         """Say whether who is told of it must have its lease renewed first (`renew`)."""

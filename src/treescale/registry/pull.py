@@ -1,5 +1,6 @@
 """Pulling blobs: find one in its repository, and read any part of it as verified pieces."""
 
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Self
@@ -196,6 +197,23 @@ class Pulls:
         if blob.lost_since is not None:
             raise BlobUnknown(f"bytes of the blob {digest} are lost: push it again")
         return blob
+
+    def currency(
+        self, repository: str, digest: Digest, blob: Blob, *, promise: bool
+    ) -> Callable[[], bool]:
+        """Return what says whether `find_whole`, which has returned this very blob, would again.
+
+        From memory, at once. It keeps no blob there.
+        """
+        known = weakref.ref(blob)
+
+        def is_current() -> bool:
+            current = self._blobs.current(repository, str(digest))
+            if current is None or current is not known():
+                return False
+            return not promise or self._blobs.is_promised(current)
+
+        return is_current
 
     def open(self, blob: Blob) -> BlobContent:
         """Return the blob's content, ready to be read in parts; raises Corrupt."""

@@ -86,6 +86,14 @@ class IssuedToken:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a bearer token says, and the keys that were in force when it was verified."""
+
+    claims: BearerClaims
+    keys: Sequence[SigningKey]
+
+
+@dataclass(frozen=True, slots=True)
 class Bearer:
     """Who sent a bearer token and what it lets them do, without a look at the database.
 
@@ -96,7 +104,8 @@ class Bearer:
     principal: Principal
     access: dict[str, frozenset[Action]]
     catalog: bool
-    refused: frozenset[str] = frozenset()
+    refused: frozenset[str]
+    proof: VerifiedToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +237,29 @@ class TokenService:
         finishing, as the same user, an upload that was begun with it, and for nothing else.
         """
         claims = await self._claims(token, TokenKind.ACCESS)
-        seconds = FINISH_GRACE_SECONDS if grace else 0
-        check_times(claims, self._clock.now(), expired_grace_seconds=seconds)
+        self._check(claims, FINISH_GRACE_SECONDS if grace else 0)
+        access = {one.repository: one.actions for one in claims.access}
+        refused = frozenset(claims.refused)
+        proof = VerifiedToken(claims, self._key_rows)
+        return Bearer(claims.principal, access, claims.catalog, refused, proof)
+
+    def is_valid_still(self, proof: VerifiedToken) -> bool:
+        """Say whether `verify`, without grace, would return the same of the same token; at once."""
+        if proof.keys is not self._key_rows:
+            return False  # others may be in force, or one that signed it is not any more
+        try:
+            self._check(proof.claims, 0)
+        except CredentialsInvalid:
+            return False
+        return True
+
+    def _check(self, claims: BearerClaims, grace_seconds: float) -> None:
+        """Raise CredentialsInvalid when what a token says counts for nothing now."""
+        check_times(claims, self._clock.now(), expired_grace_seconds=grace_seconds)
         if self.revoked(claims.principal):
             raise CredentialsInvalid("the bearer token has been revoked: log in again")
         if self._closed and claims.principal.anonymous:
             raise CredentialsInvalid("nothing is for the anonymous here: log in first")
-        access = {one.repository: one.actions for one in claims.access}
-        return Bearer(claims.principal, access, claims.catalog, frozenset(claims.refused))
 
     def passwords_off(self) -> bool:
         """Return whether passwords of administrators alone count."""

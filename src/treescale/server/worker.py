@@ -34,6 +34,7 @@ from treescale.http.call import Service
 from treescale.http.connections.connection import Handler
 from treescale.http.connections.entrance import Door
 from treescale.http.connections.listener import Listener
+from treescale.http.connections.response_cache import ResponseCache
 from treescale.http.connections.sending import sender_for
 from treescale.http.dispatch import Dispatcher
 from treescale.http.proxy.origin import Proxies
@@ -81,6 +82,7 @@ from treescale.server.shared import Shared
 from treescale.server.usage_jobs import limit_jobs, usage_jobs
 from treescale.server.watch.gathering import MetricsPage, Rows, Sights
 from treescale.threads import Threads
+from treescale.tracing import TRACING
 
 WATCHING_DRAIN_SECONDS: Final = 1.0
 """For a page that is on its way when all else has been answered."""
@@ -137,6 +139,8 @@ async def _serve(
         is_proxy=worker.is_proxy,
         meters=shared.meters,
     )
+    if TRACING.tracer is None:  # else each request has a span
+        connections.responses = ResponseCache()
     watched = new_connections(
         partial(answer_anybody, worker.metrics),
         tls=False,

@@ -29,8 +29,18 @@ from treescale.errors import RequestInvalid
 from treescale.http.call import add_common_headers
 from treescale.http.connections.crowd import Bounds, Crowd, Guest, Stage, bounds, origin_of
 from treescale.http.connections.progress import taken
+from treescale.http.connections.response_cache import (
+    HEAD_END,
+    CachedResponse,
+    Place,
+    ResponseCache,
+    cached,
+    is_candidate,
+    place_of,
+)
 from treescale.http.errors import error_body, error_response
 from treescale.http.limits import LIMITS, Limits
+from treescale.http.request_log import RequestLog
 from treescale.http.request_record import RequestRecord, begin_record, record_of, request_id
 from treescale.log import get_logger
 from treescale.metrics.meters import Meters, Route
@@ -63,19 +73,29 @@ class Connection(RequestHandler):
     __slots__ = (
         "_acked",
         "_begun_at",
+        "_between_requests",
+        "_candidate",
         "_head_at",
         "_limits",
         "_moved_at",
+        "_place",
+        "_responses",
+        "_server",
         "_wire",
         "logged_in",
         "nameless",
         "origin",
     )
 
-    def __init__(self, server: web.Server, *, limits: Limits, **options: Any) -> None:
+    def __init__(self, server: "ConnectionServer", *, limits: Limits, **options: Any) -> None:
         """Serve `server`'s handler within `limits`."""
         super().__init__(server, **options)
         self._limits = limits
+        self._server = server
+        self._responses = server.responses
+        self._place: Place | None = None
+        self._between_requests = True  # the parser has seen whole requests alone
+        self._candidate = b""  # the head that is being answered, if that may be kept
         self._wire: asyncio.Transport | None = None
         self._begun_at = self._loop.time()
         self._head_at: float | None = None  # a head has begun, and not ended
@@ -92,11 +112,64 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
+        if self._responses is not None and self._answered_again(data):
+            return
         super().data_received(data)
         if not self.idle:
             self._head_at = None
         elif self._head_at is None:
             self._head_at = self._loop.time()
+
+    def _answered_again(self, data: bytes) -> bool:
+        """Answer a request as it was answered before; False when it is to go the usual way.
+
+        Only where nothing else is under way: no answer may overtake another, nor be given to bytes
+        that are part of something else.
+        """
+        # After a head or a body's end in the middle of `data` a part of a head may be here.
+        alone, self._between_requests = self._between_requests, data.endswith(HEAD_END)
+        if not self.idle:
+            return False
+        self._candidate = b""
+        if not (alone and self._between_requests and is_candidate(data)):
+            return False
+        if self._close or self._force_close or self._upgraded or self._paused:
+            return False
+        assert self._responses is not None, "asked by who has seen them"
+        begun = self._loop.time()
+        place = self._place = self._place or place_of(self.peername, nameless=self.nameless)
+        found = self._responses.find(data, place)
+        if found is None:
+            self._candidate = data if self._responses.is_asked_again(data, place) else b""
+            return False
+        assert self.transport is not None, "it is not closed"
+        self.transport.write(found.rendered())
+        self._note_answered(found, begun)
+        return True
+
+    def _note_answered(self, found: CachedResponse, begun: float) -> None:
+        """Note what aiohttp, the handlers and the log note of a request."""
+        now = self._loop.time()
+        self._request_count += 1
+        self._server.requests_count += 1
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        if found.logged.line.user and not self.logged_in:
+            self._server.log_in(self)
+        found.repeatable.count()
+        assert isinstance(self.access_logger, RequestLog), "else nothing is kept"
+        self.access_logger.log_again(found.logged, now - begun)
+
+    def log_access(
+        self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
+    ) -> None:
+        """Have it logged; and keep the answer, if it may be given again."""
+        super().log_access(request, response, time)
+        head, self._candidate = self._candidate, b""
+        if not head or self._responses is None or not isinstance(self.access_logger, RequestLog):
+            return
+        answer = cached(request, response)
+        if answer is not None and self._place is not None:
+            self._responses.put(head, self._place, answer)
 
     def close_if_stalled(self, now: float) -> str | None:
         """End the connection when it has used up its time, and return what it was stuck in."""
@@ -259,6 +332,8 @@ class ConnectionServer(web.Server):
             **options,
         )
         self.limits = limits
+        self.responses: ResponseCache | None = None
+        """Answers that may be given again, if whoever serves wants that; for new connections."""
         self._tls = tls
         self._is_proxy = is_proxy
         self._handler = handler
@@ -397,6 +472,8 @@ class ConnectionServer(web.Server):
         `seconds` is cut off.
         """
         self._ending = True
+        if self.responses is not None:
+            self.responses.close()
         try:
             async with asyncio.timeout(seconds):
                 while self.connections:

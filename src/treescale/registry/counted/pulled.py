@@ -1,5 +1,6 @@
 """What clients pull, counted in memory until it is written: one write a minute, if there is any."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from treescale.clock import Clock
@@ -13,12 +14,22 @@ TOLD_MAX: Final = 500
 """Images that are told of one by one at a write; of the rest so many repositories, with sums."""
 
 
+@dataclass(slots=True)
+class _Times:
+    """How often an image was pulled by one name, and when last."""
+
+    at: float = 0.0
+    times: int = 0
+
+
 class PullCounter:
     """The pulls that this worker has served since it wrote last. A crash loses them."""
 
     def __init__(self, counts: PullCounts, clock: Clock) -> None:
         self._counts = counts
         self._clock = clock
+        self._noted: dict[tuple[str, str, str], _Times] = {}
+        """By repository, digest and tag: to be added to the sums below."""
         self._pulled: dict[tuple[str, str], Pulled] = {}
         self._images: dict[tuple[str, str, str], int] = {}
         self._sums: dict[str, int] = {}
@@ -26,11 +37,14 @@ class PullCounter:
 
     def note(self, repository: str, digest: str, tag: str = "") -> None:
         """Count a pull of a manifest by its digest, and by its tag if it has one. Never waits."""
-        now = self._clock.now()
-        for reference in (digest, tag) if tag else (digest,):
-            self._add(Pulled(repository, reference, now, 1))
-        self._add_image(ImagePulls(repository, tag, digest, 1))
-        self._add_sent(Sent(namespace_of(repository), now, 0, 1))
+        key = repository, digest, tag
+        noted = self._noted.get(key)
+        if noted is None:
+            if len(self._noted) >= NAMES_MAX:
+                self._add_noted()
+            noted = self._noted[key] = _Times()
+        noted.at = self._clock.now()
+        noted.times += 1
 
     def sent(self, repository: str, size: int) -> None:
         """Count bytes of a blob that were sent of a repository. Never waits."""
@@ -42,6 +56,7 @@ class PullCounter:
 
         `actor` is who tells of them: a minute's pulls are of many.
         """
+        self._add_noted()
         pulled, images = [*self._pulled.values()], [*self._told()]
         sent = [*self._sent.values()]
         self._pulled, self._images, self._sums, self._sent = {}, {}, {}, {}
@@ -59,6 +74,15 @@ class PullCounter:
     def _told(self) -> list[ImagePulls]:
         images = [ImagePulls(*key, times) for key, times in self._images.items()]
         return images + [ImagePulls(name, "", "", times) for name, times in self._sums.items()]
+
+    def _add_noted(self) -> None:
+        noted, self._noted = self._noted, {}
+        for (repository, digest, tag), sum_of in noted.items():
+            at, times = sum_of.at, sum_of.times
+            for reference in (digest, tag) if tag else (digest,):
+                self._add(Pulled(repository, reference, at, times))
+            self._add_image(ImagePulls(repository, tag, digest, times))
+            self._add_sent(Sent(namespace_of(repository), at, 0, times))
 
     def _add(self, one: Pulled) -> None:
         key = one.repository, one.reference
