@@ -107,7 +107,6 @@ READ_WHOLE = {
     "hooks.ENABLED",
     "hooks.DUE_HOOKS",
     "counting.ANY_CHANGE",
-    "accounts.NOT_ADOPTED",
     "work.LIST",
     "work.RECENT",
     "work.LIST_WALKS",
@@ -127,7 +126,7 @@ READ_WHOLE = {
     "providers.LIST",
     "namespaces.HOLD_ADMINISTRATORS",
 }
-"""A handful of rows each; of generations a day's changes, and on no request's path."""
+"""A handful of rows each."""
 FROM_THE_END = {"layouts.LATEST", "layouts.LIST"}
 """SQLite calls it a scan, but it follows an index backwards as far as the limit."""
 SORTS = READ_WHOLE | {
