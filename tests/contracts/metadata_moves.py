@@ -231,13 +231,13 @@ class LeavingContract:
         with pytest.raises(OverLimit):
             await leave(users, "alice")
         assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
-        assert await users.users.get("alice")
+        assert (await users.users.get("alice")).name == "alice"
 
     async def test_nothing_goes_when_there_are_others_by_now(self, users: Database) -> None:
         for seen in (["alice/a1"], ["alice/a1", "alice/a2", "alice/a3"]):
             assert not await Moves(users).give_and_remove("alice", seen, HEIR, actor=ACTOR)
         assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
-        assert await users.users.get("alice")
+        assert (await users.users.get("alice")).name == "alice"
 
     async def test_of_two_last_owners_one_stays_with_all_of_it(
         self, users: Database, other: Database

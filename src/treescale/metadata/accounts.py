@@ -298,7 +298,6 @@ class Users:
         Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown,
         LastOwner when an organisation has no other owner, and LastAdministrator.
         """
-
         await self._connections.write(lambda connection: remove_account(connection, name, actor))
 
 

@@ -15,7 +15,7 @@ from treescale.console.content.shown import time_of
 from treescale.console.pages import Paging
 from treescale.console.repositories import RepositoryRow, repository_rows, seen, sees, viewer_of
 from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import ParameterInvalid, NameUnknown, PageInvalid
+from treescale.errors import NameUnknown, PageInvalid, ParameterInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.shown.finder import Finder, Found
 from treescale.metadata.shown.repository_pages import ShownRepositories
