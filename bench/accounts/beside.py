@@ -174,7 +174,7 @@ def _compared(
 ) -> list[Row]:
     """Return p50 and p99 of a kind of request, of all rounds after one that is not counted.
 
-    And p50 of the server's CPU, which is less in doubt on a machine that has other work.
+    And those of the server's CPU, which are less in doubt on a machine that has other work.
     """
     rounds, asked = effort[0].rounds, effort[1]
     times: tuple[list[_Taken], list[_Taken]] = ([], [])
@@ -192,6 +192,7 @@ def _compared(
         ("p50", 0.5, attrgetter("seconds")),
         ("p99", P99, attrgetter("seconds")),
         ("CPU p50", 0.5, attrgetter("cpu_seconds")),
+        ("CPU p99", P99, attrgetter("cpu_seconds")),
     ):
         ours, theirs = (1000 * sorted(map(taken, side))[int(len(side) * share)] for side in times)
         rows.append(Row(f"{what}, {name}", "ms", bar, [ours], [theirs], 2, "among few"))
