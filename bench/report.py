@@ -170,9 +170,10 @@ ACCOUNTS: Final = Publication(
 few as it takes for somebody else to ask each time (2,000 users, 20,000 access tokens, 200 \
 organisations, 8,000 robots), so that no answer that is kept hides the database. Of each user \
 there is as much in both. In the large one the rights of all users were changed a moment ago. \
-Everything lies in memory: no disk that others use is measured. p50 and p99 are those of {asked} \
+Everything lies in memory: no disk that others use is measured. Both servers run on one core, \
+clients and PostgreSQL on the others. p50 and p99 are those of {asked} \
 requests of a kind ({listed} of lists, half as many of pages as of `/token`), in {rounds} rounds \
-after one that is not counted.""",
+after one that is not counted. CPU is that of the server's processes, without PostgreSQL's.""",
     pictured=False,
 )
 CONSOLE: Final = Publication(

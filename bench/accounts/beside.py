@@ -2,17 +2,21 @@
 
 Whoever asks comes once and is then another, so no answer that a worker keeps hides the database:
 of the few there are as many as that takes. What the server is asked a second time is a row of its
-own. The two are asked in turn, request by request, for the machine drifts within seconds.
+own. The two are asked in turn, request by request, for the machine drifts within seconds, and run
+on one core, for two cores of a busy machine differ by a third. Neither has anything to do while the
+other is asked.
 """
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +31,7 @@ from bench.accounts.filling import (
     user_of,
 )
 from bench.peers import treescale
-from bench.processes import pss_mb
+from bench.processes import cpu_seconds, pss_mb
 from bench.rows import Effort, Row, at_most
 from bench.wire import Connection, Target
 from tests.postgres import running_postgres
@@ -38,11 +42,16 @@ FEW: Final = Population(2_000, 200, 8_000)
 SLOWER_TIMES_MAX: Final = 1.2
 FELT_SECONDS_MAX: Final = 60.0
 POLL_SECONDS: Final = 0.02
+REST_SECONDS: Final = 35.0
+"""Longer than the period of whatever work goes on in the background more often than once a minute.
+"""
+SETTLE_SECONDS: Final = 5.0
 P99: Final = 0.99
 ALONE: Final = ("--workers", "1")
 OK: Final = 200
 UNAUTHORIZED: Final = 401
-_MB: Final = 1e6
+_SERVERS: Final = {max(os.sched_getaffinity(0))}
+"""The core that both servers run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +73,13 @@ def measure_sqlite(root: Path, effort: Effort) -> list[Row]:
         fill_sqlite(home / DATABASE_FILE, of, "admin")
         return ("--data", str(home))
 
-    return _rows("SQLite", root, effort, fill)
+    with _one_core():
+        return _rows("SQLite", root, effort, fill)
 
 
 def measure_postgres(root: Path, effort: Effort) -> list[Row]:
     """Measure with PostgreSQL, a database for each of the two."""
-    with running_postgres("shared_buffers=512MB") as server:
+    with _one_core(), running_postgres("shared_buffers=512MB") as server:
 
         def fill(home: Path, of: Population) -> Sequence[str]:
             name = home.name
@@ -109,6 +119,7 @@ def _rows(
                 "few",
             ),
         ]
+        rows.append(_at_rest(engine, many, few, effort))
         for kind, (ask, asked) in asking.KINDS.items():
             rows += _compared(f"{engine}: {kind}", many, few, ask, (effort, effort.of(asked)))
         held = [pss_mb(one.target.pid) for one in (many, few)]
@@ -118,29 +129,72 @@ def _rows(
         return [*rows, *_commands(engine, many)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What a request took: until its answer was whole, and of the server's processors."""
+
+    seconds: float
+    cpu_seconds: float
+
+
 @contextmanager
 def _running(of: Population, where: Sequence[str]) -> Iterator[Registry]:
     began = time.perf_counter()
+    others = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _SERVERS)
     with treescale(Path(where[1]), flags=(*ALONE, *where[2:])) as target:
+        os.sched_setaffinity(0, others)
         yield Registry(of, target, where, time.perf_counter() - began)
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Leave a core to the two servers, where there is another one."""
+    found = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, found - _SERVERS or found)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, found)
+
+
+def _at_rest(engine: str, many: Registry, few: Registry, effort: Effort) -> Row:
+    """Return the CPU of both while nobody asks."""
+    time.sleep(SETTLE_SECONDS)
+    pids = many.target.pid, few.target.pid
+    before = [cpu_seconds(pid) for pid in pids]
+    time.sleep(max(1.0, effort.scale * REST_SECONDS))
+    used = [1000 * (cpu_seconds(pid) - was) for pid, was in zip(pids, before, strict=True)]
+    bar = at_most(SLOWER_TIMES_MAX)
+    return Row(f"{engine}: CPU at rest", "ms", bar, used[:1], used[1:], 0, "among few")
 
 
 def _compared(
     what: str, many: Registry, few: Registry, ask: asking.Asking, effort: tuple[Effort, int]
 ) -> list[Row]:
-    """Return p50 and p99 of a kind of request, of all rounds after one that is not counted."""
+    """Return p50 and p99 of a kind of request, of all rounds after one that is not counted.
+
+    And those of the server's CPU, which are less in doubt on a machine that has other work.
+    """
     rounds, asked = effort[0].rounds, effort[1]
-    times: tuple[list[float], list[float]] = ([], [])
+    times: tuple[list[_Taken], list[_Taken]] = ([], [])
     for first in range(0, (rounds + 1) * asked, asked):
         with Connection(many.target) as one, Connection(few.target) as other:
-            found = ([], []) if first == 0 else times
+            found = times if first else ([], [])
             sides = [(many, one, found[0]), (few, other, found[1])]
             for number in range(first, first + asked):
                 for registry, connection, kept in reversed(sides) if number % 2 else sides:
-                    kept.append(_seconds(connection, *ask(registry.of, number)))
+                    before = cpu_seconds(registry.target.pid)
+                    lasted = _seconds(connection, *ask(registry.of, number))
+                    kept.append(_Taken(lasted, cpu_seconds(registry.target.pid) - before))
     bar, rows = at_most(SLOWER_TIMES_MAX), []
-    for name, share in (("p50", 0.5), ("p99", P99)):
-        ours, theirs = (1000 * sorted(side)[int(len(side) * share)] for side in times)
+    for name, share, taken in (
+        ("p50", 0.5, attrgetter("seconds")),
+        ("p99", P99, attrgetter("seconds")),
+        ("CPU p50", 0.5, attrgetter("cpu_seconds")),
+        ("CPU p99", P99, attrgetter("cpu_seconds")),
+    ):
+        ours, theirs = (1000 * sorted(map(taken, side))[int(len(side) * share)] for side in times)
         rows.append(Row(f"{what}, {name}", "ms", bar, [ours], [theirs], 2, "among few"))
     return rows
 

@@ -135,7 +135,7 @@ def _rows(of: Population, administrator: str) -> Iterator[Rows]:
     yield from _people(of, administrator, now)
     yield from _organisations(of, now)
     subjects = [f"member:{user_name(n)}" for n in range(of.users)]
-    yield schema.revocations, ("subject", "revoked"), ((one, now) for one in subjects)
+    yield schema.revocations, ("subject", "revoked", "noted"), ((one, now, now) for one in subjects)
     yield (
         schema.generations,
         ("subject", "generation", "changed"),

@@ -15,6 +15,7 @@ TreeScaleError
 │   ├── PageInvalid          a page size that is not a number
 │   ├── RequestInvalid       the request cannot be understood
 │   │   ├── FieldInvalid     a field of a body is wrong; carries its name
+│   │   │   └── ParameterInvalid  a parameter of the query is
 │   │   └── BodyIncomplete   the client left before its body was whole
 │   │       └── BodyTooSlow  it did not leave, but sends next to nothing
 │   ├── TooLarge             a body over its limit
@@ -140,6 +141,10 @@ class FieldInvalid(RequestInvalid):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class ParameterInvalid(FieldInvalid):
+    """A parameter of a query that cannot be taken; `field` is its name."""
 
 
 class BodyIncomplete(RequestInvalid):

@@ -320,6 +320,20 @@ async def test_a_body_that_is_wrong_is_refused_by_its_field(filled: Database, ro
 
 
 @pytest.mark.usefixtures("filled")
+async def test_a_parameter_that_is_wrong_is_called_one(root: Client) -> None:
+    """And no field of a body, which a GET has none of."""
+    for path, parameter in (
+        ("/repositories?begin=%C3%A9", "begin"),
+        ("/search?q=", "q"),
+        ("/search?q=%C3%A9", "q"),
+        ("/repositories/root%2Fbase/images?order=size", "order"),
+        (f"/repositories/root%2Fbase/images?filter={'x' * 1000}", "filter"),
+    ):
+        told = problem(await root.raw("GET", f"{PREFIX}{path}", root.basic()), 400, "parameter")
+        assert (told["field"], told["title"]) == (parameter, "A parameter of the query is wrong")
+
+
+@pytest.mark.usefixtures("filled")
 async def test_requests_that_do_not_fit_are_refused_as_what_they_are(root: Client) -> None:
     put = b'{"read_only": true}'
     rows: tuple[tuple[str, str, dict[str, str], bytes | None, int, str], ...] = (

@@ -378,7 +378,7 @@ def _revoke_as_0_1_0(connection: Connection, *, subject: str, at: float) -> None
 async def age(database: Database, subject: str, seconds: float) -> None:
     """Let its change be so long ago."""
     assert isinstance(database, Database)
-    for table, column in ((generations, "changed"), (revocations, "revoked")):
-        older = {column: table.c[column] - seconds}
+    for table, columns in ((generations, ["changed"]), (revocations, ["revoked", "noted"])):
+        older = {column: table.c[column] - seconds for column in columns}
         change = update(table).where(table.c.subject == subject).values(**older)
         await database._connections.change(change)

@@ -1,5 +1,7 @@
 """Moved repositories on either database: what is in them stays, their names are free at once."""
 
+import asyncio
+
 import pytest
 
 from tests.contracts import metadata_quotas as quotas
@@ -15,12 +17,14 @@ from tests.contracts.metadata_values import (
 )
 from treescale.errors import (
     BlobUnknown,
+    LastOwner,
     ManifestUnknown,
     NameUnknown,
     OverLimit,
     QuotaExceeded,
     ReadOnly,
     UserExists,
+    UserUnknown,
 )
 from treescale.metadata.collection.undelete import Undelete
 from treescale.metadata.database import Database
@@ -176,3 +180,99 @@ class MovesContract:
         with pytest.raises(NameUnknown):
             await undelete.repository("acme/app", to=None, actor=ACTOR, anybodys=False)
         await undelete.repository("acme/app", to=None, actor=ACTOR)
+
+
+HEIR = "team"
+
+
+async def names(database: Database) -> list[str]:
+    return [one.name for one in await database.repositories.list_all("", 99)]
+
+
+async def leave(database: Database, name: str) -> str:
+    """Give all of a user away, as it is now, and remove the account; return how that ended."""
+    theirs = [one for one in await names(database) if one.startswith(f"{name}/")]
+    try:
+        done = await Moves(database).give_and_remove(name, theirs, HEIR, actor=ACTOR)
+    except LastOwner:
+        return "last owner"
+    return "gone" if done else "nothing"
+
+
+class LeavingContract:
+    """Subclass with `database` and `other`, a second one at the same place, as a fixture each."""
+
+    @pytest.fixture
+    async def users(self, database: Database) -> Database:
+        for name in ("alice", "bob", "carol"):
+            await database.users.add(user(name), actor=ACTOR)
+        await database.organisations.add(HEIR, "carol", actor=ACTOR)
+        for name in ("alice/a1", "alice/a2", "bob/b1", "bob/b2"):
+            await push(database, name)
+        return database
+
+    async def test_all_goes_and_the_account_with_it(self, users: Database) -> None:
+        assert await leave(users, "alice") == "gone"
+        assert await names(users) == ["bob/b1", "bob/b2", "team/a1", "team/a2"]
+        with pytest.raises(UserUnknown):
+            await users.users.get("alice")
+        with pytest.raises(UserUnknown):
+            await Moves(users).give_and_remove("alice", [], HEIR, actor=ACTOR)
+
+    async def test_nothing_goes_where_one_cannot(self, users: Database) -> None:
+        await push(users, "team/a2")
+        with pytest.raises(UserExists) as refused:
+            await leave(users, "alice")
+        assert refused.value.known == "team/a2"
+        await users.organisations.add("only", "bob", actor=ACTOR)
+        assert await leave(users, "bob") == "last owner"
+        await quotas.give(users, REPOSITORIES, 1, HEIR)
+        await users.repositories.delete("team/a2", actor=ACTOR)
+        with pytest.raises(OverLimit):
+            await leave(users, "alice")
+        assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
+        assert (await users.users.get("alice")).name == "alice"
+
+    async def test_nothing_goes_when_there_are_others_by_now(self, users: Database) -> None:
+        for seen in (["alice/a1"], ["alice/a1", "alice/a2", "alice/a3"]):
+            assert not await Moves(users).give_and_remove("alice", seen, HEIR, actor=ACTOR)
+        assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
+        assert (await users.users.get("alice")).name == "alice"
+
+    async def test_of_two_last_owners_one_stays_with_all_of_it(
+        self, users: Database, other: Database
+    ) -> None:
+        """Who is refused has lost nothing: what is looked at first may be otherwise by then."""
+        await users.organisations.add("both", "alice", actor=ACTOR)
+        await users.organisations.grant("both", "bob", role="owner", repository="*", actor=ACTOR)
+        ends = await asyncio.gather(leave(users, "alice"), leave(other, "bob"))
+        assert sorted(ends) == ["gone", "last owner"]
+        stayed = ("alice", "bob")[ends.index("last owner")]
+        await users.users.get(stayed)
+        letter = stayed[0]
+        moved = "ab".replace(letter, "")
+        expected = [f"{stayed}/{letter}{n}" for n in (1, 2)] + [f"team/{moved}{n}" for n in (1, 2)]
+        assert await names(users) == expected
+
+    async def test_what_is_pushed_meanwhile_goes_too_or_comes_later(
+        self, users: Database, other: Database
+    ) -> None:
+        """Who leaves is gone with all that was there before, however the two meet."""
+
+        async def pushed() -> None:
+            for number in range(8):
+                await other.blobs.commit(
+                    f"alice/p{number}", small(1), upload_id=None, now=NOW, actor=ACTOR
+                )
+
+        async def left() -> list[str]:
+            while await leave(users, "alice") == "nothing":
+                pass
+            return await names(users)
+
+        _, then = await asyncio.gather(pushed(), left())
+        assert {"team/a1", "team/a2"} <= set(then)
+        shorts = sorted(one.partition("/")[2] for one in await names(users))
+        assert [one for one in shorts if one[0] == "p"] == [f"p{number}" for number in range(8)]
+        with pytest.raises(UserUnknown):
+            await users.users.get("alice")

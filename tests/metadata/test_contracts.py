@@ -18,7 +18,7 @@ from tests.contracts.metadata_hooks import HooksContract
 from tests.contracts.metadata_leases import LeasesContract
 from tests.contracts.metadata_lost import LostChunksContract
 from tests.contracts.metadata_manifests import ManifestsContract, ReferrersContract, TagsContract
-from tests.contracts.metadata_moves import MovesContract
+from tests.contracts.metadata_moves import LeavingContract, MovesContract
 from tests.contracts.metadata_noted import NotedNumbersContract
 from tests.contracts.metadata_older import OlderServersContract
 from tests.contracts.metadata_organisations import OrganisationsContract
@@ -54,6 +54,9 @@ class TestRepositories(RepositoriesContract): ...
 
 
 class TestMoves(MovesContract): ...
+
+
+class TestLeaving(LeavingContract): ...
 
 
 class TestDescriptions(DescriptionsContract): ...

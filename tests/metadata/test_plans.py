@@ -107,7 +107,6 @@ READ_WHOLE = {
     "hooks.ENABLED",
     "hooks.DUE_HOOKS",
     "counting.ANY_CHANGE",
-    "accounts.NOT_ADOPTED",
     "work.LIST",
     "work.RECENT",
     "work.LIST_WALKS",
@@ -127,9 +126,10 @@ READ_WHOLE = {
     "providers.LIST",
     "namespaces.HOLD_ADMINISTRATORS",
 }
-"""A handful of rows each; of generations a day's changes, and on no request's path."""
-FROM_THE_END = {"layouts.LATEST", "layouts.LIST"}
-"""SQLite calls it a scan, but it follows an index backwards as far as the limit."""
+"""A handful of rows each."""
+ALONG_AN_INDEX = {"layouts.LATEST", "layouts.LIST", "accounts.NOT_ADOPTED"}
+"""SQLite calls it a scan, but it follows an index: backwards as far as the limit, or one of the few
+rows of a condition."""
 SORTS = READ_WHOLE | {
     "repositories.LIST_VISIBLE",
     "accounts.OLDEST_ADDRESSES",
@@ -223,7 +223,7 @@ def sorted_in_memory(plan: list[str]) -> list[str]:
 def test_sqlite_searches(name: str, sqlite_url: str) -> None:
     plan = plan_on_sqlite(STATEMENTS[name], sqlite_url.removeprefix("sqlite:///"))
     assert plan
-    if name in FROM_THE_END:
+    if name in ALONG_AN_INDEX:
         assert [step for step in plan if "USING" in step and "INDEX" in step] == plan
     else:
         assert not (name not in READ_WHOLE and scanned(plan)), plan
@@ -235,6 +235,11 @@ def test_organisations_are_listed_past_no_user(sqlite_url: str) -> None:
     [step, *more] = plan_on_sqlite(organisations.LIST, sqlite_url.removeprefix("sqlite:///"))
     assert "USING INDEX ix_namespaces_organisation (name>?)" in step
     assert more == []
+
+
+def test_what_0_1_0_revokes_is_found_among_any_number(sqlite_url: str) -> None:
+    plan = plan_on_sqlite(accounts.NOT_ADOPTED, sqlite_url.removeprefix("sqlite:///"))
+    assert plan == ["SCAN revocations USING INDEX ix_revocations_unnoted"]
 
 
 def test_a_scan_would_be_noticed(sqlite_url: str) -> None:

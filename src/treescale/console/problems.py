@@ -53,6 +53,7 @@ PROBLEMS: Final[Mapping[type[Exception], Problem]] = {
     errors.AddressForbidden: Problem("address", "The URL must not be asked from here"),
     errors.NameInvalid: Problem("name", "No such name can be"),
     errors.PageInvalid: Problem("page", "The page asked for cannot be"),
+    errors.ParameterInvalid: Problem("parameter", "A parameter of the query is wrong"),
     errors.FieldInvalid: Problem("field", "A field of the body is wrong"),
     errors.TooLarge: Problem("too-large", "The body is too large"),
     errors.MediaTypeUnsupported: Problem("media-type", "The body is in another form"),

@@ -12,7 +12,7 @@ from treescale.auth.roles import NO_MEMBER, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked
-from treescale.errors import CredentialsInvalid, FieldInvalid, NameInvalid, NameUnknown
+from treescale.errors import CredentialsInvalid, NameInvalid, NameUnknown, ParameterInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.naming.descriptions import Descriptions
 from treescale.metadata.shown.repository_pages import ShownRepositories
@@ -138,9 +138,9 @@ def viewer_of(asked: Asked) -> str:
 
 
 def begin_of(text: str) -> str:
-    """Return how names begin that are asked for; raises FieldInvalid for what none begins with."""
+    """Return how the names begin that are asked for; raises ParameterInvalid where none can."""
     if len(text) > NAME_CHARACTERS_MAX or not (text.isascii() and text.isprintable()):
-        raise FieldInvalid("begin: no name begins so", "begin")
+        raise ParameterInvalid("begin: no name begins so", "begin")
     return text
 
 

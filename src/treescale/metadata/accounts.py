@@ -6,8 +6,8 @@ whoever sees a number sees all before it, and `WHERE generation > :last` misses 
 read together with a credential is the counter: whatever changes afterwards has a higher number.
 
 Version 0.1.0 knows none of this. It writes to `revocations`, by its own clock, and reads only
-those. So each change is written there, too, with the same time as in `generations`; a row there
-with another time is of 0.1.0, and `adopt` gives it a number.
+those. So each change is written there, too, and that time once more as `noted`, which 0.1.0
+leaves as it is: a row where these differ is of 0.1.0, and `adopt` gives it a number.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,6 @@ from sqlalchemy import (
     Label,
     Row,
     Text,
-    and_,
     bindparam,
     case,
     delete,
@@ -103,6 +102,11 @@ def _revoke(insert: Any) -> Executable:
 _DRAW: Final = Upsert(_draw(sqlite.insert), _draw(postgresql.insert))
 _REVOKE: Final = Upsert(_revoke(sqlite.insert), _revoke(postgresql.insert))
 _SET_GENERATION: Final = insert_or_update(generations, ["generation", "changed"])
+_NOTE: Final = (
+    update(revocations)
+    .where(revocations.c.subject == bindparam("this"))
+    .values(noted=bindparam("time"))
+)
 KNOWN_SUBJECT: Final = union_all(
     *(
         select(table.c.subject).where(table.c.subject == bindparam("this"))
@@ -121,16 +125,9 @@ SINCE: Final = (
     .order_by(generations.c.generation)
     .limit(bindparam("limit"))
 )
-_SAME: Final = generations.c.subject == revocations.c.subject
 NOT_ADOPTED: Final = (
     select(revocations.c.subject, revocations.c.revoked)
-    .select_from(revocations.outerjoin(generations, _SAME))
-    .where(
-        or_(
-            generations.c.changed.is_(None),
-            generations.c.changed != revocations.c.revoked,
-        )
-    )
+    .where(or_(revocations.c.noted.is_(None), revocations.c.noted != revocations.c.revoked))
     .order_by(revocations.c.subject)
     .limit(ADOPTED_AT_ONCE)
 )
@@ -139,11 +136,11 @@ _OLD_GENERATION: Final = (
     select(generations.c.subject).where(generations.c.changed < _BEFORE).limit(1)
 )
 _PRUNE_REVOCATIONS: Final = delete(revocations).where(
-    revocations.c.revoked < _BEFORE,
-    exists().where(and_(_SAME, generations.c.changed == revocations.c.revoked)),
+    revocations.c.revoked < _BEFORE, revocations.c.noted == revocations.c.revoked
 )
 _PRUNE_GENERATIONS: Final = delete(generations).where(
-    generations.c.changed < _BEFORE, ~exists().where(_SAME)
+    generations.c.changed < _BEFORE,
+    ~exists().where(generations.c.subject == revocations.c.subject),
 )
 
 
@@ -180,6 +177,7 @@ def _drawn(connection: Connection) -> int:
 def _set_generation(connection: Connection, subject: str, drawn: int, changed: float) -> None:
     row = {"subject": subject, "generation": drawn, "changed": changed}
     connection.execute(_SET_GENERATION.on(connection), row)
+    connection.execute(_NOTE, {"this": subject, "time": changed})
 
 
 class Generations:
@@ -300,29 +298,7 @@ class Users:
         Its repositories stay; nobody has a role in its namespace any more. Raises UserUnknown,
         LastOwner when an organisation has no other owner, and LastAdministrator.
         """
-
-        def work(connection: Connection) -> None:
-            own = hold_namespace(connection, name)
-            robots = [] if own is None else robots_of(connection, own.row_id)
-            owned = connection.execute(HOLD_OWNED, {"user": name}).all()
-            was_there = hold_administrators(connection)
-            if changed(connection, REMOVE_USER, {"this": name}) == 0:
-                raise unknown_user(name)
-            for row in owned:
-                check_owner_left(connection, row.namespace_id, row.name)
-            check_administrator_left(connection, was_there=was_there)
-            remove_links(connection, name)
-            for user in [] if own is None else members_of(connection, own.row_id):
-                void(connection, f"member:{user}")
-            for robot in robots:
-                void(connection, f"token:{robot}")
-            if own is not None:
-                strip(connection, own.row_id)
-            connection.execute(_REMOVE_HOOKS, {"this": name})
-            void(connection, f"user:{name}")
-            record(connection, of_user(Kind.USER_REMOVED, actor, name))
-
-        await self._connections.write(work)
+        await self._connections.write(lambda connection: remove_account(connection, name, actor))
 
 
 def add_account(connection: Connection, user: User, actor: str, *, adopt: bool = True) -> None:
@@ -335,6 +311,29 @@ def add_account(connection: Connection, user: User, actor: str, *, adopt: bool =
     connection.execute(_ADD_USER, {column: getattr(user, column) for column in kept})
     renew(connection, f"user:{user.name}")
     record(connection, of_user(Kind.USER_CREATED, actor, user.name, {"admin": user.admin}))
+
+
+def remove_account(connection: Connection, name: str, actor: str) -> None:
+    """Remove an account, in the caller's transaction; see `Users.remove`."""
+    own = hold_namespace(connection, name)
+    robots = [] if own is None else robots_of(connection, own.row_id)
+    owned = connection.execute(HOLD_OWNED, {"user": name}).all()
+    was_there = hold_administrators(connection)
+    if changed(connection, REMOVE_USER, {"this": name}) == 0:
+        raise unknown_user(name)
+    for row in owned:
+        check_owner_left(connection, row.namespace_id, row.name)
+    check_administrator_left(connection, was_there=was_there)
+    remove_links(connection, name)
+    for user in [] if own is None else members_of(connection, own.row_id):
+        void(connection, f"member:{user}")
+    for robot in robots:
+        void(connection, f"token:{robot}")
+    if own is not None:
+        strip(connection, own.row_id)
+    connection.execute(_REMOVE_HOOKS, {"this": name})
+    void(connection, f"user:{name}")
+    record(connection, of_user(Kind.USER_REMOVED, actor, name))
 
 
 def set_password_of(

@@ -94,25 +94,6 @@ _HAS_OWNER: Final = select(
         members.c.repository == EVERY_REPOSITORY,
     )
 )
-_other = members.alias("other")
-_OWNED_ALONE: Final = (
-    select(namespaces.c.name)
-    .join(members, members.c.namespace_id == namespaces.c.namespace_id)
-    .where(
-        members.c.user_name == bindparam("user"),
-        members.c.role == OWNER,
-        members.c.repository == EVERY_REPOSITORY,
-        namespaces.c.kind == ORGANISATION,
-        ~exists().where(
-            _other.c.namespace_id == members.c.namespace_id,
-            _other.c.user_name != members.c.user_name,
-            _other.c.role == OWNER,
-            _other.c.repository == EVERY_REPOSITORY,
-        ),
-    )
-    .order_by(namespaces.c.name)
-    .limit(1)
-)
 HAS_REPOSITORIES: Final = (
     select(repositories.c.name)
     .where(repositories.c.namespace == bindparam("this"))
@@ -251,14 +232,10 @@ def free_namespace(connection: Connection, row_id: int, name: str) -> None:
 def check_owner_left(connection: Connection, row_id: int, name: str) -> None:
     """Raise LastOwner when nobody owns the organisation any more; its row is held."""
     if not connection.execute(_HAS_OWNER, {"row_id": row_id}).scalar_one():
-        raise _last_owner(name)
-
-
-def _last_owner(name: str) -> LastOwner:
-    return LastOwner(
-        f"the organisation {name} would have no owner: make somebody else one first "
-        f"(`treescale org grant {name} USER owner`), or remove the organisation"
-    )
+        raise LastOwner(
+            f"the organisation {name} would have no owner: make somebody else one first "
+            f"(`treescale org grant {name} USER owner`), or remove the organisation"
+        )
 
 
 def hold_administrators(connection: Connection) -> bool:
@@ -272,26 +249,10 @@ def check_administrator_left(connection: Connection, *, was_there: bool) -> None
     A provider of sign-on may be down, or gone: so only who has a password counts.
     """
     if was_there and not connection.execute(_HAS_ADMINISTRATOR).scalar_one():
-        raise _last_administrator()
-
-
-def _last_administrator() -> LastAdministrator:
-    return LastAdministrator(
-        "no administrator would be left who can log in with a password: make somebody else one "
-        "first (`treescale user admin NAME on`)"
-    )
-
-
-def check_may_leave(connection: Connection, name: str) -> None:
-    """Raise LastOwner or LastAdministrator when the user cannot go as things are: a look, no lock.
-
-    Before what goes with the user is moved elsewhere; it is looked at again when the user goes.
-    """
-    alone = connection.execute(_OWNED_ALONE, {"user": name}).first()
-    if alone is not None:
-        raise _last_owner(alone.name)
-    if connection.execute(_LOCAL_ADMINISTRATORS.limit(2)).scalars().all() == [name]:
-        raise _last_administrator()
+        raise LastAdministrator(
+            "no administrator would be left who can log in with a password: make somebody else "
+            "one first (`treescale user admin NAME on`)"
+        )
 
 
 def check_unchanged(connection: Connection, name: str, generation: int) -> None:

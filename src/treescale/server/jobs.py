@@ -47,8 +47,6 @@ LIMIT_SECONDS: Final = 10.0
 """How long one round of most background work may take."""
 REFRESH_SECONDS: Final = 5.0
 """How often a worker reads the database's time, and what is new of keys and generations."""
-ADOPT_SECONDS: Final = 30.0
-"""All that was revoked in the last day is looked through: 0.1.0 leaves no mark of what is new."""
 DISK_LOOK_SECONDS: Final = 0.5
 """How often a worker looks whether a disk is to be probed, or is back."""
 PRUNE_SECONDS: Final = 1800.0
@@ -132,7 +130,7 @@ def rights_jobs(database: Database, tokens: TokenService, changed: Signal) -> It
         "generations.adopt",
         database.generations.adopt,
         "what servers of version 0.1.0 revoke is not heard of",
-        period_seconds=ADOPT_SECONDS,
+        period_seconds=REFRESH_SECONDS,
         limit_seconds=LIMIT_SECONDS,
         scope=Scope.SERVER,
     )

@@ -62,7 +62,8 @@ def remove(desk: CommandContext, name: str, *, give_to: str | None, yes: bool) -
     """Remove an account and its access tokens. Its repositories stay.
 
     Nobody gets the name by mistake: `user add` asks for --adopt while there are any. With --give-to
-    they move to another user or an organisation first, as `repo move NAME/ NAMESPACE/` does.
+    they move to another user or an organisation, as by `repo move NAME/ NAMESPACE/`: all of it
+    happens, or nothing.
     """
     confirm(f"Remove the user {name} and all access tokens?", yes=yes)
     desk.ask("DELETE", _path(name), query={"give_to": give_to})

@@ -11,7 +11,6 @@ from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked, check_fresh
 from treescale.errors import UserUnknown
 from treescale.metadata.database import Database
-from treescale.metadata.identity.states import AccountStates
 from treescale.metadata.records import User
 from treescale.registry.accounts import PasswordHashing, accounts_of, check_unclaimed
 from treescale.registry.naming.moves import MoveService
@@ -91,10 +90,10 @@ class UserDesk:
         found = await self._seen(asked)
         heir = asked.query.get("give_to")
         if heir is not None:
-            await AccountStates(self._database.connections).check_may_leave(found.name)
-            await self._moves.namespace(found.name, heir, actor=asked.principal.user)
-        accounts = await accounts_of(self._database, self._passwords)
-        await accounts.remove_user(found.name, actor=asked.principal.user)
+            await self._moves.give_and_remove(found.name, heir, actor=asked.principal.user)
+        else:
+            accounts = await accounts_of(self._database, self._passwords)
+            await accounts.remove_user(found.name, actor=asked.principal.user)
         return Answered(user_row(found))
 
     async def set_password(self, asked: Asked) -> Answered:

@@ -15,7 +15,7 @@ from treescale.console.content.shown import time_of
 from treescale.console.pages import Paging
 from treescale.console.repositories import RepositoryRow, repository_rows, seen, sees, viewer_of
 from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import FieldInvalid, NameUnknown, PageInvalid
+from treescale.errors import NameUnknown, PageInvalid, ParameterInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.shown.finder import Finder, Found
 from treescale.metadata.shown.repository_pages import ShownRepositories
@@ -164,9 +164,9 @@ class SearchDesk:
 def _wanted(asked: Asked) -> str:
     wanted = asked.query.get("q", "").strip()
     if not wanted:
-        raise FieldInvalid("q: say what to search for", "q")
+        raise ParameterInvalid("q: say what to search for", "q")
     if len(wanted) > NAME_CHARACTERS_MAX or not (wanted.isascii() and wanted.isprintable()):
-        raise FieldInvalid(
+        raise ParameterInvalid(
             "q: names, tags and digests are letters, digits and . _ - / : @, "
             f"at most {NAME_CHARACTERS_MAX}",
             "q",

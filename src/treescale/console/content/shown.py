@@ -9,7 +9,7 @@ from treescale.console.content.described import Descriptions, Facts
 from treescale.console.content.rights import check_pull, is_known, repository_name
 from treescale.console.pages import Paging
 from treescale.console.route import PREFIX, Answered, Asked
-from treescale.errors import FieldInvalid
+from treescale.errors import ParameterInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.shown.tag_pages import ShownTags, TagOrder
 from treescale.metadata.usage.figures import TagFigures
@@ -71,7 +71,7 @@ class ShownDesk:
         await check_pull(asked, self._database, name)
         order, wanted = _order(asked), asked.query.get("filter", "")
         if len(wanted) > FILTER_CHARACTERS_MAX:
-            raise FieldInvalid(f"filter: at most {FILTER_CHARACTERS_MAX} characters", "filter")
+            raise ParameterInvalid(f"filter: at most {FILTER_CHARACTERS_MAX} characters", "filter")
         paging = Paging.of(asked)
         limit = min(paging.limit, ROWS_MAX)
         page = await self._tags.page(name, order, paging.after, limit, wanted)
@@ -97,7 +97,7 @@ def _order(asked: Asked) -> TagOrder:
     try:
         return TagOrder(asked.query.get("order", TagOrder.VERSION))
     except ValueError:
-        raise FieldInvalid("order: it is version, pushed or name", "order") from None
+        raise ParameterInvalid("order: it is version, pushed or name", "order") from None
 
 
 def _row(one: TagFigures, facts: Facts, aliases: list[str], *, is_known: bool) -> ImageRow:

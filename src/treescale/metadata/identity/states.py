@@ -18,7 +18,6 @@ from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.recording import Kind, record
 from treescale.metadata.namespaces import (
     check_administrator_left,
-    check_may_leave,
     hold_administrators,
     hold_namespace,
     robots_of,
@@ -62,10 +61,6 @@ class AccountStates:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-
-    async def check_may_leave(self, name: str) -> None:
-        """Raise LastOwner or LastAdministrator where a removal would, as things are now."""
-        await self._connections.write(lambda connection: check_may_leave(connection, name))
 
     async def suspend(self, name: str, *, actor: str) -> None:
         """Have nothing of the account count; raises LastAdministrator."""

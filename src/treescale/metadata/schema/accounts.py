@@ -74,7 +74,16 @@ revocations: Final = Table(
     metadata,
     Column("subject", BYTEWISE, primary_key=True),
     Column("revoked", Double, nullable=False),
+    # The `revoked` that has a number in `generations`; 0.1.0 leaves it as it was.
+    Column("noted", Double),
     Index(None, "revoked", "subject"),
+)
+_UNNOTED: Final = text("noted IS NULL OR noted <> revoked")
+Index(
+    "ix_revocations_unnoted",
+    revocations.c.subject,
+    sqlite_where=_UNNOTED,
+    postgresql_where=_UNNOTED,
 )
 
 # One row a subject, numbered anew by every change of what it may do: "user:NAME", "token:ID", and

@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Text
 from sqlalchemy.dialects import postgresql
 
-SCHEMA_VERSION: Final = "0024"
+SCHEMA_VERSION: Final = "0025"
 SCHEMA_VERSION_TABLE: Final = "schema_version"
 NAMING: Final = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

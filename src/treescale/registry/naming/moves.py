@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from treescale.errors import RequestInvalid, UserExists
+from treescale.errors import DatabaseUnavailable, RequestInvalid, UserExists
 from treescale.metadata.database import Database
 from treescale.metadata.naming.moves import Moves
 from treescale.oci.names import check_namespace, check_repository
@@ -12,6 +12,9 @@ from treescale.registry.rules.moving import check_may_move
 PAGE_SIZE: Final = 500
 REPOSITORIES_MAX: Final = 100_000
 """Of one namespace, moved at once."""
+GIVEN_MAX: Final = 500
+"""Moved in one transaction: about a second, in which nothing else is written on SQLite."""
+ATTEMPTS_MAX: Final = 5
 
 
 class MoveService:
@@ -58,6 +61,29 @@ class MoveService:
         for name, target in moves:
             await self._moves.move(name, target, actor=actor, force=force)
         return [target for _, target in moves]
+
+    async def give_and_remove(self, user: str, heir: str, *, actor: str) -> None:
+        """Give a user's repositories to another namespace, and remove the account: all, or nothing.
+
+        Raises as `namespace` does and, when the account cannot go, LastOwner, LastAdministrator;
+        RequestInvalid for so many repositories that everybody's writes would wait for it.
+        """
+        check_namespace(user)
+        await self._database.organisations.check_owned(check_namespace(heir))
+        if user == heir:
+            raise RequestInvalid(f"all of {user} is there already")
+        for _ in range(ATTEMPTS_MAX):
+            names = await self._names(user)
+            if len(names) > GIVEN_MAX:
+                raise RequestInvalid(
+                    f"{user} has more than {GIVEN_MAX} repositories: move them first "
+                    f"(`treescale repo move {user}/ {heir}/`), then remove the account"
+                )
+            for name in names:
+                await check_may_move(self._database, name, f"{heir}/{name.partition('/')[2]}")
+            if await self._moves.give_and_remove(user, names, heir, actor=actor):
+                return
+        raise DatabaseUnavailable(f"repositories of {user} come and go meanwhile; try again")
 
     async def _names(self, namespace: str) -> list[str]:
         begin = f"{namespace}/"
