@@ -22,13 +22,15 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from treescale.errors import RequestInvalid
+from treescale.http.bodies.socket_body import SocketBody
 from treescale.http.call import add_common_headers
 from treescale.http.connections.crowd import Bounds, Crowd, Guest, Stage, bounds, origin_of
 from treescale.http.connections.progress import taken
+from treescale.http.connections.upload_heads import UploadHeads
 from treescale.http.errors import error_body, error_response
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.request_record import RequestRecord, begin_record, record_of, request_id
@@ -63,7 +65,9 @@ class Connection(RequestHandler):
     __slots__ = (
         "_acked",
         "_begun_at",
+        "_clean",
         "_head_at",
+        "_heads",
         "_limits",
         "_moved_at",
         "_wire",
@@ -72,9 +76,13 @@ class Connection(RequestHandler):
         "origin",
     )
 
-    def __init__(self, server: web.Server, *, limits: Limits, **options: Any) -> None:
-        """Serve `server`'s handler within `limits`."""
+    def __init__(
+        self, server: web.Server, *, limits: Limits, heads: UploadHeads, **options: Any
+    ) -> None:
+        """Serve `server`'s handler within `limits`; `heads` knows an upload when it comes."""
         super().__init__(server, **options)
+        self._heads = heads
+        self._clean = True
         self._limits = limits
         self._wire: asyncio.Transport | None = None
         self._begun_at = self._loop.time()
@@ -92,11 +100,36 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
+        if data[:1] == b"P" and self._take_over(data):
+            return
+        if data:
+            self._clean = data.endswith(b"\r\n\r\n")
         super().data_received(data)
         if not self.idle:
             self._head_at = None
         elif self._head_at is None:
             self._head_at = self._loop.time()
+
+    def _take_over(self, data: bytes) -> bool:
+        """Read the body of an upload that begins here ourselves; False when none does.
+
+        What is known is known by the last bytes that aiohttp's parser was given: nothing waits to
+        be answered and no body is open, so an empty line has ended all that it has read.
+        """
+        free = self.idle or (self._request_count == 0 and not self._messages)
+        if not (free and self._clean) or self._upgraded or self._close or self._force_close:
+            return False
+        transport = self.transport
+        upload = None if transport is None else self._heads.read(data)
+        if upload is None or transport is None:
+            return False
+        body = SocketBody(self, transport, upload.decoder)
+        self._request_count += 1
+        self._messages.append((upload.message, cast("StreamReader", body)))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        body.begin(upload.rest)
+        return True
 
     def close_if_stalled(self, now: float) -> str | None:
         """End the connection when it has used up its time, and return what it was stuck in."""
@@ -259,6 +292,7 @@ class ConnectionServer(web.Server):
             **options,
         )
         self.limits = limits
+        self._heads = UploadHeads(self._loop, **options)
         self._tls = tls
         self._is_proxy = is_proxy
         self._handler = handler
@@ -280,7 +314,9 @@ class ConnectionServer(web.Server):
     ) -> RequestHandler:
         """Return the protocol of a new connection; `source` is whom a proxy made it for."""
         kind = Connection if tls else PlainConnection
-        connection = kind(self, loop=self._loop, limits=self.limits, **self._kwargs)
+        connection = kind(
+            self, loop=self._loop, limits=self.limits, heads=self._heads, **self._kwargs
+        )
         if source is not None:
             connection.come_from(source)
         connection.nameless = proxied and source is None
