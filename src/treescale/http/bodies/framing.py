@@ -126,9 +126,11 @@ class ChunkedDecoder:
         if not data.startswith(between[: len(data)]):
             raise BodyIncomplete("the body has a chunk that is longer than it said")
         found = _SIZE.match(data, len(between))
+        length = (len(data) if found is None else found.end()) - len(between)
+        if length > SIZE_LINE_BYTES_MAX:
+            raise BodyIncomplete("the body has a chunk with too many extensions")
         if found is None:
-            line = data[len(between) :]
-            if len(line) > SIZE_LINE_BYTES_MAX or not _SIZE_BEGUN.fullmatch(line):
+            if not _SIZE_BEGUN.fullmatch(data, min(len(data), len(between))):
                 raise BodyIncomplete("the body has a chunk whose size cannot be read")
             self._line = data
             return len(data)
