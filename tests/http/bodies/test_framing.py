@@ -78,7 +78,7 @@ def decoded(decoder: Decoder, data: bytes, splits: list[int]) -> tuple[bytes, by
 
 def read_by_aiohttp(data: bytes) -> bytes | None:
     """Return the body as aiohttp's parser reads it; None for one that does not end."""
-    loop = cast("asyncio.AbstractEventLoop", None)  # it would be for those who wait
+    loop = cast("asyncio.AbstractEventLoop", object())  # which nobody asks
     parser = HttpRequestParser(BaseProtocol(loop), loop, 2**20)
     (_, content), *_ = parser.feed_data(HEAD)[0]
     parser.feed_data(data)
