@@ -160,12 +160,18 @@ class BlobWriter:
         return self._room
 
     async def add(self, count: int) -> None:
-        """Add the first bytes of the room, as `write` does."""
+        """Add the first bytes of the room; returns when there is room for more."""
         piece, self._room = self._room[:count], self._room[count:]
-        await self.write(piece)
+        if self._is_batch_with(piece):
+            self._to_cut.put_nowait(await self._gather())
 
     async def write(self, data: Bytes) -> None:
         """Add bytes, in the blob's order; returns when there is room for more."""
+        if self._is_batch_with(data):
+            self._to_cut.put_nowait(await self._gather())
+
+    def _is_batch_with(self, data: Bytes) -> bool:
+        """Gather bytes; return whether that is enough for a batch."""
         self._raise_error()
         self._pieces.append(data)
         self._loose += 1
@@ -173,8 +179,7 @@ class BlobWriter:
             self._pieces[-PIECES_LOOSE_MAX:] = [b"".join(self._pieces[-PIECES_LOOSE_MAX:])]
             self._loose = 0
         self._gathered += len(data)
-        if self._gathered >= self._memory.batch_bytes:
-            self._to_cut.put_nowait(await self._gather())
+        return self._gathered >= self._memory.batch_bytes
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""

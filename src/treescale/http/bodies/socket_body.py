@@ -59,9 +59,10 @@ class SocketBody(asyncio.BufferedProtocol):
         Returns early, with some bytes, when more are slow to come. Raises BodyIncomplete, and the
         ConnectionError of a client that left; not before all that came was returned.
         """
-        count = self.read_ready(view)
-        if count or self._decoder.ended:
-            return count
+        if self._ahead:
+            return self.read_ready(view)
+        if self._decoder.ended:
+            return 0
         if self._exception is not None:
             raise self._exception
         self._target, self._filled = view, 0
