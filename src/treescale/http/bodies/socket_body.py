@@ -19,7 +19,8 @@ READ_BYTES_MAX: Final = 256 * 1024
 """At once: bounds how long a body of tiny chunks keeps the loop from others."""
 GATHER_SECONDS: Final = 0.1
 """Whoever reads is woken when its memory is full, or so long after its first bytes."""
-
+BROKEN_SECONDS: Final = 0.2
+"""How long more is thrown away of a body that cannot be read, so that the answer is."""
 _NOTHING: Final = memoryview(b"")
 
 
@@ -43,6 +44,7 @@ class SocketBody(asyncio.BufferedProtocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._exception: BaseException | None = None
         self._discards = False
+        self._broken = False
         self._lost = False
         self._paused = False
 
@@ -57,7 +59,8 @@ class SocketBody(asyncio.BufferedProtocol):
         """Fill the view and return how many bytes came; 0 at the end.
 
         Returns early, with some bytes, when more are slow to come. Raises BodyIncomplete, and the
-        ConnectionError of a client that left; not before all that came was returned.
+        ConnectionError of a client that left; not before all that came was returned. A call that is
+        cancelled loses what it had.
         """
         if self._ahead:
             return self.read_ready(view)
@@ -103,7 +106,10 @@ class SocketBody(asyncio.BufferedProtocol):
         """Throw away what comes next: aiohttp lingers so after an early answer."""
         self._discards = True
         self._ahead.clear()
-        if not self.is_eof():
+        if self._broken:  # no end of it will ever be found
+            await asyncio.sleep(BROKEN_SECONDS)
+            self._lost = True
+        elif not self.is_eof():
             self._resume()
             self._waiter = self._loop.create_future()
             try:
@@ -148,7 +154,7 @@ class SocketBody(asyncio.BufferedProtocol):
         try:
             count, used = self._decoder.decode(received, nbytes)
         except BodyIncomplete as broken:
-            self._discards = True
+            self._discards = self._broken = True
             self.set_exception(broken)
             return
         rest = bytes(received[used:nbytes])
