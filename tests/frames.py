@@ -19,10 +19,9 @@ from types import FrameType
 from typing import Any, Final
 from unittest.mock import patch
 
-from aiohttp import StreamReader
-
 import treescale
 from treescale.chunks.disk.syscalls import Disk
+from treescale.http.bodies.socket_body import SocketBody
 
 OURS: Final = f"{Path(treescale.__file__).parent}/"
 ENDS: Final = ("chunks/disk/syscalls.py", "chunks/disk/threads.py")
@@ -148,7 +147,7 @@ def crossed(*calls: str) -> Iterator[Crossed]:
         (asyncio.Queue, "put_nowait", found.put),
         (asyncio.Queue, "get_nowait", found.get),
         (ThreadPoolExecutor, "submit", found.submit),
-        (StreamReader, "read_nowait", found.at),
+        (SocketBody, "read_ready", found.at),
     ]
     wrapped += [(Disk, name, found.at) for name in calls]
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.client import Client
+from tests.tables import each_row
 from treescale.http.connections import connection
 
 SECONDS: Final = 20
@@ -236,6 +237,26 @@ async def test_answered_with_what_follows(anybody: Client, subtests: pytest.Subt
             assert statuses(answer) == [*expected, 200]
             assert answer.endswith(b"\r\n\r\nalive\n")
             assert b"ready\n" not in answer
+
+
+def as_upload(case: bytes) -> bytes:
+    """Return the request as an upload, whose body is read by a decoder of our own: 401."""
+    return case.replace(b"POST /token ", b"POST /v2/a/b/blobs/uploads/ ")
+
+
+async def test_uploads_are_refused_likewise(anybody: Client, subtests: pytest.Subtests) -> None:
+    for name, case in REFUSED.items():
+        if case.startswith(b"POST /token "):
+            with subtests.test(name):
+                answer = await sent(anybody, as_upload(case) + MARKER)
+                assert statuses(answer) in ([400], [401])
+                check_error(answer)
+
+
+@each_row("name", ["TE", "TE Chunked", "TE tab", "chunk 0…05", "chunk extension", "trailer"])
+async def test_uploads_are_answered_with_what_follows(anybody: Client, name: str) -> None:
+    case, _ = SERVED[name]
+    assert statuses(await sent(anybody, as_upload(case) + MARKER)) == [401, 200]
 
 
 async def test_a_hidden_request_would_be_seen(anybody: Client) -> None:

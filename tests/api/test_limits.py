@@ -240,9 +240,9 @@ class TestBodies:
         for number in range(1, times + 1):
             loop.call_later(every * number, content.feed_data, b"x" * size)
         loop.call_later(every * times + 0.5, content.feed_eof)
-        rate = MinimumRate(content, limits, logged_in=logged_in)
+        rate = MinimumRate(limits, logged_in=logged_in)
         received = 0
-        while piece := await rate.wait():
+        while piece := await rate.wait(content.readany()):
             received += len(piece)
             rate.count(len(piece))
         return received

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bodies import BodyOfPieces
 from tests.templates import empty_database
 from treescale.chunks.format.recipe import decode
 from treescale.chunks.format.split import DEFAULT, Splitter
@@ -41,7 +42,7 @@ DATA = hashlib.shake_256(b"a layer").digest(9_000_000)
 """Several chunks."""
 
 
-class Body:
+class Body(BodyOfPieces):
     """A request body made of pieces; it can break off, or wait for a moment, after a piece."""
 
     def __init__(

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from treescale.errors import BodyIncomplete, RequestInvalid, TooLarge
+from treescale.http.bodies.socket_body import AHEAD_BYTES, SocketBody
 from treescale.http.limits import MinimumRate
 from treescale.http.request_record import record_of
 from treescale.metrics.traffic import Flow, TrafficCounters
@@ -17,6 +18,8 @@ class RequestBody:
     def __init__(self, request: web.BaseRequest, traffic: TrafficCounters) -> None:
         self._request = request
         self._traffic = traffic
+        self._rate: MinimumRate | None = None
+        self._received = 0
 
     @property
     def length(self) -> int | None:
@@ -27,22 +30,38 @@ class RequestBody:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; raises BodyIncomplete (BodyTooSlow) when it ends early."""
-        await self._expected()
-        received = 0
+        size = AHEAD_BYTES if self.length is None else min(self.length, AHEAD_BYTES)
+        view = memoryview(bytearray(size))
+        while size and (count := await self.read_into(view)):
+            yield bytes(view[:count])
+
+    async def read_into(self, view: memoryview) -> int:
+        """Fill the view as far as bytes are here and return how many; 0 at the end.
+
+        Raises as `pieces` does.
+        """
         record = record_of(self._request)
-        content, logged_in = self._request.content, bool(record.user)
-        rate = MinimumRate(content, record.limits, logged_in=logged_in)
+        if self._rate is None:
+            await self._expected()
+            self._rate = MinimumRate(record.limits, logged_in=bool(record.user))
+        content: StreamReader | SocketBody = self._request.content
         try:
-            # A fast client's next piece is here already: to wait for it would cost more than it.
-            while piece := content.read_nowait() or await rate.wait():
-                received += len(piece)
-                rate.count(len(piece))
-                self._traffic.count(Flow.FROM_CLIENTS, len(piece))
-                yield piece
+            # A fast client's next bytes are here already: to wait for them would cost more.
+            if isinstance(content, SocketBody):
+                count = content.read_ready(view) or await self._rate.wait(content.read_into(view))
+            else:
+                # No more than a stream keeps: it would keep twice as much from then on.
+                limit = min(len(view), AHEAD_BYTES)
+                piece = content.read_nowait(limit) or await self._rate.wait(content.read(limit))
+                count = len(piece)
+                view[:count] = piece
         except (ConnectionError, ClientError, HttpProcessingError) as broken:
-            raise BodyIncomplete(f"the body broke off after {received} bytes") from broken
-        finally:
-            record.received += received
+            raise BodyIncomplete(f"the body broke off after {self._received} bytes") from broken
+        self._received += count
+        record.received += count
+        self._rate.count(count)
+        self._traffic.count(Flow.FROM_CLIENTS, count)
+        return count
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body; raises TooLarge over `limit` bytes, BodyIncomplete."""

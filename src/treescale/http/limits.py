@@ -6,10 +6,9 @@ slow disk of ours is not the client's fault).
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Final
-
-from aiohttp import StreamReader
+from typing import Final, TypeVar
 
 from treescale.errors import BodyTooSlow
 
@@ -43,12 +42,13 @@ class Limits:
 
 LIMITS: Final = Limits()
 
+_Piece = TypeVar("_Piece")
+
 
 class MinimumRate:
     """Waits for a body, and loses patience with one that hardly comes."""
 
-    def __init__(self, content: StreamReader, limits: Limits, *, logged_in: bool = False) -> None:
-        self._content = content
+    def __init__(self, limits: Limits, *, logged_in: bool = False) -> None:
         self._window_bytes = limits.body_window_bytes
         self._window_seconds = (
             limits.login_body_window_seconds if logged_in else limits.body_window_seconds
@@ -63,17 +63,17 @@ class MinimumRate:
             self._left = self._window_seconds
             self._bytes = 0
 
-    async def wait(self) -> bytes:
-        """Return the next piece when it is here, b"" at the end; raises BodyTooSlow."""
+    async def wait(self, piece: Awaitable[_Piece]) -> _Piece:
+        """Return what of the body comes next when it is here; raises BodyTooSlow."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
             async with asyncio.timeout(self._left):
-                piece = await self._content.readany()
+                arrived = await piece
         except TimeoutError:
             raise BodyTooSlow(
                 f"the body hardly moves: send at least {self._window_bytes} bytes "
                 f"in {self._window_seconds:g} seconds; an upload keeps what arrived"
             ) from None
         self._left -= loop.time() - begun
-        return piece
+        return arrived

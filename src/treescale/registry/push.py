@@ -70,20 +70,26 @@ from treescale.registry.upload_hashes import UploadHashes
 
 INLINE_BYTES_MAX: Final = 64 * 1024
 """Blobs up to this size live in the database (DESIGN.md, Formats)."""
+FIRST_BYTES: Final = 64 * 1024
+"""Of a body, that are waited for before its session is read back."""
 BYTES_BESIDE: Final = 4 * 1024 * 1024
 """What other uploads of a process may have on their way beside one that fills the wires."""
 
 
 class Body(Protocol):
-    """The body of a request: its length in bytes when announced, and its pieces."""
+    """The body of a request: its length in bytes when announced, and its bytes, read once."""
 
     @property
     def length(self) -> int | None:
         """Return the announced length; None when the client streams."""
         ...
 
-    def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the bytes; raises BodyIncomplete when the client leaves in the middle."""
+    async def read_into(self, view: memoryview) -> int:
+        """Fill the view as far as bytes are here and return how many came; 0 at the end.
+
+        Waits for the first. Raises BodyIncomplete when the client leaves in the middle, BodyTooSlow
+        when it hardly sends; all that came before was returned then.
+        """
         ...
 
 
@@ -241,9 +247,7 @@ class Pushes:
         whole = announced is not None and body.length is None
         async with self._ended_when_full(upload_id):
             await self._check_room(upload, length, body.length or 0)
-            arrived = await self._receive(
-                upload, body.pieces(), length, resumable=True, at_once=not whole
-            )
+            arrived = await self._receive(upload, body, length, resumable=True, at_once=not whole)
         self._hashes.put(upload_id, arrived.running)
         return arrived.upload
 
@@ -293,13 +297,13 @@ class Pushes:
     ) -> int:
         known = upload.state
         length = _Length(announced, upload, room=upload.room, digest=digest)
-        pieces = await self._begun(upload, body, length)
-        if pieces is None:
+        begun = await self._begun(upload, body, length)
+        if begun is None:
             arrived = _Arrived(upload, RunningHash(upload.algorithm))
         else:
             if upload.offset == 0:
                 upload = replace(upload, algorithm=digest.algorithm)
-            arrived = await self._receive(upload, pieces, length, resumable=False)
+            arrived = await self._receive(upload, begun, length, resumable=False)
         new = replace(await self._as_blob(arrived, digest), session=known)
         await self._commit(upload.repository, upload.user, new, upload.upload_id)
         return new.blob.size
@@ -315,7 +319,7 @@ class Pushes:
         await self._store.check_space(body.length or 0)
         length = _Length(None, upload, room=room, digest=digest)
         await self._check_room(upload, length, body.length or 0)
-        arrived = await self._receive(upload, body.pieces(), length, resumable=False)
+        arrived = await self._receive(upload, body, length, resumable=False)
         await self._commit(repository, user, await self._as_blob(arrived, digest), None)
 
     async def _check_room(self, upload: Upload, length: _Length, more: int = 0) -> None:
@@ -351,12 +355,10 @@ class Pushes:
             updated=now,
         )
 
-    async def _begun(
-        self, upload: Upload, body: Body, length: _Length
-    ) -> AsyncIterator[bytes] | None:
-        """Return the body's pieces when there is room for them and the first has come.
+    async def _begun(self, upload: Upload, body: Body, length: _Length) -> Body | None:
+        """Return the body when there is room for it and its first bytes have come.
 
-        None when there is none: also a body of unknown length may be empty, and then nothing the
+        None when there are none: also a body of unknown length may be empty, and then nothing the
         session has needs to be read back for it. Raises SizeInvalid when one was announced, and
         QuotaExceeded.
         """
@@ -364,17 +366,17 @@ class Pushes:
             return None
         await self._store.check_space(body.length or 0)
         await self._check_room(upload, length, body.length or 0)
-        pieces = body.pieces()
-        first = await anext(pieces, None)
-        if first is None:
+        view = memoryview(bytearray(min(body.length or FIRST_BYTES, FIRST_BYTES)))
+        count = await body.read_into(view)
+        if not count:
             length.end()
             return None
-        return _chained(first, pieces)
+        return _Begun(view[:count], body)
 
     async def _receive(
         self,
         upload: Upload,
-        pieces: AsyncIterator[bytes],
+        body: Body,
         length: _Length,
         *,
         resumable: bool,
@@ -396,12 +398,12 @@ class Pushes:
         ):
             due = Checkpoint(self._clock, upload.lease)
             try:
-                async for piece in pieces:
-                    length.count(len(piece))
+                while count := await body.read_into(await writer.room()):
+                    length.count(count)
                     if not length.fits():
                         await self._check_room(upload, length)
-                    await writer.write(piece)
-                    if not due.after(len(piece)):
+                    await writer.add(count)
+                    if not due.after(count):
                         continue
                     try:
                         if at_once:
@@ -569,10 +571,22 @@ def _check_order(upload: Upload, at: int | None) -> None:
         )
 
 
-async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in others:
-        yield piece
+class _Begun:
+    """A body whose first bytes have been read."""
+
+    def __init__(self, first: memoryview, rest: Body) -> None:
+        self.length = rest.length
+        self._first = first
+        self._rest = rest
+
+    async def read_into(self, view: memoryview) -> int:
+        """Fill the view; see Body."""
+        count = min(len(self._first), len(view))
+        if not count:
+            return await self._rest.read_into(view)
+        view[:count] = self._first[:count]
+        self._first = self._first[count:]
+        return count
 
 
 def _advanced(upload: Upload, progress: UploadProgress, base: Base) -> Upload:

@@ -33,7 +33,7 @@ async def test_a_pushed_chunk_crosses_15_functions_in_10_files(
     with crossed("write") as found:
         (await repository.request("PATCH", session, data=LAYER)).expect(202)
     judge(
-        found.way("read_nowait", "write"),
+        found.way("read_ready", "write"),
         "http/connections/connection.py",
         "http/body.py",
         "chunks/disk/directory.py",

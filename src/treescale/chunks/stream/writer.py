@@ -25,6 +25,7 @@ BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 """Most of its time a batch waits for the disk: with 6 MiB an upload was a tenth slower."""
 BYTES_AT_ONCE_MAX: Final = 32 * 1024
 """Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
+FIRST_ROOM_BYTES: Final = 64 * 1024
 PIECES_LOOSE_MAX: Final = 1000
 """A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
@@ -68,6 +69,9 @@ class Flushed:
     offset: int
 
 
+_NOTHING: Final = memoryview(b"")
+
+
 @dataclass(slots=True)
 class _Batch:
     """So many bytes on their way; `left` counts what is still to be done with them."""
@@ -75,6 +79,8 @@ class _Batch:
     size: int
     left: int = 2
     """To be hashed, to be cut, and then each of its chunks to be put."""
+    buffer: memoryview = _NOTHING
+    """What its last bytes were gathered in, and no others will be."""
 
 
 class BlobWriter:
@@ -102,6 +108,9 @@ class BlobWriter:
         self._running = running
         self._splitter = Splitter(parameters, at_start=running.offset == len(tail))
         self._splitter.extend(tail)
+        self._buffer = self._room = memoryview(b"")
+        self._began = False
+        self._spare: list[memoryview] = []
         self._pieces: list[Bytes] = []
         self._gathered = 0
         self._loose = 0
@@ -134,8 +143,35 @@ class BlobWriter:
         # Told of no exception, the group adds none of its own: the writer's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
 
-    async def write(self, data: bytes) -> None:
+    async def room(self) -> memoryview:
+        """Return memory to be filled with what comes next in the blob; `add` says how far it was.
+
+        It is the writer's: nobody may write to it after `add`.
+        """
+        self._raise_error()
+        if not self._room:
+            # Most blobs are small.
+            missing = max(FIRST_ROOM_BYTES, self._memory.batch_bytes - self._gathered)
+            size = missing if self._began else FIRST_ROOM_BYTES
+            self._began = True
+            self._spare = [spare for spare in self._spare if len(spare) == size]
+            self._buffer = self._spare.pop() if self._spare else memoryview(bytearray(size))
+            self._room = self._buffer
+        return self._room
+
+    async def add(self, count: int) -> None:
+        """Add the first bytes of the room; returns when there is room for more."""
+        piece, self._room = self._room[:count], self._room[count:]
+        if self._is_batch_with(piece):
+            self._to_cut.put_nowait(await self._gather())
+
+    async def write(self, data: Bytes) -> None:
         """Add bytes, in the blob's order; returns when there is room for more."""
+        if self._is_batch_with(data):
+            self._to_cut.put_nowait(await self._gather())
+
+    def _is_batch_with(self, data: Bytes) -> bool:
+        """Gather bytes; return whether that is enough for a batch."""
         self._raise_error()
         self._pieces.append(data)
         self._loose += 1
@@ -143,8 +179,7 @@ class BlobWriter:
             self._pieces[-PIECES_LOOSE_MAX:] = [b"".join(self._pieces[-PIECES_LOOSE_MAX:])]
             self._loose = 0
         self._gathered += len(data)
-        if self._gathered >= self._memory.batch_bytes:
-            self._to_cut.put_nowait(await self._gather())
+        return self._gathered >= self._memory.batch_bytes
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
@@ -179,6 +214,8 @@ class BlobWriter:
             self._release_all()
             raise self._error
         self._bytes += batch.size
+        if not self._room:
+            batch.buffer = self._buffer
         pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
         return pieces, batch
 
@@ -217,6 +254,8 @@ class BlobWriter:
                 size = len(self._splitter.pending) + batch.size
                 extend = partial(self._splitter.extend, *pieces)
                 fresh = await _in_thread(self._threads, extend, size)
+                if batch.buffer:
+                    self._spare.append(batch.buffer)
                 self._to_hash.put_nowait((fresh, batch))
                 named = await _in_thread(self._threads, self._cut_and_name, size)
                 # Whoever waits, here or for the next batch, holds no bytes that count no more.

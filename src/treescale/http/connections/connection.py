@@ -22,10 +22,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from treescale.errors import RequestInvalid
+from treescale.http.bodies.socket_body import SocketBody
 from treescale.http.call import add_common_headers
 from treescale.http.connections.crowd import Bounds, Crowd, Guest, Stage, bounds, origin_of
 from treescale.http.connections.progress import taken
@@ -38,6 +39,7 @@ from treescale.http.connections.response_cache import (
     is_candidate,
     place_of,
 )
+from treescale.http.connections.upload_heads import UploadHeads
 from treescale.http.errors import error_body, error_response
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.request_log import RequestLog
@@ -73,9 +75,10 @@ class Connection(RequestHandler):
     __slots__ = (
         "_acked",
         "_begun_at",
-        "_between_requests",
         "_candidate",
+        "_clean",
         "_head_at",
+        "_heads",
         "_limits",
         "_moved_at",
         "_place",
@@ -87,14 +90,17 @@ class Connection(RequestHandler):
         "origin",
     )
 
-    def __init__(self, server: "ConnectionServer", *, limits: Limits, **options: Any) -> None:
-        """Serve `server`'s handler within `limits`."""
+    def __init__(
+        self, server: "ConnectionServer", *, limits: Limits, heads: UploadHeads, **options: Any
+    ) -> None:
+        """Serve `server`'s handler within `limits`; `heads` knows an upload when it comes."""
         super().__init__(server, **options)
+        self._heads = heads
+        self._clean = True  # the parser has seen whole requests alone
         self._limits = limits
         self._server = server
         self._responses = server.responses
         self._place: Place | None = None
-        self._between_requests = True  # the parser has seen whole requests alone
         self._candidate = b""  # the head that is being answered, if that may be kept
         self._wire: asyncio.Transport | None = None
         self._begun_at = self._loop.time()
@@ -112,8 +118,13 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
-        if self._responses is not None and self._answered_again(data):
-            return
+        free = self.idle or (self._request_count == 0 and not self._messages)
+        begins, self._clean = self._clean, data.endswith(HEAD_END)
+        if free and begins and not (self._upgraded or self._close or self._force_close):
+            self._candidate = b""
+            if self._take_over(data) if data[:1] == b"P" else self._answered_again(data):
+                self._clean = True
+                return
         super().data_received(data)
         if not self.idle:
             self._head_at = None
@@ -126,16 +137,8 @@ class Connection(RequestHandler):
         Only where nothing else is under way: no answer may overtake another, nor be given to bytes
         that are part of something else.
         """
-        # After a head or a body's end in the middle of `data` a part of a head may be here.
-        alone, self._between_requests = self._between_requests, data.endswith(HEAD_END)
-        if not self.idle:
+        if self._responses is None or self._paused or not self.idle or not is_candidate(data):
             return False
-        self._candidate = b""
-        if not (alone and self._between_requests and is_candidate(data)):
-            return False
-        if self._close or self._force_close or self._upgraded or self._paused:
-            return False
-        assert self._responses is not None, "asked by who has seen them"
         begun = self._loop.time()
         place = self._place = self._place or place_of(self.peername, nameless=self.nameless)
         found = self._responses.find(data, place)
@@ -170,6 +173,24 @@ class Connection(RequestHandler):
         answer = cached(request, response)
         if answer is not None and self._place is not None:
             self._responses.put(head, self._place, answer)
+
+    def _take_over(self, data: bytes) -> bool:
+        """Read the body of an upload that begins here ourselves; False when none does.
+
+        What is known is known by the last bytes that aiohttp's parser was given: nothing waits to
+        be answered and no body is open, so an empty line has ended all that it has read.
+        """
+        transport = self.transport
+        upload = None if transport is None else self._heads.read(data)
+        if upload is None or transport is None:
+            return False
+        body = SocketBody(self, transport, upload.decoder)
+        self._request_count += 1
+        self._messages.append((upload.message, cast("StreamReader", body)))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        body.begin(upload.rest)
+        return True
 
     def close_if_stalled(self, now: float) -> str | None:
         """End the connection when it has used up its time, and return what it was stuck in."""
@@ -334,6 +355,7 @@ class ConnectionServer(web.Server):
         self.limits = limits
         self.responses: ResponseCache | None = None
         """Answers that may be given again, if whoever serves wants that; for new connections."""
+        self._heads = UploadHeads(self._loop, **options)
         self._tls = tls
         self._is_proxy = is_proxy
         self._handler = handler
@@ -355,7 +377,9 @@ class ConnectionServer(web.Server):
     ) -> RequestHandler:
         """Return the protocol of a new connection; `source` is whom a proxy made it for."""
         kind = Connection if tls else PlainConnection
-        connection = kind(self, loop=self._loop, limits=self.limits, **self._kwargs)
+        connection = kind(
+            self, loop=self._loop, limits=self.limits, heads=self._heads, **self._kwargs
+        )
         if source is not None:
             connection.come_from(source)
         connection.nameless = proxied and source is None

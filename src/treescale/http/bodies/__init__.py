@@ -1,0 +1,1 @@
+"""Bodies of uploads, read from the socket into the memory they are wanted in."""
