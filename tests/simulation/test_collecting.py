@@ -17,7 +17,7 @@ from tests.simulation.collecting import CollectWorld, collected
 from tests.simulation.world import Broken
 from treescale.maintenance.collection import orphans
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.early]
 SEEDS = int(os.environ.get("COLLECTION_SEEDS", "6"))
 ONLY = os.environ.get("SIMULATION_SEED")
 PARTS = 2
