@@ -1,7 +1,7 @@
 """The fuzzers find what is planted: each protection switched off is noticed within a few runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def any_length(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(push._Length, "end", lambda *_: None)
 
 
-PLANTS = {
+PLANTS: Mapping[Plant, int] = {
     stale_tags: 0,
     open_doors: 0,
     any_order: 5,
