@@ -31,14 +31,15 @@ def empty_database(path: Path) -> str:
 
 def migrate_by_template(patch: pytest.MonkeyPatch) -> None:
     """Give an empty database its tables in a fraction of the time that Alembic takes."""
-    run = migrations._run_alembic
+    # both before the patch: what makes the template is Alembic
+    run, statements = migrations._run_alembic, _statements()
 
     def from_template(connection: Connection, version: str = "head") -> None:
         is_new = not inspect(connection).get_table_names()
         if not is_new or version not in ("head", migrations.HEAD):
             run(connection, version)
         elif connection.dialect.name == "sqlite":
-            for statement in _statements():
+            for statement in statements:
                 connection.exec_driver_sql(statement)
         elif _SAID:
             connection.connection.run_async(lambda driver: driver.execute(_SAID[0]))
