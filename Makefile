@@ -75,8 +75,9 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q -p no:cacheprovider tests/test_tidy.py tests/test_house.py
 
+test: export FUZZ_SECONDS ?= 20
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
-	$(TESTED) $(UNIT) $(BIN)/pytest -n $(WORKERS) -m "not functional" $(ARGS)
+	$(TESTED) $(UNIT) $(FORKED) $(WORKERS) -m "not functional" $(ARGS)
 	$(TESTED) $(FORKED) $(FUNCTIONAL) -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 

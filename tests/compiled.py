@@ -1,17 +1,20 @@
-"""SQL statements compiled once a process for all its SQLite databases, and not once a database.
+"""SQL statements compiled once a process for all its databases of a kind, and not once a database.
 
 Each test has a database of its own, for which SQLAlchemy would compile every statement anew: a
-third of such tests' time. What a statement becomes depends on the kind of database alone.
+third of such tests' time. What a statement becomes depends on the kind of database alone: of
+PostgreSQL, all servers of a run are of the one version that is installed.
 """
 
 from typing import Final
 
 import pytest
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.util import LRUCache
 
-STATEMENTS_MAX: Final = 2000
+KINDS: Final = (SQLiteDialect_pysqlite, PGDialect_asyncpg)
+STATEMENTS_MAX: Final = 4000
 
 
 def compile_once() -> None:
@@ -19,8 +22,8 @@ def compile_once() -> None:
     compiled: LRUCache[object, object] = LRUCache(STATEMENTS_MAX)
     changes: list[tuple[type, str, object]] = [
         (Engine, "_compiled_cache", property(lambda _: compiled, lambda _, __: None)),
-        (SQLiteDialect_pysqlite, "__hash__", _kind),
-        (SQLiteDialect_pysqlite, "__eq__", _same_kind),
+        *((kind, "__hash__", _kind) for kind in KINDS),
+        *((kind, "__eq__", _same_kind) for kind in KINDS),
     ]
     for owner, name, value in changes:
         setattr(owner, name, value)

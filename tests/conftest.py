@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import treescale
 from tests.compiled import compile_once
@@ -21,6 +21,9 @@ TESTED = os.environ.get("WHEEL_UNDER_TEST")
 """Where `make test` unpacked the built wheel; unset when the source tree is meant."""
 settings.register_profile("fast", max_examples=12, deadline=None)
 """What `make test-fast` takes; CI draws as many examples as hypothesis, or a test, says."""
+# how long an example takes by the clock says what else the machine does
+settings.register_profile("whole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whole")
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,

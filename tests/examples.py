@@ -1,5 +1,6 @@
-"""How many examples a property test draws that says so itself."""
+"""How many examples a property test draws that says so itself, and how often a race is run."""
 
+import os
 from typing import Final
 
 from hypothesis import settings
@@ -7,6 +8,8 @@ from hypothesis import settings
 _DEFAULT: Final = 100
 """What hypothesis draws where nothing is said."""
 _FEW: Final = 3
+RACES: Final = range(1, 1 + int(os.environ.get("RACE_SEEDS", "1")))
+"""From which seeds all that changes rows of PostgreSQL happens at once."""
 
 
 def examples(count: int) -> int:

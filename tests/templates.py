@@ -1,18 +1,26 @@
-"""An empty database, which tests would make again and again: made once a process."""
+"""An empty database, which tests would make again and again: made once a process.
+
+On SQLite it is a file to be copied, on PostgreSQL what Alembic said when it made the first one.
+"""
 
 import asyncio
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, event, inspect
 
 from treescale.metadata import migrations
 from treescale.metadata.migrations import migrate
+
+_SAID: Final[list[str]] = []
+"""What made the first database on PostgreSQL, once there was one."""
 
 
 def empty_database(path: Path) -> str:
@@ -22,18 +30,39 @@ def empty_database(path: Path) -> str:
 
 
 def migrate_by_template(patch: pytest.MonkeyPatch) -> None:
-    """Give an empty SQLite database its tables in a hundredth of the time that Alembic takes."""
+    """Give an empty database its tables in a fraction of the time that Alembic takes."""
+    # both before the patch: what makes the template is Alembic
     run, statements = migrations._run_alembic, _statements()
 
     def from_template(connection: Connection, version: str = "head") -> None:
-        is_new = connection.dialect.name == "sqlite" and not inspect(connection).get_table_names()
+        is_new = not inspect(connection).get_table_names()
         if not is_new or version not in ("head", migrations.HEAD):
             run(connection, version)
-            return
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+        elif connection.dialect.name == "sqlite":
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        elif _SAID:
+            connection.connection.run_async(lambda driver: driver.execute(_SAID[0]))
+        else:
+            _SAID.append(_listened(connection, partial(run, connection, version)))
 
     patch.setattr(migrations, "_run_alembic", from_template)
+
+
+def _listened(connection: Connection, run: Callable[[], None]) -> str:
+    """Return all that is said to PostgreSQL meanwhile, but questions, as one statement."""
+    said: list[str] = []
+
+    def listen(*heard: Any) -> None:
+        statement, parameters = heard[2:4]
+        if not statement.lstrip().startswith("SELECT"):
+            assert not parameters, statement
+            said.append(statement)
+
+    event.listen(connection, "before_cursor_execute", listen)
+    run()
+    event.remove(connection, "before_cursor_execute", listen)
+    return ";\n".join(said)
 
 
 @cache

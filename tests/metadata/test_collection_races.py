@@ -26,6 +26,7 @@ from tests.contracts.metadata_values import (
     part,
 )
 from tests.database_clock import MovedClock
+from tests.examples import RACES
 from tests.metadata.waiting import wait_for
 from treescale.errors import (
     BlobUnknown,
@@ -174,7 +175,7 @@ async def found(rows: Connections, query: Any) -> list[Any]:
     return [tuple(row) for row in await rows.rows(query)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", RACES)
 async def test_nothing_that_is_referred_to_is_taken_and_nobody_waits_in_a_circle(
     url: str, rows: Connections, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

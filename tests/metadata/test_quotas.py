@@ -13,6 +13,7 @@ from tests.contracts.metadata_quotas import MUCH, count, give, kept, naive, push
 from tests.contracts.metadata_usage import Act, commit, delete, leave, mount, undelete, unlink
 from tests.contracts.metadata_usage import put as put_some
 from tests.contracts.metadata_values import ACTOR, APP, digest
+from tests.examples import RACES
 from treescale.errors import QuotaExceeded, TreeScaleError
 from treescale.lease_times import LEASE_SETTING, UNDELETE_SETTING, stored
 from treescale.metadata.collection.rows import RowCollector
@@ -33,7 +34,7 @@ EVERYTHING: Final[tuple[Act, ...]] = (
 )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", RACES)
 async def test_of_all_that_happens_at_once_all_is_counted_and_nobody_waits_in_a_circle(
     postgres_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ from tests.contracts.metadata_usage import (
     unlink,
 )
 from tests.contracts.metadata_values import ACTOR, NOW, blob_reference, digest, manifest, small
+from tests.examples import RACES
 from tests.metadata.test_migrations import left
 from tests.metadata.waiting import wait_for
 from treescale.errors import DatabaseUnavailable, TreeScaleError
@@ -159,7 +160,7 @@ EVERYTHING: Final[tuple[Act, ...]] = (
 )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", RACES)
 async def test_of_all_that_happens_at_once_nothing_is_missed_and_nobody_waits_in_a_circle(
     postgres_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import EMPTY_TAIL, Base, ChunkPart, NewBlob, UploadProgress
 from treescale.metadata.schema import blob_chunks
 
+pytestmark = pytest.mark.early
 SEEDS: Final = int(os.environ.get("PURGE_SEEDS", "12"))
 STEPS: Final = 150
 BLOBS: Final = {1: (1, 2), 2: (2, 3), 3: (4,)}

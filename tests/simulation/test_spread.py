@@ -21,6 +21,7 @@ from treescale.chunks.replication.store import ReplicatedStore
 from treescale.chunks.replication.write_plan import WritePlan
 from treescale.chunks.store import ChunkStore, WriteResult
 
+pytestmark = pytest.mark.early
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 ONLY = os.environ.get("SIMULATION_SEED")
 SEEDS_TO_CATCH = 60

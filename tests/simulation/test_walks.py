@@ -15,6 +15,7 @@ from tests.simulation.world import Broken
 from treescale.chunks.store import Bytes
 from treescale.maintenance.homes import Homes
 
+pytestmark = pytest.mark.early
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "64"))
 ONLY = os.environ.get("SIMULATION_SEED")
 PARTS = 8

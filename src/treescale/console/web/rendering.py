@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -63,29 +64,15 @@ class Static:
 
 
 class Renderer:
-    """Makes pages; reads templates and what they load once."""
+    """Makes pages, of templates and with what they load."""
 
     def __init__(self) -> None:
-        loaded = {file.name: _static(file) for file in sorted((_HERE / "static").iterdir())}
+        loaded = _loaded()
         self.static: Mapping[str, Static] = {one.path: one for one in loaded.values()}
         """By path."""
         self._parts: OrderedDict[int, tuple[Part, bytes]] = OrderedDict()
         """The very parts drawn last: what many look at is drawn once."""
-        self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters["when"] = when
-        self._environment.filters["moment"] = moment
-        self._environment.filters["span"] = time_in_words
-        self._environment.globals["t"] = SimpleNamespace(**TEXTS)
-        self._environment.filters["size"] = in_words
-        self._environment.filters["markdown"] = markdown_html
-        self._environment.globals["static"] = {name: one.path for name, one in loaded.items()}
+        self._environment = _environment()
 
     def page(self, template: str, values: Mapping[str, Any]) -> bytes:
         """Return a page in UTF-8."""
@@ -118,6 +105,34 @@ def when(moment: float | datetime) -> str:
 def moment(time: datetime) -> str:
     """Return a time as people read what happens just now."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, each compiled once a process: they are the same for whoever asks."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "when": when,
+        "moment": moment,
+        "span": time_in_words,
+        "size": in_words,
+        "markdown": markdown_html,
+    }
+    environment.globals["t"] = SimpleNamespace(**TEXTS)
+    environment.globals["static"] = {name: one.path for name, one in _loaded().items()}
+    return environment
+
+
+@cache
+def _loaded() -> Mapping[str, Static]:
+    return {file.name: _static(file) for file in sorted((_HERE / "static").iterdir())}
 
 
 def _static(file: Path) -> Static:
