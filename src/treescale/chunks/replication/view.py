@@ -15,7 +15,7 @@ from treescale.chunks.replication.fanout import StoreClient
 from treescale.chunks.replication.health import Health
 from treescale.chunks.replication.read_order import Candidate, generations
 from treescale.chunks.replication.scheduler import ReadScheduler
-from treescale.chunks.replication.write_plan import WritePlan
+from treescale.chunks.replication.write_plan import WritePlan, is_crowded
 from treescale.clock import Clock
 
 
@@ -75,6 +75,11 @@ class ReplicationView:
         """Say whether the store let requests hang lately."""
         return self.stores[name].figures.breaker.is_open(self.now())
 
+    def is_crowded(self, name: str) -> bool:
+        """Say whether this process has far more on its way to the store than to others."""
+        on_their_way = [store.figures.bytes_on_their_way for store in self.stores.values()]
+        return is_crowded(self.stores[name].figures.bytes_on_their_way, on_their_way)
+
     def write_plan(self, chunk: bytes) -> WritePlan:
         """Return how to write the chunk."""
         return WritePlan(
@@ -83,6 +88,7 @@ class ReplicationView:
             chunk,
             is_up=self.health.is_up,
             is_passed_over=self.is_passed_over,
+            is_crowded=self.is_crowded,
         )
 
     def homes(self, chunk: bytes) -> list[Candidate]:
