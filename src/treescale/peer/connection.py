@@ -21,6 +21,10 @@ from treescale.peer.protocol import AnswerHead, Received, read_head
 HEAD_BYTES_MAX: Final = 16 * 1024
 SENT_AT_ONCE_BYTES: Final = 256 * 1024
 """Of a body, which waits in pieces for the socket to take more: TLS would copy all of it."""
+READ_AT_ONCE_BYTES: Final = 256 * 1024
+"""Of a body, what wakes the loop: on a narrow wire it would else be woken for each few packets."""
+PEEK_SECONDS: Final = 0.05
+"""To be given what has come of a body when that is less."""
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
 _NOTHING: Final = memoryview(b"")
@@ -76,6 +80,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._waiting: asyncio.Future[Received] | None = None
         self._unsent = _NOTHING
         self._may_send = True
+        self._wakes_at = 1
         self._answer_bytes_max = 0
         self._idle_seconds = 0.0
         self._moved_at = 0.0
@@ -142,10 +147,23 @@ class PeerConnection(asyncio.BufferedProtocol):
         """Give up when nothing came for too long, else look again when that may be."""
         self._rest()
         left = self._moved_at + self._idle_seconds - self._loop.time()
+        if self._wakes_at > 1 and left <= self._idle_seconds / 2:
+            self._wake_at(1)  # something may have come
+            left = max(left, PEEK_SECONDS)
         if left <= 0:
             self._fail(TimeoutError(f"nothing came for {self._idle_seconds:g} s"))
         else:
             self._timer = self._loop.call_later(left, self._watch)
+
+    def _wake_at(self, count: int) -> None:
+        """Have the loop woken when so many bytes have come, or the connection has ended.
+
+        Not with TLS, whose records come out of the socket before they can be read.
+        """
+        if count != self._wakes_at and not self._transport.get_extra_info("sslcontext"):
+            near = self._transport.get_extra_info("socket")
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._wakes_at = count
 
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -191,6 +209,8 @@ class PeerConnection(asyncio.BufferedProtocol):
             self._read_head()
         else:
             self._body.took(nbytes)
+            if len(self._body.left) < self._wakes_at:
+                self._wake_at(len(self._body.left) or 1)
         if self._head is not None and not self._body.left:
             status, _, signature, closes = self._head
             self._waiting.set_result(Received(status, signature, self._body.filled()))
@@ -216,6 +236,8 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._body = _Body(head.length)
         self._body.begin(memoryview(self._buffer)[begin : self._got])
         self._head = head
+        if len(self._body.left) > READ_AT_ONCE_BYTES:
+            self._wake_at(READ_AT_ONCE_BYTES)
 
 
 def encrypting(authorities: str = "") -> ssl.SSLContext:
