@@ -17,12 +17,11 @@ from treescale.chunks.store import Bytes
 from treescale.errors import Unreachable
 from treescale.peer.address import reachable
 from treescale.peer.protocol import AnswerHead, Received, read_head
+from treescale.peer.wakes import READ_AT_ONCE_BYTES, wake_at
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 SENT_AT_ONCE_BYTES: Final = 256 * 1024
 """Of a body, which waits in pieces for the socket to take more: TLS would copy all of it."""
-READ_AT_ONCE_BYTES: Final = 256 * 1024
-"""Of a body, what wakes the loop: on a narrow wire it would else be woken for each few packets."""
 PEEK_SECONDS: Final = 0.05
 """To be given what has come of a body when that is less."""
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
@@ -156,13 +155,7 @@ class PeerConnection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_later(left, self._watch)
 
     def _wake_at(self, count: int) -> None:
-        """Have the loop woken when so many bytes have come, or the connection has ended.
-
-        Not with TLS, whose records come out of the socket before they can be read.
-        """
-        if count != self._wakes_at and not self._transport.get_extra_info("sslcontext"):
-            near = self._transport.get_extra_info("socket")
-            near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+        if count != self._wakes_at and wake_at(self._transport, count):
             self._wakes_at = count
 
     def _fail(self, error: Exception) -> None:

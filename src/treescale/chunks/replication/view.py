@@ -77,8 +77,9 @@ class ReplicationView:
 
     def is_crowded(self, name: str) -> bool:
         """Say whether this process has far more on its way to the store than to others."""
-        on_their_way = [store.figures.bytes_on_their_way for store in self.stores.values()]
-        return is_crowded(self.stores[name].figures.bytes_on_their_way, on_their_way)
+        figures = self.stores[name].figures
+        of_all = [store.figures.bytes_on_their_way for store in self.stores.values()]
+        return is_crowded(figures.writes.mean(self.now()), figures.bytes_on_their_way, of_all)
 
     def write_plan(self, chunk: bytes) -> WritePlan:
         """Return how to write the chunk."""

@@ -21,16 +21,17 @@ from treescale.errors import Failed, Unreachable
 
 CROWDED_FACTOR: Final = 1.5
 """Times the mean of all stores."""
-CROWDED_BYTES_MIN: Final = 8 * 1024 * 1024
-"""On their way to a store: less is no crowd, and takes 0.7 s at 100 Mbit/s."""
+CROWDED_SECONDS_MIN: Final = 0.5
+"""For a write lately: who is faster is waited for. Wires of 200 Mbit/s take more when all are busy;
+where they are wide, or little is on its way, nobody is crowded."""
 
 
-def is_crowded(on_their_way: int, of_all: Collection[int]) -> bool:
-    """Say whether so many bytes on their way to a store are far more than to the others.
+def is_crowded(seconds: float, on_their_way: int, of_all: Collection[int]) -> bool:
+    """Say whether far more bytes are on their way to a store than to others, and take their time.
 
-    `of_all` are those of all stores, this one among them.
+    `seconds` is what a write to it took lately, `of_all` the bytes on their way to each store.
     """
-    if on_their_way < CROWDED_BYTES_MIN:
+    if seconds < CROWDED_SECONDS_MIN:
         return False
     return on_their_way * len(of_all) > CROWDED_FACTOR * sum(of_all)
 
