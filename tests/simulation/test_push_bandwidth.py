@@ -96,7 +96,7 @@ async def _check(flushed: Flushed, table: Table, stores: dict[str, WiredStore]) 
 )
 def test_two_copies_go_as_fast_as_the_fullest_wire(servers: int) -> None:
     found = virtually(lambda: measure(servers, 2, 1))
-    assert found.share > 0.95 * found.bound
+    assert found.share > 0.93 * found.bound
     assert found.owed == 0
 
 
