@@ -180,6 +180,23 @@ async def test_records_of_tls_are_read_as_they_come(tls: ssl.SSLContext) -> None
     assert await wakes(LONG, tls) > 25
 
 
+async def test_a_body_becomes_its_bytes_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that somebody still had would make it one, a thousandth of a second for each MiB."""
+    filled, alone = connection_module._Body.filled, list[bool]()
+
+    def looked_at(body: connection_module._Body) -> bytes:
+        data = filled(body)
+        body._file.close()  # BufferError while there is a view
+        alone.append(True)
+        return data
+
+    monkeypatch.setattr(connection_module._Body, "filled", looked_at)
+    for answer in (answer_of(LONG), SHORT):
+        async with pool_to(once(answer)) as pool:
+            assert answer.endswith((await ask(pool, seconds=5)).body)
+    assert alone == [True, True]
+
+
 async def test_a_trickle_is_progress() -> None:
     """Also when it does not wake the loop by itself within the time for it."""
     body = bytes(READ_AT_ONCE_BYTES + 50_000)

@@ -42,7 +42,7 @@ class _Body:
 
     def __init__(self, length: int) -> None:
         # CPython's BytesIO writes into the bytes it was given, when nobody else has them, and
-        # gives them back.
+        # gives them back; but a copy of them while anybody has a view.
         self._file = BytesIO(bytes(length))
         self.left = self._file.getbuffer()
         """What is not filled yet."""
@@ -57,7 +57,8 @@ class _Body:
         self.left = self.left[count:]
 
     def filled(self) -> bytes:
-        """Return all bytes; nothing is `left` to be filled."""
+        """Return all bytes, once: nothing is `left` to be filled, and the loop has let go of it."""
+        self.left.release()
         return self._file.getvalue()
 
 
@@ -76,7 +77,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._is_kept = False  # a request was on it before
         self._buffer = bytearray(HEAD_BYTES_MAX)
         # Of the request that is on it:
-        self._waiting: asyncio.Future[Received] | None = None
+        self._waiting: asyncio.Future[AnswerHead] | None = None
         self._unsent = _NOTHING
         self._may_send = True
         self._wakes_at = 1
@@ -108,7 +109,8 @@ class PeerConnection(asyncio.BufferedProtocol):
             self._unsent = view[SENT_AT_ONCE_BYTES:]
             self._transport.writelines((head, view[:SENT_AT_ONCE_BYTES]))
             self._send_more()
-            return await self._waiting
+            answer = await self._waiting
+            return Received(answer.status, answer.signature, self._body.filled())
         except BaseException:  # cancelled as well: what still comes belongs to no request
             self.close()
             raise
@@ -205,9 +207,9 @@ class PeerConnection(asyncio.BufferedProtocol):
             if len(self._body.left) < self._wakes_at:
                 self._wake_at(len(self._body.left) or 1)
         if self._head is not None and not self._body.left:
-            status, _, signature, closes = self._head
-            self._waiting.set_result(Received(status, signature, self._body.filled()))
-            if closes or self._unsent:  # no other request can follow
+            # While this runs, the loop has a view of the body.
+            self._waiting.set_result(self._head)
+            if self._head.closes or self._unsent:  # no other request can follow
                 self.close()
 
     def _read_head(self) -> None:
