@@ -23,7 +23,6 @@ from treescale.errors import Unreachable
 from treescale.peer import connection as connection_module
 from treescale.peer.connection import (
     HEAD_BYTES_MAX,
-    READ_AT_ONCE_BYTES,
     SENT_AT_ONCE_BYTES,
     ClosedWhileIdle,
     ConnectionPool,
@@ -33,6 +32,7 @@ from treescale.peer.connection import (
     encrypting,
 )
 from treescale.peer.protocol import Received
+from treescale.peer.wakes import READ_AT_ONCE_BYTES
 from treescale.server.network.certificates import self_signed, server_context
 from treescale.server.network.key_pair import context_of
 

@@ -1,7 +1,7 @@
 """Writing through stores with narrow wires: how much of all wires together one upload gets.
 
 What bounds it is the fullest wire: a chunk's homes are where its name says. With as many copies as
-the write quorum there is nothing to choose; with more, a crowded home gets its copy later.
+the write quorum there is nothing to choose; with more, a congested home gets its copy later.
 """
 
 from collections import Counter
@@ -101,7 +101,7 @@ def test_two_copies_go_as_fast_as_the_fullest_wire(servers: int) -> None:
 
 
 @pytest.mark.parametrize("servers", [pytest.param(4, marks=pytest.mark.long), 8])
-def test_of_three_copies_a_crowded_home_gets_its_own_later(servers: int) -> None:
+def test_of_three_copies_a_congested_home_gets_its_own_later(servers: int) -> None:
     found = virtually(lambda: measure(servers, 3, 1))
     assert found.share > 0.9
     assert found.share > found.bound
@@ -109,7 +109,7 @@ def test_of_three_copies_a_crowded_home_gets_its_own_later(servers: int) -> None
     assert found.late < 10
 
 
-def test_waiting_for_crowded_homes_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_congested_homes_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control."""
-    monkeypatch.setattr(write_plan, "CROWDED_FACTOR", 1000)
+    monkeypatch.setattr(write_plan, "CONGESTED_FACTOR", 1000)
     assert virtually(lambda: measure(8, 3, 1)).share < 0.9

@@ -19,21 +19,21 @@ from treescale.chunks.format.placement import Table
 from treescale.chunks.store import WriteResult
 from treescale.errors import Failed, Unreachable
 
-CROWDED_FACTOR: Final = 1.5
+CONGESTED_FACTOR: Final = 1.5
 """Times the mean of all stores."""
-CROWDED_SECONDS_MIN: Final = 0.5
+CONGESTED_SECONDS_MIN: Final = 0.5
 """For a write lately: who is faster is waited for. Wires of 200 Mbit/s take more when all are busy;
-where they are wide, or little is on its way, nobody is crowded."""
+where they are wide, or little is on its way, none is congested."""
 
 
-def is_crowded(seconds: float, on_their_way: int, of_all: Collection[int]) -> bool:
+def is_congested(seconds: float, on_their_way: int, of_all: Collection[int]) -> bool:
     """Say whether far more bytes are on their way to a store than to others, and take their time.
 
     `seconds` is what a write to it took lately, `of_all` the bytes on their way to each store.
     """
-    if seconds < CROWDED_SECONDS_MIN:
+    if seconds < CONGESTED_SECONDS_MIN:
         return False
-    return on_their_way * len(of_all) > CROWDED_FACTOR * sum(of_all)
+    return on_their_way * len(of_all) > CONGESTED_FACTOR * sum(of_all)
 
 
 class WritePlan:
@@ -47,7 +47,7 @@ class WritePlan:
         *,
         is_up: Callable[[str], bool],
         is_passed_over: Callable[[str], bool],
-        is_crowded: Callable[[str], bool] = lambda _: False,
+        is_congested: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._layout = table.layout.number
         self._domains = domains
@@ -63,7 +63,7 @@ class WritePlan:
         self._late: list[str] = []
         self._tried: set[str] = set()
         spare = table.copies > domains.quorum
-        self._crowded = frozenset(filter(is_crowded, self.homes)) if spare else frozenset()
+        self._congested = frozenset(filter(is_congested, self.homes)) if spare else frozenset()
 
     @property
     def is_acknowledged(self) -> bool:
@@ -116,8 +116,8 @@ class WritePlan:
         if not self._domains.reach_quorum(expected):
             used = {self._domains.of(name) for name in expected}
             return self._best(expected, lambda name: self._domains.of(name) not in used)
-        # No handoff for a crowded home: it can take its copy itself, later.
-        left_out = [name for name in self._left(self.homes) if name in self._crowded]
+        # No handoff for a congested home: it can take its copy itself, later.
+        left_out = [name for name in self._left(self.homes) if name in self._congested]
         if len(expected) + len(left_out) < len(self.homes):
             return self._best(
                 expected, lambda name: name not in left_out and not self._is_passed_over(name)
@@ -126,7 +126,7 @@ class WritePlan:
 
     def _best(self, expected: list[str], helps: Callable[[str], bool]) -> str | None:
         """Return the first home not passed over, else the handoff that placement would choose."""
-        homes = sorted(self.homes, key=self._crowded.__contains__)
+        homes = sorted(self.homes, key=self._congested.__contains__)
         for name in filter(helps, self._left(homes)):
             if not self._is_passed_over(name):
                 return name
