@@ -332,7 +332,7 @@ async def _received(request: web.BaseRequest, length: int) -> bytes:
 
 
 def _woken_at(request: web.BaseRequest, before: int, count: int) -> int:
-    """See `wakes`; of what is here already, or at once, nobody needs to be told otherwise."""
+    """Change what wakes the loop for this connection, where it can be; return what does now."""
     transport = request.transport
     if count == before or transport is None or transport.is_closing():
         return before
