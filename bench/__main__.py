@@ -66,6 +66,7 @@ NETWORK: Final[dict[str, Part]] = {
     "balanced": balanced.measure,
     "killed": killed.measure,
     "relay": relay.measure,
+    "relay-wires": relay.measure_wired,
 }
 REPAIR: Final[dict[str, Part]] = {"idle-loss": repair.measure_idle, "loss": repair.measure_load}
 WALK: Final[dict[str, Part]] = {

@@ -1,9 +1,9 @@
 """The machines that are measured: namespaces on a bridge, the storage servers' wires narrow.
 
-A wire is narrow both ways, by a token bucket at either end (`tc tbf`). The bucket holds 256 KiB,
-10 ms at 200 Mbit/s: a smaller one cannot keep the rate up between two ticks of a busy machine. What
-waits for it may wait 50 ms, then it is dropped, as a switch would. Clients run where the bridge is,
-and so does PostgreSQL: their wires are as fast as the machine.
+A wire is narrow both ways, by a token bucket at either end (`tc tbf`). The bucket holds 10 ms,
+256 KiB at 200 Mbit/s: a smaller one cannot keep the rate up between two ticks of a busy machine.
+What waits for it may wait 50 ms, then it is dropped, as a switch would. Clients run where the
+bridge is, and so does PostgreSQL: their wires are as fast as the machine.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.functional.cluster.nodes import PORT, Cluster, Node
 from tests.functional.programs import Program, in_namespace, wait_until
 from tests.functional.server import Server
 
-BURST: Final = "256kb"
+BURST_KB_OF_MBIT: Final = 1.28
 LATENCY: Final = "50ms"
 BALANCED_PORT: Final = 5080
 READY_SECONDS: Final = 20.0
@@ -59,7 +59,8 @@ class Site:
 
     def narrow(self, machine: Machine) -> None:
         """Make its wire a narrow one, until it is healed."""
-        machine.narrow(self.mbit, burst=BURST, latency=LATENCY)
+        burst = f"{round(self.mbit * BURST_KB_OF_MBIT)}kb"
+        machine.narrow(self.mbit, burst=burst, latency=LATENCY)
 
     @contextmanager
     def cluster(

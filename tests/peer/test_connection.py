@@ -20,16 +20,19 @@ from tests.peer.raw import Serve, listening
 from tests.tables import each_row
 from treescale.clock import SystemClock
 from treescale.errors import Unreachable
+from treescale.peer import connection as connection_module
 from treescale.peer.connection import (
     HEAD_BYTES_MAX,
     SENT_AT_ONCE_BYTES,
     ClosedWhileIdle,
     ConnectionPool,
+    PeerConnection,
     Refusal,
     connect,
     encrypting,
 )
 from treescale.peer.protocol import Received
+from treescale.peer.wakes import READ_AT_ONCE_BYTES
 from treescale.server.network.certificates import self_signed, server_context
 from treescale.server.network.key_pair import context_of
 
@@ -132,6 +135,81 @@ async def test_answers_come_whole_on_one_connection(pieces: int) -> None:
             for _ in range(3):
                 assert await ask(pool) == found
             assert len(pool._all) == len(pool._idle) == 1
+
+
+def answer_of(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def wakes(body: bytes, tls: ssl.SSLContext | None = None) -> int:
+    """Return how often the loop is woken for this body, which comes in small pieces; asked twice.
+
+    Both ends are in one loop, so each piece is there before the next is sent.
+    """
+    count = 0
+    updated = PeerConnection.buffer_updated
+
+    def counted(connection: PeerConnection, nbytes: int) -> None:
+        nonlocal count
+        count += 1
+        updated(connection, nbytes)
+
+    with patch.object(PeerConnection, "buffer_updated", counted):
+        async with pool_to(once(answer_of(body), pieces=10_000), tls=tls) as pool:
+            for _ in range(2):
+                assert (await ask(pool, seconds=5)).body == body
+            assert len(pool._all) == 1
+    return count // 2
+
+
+LONG = bytes(range(256)) * 4001
+
+
+async def test_few_pieces_of_a_long_body_wake_the_loop() -> None:
+    assert await wakes(LONG) < 12
+
+
+async def test_each_piece_would_wake_it() -> None:
+    """The control."""
+    with patch.object(connection_module, "READ_AT_ONCE_BYTES", len(LONG)):
+        assert await wakes(LONG) > 25
+
+
+async def test_records_of_tls_are_read_as_they_come(tls: ssl.SSLContext) -> None:
+    """What is still to come of a body may have left the socket already, as half a record."""
+    assert await wakes(LONG, tls) > 25
+
+
+async def test_a_body_becomes_its_bytes_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that somebody still had would make it one, a thousandth of a second for each MiB."""
+    filled, alone = connection_module._Body.filled, list[bool]()
+
+    def looked_at(body: connection_module._Body) -> bytes:
+        data = filled(body)
+        body._file.close()  # BufferError while there is a view
+        alone.append(True)
+        return data
+
+    monkeypatch.setattr(connection_module._Body, "filled", looked_at)
+    for answer in (answer_of(LONG), SHORT):
+        async with pool_to(once(answer)) as pool:
+            assert answer.endswith((await ask(pool, seconds=5)).body)
+    assert alone == [True, True]
+
+
+async def test_a_trickle_is_progress() -> None:
+    """Also when it does not wake the loop by itself within the time for it."""
+    body = bytes(READ_AT_ONCE_BYTES + 50_000)
+
+    async def serve(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        answer = answer_of(body)
+        for at in range(0, len(answer), 32_000):
+            writer.write(answer[at : at + 32_000])
+            await asyncio.sleep(0.15)
+
+    async with pool_to(serve) as pool:
+        assert (await ask(pool, seconds=1)).body == body
 
 
 NO_ANSWERS = [

@@ -17,10 +17,13 @@ from treescale.chunks.store import Bytes
 from treescale.errors import Unreachable
 from treescale.peer.address import reachable
 from treescale.peer.protocol import AnswerHead, Received, read_head
+from treescale.peer.wakes import READ_AT_ONCE_BYTES, wake_at
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 SENT_AT_ONCE_BYTES: Final = 256 * 1024
 """Of a body, which waits in pieces for the socket to take more: TLS would copy all of it."""
+PEEK_SECONDS: Final = 0.05
+"""To be given what has come of a body when that is less."""
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
 _NOTHING: Final = memoryview(b"")
@@ -39,7 +42,7 @@ class _Body:
 
     def __init__(self, length: int) -> None:
         # CPython's BytesIO writes into the bytes it was given, when nobody else has them, and
-        # gives them back.
+        # gives them back; but a copy of them while anybody has a view.
         self._file = BytesIO(bytes(length))
         self.left = self._file.getbuffer()
         """What is not filled yet."""
@@ -54,7 +57,8 @@ class _Body:
         self.left = self.left[count:]
 
     def filled(self) -> bytes:
-        """Return all bytes; nothing is `left` to be filled."""
+        """Return all bytes, once: nothing is `left` to be filled, and the loop has let go of it."""
+        self.left.release()
         return self._file.getvalue()
 
 
@@ -73,9 +77,10 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._is_kept = False  # a request was on it before
         self._buffer = bytearray(HEAD_BYTES_MAX)
         # Of the request that is on it:
-        self._waiting: asyncio.Future[Received] | None = None
+        self._waiting: asyncio.Future[AnswerHead] | None = None
         self._unsent = _NOTHING
         self._may_send = True
+        self._wakes_at = 1
         self._answer_bytes_max = 0
         self._idle_seconds = 0.0
         self._moved_at = 0.0
@@ -104,7 +109,8 @@ class PeerConnection(asyncio.BufferedProtocol):
             self._unsent = view[SENT_AT_ONCE_BYTES:]
             self._transport.writelines((head, view[:SENT_AT_ONCE_BYTES]))
             self._send_more()
-            return await self._waiting
+            answer = await self._waiting
+            return Received(answer.status, answer.signature, self._body.filled())
         except BaseException:  # cancelled as well: what still comes belongs to no request
             self.close()
             raise
@@ -142,10 +148,17 @@ class PeerConnection(asyncio.BufferedProtocol):
         """Give up when nothing came for too long, else look again when that may be."""
         self._rest()
         left = self._moved_at + self._idle_seconds - self._loop.time()
+        if self._wakes_at > 1 and left <= self._idle_seconds / 2:
+            self._wake_at(1)  # something may have come
+            left = max(left, PEEK_SECONDS)
         if left <= 0:
             self._fail(TimeoutError(f"nothing came for {self._idle_seconds:g} s"))
         else:
             self._timer = self._loop.call_later(left, self._watch)
+
+    def _wake_at(self, count: int) -> None:
+        if count != self._wakes_at and wake_at(self._transport, count):
+            self._wakes_at = count
 
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():
@@ -191,10 +204,12 @@ class PeerConnection(asyncio.BufferedProtocol):
             self._read_head()
         else:
             self._body.took(nbytes)
+            if len(self._body.left) < self._wakes_at:
+                self._wake_at(len(self._body.left) or 1)
         if self._head is not None and not self._body.left:
-            status, _, signature, closes = self._head
-            self._waiting.set_result(Received(status, signature, self._body.filled()))
-            if closes or self._unsent:  # no other request can follow
+            # While this runs, the loop has a view of the body.
+            self._waiting.set_result(self._head)
+            if self._head.closes or self._unsent:  # no other request can follow
                 self.close()
 
     def _read_head(self) -> None:
@@ -216,6 +231,8 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._body = _Body(head.length)
         self._body.begin(memoryview(self._buffer)[begin : self._got])
         self._head = head
+        if len(self._body.left) > READ_AT_ONCE_BYTES:
+            self._wake_at(READ_AT_ONCE_BYTES)
 
 
 def encrypting(authorities: str = "") -> ssl.SSLContext:

@@ -50,6 +50,7 @@ from treescale.peer.protocol import (
     write_error,
 )
 from treescale.peer.signing import NO_BODY, PeerKeys, SignedRequestRead, authenticate, body_digest
+from treescale.peer.wakes import READ_AT_ONCE_BYTES, wake_at
 
 _Item = TypeVar("_Item")
 
@@ -303,12 +304,39 @@ async def _body(
     """Return the request's body, as it was signed; raises TooLarge, BodyIncomplete."""
     length = _length(request, target)
     try:
-        body = await request.content.readexactly(length) if length else b""
+        body = await _received(request, length)
     except (EOFError, ConnectionError, ClientError, HttpProcessingError) as error:
         raise BodyIncomplete(f"the body ended before its {length} bytes") from error
     if target.action is not Action.PUT and body_digest(body) != authentic.body:
         raise RequestInvalid("the body is not the one that was signed")
     return body
+
+
+async def _received(request: web.BaseRequest, length: int) -> bytes:
+    """Return so many bytes of the body; raises EOFError when it ends before."""
+    content, pieces, wakes_at = request.content, list[bytes](), 1
+    missing = length
+    try:
+        while missing:
+            to_come = max(1, length - content.total_bytes)
+            wanted = min(to_come, READ_AT_ONCE_BYTES)
+            wakes_at = _woken_at(request, wakes_at, wanted)
+            piece = await content.readany()
+            if not piece:
+                raise EOFError
+            pieces.append(piece)
+            missing -= len(piece)
+    finally:
+        _woken_at(request, wakes_at, 1)
+    return b"".join(pieces)
+
+
+def _woken_at(request: web.BaseRequest, before: int, count: int) -> int:
+    """Change what wakes the loop for this connection, where it can be; return what does now."""
+    transport = request.transport
+    if count == before or transport is None or transport.is_closing():
+        return before
+    return count if wake_at(transport, count) else before
 
 
 async def _put(store: ChunkStore, target: PeerRequest, body: bytes) -> Answer:

@@ -7,7 +7,12 @@ from tests.chunks.layouts import layout_of, table_of, tables
 from tests.contracts.chunk_store import chunk_of
 from treescale.chunks.format.failure_domains import FailureDomains
 from treescale.chunks.format.placement import Table
-from treescale.chunks.replication.write_plan import WritePlan
+from treescale.chunks.replication.write_plan import (
+    CONGESTED_FACTOR,
+    CONGESTED_SECONDS_MIN,
+    WritePlan,
+    is_congested,
+)
 from treescale.errors import StoreFull
 
 CHUNKS = st.integers(0, 200).map(lambda number: chunk_of(number)[0])
@@ -16,7 +21,12 @@ CHUNK = chunk_of(1)[0]
 
 
 def plan_of(
-    table: Table, chunk: bytes, *, down: frozenset[str] = frozenset(), doubtful: str = ""
+    table: Table,
+    chunk: bytes,
+    *,
+    down: frozenset[str] = frozenset(),
+    doubtful: str = "",
+    congested: str = "",
 ) -> WritePlan:
     return WritePlan(
         table,
@@ -24,6 +34,7 @@ def plan_of(
         chunk,
         is_up=lambda name: name not in down,
         is_passed_over=lambda name: name in doubtful.split(),
+        is_congested=lambda name: name in congested.split(),
     )
 
 
@@ -53,7 +64,8 @@ def test_whatever_happens_quorum_and_debts_are_right(
     down = frozenset(name for name in names if fates[name] == "down")
     able = {name for name in names if fates[name] in {"takes", "doubtful", "late"}}
     doubtful = " ".join(name for name in names if fates[name] == "doubtful")
-    plan = plan_of(table, chunk, down=down, doubtful=doubtful)
+    congested = " ".join(data.draw(st.sets(st.sampled_from(names))))
+    plan = plan_of(table, chunk, down=down, doubtful=doubtful, congested=congested)
     domains = FailureDomains(table.layout)
     asked: list[str] = []
     late: list[str] = []
@@ -80,7 +92,7 @@ def test_whatever_happens_quorum_and_debts_are_right(
     # The quorum is had exactly when it can be had.
     assert plan.is_acknowledged == domains.reach_quorum(held) == domains.reach_quorum(able)
     assert plan.is_hopeless == (not plan.is_acknowledged)
-    if not plan.is_hopeless and not doubtful:
+    if not plan.is_hopeless and not doubtful and not congested:
         assert len(held) >= min(table.copies, len(able) - len(late))
 
 
@@ -130,3 +142,55 @@ def test_one_that_is_late_may_still_make_the_quorum() -> None:
     plan.took("z1s0d0")
     plan.took("z0s0d0")
     assert plan.is_acknowledged
+
+
+THREE = table_of(layout_of(((1, 1, 1, 1),), 3))
+
+
+def test_a_congested_home_is_owed_its_copy_and_no_handoff_takes_it() -> None:
+    congested = THREE.homes(CHUNK)[0]
+    plan = plan_of(THREE, CHUNK, congested=congested)
+    first, second = plan.due()
+    assert {first, second} == set(THREE.homes(CHUNK)) - {congested}
+    plan.took(first)
+    assert not plan.is_acknowledged
+    plan.took(second)
+    assert plan.is_acknowledged
+    assert plan.due() == []
+    assert plan.placed().owed == (congested,)
+
+
+def test_a_congested_home_is_asked_when_there_is_no_quorum_without_it() -> None:
+    congested, first, second = THREE.homes(CHUNK)
+    plan = plan_of(THREE, CHUNK, congested=congested)
+    assert set(plan.due()) == {first, second}
+    plan.failed(first, StoreFull(""))
+    assert plan.due()[0] == congested
+    plan.took(congested)
+    plan.took(second)
+    assert plan.is_acknowledged
+
+
+def test_as_many_homes_as_the_quorum_needs_are_asked_however_congested() -> None:
+    for copies in (1, 2):
+        table = table_of(layout_of(((1, 1, 1),), copies))
+        homes = table.homes(CHUNK)
+        assert tuple(plan_of(table, CHUNK, congested=" ".join(homes)).due()) == homes
+    asked = plan_of(THREE, CHUNK, congested=" ".join(THREE.homes(CHUNK))).due()
+    assert tuple(asked) == THREE.homes(CHUNK)[:2]
+
+
+def test_the_quorum_of_zones_is_kept_when_a_zone_is_congested() -> None:
+    plan = plan_of(TWO_ZONES, CHUNK, congested="z0s0d0")
+    asked = plan.due()
+    assert "z0s0d0" in asked
+    assert len(asked) == 3
+
+
+@given(st.floats(0, 10), st.lists(st.integers(0, 10**9), min_size=1))
+def test_never_are_all_congested_and_who_is_fast_is_not(seconds: float, of_all: list[int]) -> None:
+    congested = [count for count in of_all if is_congested(seconds, count, of_all)]
+    assert len(congested) < len(of_all)
+    mean = sum(of_all) / len(of_all)
+    assert all(count > CONGESTED_FACTOR * mean for count in congested)
+    assert not congested or seconds >= CONGESTED_SECONDS_MIN

@@ -204,7 +204,7 @@ async def test_without_knowing_where_a_head_began_it_would_be_one() -> None:
     """The control of the test above."""
     talk = Talk(ResponseCache())
     await talk.say(GET, GET, GET + PART)
-    talk.connection._between_requests = True
+    talk.connection._clean = True
     await talk.say(GET)
     assert b"GET /v2/b" not in talk.heard
     await talk.end()
@@ -292,7 +292,7 @@ async def test_a_head_whose_body_follows_is_not_kept() -> None:
         talk.send(head)
         talk.send(GET)
         await talk.settle()
-    talk.connection._between_requests = True  # as if the body had ended as a head does
+    talk.connection._clean = True  # as if the body had ended as a head does
     talk.send(head)
     talk.send(GET)
     await talk.settle()

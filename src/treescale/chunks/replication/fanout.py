@@ -35,6 +35,8 @@ class StoreStats:
         """Requests that were given up or overtaken because they took too long."""
         self.bytes_read = 0
         self.bytes_written = 0
+        self.bytes_on_their_way = 0
+        """Of writes begun and not answered, those that wait their turn among them."""
         self.reads = Latency()
         self.writes = Latency()
         self.breaker = CircuitBreaker()
@@ -104,6 +106,7 @@ class StoreClient:
     ) -> _Result | Failed:
         figures = self.figures
         figures.in_flight += 1
+        figures.bytes_on_their_way += sent
         begun, queue = self._clock.monotonic(), figures.in_flight
         try:
             async with self._places:
@@ -124,6 +127,7 @@ class StoreClient:
             raise
         finally:
             figures.in_flight -= 1
+            figures.bytes_on_their_way -= sent
         figures.breaker.on_answer()
         if latency is not None:
             now = self._clock.monotonic()

@@ -15,7 +15,7 @@ from treescale.chunks.replication.fanout import StoreClient
 from treescale.chunks.replication.health import Health
 from treescale.chunks.replication.read_order import Candidate, generations
 from treescale.chunks.replication.scheduler import ReadScheduler
-from treescale.chunks.replication.write_plan import WritePlan
+from treescale.chunks.replication.write_plan import WritePlan, is_congested
 from treescale.clock import Clock
 
 
@@ -75,6 +75,13 @@ class ReplicationView:
         """Say whether the store let requests hang lately."""
         return self.stores[name].figures.breaker.is_open(self.now())
 
+    def is_congested(self, name: str) -> bool:
+        """Say whether this process has far more on its way to the store than to others."""
+        figures = self.stores[name].figures
+        # Stores of older layouts alone are not written to.
+        of_all = [self.stores[x].figures.bytes_on_their_way for x in self.domains.labels]
+        return is_congested(figures.writes.mean(self.now()), figures.bytes_on_their_way, of_all)
+
     def write_plan(self, chunk: bytes) -> WritePlan:
         """Return how to write the chunk."""
         return WritePlan(
@@ -83,6 +90,7 @@ class ReplicationView:
             chunk,
             is_up=self.health.is_up,
             is_passed_over=self.is_passed_over,
+            is_congested=self.is_congested,
         )
 
     def homes(self, chunk: bytes) -> list[Candidate]:

@@ -4,15 +4,36 @@ The homes are asked first, all at once. For one that is down, failing or late co
 another store of the preference list, as far from the other copies as placement would choose. A
 store known to be down is never asked; one that is passed over (it let requests hang lately) only
 when there is no quorum without it. Each store is asked once.
+
+Where there are more homes than the quorum needs, the busiest must not hold up a push: those with
+far more on their way than other stores are left out, and are owed their copy, unless there is no
+quorum without them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
 
 from treescale.chunks.format.failure_domains import FailureDomains
 from treescale.chunks.format.placement import Table
 from treescale.chunks.store import WriteResult
 from treescale.errors import Failed, Unreachable
+
+CONGESTED_FACTOR: Final = 1.5
+"""Times the mean of all stores."""
+CONGESTED_SECONDS_MIN: Final = 0.5
+"""For a write lately: who is faster is waited for. Wires of 200 Mbit/s take more when all are busy;
+where they are wide, or little is on its way, none is congested."""
+
+
+def is_congested(seconds: float, on_their_way: int, of_all: Collection[int]) -> bool:
+    """Say whether far more bytes are on their way to a store than to others, and take their time.
+
+    `seconds` is what a write to it took lately, `of_all` the bytes on their way to each store.
+    """
+    if seconds < CONGESTED_SECONDS_MIN:
+        return False
+    return on_their_way * len(of_all) > CONGESTED_FACTOR * sum(of_all)
 
 
 class WritePlan:
@@ -26,6 +47,7 @@ class WritePlan:
         *,
         is_up: Callable[[str], bool],
         is_passed_over: Callable[[str], bool],
+        is_congested: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._layout = table.layout.number
         self._domains = domains
@@ -40,6 +62,8 @@ class WritePlan:
         self._asked: list[str] = []
         self._late: list[str] = []
         self._tried: set[str] = set()
+        spare = table.copies > domains.quorum
+        self._congested = frozenset(filter(is_congested, self.homes)) if spare else frozenset()
 
     @property
     def is_acknowledged(self) -> bool:
@@ -92,13 +116,18 @@ class WritePlan:
         if not self._domains.reach_quorum(expected):
             used = {self._domains.of(name) for name in expected}
             return self._best(expected, lambda name: self._domains.of(name) not in used)
-        if len(expected) < len(self.homes):
-            return self._best(expected, lambda name: not self._is_passed_over(name))
+        # No handoff for a congested home: it can take its copy itself, later.
+        left_out = [name for name in self._left(self.homes) if name in self._congested]
+        if len(expected) + len(left_out) < len(self.homes):
+            return self._best(
+                expected, lambda name: name not in left_out and not self._is_passed_over(name)
+            )
         return None
 
     def _best(self, expected: list[str], helps: Callable[[str], bool]) -> str | None:
         """Return the first home not passed over, else the handoff that placement would choose."""
-        for name in filter(helps, self._left(self.homes)):
+        homes = sorted(self.homes, key=self._congested.__contains__)
+        for name in filter(helps, self._left(homes)):
             if not self._is_passed_over(name):
                 return name
         labels = self._domains.labels
