@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from treescale.config import DATABASE_FILE, Settings
 from treescale.errors import SettingInvalid
 from treescale.log import configure_logging, get_logger, hear_everything
 from treescale.metadata.engine.sqlite_start import note_clean_end
+from treescale.server.data.migrating import migrating_apart
 from treescale.server.data.right_database import NO_CONSENT, Consent
 from treescale.server.network.address import Listeners, client_address, is_loopback, listen
 from treescale.server.network.certificates import (
@@ -78,11 +79,15 @@ def serve(
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     manager = ServiceManager.of(os.environ, os.getpid(), clock=clock)
-    listeners = listen(settings)
-    with closing(listeners), DirectoryLock() as lock:
+    with ExitStack() as parts:
+        apart_until_joined = parts.enter_context(ExitStack())
+        apart_until_joined.enter_context(migrating_apart(settings.database))
+        listeners = parts.enter_context(closing(listen(settings)))
+        lock = parts.enter_context(DirectoryLock())
         joined = asyncio.run(
             prepare(settings, listeners, lock, admin_password, clock, say, consent)
         )
+        apart_until_joined.close()
         _run(settings, listeners, joined, lock, manager, clock, say)
 
 
