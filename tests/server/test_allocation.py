@@ -81,3 +81,37 @@ def test_what_the_start_freed_is_given_back(does: str, *, given_back: bool) -> N
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
     )
     assert (int(done.stdout) > 9_000) == given_back
+
+
+CODE = """
+import ssl, sqlite3, uvloop
+from treescale.server.processes import allocation
+
+def kilobytes():
+    found, runs = 0, False
+    with open("/proc/self/smaps") as file:
+        for words in map(str.split, file):
+            if "-" in words[0] and not words[0].endswith(":"):
+                runs = words[1] == "r-xp" and words[4] != "0"
+            elif words[0] == "Rss:" and runs:
+                found += int(words[1])
+    return found
+
+BEFORE
+before = kilobytes()
+assert allocation.give_back_memory()
+print(kilobytes() / before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "given_back"), [("", True), ("allocation._mapped_code = list", False)]
+)
+def test_code_that_only_imports_read_is_given_back(before: str, *, given_back: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.replace("BEFORE", before)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (float(done.stdout) < 0.8) == given_back
