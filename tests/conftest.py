@@ -10,13 +10,11 @@ import structlog
 from hypothesis import settings
 
 import treescale
-from tests.compiled import compile_once
 from treescale.chunks.format import placement
 
 # a table is a pure function of its layout, and takes a tenth of a second; nobody has it by name yet
 placement.build_table = lru_cache(64)(placement.build_table)
 
-compile_once()
 TESTED = os.environ.get("WHEEL_UNDER_TEST")
 """Where `make test` unpacked the built wheel; unset when the source tree is meant."""
 settings.register_profile("fast", max_examples=12, deadline=None)
