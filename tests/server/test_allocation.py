@@ -115,3 +115,40 @@ def test_code_that_only_imports_read_is_given_back(before: str, *, given_back: b
         timeout=60,
     )
     assert (float(done.stdout) < 0.8) == given_back
+
+
+HEAPS = """
+import ctypes, os, threading
+from treescale.server.processes.allocation import keep_freed_memory
+
+library = ctypes.CDLL(None)
+
+def thread():
+    thread = threading.Thread(target=lambda: bytearray(2000))
+    thread.start()
+    thread.join()
+
+STEPS
+thread()
+child = os.fork()
+if child == 0:
+    AFTER
+    thread()
+    library.malloc_info(0, ctypes.c_void_p.in_dll(library, "stdout"))
+    library.fflush(None)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "heaps"),
+    [("keep_freed_memory()", "pass", 1), ("pass", "keep_freed_memory()", 2)],
+)
+def test_forks_have_one_heap_if_threads_come_later(before: str, after: str, heaps: int) -> None:
+    """What a thread of the start has its heap in, a thread of each fork would get."""
+    program = HEAPS.replace("STEPS", before).replace("AFTER", after)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
+    )
+    assert done.stdout.count(b"<heap nr=") == heaps

@@ -33,7 +33,7 @@ from treescale.server.network.certificates import (
     fingerprint,
 )
 from treescale.server.network.served_certificate import ServedCertificate
-from treescale.server.processes.allocation import give_back_memory
+from treescale.server.processes.allocation import give_back_memory, keep_freed_memory
 from treescale.server.processes.ending import apart, leave
 from treescale.server.processes.process import (
     FILES_WANTED,
@@ -66,6 +66,7 @@ def serve(
     StoreUnusable, DatabaseUnavailable when the server cannot be started.
     """
     ready_process()
+    keep_freed_memory()
     say = teller(say)
     set_up_logging(settings)
     stop_at_once()

@@ -77,7 +77,7 @@ def insert_or_update(table: Table, columns: Sequence[str], *, later: str | None 
     def condition(new: NewRow) -> ColumnElement[bool] | None:
         return None if later is None else new[later] > table.c[later]
 
-    return _upsert(table, columns, _NOTHING, condition)
+    return _upsert(table, columns, None, condition)
 
 
 def insert_or_update_if(
@@ -96,18 +96,16 @@ def insert_or_update_if(
 def _upsert(
     table: Table,
     columns: Sequence[str],
-    computed: Computed,
+    computed: Computed | None,
     condition: Callable[[NewRow], ColumnElement[bool] | None],
 ) -> Upsert:
     keys = [column.name for column in table.primary_key.columns]
 
     def make(insert: Insert) -> Executable:
-        new = insert(table)
-        if computed:
-            new = new.values(**computed)
+        new = insert(table) if computed is None else insert(table).values(**computed)
         return new.on_conflict_do_update(
             index_elements=keys,
-            set_={**{name: new.excluded[name] for name in columns}, **computed},
+            set_={**{name: new.excluded[name] for name in columns}, **(computed or _NOTHING)},
             where=condition(new.excluded),
         )
 
