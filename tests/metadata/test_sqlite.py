@@ -2,10 +2,17 @@
 
 import asyncio
 import sqlite3
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.sql.compiler import SQLCompiler
 
+from tests.compiled import compile_apart
 from treescale.metadata.database import Database
+from treescale.metadata.engine.address import parse_address
+from treescale.metadata.engine.sqlite import OneDialect, sqlite_reader
+from treescale.metadata.engine.sqlite_file import DatabaseFile
 
 
 @pytest.fixture
@@ -25,3 +32,39 @@ async def test_who_asks_what_is_named_waits_for_open_writes(database: Database, 
         writer.execute("COMMIT")
     writer.close()
     assert database._connections.answers_version() == version, "all answers are known still"
+
+
+def compiled(url: str, patch: pytest.MonkeyPatch) -> int:
+    """Return how often a statement is compiled that two engines run, one after the other."""
+    address, made = parse_address(url), list[object]()
+    initialise = SQLCompiler.__init__
+
+    def count(self: SQLCompiler, *words: object, **named: object) -> None:
+        made.append(self)
+        initialise(self, *words, **named)  # type: ignore[arg-type]
+
+    compile_apart(patch)
+    patch.setattr(SQLCompiler, "__init__", count)
+    statement = text("SELECT 1 AS of_this_test")
+    assert address.path is not None
+    for _ in range(2):
+        engine = sqlite_reader(address, 1.0, 1, DatabaseFile(Path(address.path)))
+        with engine.connect() as connection:
+            assert connection.execute(statement).scalar_one() == 1
+        engine.dispose()
+    return len(made)
+
+
+def test_what_one_engine_has_compiled_serves_the_next(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del database  # it has made the file
+    assert compiled(url, monkeypatch) == 1
+
+
+def test_control_engines_whose_dialects_differ_compile_by_themselves(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del database
+    monkeypatch.setattr(OneDialect, "__eq__", object.__eq__)
+    assert compiled(url, monkeypatch) == 2

@@ -81,3 +81,74 @@ def test_what_the_start_freed_is_given_back(does: str, *, given_back: bool) -> N
         [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
     )
     assert (int(done.stdout) > 9_000) == given_back
+
+
+CODE = """
+import ssl, sqlite3, uvloop
+from treescale.server.processes import allocation
+
+def kilobytes():
+    found, runs = 0, False
+    with open("/proc/self/smaps") as file:
+        for words in map(str.split, file):
+            if "-" in words[0] and not words[0].endswith(":"):
+                runs = words[1] == "r-xp" and words[4] != "0"
+            elif words[0] == "Rss:" and runs:
+                found += int(words[1])
+    return found
+
+BEFORE
+before = kilobytes()
+assert allocation.give_back_memory()
+print(kilobytes() / before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "given_back"), [("", True), ("allocation._mapped_code = list", False)]
+)
+def test_code_that_only_imports_read_is_given_back(before: str, *, given_back: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.replace("BEFORE", before)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (float(done.stdout) < 0.8) == given_back
+
+
+HEAPS = """
+import ctypes, os, threading
+from treescale.server.processes.allocation import keep_freed_memory
+
+library = ctypes.CDLL(None)
+
+def thread():
+    thread = threading.Thread(target=lambda: bytearray(2000))
+    thread.start()
+    thread.join()
+
+STEPS
+thread()
+child = os.fork()
+if child == 0:
+    AFTER
+    thread()
+    library.malloc_info(0, ctypes.c_void_p.in_dll(library, "stdout"))
+    library.fflush(None)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "heaps"),
+    [("keep_freed_memory()", "pass", 1), ("pass", "keep_freed_memory()", 2)],
+)
+def test_forks_have_one_heap_if_threads_come_later(before: str, after: str, heaps: int) -> None:
+    """What a thread of the start has its heap in, a thread of each fork would get."""
+    program = HEAPS.replace("STEPS", before).replace("AFTER", after)
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, timeout=60
+    )
+    assert done.stdout.count(b"<heap nr=") == heaps

@@ -32,13 +32,13 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.errors import TokenUnknown, UserUnknown
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
+    Insert,
     Upsert,
     insert_or_update,
     insert_or_update_if,
@@ -76,14 +76,13 @@ ADOPTED_AT_ONCE: Final = 1000
 _DRAWN: Final = counters.c.value + 1
 
 
-def _draw(insert: Any) -> Executable:
-    drawn: Executable = (
+def _draw(insert: Insert) -> Executable:
+    return (
         insert(counters)
         .values(name=COUNTER, value=1)
         .on_conflict_do_update(index_elements=["name"], set_={"value": _DRAWN})
         .returning(counters.c.value)
     )
-    return drawn
 
 
 def _later(new: Any) -> Any:
@@ -91,16 +90,15 @@ def _later(new: Any) -> Any:
     return case((new > revocations.c.revoked, new), else_=revocations.c.revoked)
 
 
-def _revoke(insert: Any) -> Executable:
-    statement: Any = insert(revocations).values(revoked=DatabaseNow())  # an Insert of either engine
-    upsert: Executable = statement.on_conflict_do_update(
-        index_elements=["subject"], set_={"revoked": _later(statement.excluded.revoked)}
+def _revoke(insert: Insert) -> Executable:
+    new = insert(revocations).values(revoked=DatabaseNow())
+    return new.on_conflict_do_update(
+        index_elements=["subject"], set_={"revoked": _later(new.excluded.revoked)}
     ).returning(revocations.c.revoked)
-    return upsert
 
 
-_DRAW: Final = Upsert(_draw(sqlite.insert), _draw(postgresql.insert))
-_REVOKE: Final = Upsert(_revoke(sqlite.insert), _revoke(postgresql.insert))
+_DRAW: Final = Upsert(_draw)
+_REVOKE: Final = Upsert(_revoke)
 _SET_GENERATION: Final = insert_or_update(generations, ["generation", "changed"])
 _NOTE: Final = (
     update(revocations)

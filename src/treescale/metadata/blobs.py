@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Executable,
     LargeBinary,
     Row,
     Text,
@@ -25,7 +26,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.cache.answers import AnswerCache
@@ -43,7 +43,7 @@ from treescale.errors import (
 from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
-from treescale.metadata.engine.upserts import NewRow, Upsert, insert_or_ignore
+from treescale.metadata.engine.upserts import Insert, NewRow, Upsert, insert_or_ignore
 from treescale.metadata.layouts import OldestLayout, check_writable, lease_seconds
 from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.missing_copies import lost_among, record_missing
@@ -175,18 +175,18 @@ def _write_link() -> Upsert:
         "lease_until": _LEASE_ENDS,
     }
     there = repository_blobs.c.lease_until
-    lite = sqlite.insert(repository_blobs).values(row)
-    post = postgresql.insert(repository_blobs).values(row)
 
     def written(new: NewRow) -> dict[str, Any]:
         later = case((there > new.lease_until, there), else_=new.lease_until)
         return {"blob_id": new.blob_id, "lease_until": later, "hidden": null()}
 
     keys = ["repository_id", "digest"]
-    return Upsert(
-        lite.on_conflict_do_update(index_elements=keys, set_=written(lite.excluded)),
-        post.on_conflict_do_update(index_elements=keys, set_=written(post.excluded)),
-    )
+
+    def make(insert: Insert) -> Executable:
+        new = insert(repository_blobs).values(row)
+        return new.on_conflict_do_update(index_elements=keys, set_=written(new.excluded))
+
+    return Upsert(make)
 
 
 _WRITE_LINK: Final = _write_link()

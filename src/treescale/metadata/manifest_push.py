@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import (
     BindParameter,
     Double,
+    Executable,
     Select,
     bindparam,
     delete,
@@ -22,7 +23,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseUnavailable, ManifestBlobUnknown
@@ -30,6 +30,7 @@ from treescale.lease_times import LINK_LEASES
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import (
+    Insert,
     Upsert,
     insert_or_ignore,
     insert_or_update,
@@ -456,18 +457,13 @@ def _set_aside(*which: Any) -> Upsert:
         bindparam("stamp", type_=Double()),
     ).where(*which)
     keys = ["repository_id", "name", "digest"]
-    lite = sqlite.insert(deleted_tags).from_select(names, rows)
-    post = postgresql.insert(deleted_tags).from_select(names, rows)
-    return Upsert(
-        lite.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: lite.excluded[name] for name in ("updated", "pushed_by", "deleted")},
-        ),
-        post.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: post.excluded[name] for name in ("updated", "pushed_by", "deleted")},
-        ),
-    )
+
+    def make(insert: Insert) -> Executable:
+        new = insert(deleted_tags).from_select(names, rows)
+        written = {name: new.excluded[name] for name in ("updated", "pushed_by", "deleted")}
+        return new.on_conflict_do_update(index_elements=keys, set_=written)
+
+    return Upsert(make)
 
 
 _KEEP_TAGS: Final = _set_aside(*_TAGS_OF)

@@ -21,7 +21,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.clock import Clock, SystemClock
@@ -50,7 +49,6 @@ def _hold() -> Upsert:
         "until": ends,
         "fence": literal(1, BigInteger()),
     }
-    lite, post = sqlite.insert(leases).values(first), postgresql.insert(leases).values(first)
     later = {
         "holder": bindparam("who", type_=Text()),
         "until": ends,
@@ -58,12 +56,12 @@ def _hold() -> Upsert:
     }
     keys, condition = [leases.c.name], or_(ours, over)
     return Upsert(
-        lite.on_conflict_do_update(index_elements=keys, set_=later, where=condition).returning(
-            leases.c.fence
-        ),
-        post.on_conflict_do_update(index_elements=keys, set_=later, where=condition).returning(
-            leases.c.fence
-        ),
+        lambda insert: (
+            insert(leases)
+            .values(first)
+            .on_conflict_do_update(index_elements=keys, set_=later, where=condition)
+            .returning(leases.c.fence)
+        )
     )
 
 

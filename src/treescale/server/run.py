@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from treescale.config import DATABASE_FILE, Settings
 from treescale.errors import SettingInvalid
 from treescale.log import configure_logging, get_logger, hear_everything
 from treescale.metadata.engine.sqlite_start import note_clean_end
+from treescale.server.data.migrating import migrating_apart
 from treescale.server.data.right_database import NO_CONSENT, Consent
 from treescale.server.network.address import Listeners, client_address, is_loopback, listen
 from treescale.server.network.certificates import (
@@ -32,7 +33,7 @@ from treescale.server.network.certificates import (
     fingerprint,
 )
 from treescale.server.network.served_certificate import ServedCertificate
-from treescale.server.processes.allocation import give_back_memory
+from treescale.server.processes.allocation import give_back_memory, keep_freed_memory
 from treescale.server.processes.ending import apart, leave
 from treescale.server.processes.process import (
     FILES_WANTED,
@@ -65,6 +66,7 @@ def serve(
     StoreUnusable, DatabaseUnavailable when the server cannot be started.
     """
     ready_process()
+    keep_freed_memory()
     say = teller(say)
     set_up_logging(settings)
     stop_at_once()
@@ -78,11 +80,15 @@ def serve(
         raise SettingInvalid("aiohttp's C parser is missing; install aiohttp from its wheel")
     clock = SystemClock()
     manager = ServiceManager.of(os.environ, os.getpid(), clock=clock)
-    listeners = listen(settings)
-    with closing(listeners), DirectoryLock() as lock:
+    with ExitStack() as parts:
+        apart_until_joined = parts.enter_context(ExitStack())
+        apart_until_joined.enter_context(migrating_apart(settings.database))
+        listeners = parts.enter_context(closing(listen(settings)))
+        lock = parts.enter_context(DirectoryLock())
         joined = asyncio.run(
             prepare(settings, listeners, lock, admin_password, clock, say, consent)
         )
+        apart_until_joined.close()
         _run(settings, listeners, joined, lock, manager, clock, say)
 
 

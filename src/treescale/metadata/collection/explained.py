@@ -8,7 +8,6 @@ that is rather a wrong database.
 from typing import Final
 
 from sqlalchemy import BigInteger, Text, and_, bindparam, case, cast, func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.upserts import Upsert
@@ -26,11 +25,13 @@ def _add() -> Upsert:
     )
     # What cannot be read explains nothing: from 0 on, which stores take for a new beginning.
     sum_ = case((is_number, cast(before, BigInteger())), else_=0) + more
-    lite, post = sqlite.insert(settings).values(row), postgresql.insert(settings).values(row)
     written = {"value": cast(sum_, Text())}
     return Upsert(
-        lite.on_conflict_do_update(index_elements=["name"], set_=written),
-        post.on_conflict_do_update(index_elements=["name"], set_=written),
+        lambda insert: (
+            insert(settings)
+            .values(row)
+            .on_conflict_do_update(index_elements=["name"], set_=written)
+        )
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Executable,
     Text,
     and_,
     bindparam,
@@ -33,7 +34,6 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseUnavailable
@@ -46,7 +46,7 @@ from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.collection.purge_plan import PurgePlan
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
-from treescale.metadata.engine.upserts import insert_or_update
+from treescale.metadata.engine.upserts import Insert, Upsert, insert_or_update
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import check_purgeable, lease_seconds
 from treescale.metadata.schema import (
@@ -264,14 +264,14 @@ _FORGET: Final = (
 )
 
 
-def _draw(dialect: Any) -> Any:
-    first = dialect.insert(counters).values(name=PURGES, value=1)
+def _draw(insert: Insert) -> Executable:
+    first = insert(counters).values(name=PURGES, value=1)
     return first.on_conflict_do_update(
         index_elements=["name"], set_={"value": counters.c.value + 1}
     ).returning(counters.c.value)
 
 
-_DRAW_LITE, _DRAW_POST = _draw(sqlite), _draw(postgresql)
+_DRAW: Final = Upsert(_draw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,8 +584,7 @@ def named_by_uploads(connection: Connection, wanted: set[bytes]) -> set[bytes]:
 
 def _complete(purge_id: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
-        lite = connection.dialect.name == "sqlite"
-        number = connection.execute(_DRAW_LITE if lite else _DRAW_POST).scalar_one()
+        number = connection.execute(_DRAW.on(connection)).scalar_one()
         connection.execute(_GONE, {"purge": purge_id, "next": number})
 
     return work

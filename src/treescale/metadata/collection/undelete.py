@@ -18,7 +18,6 @@ from sqlalchemy import (
     union,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -202,8 +201,7 @@ def _tags_back(*which: Any) -> Upsert:
     rows = select(*(deleted_tags.c[name] for name in names)).where(*which)
     rows = rows.order_by(deleted_tags.c.name)
     return Upsert(
-        sqlite.insert(tags).from_select(names, rows).on_conflict_do_nothing(),
-        postgresql.insert(tags).from_select(names, rows).on_conflict_do_nothing(),
+        lambda insert: insert(tags).from_select(names, rows).on_conflict_do_nothing(),
     )
 
 

@@ -1,7 +1,6 @@
-"""Inserts that meet an existing row, compiled for both dialects."""
+"""Inserts that meet an existing row, in the dialect of the database they are run on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -10,23 +9,42 @@ from sqlalchemy import (
     Executable,
     Table,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.elements import KeyedColumnElement
 
+Insert = Callable[[Table], sqlite.Insert]
+"""Begins an insert. PostgreSQL's has all methods of SQLite's that are used here."""
 
-@dataclass(frozen=True, slots=True)
+
 class Upsert:
-    """An insert that meets an existing row (by primary key), compiled for either dialect."""
+    """An insert that meets an existing row (by primary key), of either dialect.
 
-    on_sqlite: Executable
-    on_postgresql: Executable
+    It is made for a dialect when it is first run there: PostgreSQL's takes 2 MB of SQLAlchemy, of
+    no use to whoever has SQLite.
+    """
+
+    def __init__(self, make: Callable[[Insert], Executable]) -> None:
+        self._make = make
+        self._made: dict[str, Executable] = {}
 
     def on(self, connection: Connection) -> Executable:
         """Return the statement for this connection's dialect."""
-        sqlite_speaks = connection.dialect.name == "sqlite"
-        return self.on_sqlite if sqlite_speaks else self.on_postgresql
+        name = connection.dialect.name
+        made = self._made.get(name)
+        if made is None:  # by two threads at once, perhaps: both are the same
+            made = self._made[name] = self._make(_insert_of(name))
+        return made
+
+
+def _insert_of(dialect: str) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  see `Upsert`
+
+    insert: Any = postgresql.insert
+    return insert  # type: ignore[no-any-return]
 
 
 Computed = Mapping[str, ColumnElement[Any]]
@@ -43,31 +61,23 @@ def insert_or_ignore(
 
     `returning` is read from the row if it is new; there is no answer when it is not.
     """
-    lite = sqlite.insert(table).on_conflict_do_nothing()
-    post = postgresql.insert(table).on_conflict_do_nothing()
-    if computed:
-        lite, post = lite.values(**computed), post.values(**computed)
-    if returning is None:
-        return Upsert(lite, post)
-    return Upsert(lite.returning(returning), post.returning(returning))
+
+    def make(insert: Insert) -> Executable:
+        new = insert(table).on_conflict_do_nothing()
+        if computed:
+            new = new.values(**computed)
+        return new if returning is None else new.returning(returning)
+
+    return Upsert(make)
 
 
 def insert_or_update(table: Table, columns: Sequence[str], *, later: str | None = None) -> Upsert:
     """Return an insert that else sets `columns`; only if `later` grows, when that is given."""
-    keys = [column.name for column in table.primary_key.columns]
-    lite, post = sqlite.insert(table), postgresql.insert(table)
-    return Upsert(
-        lite.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: lite.excluded[name] for name in columns},
-            where=None if later is None else lite.excluded[later] > table.c[later],
-        ),
-        post.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: post.excluded[name] for name in columns},
-            where=None if later is None else post.excluded[later] > table.c[later],
-        ),
-    )
+
+    def condition(new: NewRow) -> ColumnElement[bool] | None:
+        return None if later is None else new[later] > table.c[later]
+
+    return _upsert(table, columns, None, condition)
 
 
 def insert_or_update_if(
@@ -80,18 +90,23 @@ def insert_or_update_if(
 
     One statement, so nobody comes between condition and change; no row changes when it fails.
     """
+    return _upsert(table, columns, computed, condition)
+
+
+def _upsert(
+    table: Table,
+    columns: Sequence[str],
+    computed: Computed | None,
+    condition: Callable[[NewRow], ColumnElement[bool] | None],
+) -> Upsert:
     keys = [column.name for column in table.primary_key.columns]
-    lite = sqlite.insert(table).values(**computed)
-    post = postgresql.insert(table).values(**computed)
-    return Upsert(
-        lite.on_conflict_do_update(
+
+    def make(insert: Insert) -> Executable:
+        new = insert(table) if computed is None else insert(table).values(**computed)
+        return new.on_conflict_do_update(
             index_elements=keys,
-            set_={**{name: lite.excluded[name] for name in columns}, **computed},
-            where=condition(lite.excluded),
-        ),
-        post.on_conflict_do_update(
-            index_elements=keys,
-            set_={**{name: post.excluded[name] for name in columns}, **computed},
-            where=condition(post.excluded),
-        ),
-    )
+            set_={**{name: new.excluded[name] for name in columns}, **(computed or _NOTHING)},
+            where=condition(new.excluded),
+        )
+
+    return Upsert(make)

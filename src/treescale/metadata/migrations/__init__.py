@@ -6,6 +6,8 @@ needs neither Alembic nor a look at the files.
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -53,6 +55,13 @@ are, and how many of them share the first column, the first two, and so on (sqli
 LOCK_ON_POSTGRESQL: Final = text("SELECT pg_advisory_xact_lock(1953654117)")  # "tree"
 
 
+ELSEWHERE: Final[ContextVar[Callable[[], Awaitable[None]] | None]] = ContextVar(
+    "migrates_elsewhere", default=None
+)
+"""Tries the same in another process, for one that must not import Alembic. What that did not do,
+for whatever reason, is done here."""
+
+
 async def migrate(url: str) -> None:
     """Bring the database at `url` up to this version; returns at once when it is already.
 
@@ -60,11 +69,14 @@ async def migrate(url: str) -> None:
     SettingInvalid when the database was written by a newer version; DatabaseUnavailable; StoreFull.
     """
     address = parse_address(url)
+    elsewhere = ELSEWHERE.get()
     try:
-        if address.path is None:
-            await _migrate_postgresql(address)
-        else:
-            await asyncio.to_thread(_migrate_sqlite, address, Path(address.path))
+        done = await _is_done(address)
+        if not done and elsewhere is not None:
+            await elsewhere()
+            done = await _is_done(address)
+        if not done:
+            await _do(address)
     except (DBAPIError, OSError) as error:
         told = translate(error)
         if isinstance(told, DatabaseUnavailable):
@@ -72,17 +84,40 @@ async def migrate(url: str) -> None:
         raise told from error
 
 
-def _migrate_sqlite(address: Address, path: Path) -> None:
+async def _is_done(address: Address) -> bool:
+    """Return whether there is nothing to do; SQLite's file is made, where there is none."""
+    if address.path is not None:
+        return await asyncio.to_thread(_is_done_on_sqlite, address, Path(address.path))
+    # Here, not above: it imports the driver and SQLAlchemy's ORM, of no use to whoever has SQLite.
+    from treescale.metadata.engine.postgresql import postgresql_engine  # noqa: PLC0415
+
+    engine = postgresql_engine(address, LOCK_SECONDS, MIGRATION_SECONDS_MAX)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(_is_current)
+    finally:
+        await engine.dispose()
+
+
+async def _do(address: Address) -> None:
+    if address.path is None:
+        await _migrate_postgresql(address)
+    else:
+        await asyncio.to_thread(_migrate_sqlite, address)
+
+
+def _is_done_on_sqlite(address: Address, path: Path) -> bool:
     _create_file(path)
     engine = sqlite_reader(address, LOCK_SECONDS_MAX, 1, DatabaseFile(path))
     try:
         with engine.connect() as connection:
             _write_ahead(connection)
-            current = _is_current(connection)
+            return _is_current(connection)
     finally:
         engine.dispose()
-    if current:
-        return
+
+
+def _migrate_sqlite(address: Address) -> None:
     writer = sqlite_writer(address, LOCK_SECONDS_MAX)
     try:
         # Its BEGIN IMMEDIATE waits for another migration to end, and finds the work done.
@@ -110,25 +145,23 @@ def _write_ahead(connection: Connection) -> None:
 
 
 async def _migrate_postgresql(address: Address) -> None:
-    # Here, not above: it imports the driver and SQLAlchemy's ORM, of no use to whoever has SQLite.
-    from treescale.metadata.engine.postgresql import postgresql_engine  # noqa: PLC0415
+    from treescale.metadata.engine.postgresql import postgresql_engine  # noqa: PLC0415  as above
 
     engine = postgresql_engine(address, LOCK_SECONDS, MIGRATION_SECONDS_MAX)
     try:
-        async with engine.connect() as connection:
-            current = await connection.run_sync(_is_current)
         left = LOCK_SECONDS_MAX
-        while not current:
+        while True:
             try:
                 async with engine.begin() as connection:
                     await connection.execute(LOCK_ON_POSTGRESQL)
                     await connection.run_sync(upgrade)
-                current = True
             except DBAPIError as error:
                 left -= 2 * LOCK_SECONDS
                 if left < 0 or not (is_locked_out(error) or is_retryable(error)):
                     raise
                 await asyncio.sleep(LOCK_SECONDS)
+            else:
+                return
     finally:
         await engine.dispose()
 

@@ -2,7 +2,9 @@
 
 Text keys sort by bytes everywhere (SQLite's BINARY, PostgreSQL's "C"), because lists are paginated
 by them. Rows that hang on another row go with it (ON DELETE CASCADE), except where a reference must
-keep its target alive: a linked blob and a referenced chunk cannot be deleted.
+keep its target alive: a linked blob and a referenced chunk cannot be deleted. An
+index with a condition has it on both. It is said as SQLite's alone: SQLAlchemy would import the
+dialect of PostgreSQL to read it as that one's.
 """
 
 from treescale.metadata.schema.accounts import (

@@ -20,8 +20,7 @@ users: Final = Table(
 Index(
     "ix_users_admin",
     users.c.name,
-    sqlite_where=text("admin = 1"),
-    postgresql_where=text("admin"),
+    sqlite_where=text("admin = 1"),  # on PostgreSQL: admin
 )
 
 access_tokens: Final = Table(

@@ -3,7 +3,6 @@
 from typing import Final
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, Text
-from sqlalchemy.dialects import postgresql
 
 SCHEMA_VERSION: Final = "0025"
 SCHEMA_VERSION_TABLE: Final = "schema_version"
@@ -14,7 +13,7 @@ NAMING: Final = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-BYTEWISE: Final = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+BYTEWISE: Final = Text().with_variant(Text(collation="C"), "postgresql")
 ROW_ID: Final = BigInteger().with_variant(Integer(), "sqlite")
 """SQLite numbers rows by itself only in a column spelled INTEGER; there it has 64 bits too."""
 

@@ -43,7 +43,6 @@ Index(
     "ix_namespaces_organisation",
     namespaces.c.name,
     sqlite_where=_IS_ORGANISATION,
-    postgresql_where=_IS_ORGANISATION,
 )
 
 repositories: Final = Table(
@@ -71,7 +70,6 @@ Index(
     "ix_repositories_deleted",
     repositories.c.deleted,
     sqlite_where=_IS_DELETED,
-    postgresql_where=_IS_DELETED,
 )
 
 blobs: Final = Table(
@@ -90,7 +88,6 @@ Index(
     "ix_blobs_lost_since",
     blobs.c.lost_since,
     sqlite_where=_IS_LOST,
-    postgresql_where=_IS_LOST,
 )
 
 # No foreign key: a chunk may be found lost before, and after, a blob refers to it.
@@ -119,7 +116,6 @@ Index(
     "ix_repository_blobs_lease_until",
     repository_blobs.c.lease_until,
     sqlite_where=_IS_QUEUED,
-    postgresql_where=_IS_QUEUED,
 )
 SETTLED: Final = -1.0
 """The `lease_until` of a link that was looked at and referred to: it waits for nothing. Not NULL,
@@ -174,13 +170,11 @@ Index(
     manifests.c.repository_id,
     manifests.c.digest,
     sqlite_where=_IS_UNTAGGED,
-    postgresql_where=_IS_UNTAGGED,
 )
 Index(
     "ix_manifests_deleted",
     manifests.c.deleted,
     sqlite_where=_IS_DELETED,
-    postgresql_where=_IS_DELETED,
 )
 _HAS_SUBJECT: Final = text("subject IS NOT NULL")
 Index(
@@ -189,7 +183,6 @@ Index(
     manifests.c.subject,
     manifests.c.digest,
     sqlite_where=_HAS_SUBJECT,
-    postgresql_where=_HAS_SUBJECT,
 )
 Index(
     "ix_manifests_subject_artifact_type",
@@ -198,7 +191,6 @@ Index(
     manifests.c.artifact_type,
     manifests.c.digest,
     sqlite_where=_HAS_SUBJECT,
-    postgresql_where=_HAS_SUBJECT,
 )
 
 manifest_references: Final = Table(
@@ -244,7 +236,6 @@ Index(
     tags.c.repository_id,
     tags.c.name,
     sqlite_where=_IS_UNKEYED,
-    postgresql_where=_IS_UNKEYED,
 )
 
 # Of each tag and manifest the last time that it was taken away; the rest of the row as it was.

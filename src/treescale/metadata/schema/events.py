@@ -44,7 +44,6 @@ Index(
     events.c.reference,
     events.c.at,
     sqlite_where=_HAS_REFERENCE,
-    postgresql_where=_HAS_REFERENCE,
 )
 
 # A group of consumers, of each of which one gets an event. `position`: what was given out last.

@@ -71,14 +71,12 @@ deliveries: Final = Table(
         "repository",
         "created",
         sqlite_where=_WAITING,
-        postgresql_where=_WAITING,
     ),
     Index(
         "ix_deliveries_due",
         "hook_id",
         "next_at",
         sqlite_where=_WAITING,
-        postgresql_where=_WAITING,
     ),
     sqlite_autoincrement=True,
 )

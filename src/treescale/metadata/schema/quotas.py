@@ -29,13 +29,12 @@ quotas: Final = Table(
     Column("recount", Boolean, nullable=False, server_default=true()),
 )
 _IS_TOLD: Final = text("told > 0")
-Index("ix_quotas_told", quotas.c.told, sqlite_where=_IS_TOLD, postgresql_where=_IS_TOLD)
+Index("ix_quotas_told", quotas.c.told, sqlite_where=_IS_TOLD)
 _IS_DUE: Final = text("recount")
 Index(
     "ix_quotas_recount",
     quotas.c.namespace_id,
     sqlite_where=_IS_DUE,
-    postgresql_where=_IS_DUE,
 )
 
 # The distinct blobs and manifests that a namespace with a quota has, deleted ones included.

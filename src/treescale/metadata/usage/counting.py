@@ -38,7 +38,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections, changed
@@ -74,10 +73,10 @@ Name = tuple[int, str]
 
 def _draw() -> Upsert:
     row, then = {"name": COUNTER, "value": 1}, {"value": counters.c.value + 1}
-    lite, post = sqlite.insert(counters).values(row), postgresql.insert(counters).values(row)
     return Upsert(
-        lite.on_conflict_do_update(index_elements=["name"], set_=then),
-        post.on_conflict_do_update(index_elements=["name"], set_=then),
+        lambda insert: (
+            insert(counters).values(row).on_conflict_do_update(index_elements=["name"], set_=then)
+        )
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Double,
+    Executable,
     Row,
     Text,
     bindparam,
@@ -21,12 +22,11 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
-from treescale.metadata.engine.upserts import NewRow, Upsert, insert_or_update
+from treescale.metadata.engine.upserts import Insert, NewRow, Upsert, insert_or_update
 from treescale.metadata.layouts import noted_number
 from treescale.metadata.schema import namespace_months, namespaces, settings
 
@@ -63,8 +63,6 @@ def _add() -> Upsert:
         namespaces.c.namespace_id <= bindparam("last"),
         namespaces.c.bytes > 0,
     )
-    lite = sqlite.insert(_months).from_select(names, rows)
-    post = postgresql.insert(_months).from_select(names, rows)
 
     def added(new: NewRow) -> dict[str, Any]:
         more = case((_months.c.bytes_max > new.bytes_max, _months.c.bytes_max), else_=new.bytes_max)
@@ -76,10 +74,12 @@ def _add() -> Upsert:
 
     keys = ["month", "namespace_id"]
     due = _months.c.sampled <= bindparam("since", type_=Double())
-    return Upsert(
-        lite.on_conflict_do_update(index_elements=keys, set_=added(lite.excluded), where=due),
-        post.on_conflict_do_update(index_elements=keys, set_=added(post.excluded), where=due),
-    )
+
+    def make(insert: Insert) -> Executable:
+        new = insert(_months).from_select(names, rows)
+        return new.on_conflict_do_update(index_elements=keys, set_=added(new.excluded), where=due)
+
+    return Upsert(make)
 
 
 _ADD: Final = _add()

@@ -8,12 +8,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Double, Text, bindparam, case, delete, exists, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    Executable,
+    Text,
+    bindparam,
+    case,
+    delete,
+    exists,
+    select,
+    tuple_,
+)
 from sqlalchemy.engine import Connection
 
 from treescale.metadata.engine.connections import Connections
-from treescale.metadata.engine.upserts import NewRow, Upsert
+from treescale.metadata.engine.upserts import Insert, NewRow, Upsert
 from treescale.metadata.events.recording import Event, Kind, record_all
 from treescale.metadata.schema import (
     manifests,
@@ -40,18 +50,18 @@ def _add() -> Upsert:
         bindparam("at", type_=Double()),
         bindparam("times", type_=BigInteger()),
     ).where(repositories.c.name == bindparam("repository", type_=Text()))
-    lite = sqlite.insert(pulls).from_select(names, rows)
-    post = postgresql.insert(pulls).from_select(names, rows)
 
     def added(new: NewRow) -> dict[str, Any]:
         later = case((pulls.c.pulled > new.pulled, pulls.c.pulled), else_=new.pulled)
         return {"pulled": later, "count": pulls.c.count + new["count"]}
 
     keys = ["repository_id", "reference"]
-    return Upsert(
-        lite.on_conflict_do_update(index_elements=keys, set_=added(lite.excluded)),
-        post.on_conflict_do_update(index_elements=keys, set_=added(post.excluded)),
-    )
+
+    def make(insert: Insert) -> Executable:
+        new = insert(pulls).from_select(names, rows)
+        return new.on_conflict_do_update(index_elements=keys, set_=added(new.excluded))
+
+    return Upsert(make)
 
 
 _ADD: Final = _add()
@@ -65,17 +75,17 @@ def _add_sent() -> Upsert:
         bindparam("size", type_=BigInteger()),
         bindparam("times", type_=BigInteger()),
     ).where(namespaces.c.name == bindparam("namespace", type_=Text()))
-    lite = sqlite.insert(namespace_months).from_select(names, rows)
-    post = postgresql.insert(namespace_months).from_select(names, rows)
 
     def added(new: NewRow) -> dict[str, Any]:
         return {name: namespace_months.c[name] + new[name] for name in ("pulled_bytes", "pulls")}
 
     keys = ["month", "namespace_id"]
-    return Upsert(
-        lite.on_conflict_do_update(index_elements=keys, set_=added(lite.excluded)),
-        post.on_conflict_do_update(index_elements=keys, set_=added(post.excluded)),
-    )
+
+    def make(insert: Insert) -> Executable:
+        new = insert(namespace_months).from_select(names, rows)
+        return new.on_conflict_do_update(index_elements=keys, set_=added(new.excluded))
+
+    return Upsert(make)
 
 
 _ADD_SENT: Final = _add_sent()

@@ -25,8 +25,10 @@ MAPPED_BYTES_MIN: Final = 32 * 1024 * 1024
 def keep_freed_memory() -> bool:
     """Have this process keep what it frees, within bounds; False where the C library cannot.
 
-    For a process that has no threads yet: all of its later ones share one heap, so that the bound
-    is the process's and a buffer freed by one thread serves the next, in whichever thread.
+    For a process that has had no threads yet, and for all that are forked of it: their later ones
+    share one heap, so that the bound is the process's and a buffer freed by one thread serves the
+    next, in whichever thread. Heaps of threads that there were before a fork would be used again,
+    whatever is asked for after it: each keeps buffers of its own.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # not glibc

@@ -10,7 +10,6 @@ from typing import Final
 import uvloop
 
 from treescale.log import log_in_background, tell_of_loop
-from treescale.server.processes.allocation import keep_freed_memory
 from treescale.server.processes.ending import end_within
 from treescale.server.processes.process import have_threads
 
@@ -23,7 +22,6 @@ PARTS_END_SECONDS: Final = 3.0
 
 def run_loop(main: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run `main` in an event loop, in a process that has just been forked."""
-    keep_freed_memory()
     log_in_background()
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
