@@ -1,11 +1,12 @@
 """The bytes of one upload on their way into chunks: hashed, cut, named and stored as they come.
 
-Pieces are gathered into batches. Of each batch one thread computes the blob's digest while another
-cuts it and names the chunks, which are then put, several at once. Only `bytes_in_flight` are on
-their way beside the batch being gathered, so memory stays the same however long the upload is;
-`write` waits while there is no room. All uploads of a worker share one `MemoryLimit`, so memory
-stays the same however many there are, too, but for what each gathers and its bytes after the last
-cut.
+Bytes are put into the buffer of a batch, from a socket or from wherever they are. Each batch is
+worked on in one thread job (the blob's digest, cuts, names), and its chunks are then put, several
+at once; what its last cut leaves is copied to before the bytes of the next batch. Only
+`bytes_in_flight` are on their way beside the batch being gathered, so memory stays the same however
+long the upload is; `add` waits while there is no room. All uploads of a worker share one
+`MemoryLimit`, so memory stays the same however many there are, too, but for what each gathers and
+its bytes after the last cut.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, TypeVar
 
-from treescale.chunks.format.split import DEFAULT, SplitParameters, Splitter
+from treescale.chunks.format.gzip_probe import GzipProbe
+from treescale.chunks.format.split import DEFAULT, FIXED_BYTES, SplitParameters, Splitter
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of, write_of
 from treescale.chunks.stream.memory_limit import MemoryLimit
 from treescale.oci.digest import new_hasher
@@ -25,14 +27,12 @@ BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 """Most of its time a batch waits for the disk: with 6 MiB an upload was a tenth slower."""
 BYTES_AT_ONCE_MAX: Final = 32 * 1024
 """Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
-PIECES_LOOSE_MAX: Final = 1000
-"""A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
 
 _Result = TypeVar("_Result")
 
 
 class RunningHash:
-    """The digest of the first `offset` bytes of a blob, ready to go on.
+    """The digest of the first `offset` bytes of a blob, and what they are, ready to go on.
 
     After an `update` that was cancelled or failed it is of no use any more.
     """
@@ -41,10 +41,21 @@ class RunningHash:
         self.algorithm = algorithm
         self.offset = 0
         self._hasher = new_hasher(algorithm)
+        self._probe = GzipProbe()
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether these bytes begin as a blob in which content shows no cuts; GzipProbe."""
+        return self._probe.is_plain
 
     async def update(self, data: Bytes, threads: Executor) -> None:
         """Add data; one call at a time."""
-        await _in_thread(threads, partial(self._hasher.update, data), len(data))
+        await _in_thread(threads, partial(self.add, data), len(data))
+
+    def add(self, data: Bytes) -> None:
+        """Do as `update` does, in the calling thread."""
+        self._probe.feed(data)
+        self._hasher.update(data)
         self.offset += len(data)
 
     def hexdigest(self) -> str:
@@ -70,11 +81,28 @@ class Flushed:
 
 @dataclass(slots=True)
 class _Batch:
-    """So many bytes on their way; `left` counts what is still to be done with them."""
+    """So many bytes on their way: in `memory`, after as much room as a tail may need.
 
-    size: int
-    left: int = 2
-    """To be hashed, to be cut, and then each of its chunks to be put."""
+    `tail` of these are before them, left by the last cut. `left` counts what is still to be done.
+    """
+
+    memory: memoryview
+    room: int
+    tail: int = 0
+    size: int = 0
+    size_max: int = 0
+    left: int = 1
+    """To be worked on, and then each of its chunks to be put."""
+
+    @property
+    def data(self) -> memoryview:
+        """Return the bytes since the last cut."""
+        return self.memory[self.room - self.tail : self.room + self.size].toreadonly()
+
+    def begin_with(self, tail: Bytes) -> None:
+        """Have these come first; blocks for a moment."""
+        self.memory[self.room - len(tail) : self.room] = tail
+        self.tail = len(tail)
 
 
 class BlobWriter:
@@ -82,7 +110,8 @@ class BlobWriter:
 
     `running` has seen all bytes before the first written one; the last of these, those after the
     last cut, are `tail`: they are cut again but not hashed again. One task writes and flushes. An
-    error of the store is raised by the next `write` or `flush`; nothing can be written after it.
+    error of the store is raised by the next `room`, `add`, `write` or `flush`; nothing can be
+    written after it.
     """
 
     def __init__(  # noqa: PLR0913  limits, each with its default
@@ -100,11 +129,9 @@ class BlobWriter:
         self._write = write_of(store)
         self._threads = threads
         self._running = running
-        self._splitter = Splitter(parameters, at_start=running.offset == len(tail))
-        self._splitter.extend(tail)
-        self._pieces: list[Bytes] = []
-        self._gathered = 0
-        self._loose = 0
+        self._splitter = Splitter(parameters, start=running.offset - len(tail))
+        self._tail_room = parameters.max_bytes
+        self._handed_over = running.offset
         self._settled: list[tuple[bytes, int]] = []
         self._owed: list[tuple[bytes, str]] = []
         self._error: Exception | None = None
@@ -112,10 +139,11 @@ class BlobWriter:
         self._bytes = 0
         self._memory = memory or MemoryLimit()
         self._held = 0
+        self._gathered = self._new_batch()
+        self._gathered.begin_with(tail)
         self._changed = asyncio.Condition()
         self._chunk_room = asyncio.Semaphore(chunks_in_flight)
-        self._to_cut: asyncio.Queue[tuple[list[Bytes], _Batch]] = asyncio.Queue()
-        self._to_hash: asyncio.Queue[tuple[memoryview, _Batch]] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[_Batch, _Batch]] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,8 +151,7 @@ class BlobWriter:
         """Begin."""
         await self._group.__aenter__()
         self._memory.begin()
-        self._spawn(self._cut())
-        self._spawn(self._hash())
+        self._spawn(self._work_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -134,28 +161,46 @@ class BlobWriter:
         # Told of no exception, the group adds none of its own: the writer's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
 
-    async def write(self, data: bytes) -> None:
+    async def room(self) -> memoryview:
+        """Return where the blob's next bytes are to be put, at least one; then `add` them.
+
+        It is the caller's until `add`, `write` or `flush` is called.
+        """
+        self._raise_error()
+        batch = self._gathered
+        if not batch.size:
+            wanted = min(self._memory.batch_bytes, len(batch.memory) - batch.room)
+            batch.size_max = self._splitter.bytes_to_cut(self._handed_over, wanted)
+        return batch.memory[batch.room + batch.size : batch.room + batch.size_max]
+
+    async def add(self, count: int) -> None:
+        """Add so many bytes, put into the last `room`; returns when there is room for more."""
+        self._raise_error()
+        self._gathered.size += count
+        if self._gathered.size >= self._gathered.size_max:
+            await self._hand_over()
+
+    async def write(self, data: Bytes) -> None:
         """Add bytes, in the blob's order; returns when there is room for more."""
         self._raise_error()
-        self._pieces.append(data)
-        self._loose += 1
-        if self._loose == PIECES_LOOSE_MAX:
-            self._pieces[-PIECES_LOOSE_MAX:] = [b"".join(self._pieces[-PIECES_LOOSE_MAX:])]
-            self._loose = 0
-        self._gathered += len(data)
-        if self._gathered >= self._memory.batch_bytes:
-            self._to_cut.put_nowait(await self._gather())
+        written = 0
+        while written < len(data):
+            room = await self.room()
+            count = min(len(room), len(data) - written)
+            room[:count] = memoryview(data)[written : written + count]
+            del room
+            written += count
+            await self.add(count)
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
-        if self._gathered:
-            self._to_cut.put_nowait(await self._gather())
+        if self._gathered.size:
+            await self._hand_over()
         await self._until(lambda: self._bytes == 0)
         settled, self._settled = self._settled, []
         owed, self._owed = self._owed, []
-        return Flushed(
-            settled, owed, self._splitter.pending, self._running.hexdigest(), self._running.offset
-        )
+        hashed, offset = self._running.hexdigest(), self._running.offset
+        return Flushed(settled, owed, self._gathered.data, hashed, offset)
 
     def take_back(self, settled: Flushed) -> None:
         """Let the next flush give these again, as if this one had not been: it led nowhere."""
@@ -169,9 +214,14 @@ class BlobWriter:
             await asyncio.wait(self._tasks)
         self._release_all()
 
-    async def _gather(self) -> tuple[list[Bytes], _Batch]:
-        """Return what was gathered as a batch, as soon as there is room for it."""
-        batch = _Batch(self._gathered)
+    def _new_batch(self) -> _Batch:
+        """Return a batch without bytes, and so without memory: what it has is not touched yet."""
+        bytes_max = max(self._memory.batch_bytes, FIXED_BYTES)
+        return _Batch(self._memory.buffers.lend(self._tail_room + bytes_max), self._tail_room)
+
+    async def _hand_over(self) -> None:
+        """Have what was gathered worked on, as soon as there is room for it, and begin anew."""
+        batch = self._gathered
         await self._until(lambda: self._bytes == 0 or self._bytes + batch.size <= self._bytes_max)
         await self._memory.acquire(batch.size)
         self._held += batch.size
@@ -179,8 +229,9 @@ class BlobWriter:
             self._release_all()
             raise self._error
         self._bytes += batch.size
-        pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
-        return pieces, batch
+        self._handed_over += batch.size
+        self._gathered = self._new_batch()
+        self._work.put_nowait((batch, self._gathered))
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         async with self._changed:
@@ -209,44 +260,39 @@ class BlobWriter:
         held, self._held = self._held, 0
         self._memory.release(held)
 
-    async def _cut(self) -> None:
-        """Cut batch after batch."""
+    async def _work_on(self) -> None:
+        """Work on batch after batch, in their order."""
         try:
             while True:
-                pieces, batch = await self._to_cut.get()
-                size = len(self._splitter.pending) + batch.size
-                extend = partial(self._splitter.extend, *pieces)
-                fresh = await _in_thread(self._threads, extend, size)
-                self._to_hash.put_nowait((fresh, batch))
-                named = await _in_thread(self._threads, self._cut_and_name, size)
-                # Whoever waits, here or for the next batch, holds no bytes that count no more.
-                pieces.clear()
-                del extend, fresh
-                while named:
-                    self._settled.append((named[0][0], len(named[0][1])))
-                    await self._chunk_room.acquire()
-                    batch.left += 1
-                    self._spawn(self._put(*named.pop(0), batch))
+                batch = await self._work_on_next()
                 await self._done_with(batch)
+                # Whoever waits for the next batch holds none that is done.
+                del batch
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
 
-    def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:
-        return [(chunk_id_of(data), data) for data in self._splitter.cut()]
+    async def _work_on_next(self) -> _Batch:
+        """Have the chunks of the next batch on their way, and return it."""
+        batch, following = await self._work.get()
+        work = partial(self._hash_cut_and_name, batch, following)
+        named = await _in_thread(self._threads, work, batch.tail + batch.size)
+        batch.memory.release()
+        while named:
+            self._settled.append((named[0][0], len(named[0][1])))
+            await self._chunk_room.acquire()
+            batch.left += 1
+            self._spawn(self._put(*named.pop(0), batch))
+        return batch
 
-    async def _hash(self) -> None:
-        """Hash batch after batch, in their order."""
-        try:
-            while True:
-                await self._hash_next()
-        except Exception as error:  # noqa: BLE001  raised again by write and flush
-            await self._fail(error)
-
-    async def _hash_next(self) -> None:
-        """Hash the next batch; likewise."""
-        fresh, batch = await self._to_hash.get()
-        await self._running.update(fresh, self._threads)
-        await self._done_with(batch)
+    def _hash_cut_and_name(
+        self, batch: _Batch, following: _Batch
+    ) -> list[tuple[bytes, memoryview]]:
+        """Return the chunks that end in a batch; what is left begins the following one."""
+        data = batch.data
+        self._running.add(data[batch.tail :])
+        chunks = self._splitter.cut(data, is_plain=self._running.is_plain)
+        following.begin_with(data[sum(map(len, chunks)) :])
+        return [(chunk_id_of(chunk), chunk) for chunk in chunks]
 
     async def _put(self, chunk: bytes, data: memoryview, batch: _Batch) -> None:
         try:
