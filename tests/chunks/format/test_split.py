@@ -4,16 +4,25 @@ import hashlib
 from collections.abc import Iterable
 from itertools import accumulate, takewhile
 
+import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyfastcdc import FastCDC
 
 from tests.examples import examples
+from treescale.chunks.format import split
 from treescale.chunks.format.gzip_probe import PROBE_BYTES
-from treescale.chunks.format.split import DEFAULT, FIXED_BYTES, SplitParameters, Splitter
+from treescale.chunks.format.split import (
+    DEFAULT,
+    FIXED_BYTES,
+    SplitParameters,
+    Splitter,
+    _cutters,
+)
 from treescale.chunks.store import CHUNK_BYTES_MAX
 
-SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
+SMALL = SplitParameters(min_bytes=64, average_bytes=512, max_bytes=2048)
 
 
 def noise(seed: int, size: int) -> bytes:
@@ -68,6 +77,45 @@ def test_another_process_may_go_on_from_any_cut(pieces: list[bytes]) -> None:
     assert chunks + ([blob[settled:]] if blob[settled:] else []) == cut_whole(blob)
 
 
+@given(st.integers(0, 500), st.lists(st.integers(0, 6000), max_size=20))
+def test_a_search_that_goes_on_finds_what_one_from_the_beginning_does(
+    seed: int, lengths: list[int]
+) -> None:
+    data, cutters = memoryview(noise(seed, 6000)), _cutters(SMALL)
+    whole = cutters.first(data)
+    for length in sorted(lengths):
+        known = cutters.first(data[:length])
+        if known == length:  # so no chunk ends there
+            assert cutters.first(data, length) == whole
+
+
+@settings(max_examples=examples(20), deadline=None)
+@given(st.integers(0, 12), st.integers(0, 2**20), st.integers(2**18, 4 * 2**20))
+def test_a_search_goes_on_with_the_default_parameters(seed: int, kind: int, length: int) -> None:
+    data = noise(seed, 4 * 2**20 + 100) if kind % 4 else bytes(4 * 2**20 + 100)
+    cutters = _cutters(DEFAULT)
+    if cutters.first(memoryview(data)[:length]) == length:
+        assert cutters.first(memoryview(data), length) == cutters.first(memoryview(data))
+
+
+def test_what_was_searched_is_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    original = split._first
+
+    def first(cutter: FastCDC, data: memoryview) -> int:
+        found = original(cutter, data)
+        searched.append(found)
+        return found
+
+    monkeypatch.setattr(split, "_first", first)
+    data = noise(3, 12 * 2**20)
+    step = 256 * 1024
+    chunks = cut_pieces((data[at : at + step] for at in range(0, len(data), step)), Splitter())
+    assert chunks == cut_whole(data, DEFAULT)
+    del searched[-len(chunks) :]
+    assert sum(searched) < 1.7 * len(data), "the first 256 KiB of a chunk are not hashed at all"
+
+
 @given(blobs_in_pieces())
 def test_the_chunks_are_the_blob_and_keep_the_limits(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
@@ -77,7 +125,7 @@ def test_the_chunks_are_the_blob_and_keep_the_limits(pieces: list[bytes]) -> Non
     assert all(len(chunk) >= SMALL.min_bytes for chunk in chunks[:-1])
 
 
-@given(st.integers(0, 256), st.integers(0, 50))
+@given(st.integers(0, 512), st.integers(0, 50))
 def test_a_blob_up_to_the_average_is_one_chunk(size: int, seed: int) -> None:
     assert cut_whole(noise(seed, size)) == ([noise(seed, size)] if size else [])
 
@@ -151,11 +199,18 @@ def test_another_process_goes_on_with_even_cuts(come: int) -> None:
     assert [bytes(chunk) for chunk in chunks] + ([rest] if rest else []) == whole
 
 
-@given(st.integers(1, 8 * 2**20), st.integers(0, 20 * 2**20))
-def test_batches_can_end_where_even_cuts_are(wanted: int, more: int) -> None:
+@pytest.fixture(scope="module")
+def fixed() -> Splitter:
+    """Return a splitter that cuts evenly by now."""
     splitter = Splitter()
-    assert splitter.bytes_to_cut(more, wanted) == wanted
     splitter.cut(memoryview(PLAIN), is_plain=True)
+    return splitter
+
+
+@given(wanted=st.integers(1, 8 * 2**20), more=st.integers(0, 20 * 2**20))
+def test_batches_can_end_where_even_cuts_are(fixed: Splitter, wanted: int, more: int) -> None:
+    splitter = fixed
+    assert Splitter().bytes_to_cut(more, wanted) == wanted
     at = splitter.start + more
     count = splitter.bytes_to_cut(at, wanted)
     assert (at + count - splitter.start) % FIXED_BYTES == 0

@@ -40,7 +40,7 @@ def test_memory_is_lent_again() -> None:
 
 
 def test_no_more_is_kept_than_was_said() -> None:
-    pool = BufferPool(3 * SIZE)
+    pool = BufferPool(3)
     lent = [pool.lend(SIZE) for _ in range(9)]
     lent.clear()
     assert pool.free == 3
@@ -65,7 +65,7 @@ def test_it_comes_back_from_whichever_thread() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
 def test_nobody_sees_what_another_writes(steps: list[tuple[bool, int]]) -> None:
-    pool = BufferPool(4 * SIZE)
+    pool = BufferPool(4)
     lent: list[tuple[int, memoryview]] = []
     for number, (lends, which) in enumerate(steps):
         if lends or not lent:

@@ -14,7 +14,7 @@ from treescale.chunks.stream.memory_limit import MemoryLimit
 from treescale.chunks.stream.writer import BlobWriter, Flushed, RunningHash
 from treescale.errors import StoreFull
 
-SMALL = SplitParameters(min_bytes=64, average_bytes=256, max_bytes=1024)
+SMALL = SplitParameters(min_bytes=64, average_bytes=512, max_bytes=2048)
 BLOB = blake3(b"content").digest(length=50_000)
 UPLOADS = 12
 
@@ -90,7 +90,7 @@ class FullStore(MemoryStore):
         await super().put(chunk, data)
 
 
-@each_row("size", [0, 1, 256, 257, 5000, 50_000])
+@each_row("size", [0, 1, 512, 513, 5000, 50_000])
 @each_row("piece", [1000, 4096, 50_000])
 async def test_a_blob_becomes_its_chunks_and_its_digest(
     threads: Executor, size: int, piece: int
@@ -123,7 +123,7 @@ async def test_settling_in_between_changes_nothing(threads: Executor) -> None:
     assert parts + tail_part(tail) == parts_of(BLOB)
 
 
-@each_row("cut", [1, 200, 300, 10_000, 49_999])
+@each_row("cut", [1, 200, 600, 10_000, 49_999])
 async def test_another_writer_goes_on_where_one_has_settled(threads: Executor, cut: int) -> None:
     store, running = MemoryStore(), RunningHash("sha512")
     async with writer_of(store, threads, running) as writer:
@@ -136,7 +136,7 @@ async def test_another_writer_goes_on_where_one_has_settled(threads: Executor, c
     assert last.hashed == hashlib.sha512(BLOB).hexdigest()
 
 
-@each_row("size", [0, 1, 256, 257, 5000, 50_000])
+@each_row("size", [0, 1, 512, 513, 5000, 50_000])
 @each_row("count", [1, 1000, 4096])
 async def test_bytes_may_be_put_where_they_are_needed(
     threads: Executor, size: int, count: int

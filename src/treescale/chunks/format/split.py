@@ -35,6 +35,13 @@ class SplitParameters:
 DEFAULT: Final = SplitParameters(256 * 1024, 1024 * 1024, CHUNK_BYTES_MAX)
 
 
+_HASHED_BYTES: Final = 64
+"""The rolling hash has 64 bits and moves by one each byte: it depends on so many bytes alone."""
+_AGAIN_BYTES: Final = 2 * _HASHED_BYTES
+"""What a search that goes on looks at again: the library begins to hash after 64 bytes at least,
+and after 64 more the hash is what it would be had it begun earlier."""
+
+
 class Splitter:
     """Cuts one blob while it arrives; `start` is where in the blob the first bytes given lie.
 
@@ -43,6 +50,8 @@ class Splitter:
 
     def __init__(self, parameters: SplitParameters = DEFAULT, *, start: int = 0) -> None:
         self._parameters = parameters
+        self._cutters = _cutters(parameters)
+        self._seen = 0
         self.start = start
         self.is_fixed = False
         """Whether all further cuts are `FIXED_BYTES` apart, beginning at `start`."""
@@ -51,26 +60,23 @@ class Splitter:
         """Return the chunks at the beginning of `data` that no further bytes can change.
 
         `data` begins at the last cut; the next call's begins after these chunks. `is_plain` is
-        what the probe says of the blob by now. Give some MiB at once: every call looks again at
-        the bytes since the last cut. Other threads run meanwhile.
+        what the probe says of the blob by now. Other threads run meanwhile.
         """
         if self.start == 0 and len(data) <= self._parameters.average_bytes:
             return []
         chunks: list[memoryview] = []
-        self._fix(is_plain)
-        if not self.is_fixed:
-            for found in _cutter(self._parameters).cut_buf(data):
-                if found.offset + found.length == len(data):
-                    break  # more bytes may change it
-                chunks.append(found.data)
-                self.start += found.length
-                if self._fix(is_plain):
-                    break
-        if self.is_fixed:
-            begin = sum(map(len, chunks))
-            ends = range(begin + FIXED_BYTES, len(data) + 1, FIXED_BYTES)
-            chunks += [data[end - FIXED_BYTES : end] for end in ends]
-            self.start += FIXED_BYTES * len(ends)
+        while not self._fix(is_plain):
+            size = self._cutters.first(data, self._seen)
+            self._seen = 0
+            if size == len(data):  # more bytes may change it
+                self._seen = size
+                return chunks
+            chunks.append(data[:size])
+            data = data[size:]
+            self.start += size
+        ends = range(FIXED_BYTES, len(data) + 1, FIXED_BYTES)
+        chunks += [data[end - FIXED_BYTES : end] for end in ends]
+        self.start += FIXED_BYTES * len(ends)
         return chunks
 
     def bytes_to_cut(self, start: int, wanted: int) -> int:
@@ -89,9 +95,62 @@ class Splitter:
         return self.is_fixed
 
 
+class _Cutters:
+    """Finds where chunks end; keeps nothing, so any number of threads may share it.
+
+    The library begins at the beginning of a chunk. A search is gone on with by two more of its
+    cutters that have one mask each, the stricter for up to the average and the looser from there
+    on, whatever they take for minimum, average and maximum.
+    """
+
+    def __init__(self, parameters: SplitParameters) -> None:
+        self._limits = parameters
+        level = parameters.normalization
+        self._whole = _cutter(parameters)
+        self._strict = _cutter(_one_mask(parameters.average_bytes << level, parameters))
+        self._loose = _cutter(_one_mask(parameters.average_bytes >> level, parameters))
+
+    def first(self, data: memoryview, seen: int = 0) -> int:
+        """Return where the first chunk of `data` ends; its length when that has no end of one.
+
+        Of the first `seen` bytes it is known that no chunk ends there.
+        """
+        average, largest = self._limits.average_bytes, self._limits.max_bytes
+        seen -= seen % 2  # the library takes two bytes at a time, and leaves an odd one
+        if seen < self._limits.min_bytes + _HASHED_BYTES:
+            return _first(self._whole, data)
+        for cutter, begin, end in (
+            (self._strict, seen, min(average, len(data))),
+            (self._loose, max(seen, average), min(largest, len(data))),
+        ):
+            if begin < end:
+                part = data[begin - _AGAIN_BYTES : end]
+                found = _first(cutter, part)
+                if found < _AGAIN_BYTES:  # before the hash was right: once in 8,000 times
+                    return _first(self._whole, data)
+                if found < len(part):
+                    return begin - _AGAIN_BYTES + found
+        return min(largest, len(data))
+
+
+def _first(cutter: FastCDC, data: memoryview) -> int:
+    for found in cutter.cut_buf(data):
+        return found.length
+    return 0
+
+
 @lru_cache(maxsize=8)
+def _cutters(parameters: SplitParameters) -> _Cutters:
+    return _Cutters(parameters)
+
+
+def _one_mask(average: int, like: SplitParameters) -> SplitParameters:
+    """Return parameters for which the mask is that of this average, wherever in a chunk."""
+    largest = max(2 * average, like.max_bytes)
+    return SplitParameters(_HASHED_BYTES, average, largest, normalization=0, seed=like.seed)
+
+
 def _cutter(parameters: SplitParameters) -> FastCDC:
-    """Return the cutter; it holds only its parameters, so any number of threads may share it."""
     return FastCDC(
         avg_size=parameters.average_bytes,
         min_size=parameters.min_bytes,

@@ -16,15 +16,16 @@ from collections import deque
 from functools import lru_cache
 from typing import Final
 
-KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
-"""What a process keeps of it while it is not lent: fresh pages cost more than a copy."""
+FREE_BUFFERS_MAX: Final = 8
+"""So many a process keeps while they are not lent: fresh pages cost more than a copy. One upload
+has no more on their way, and many have theirs lent most of the time."""
 
 
 class BufferPool:
     """Buffers of one length at a time; lent in one thread, given back in any."""
 
-    def __init__(self, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
-        self._kept_bytes_max = kept_bytes_max
+    def __init__(self, free_max: int = FREE_BUFFERS_MAX) -> None:
+        self._free_max = free_max
         self._free: deque[mmap.mmap] = deque()
 
     @property
@@ -48,7 +49,7 @@ class BufferPool:
         return None
 
     def _take_back(self, memory: mmap.mmap) -> None:
-        if (len(self._free) + 1) * len(memory) <= self._kept_bytes_max:
+        if len(self._free) < self._free_max:
             self._free.append(memory)
 
 
