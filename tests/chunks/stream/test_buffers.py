@@ -39,6 +39,14 @@ def test_memory_is_lent_again() -> None:
     assert bytes(pool.lend(SIZE)[:4]) == b"used"
 
 
+def test_what_is_seldom_used_is_not_kept() -> None:
+    pool = BufferPool()
+    lent = pool.lend(4 * SIZE, seldom=SIZE)
+    lent[:] = b"\x01" * len(lent)
+    del lent
+    assert bytes(pool.lend(4 * SIZE)) == bytes(SIZE) + b"\x01" * (3 * SIZE)
+
+
 def test_no_more_is_kept_than_was_said() -> None:
     pool = BufferPool(3)
     lent = [pool.lend(SIZE) for _ in range(9)]

@@ -33,11 +33,14 @@ class BufferPool:
         """Return how many buffers wait to be lent."""
         return len(self._free)
 
-    def lend(self, size: int) -> memoryview:
-        """Return so many bytes, which may hold anything."""
+    def lend(self, size: int, *, seldom: int = 0) -> memoryview:
+        """Return so many bytes, which may hold anything.
+
+        The first `seldom` of them, if they were touched, are given back to the kernel afterwards.
+        """
         memory = self._free_of(size) or mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         lent = _lent(size).from_buffer(memory)
-        weakref.finalize(lent, self._take_back, memory).atexit = False
+        weakref.finalize(lent, self._take_back, memory, seldom).atexit = False
         return memoryview(lent).cast("B")
 
     def _free_of(self, size: int) -> mmap.mmap | None:
@@ -48,8 +51,10 @@ class BufferPool:
                 return memory
         return None
 
-    def _take_back(self, memory: mmap.mmap) -> None:
+    def _take_back(self, memory: mmap.mmap, seldom: int) -> None:
         if len(self._free) < self._free_max:
+            if seldom:
+                memory.madvise(mmap.MADV_DONTNEED, 0, seldom)
             self._free.append(memory)
 
 

@@ -27,6 +27,8 @@ BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 """Most of its time a batch waits for the disk: with 6 MiB an upload was a tenth slower."""
 BYTES_AT_ONCE_MAX: Final = 32 * 1024
 """Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
+TAIL_BYTES_KEPT: Final = 1024 * 1024
+"""Room for the bytes after a cut that stays in memory, where many uploads share it."""
 
 _Result = TypeVar("_Result")
 
@@ -216,8 +218,10 @@ class BlobWriter:
 
     def _new_batch(self) -> _Batch:
         """Return a batch without bytes, and so without memory: what it has is not touched yet."""
-        bytes_max = max(self._memory.batch_bytes, FIXED_BYTES)
-        return _Batch(self._memory.buffers.lend(self._tail_room + bytes_max), self._tail_room)
+        room, bytes_max = self._tail_room, max(self._memory.batch_bytes, FIXED_BYTES)
+        # Of the buffers of many uploads most would sooner or later have held a long tail.
+        seldom = max(0, room - TAIL_BYTES_KEPT) if bytes_max == FIXED_BYTES else 0
+        return _Batch(self._memory.buffers.lend(room + bytes_max, seldom=seldom), room)
 
     async def _hand_over(self) -> None:
         """Have what was gathered worked on, as soon as there is room for it, and begin anew."""
