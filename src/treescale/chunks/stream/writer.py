@@ -97,6 +97,11 @@ class _Batch:
     """To be worked on, and then each of its chunks to be put."""
 
     @property
+    def is_full(self) -> bool:
+        """Say whether it has all the bytes it is to have."""
+        return self.size >= self.size_max
+
+    @property
     def data(self) -> memoryview:
         """Return the bytes since the last cut."""
         return self.memory[self.room - self.tail : self.room + self.size].toreadonly()
@@ -179,8 +184,8 @@ class BlobWriter:
         """Add so many bytes, put into the last `room`; returns when there is room for more."""
         self._raise_error()
         self._gathered.size += count
-        if self._gathered.size >= self._gathered.size_max:
-            await self._hand_over()
+        if self._gathered.is_full:
+            self._work.put_nowait(await self._next_batch())
 
     async def write(self, data: Bytes) -> None:
         """Add bytes, in the blob's order; returns when there is room for more."""
@@ -192,12 +197,14 @@ class BlobWriter:
             room[:count] = memoryview(data)[written : written + count]
             del room
             written += count
-            await self.add(count)
+            self._gathered.size += count
+            if self._gathered.is_full:
+                self._work.put_nowait(await self._next_batch())
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
         if self._gathered.size:
-            await self._hand_over()
+            self._work.put_nowait(await self._next_batch())
         await self._until(lambda: self._bytes == 0)
         settled, self._settled = self._settled, []
         owed, self._owed = self._owed, []
@@ -223,8 +230,8 @@ class BlobWriter:
         seldom = max(0, room - TAIL_BYTES_KEPT) if bytes_max == FIXED_BYTES else 0
         return _Batch(self._memory.buffers.lend(room + bytes_max, seldom=seldom), room)
 
-    async def _hand_over(self) -> None:
-        """Have what was gathered worked on, as soon as there is room for it, and begin anew."""
+    async def _next_batch(self) -> tuple[_Batch, _Batch]:
+        """Return what was gathered, as soon as there is room for it, and the batch that follows."""
         batch = self._gathered
         await self._until(lambda: self._bytes == 0 or self._bytes + batch.size <= self._bytes_max)
         await self._memory.acquire(batch.size)
@@ -235,7 +242,7 @@ class BlobWriter:
         self._bytes += batch.size
         self._handed_over += batch.size
         self._gathered = self._new_batch()
-        self._work.put_nowait((batch, self._gathered))
+        return batch, self._gathered
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         async with self._changed:
@@ -268,25 +275,20 @@ class BlobWriter:
         """Work on batch after batch, in their order."""
         try:
             while True:
-                batch = await self._work_on_next()
+                batch, following = await self._work.get()
+                work = partial(self._hash_cut_and_name, batch, following)
+                named = await _in_thread(self._threads, work, batch.tail + batch.size)
+                batch.memory.release()
+                while named:
+                    self._settled.append((named[0][0], len(named[0][1])))
+                    await self._chunk_room.acquire()
+                    batch.left += 1
+                    self._spawn(self._put(*named.pop(0), batch))
                 await self._done_with(batch)
-                # Whoever waits for the next batch holds none that is done.
-                del batch
+                # Whoever waits for the next batch keeps nothing of this one.
+                del batch, following, work
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
-
-    async def _work_on_next(self) -> _Batch:
-        """Have the chunks of the next batch on their way, and return it."""
-        batch, following = await self._work.get()
-        work = partial(self._hash_cut_and_name, batch, following)
-        named = await _in_thread(self._threads, work, batch.tail + batch.size)
-        batch.memory.release()
-        while named:
-            self._settled.append((named[0][0], len(named[0][1])))
-            await self._chunk_room.acquire()
-            batch.left += 1
-            self._spawn(self._put(*named.pop(0), batch))
-        return batch
 
     def _hash_cut_and_name(
         self, batch: _Batch, following: _Batch
