@@ -23,6 +23,8 @@ from tests.functional.skopeo import Skopeo
 from tests.functional.wire import Wire, written
 from tests.images import Image, Layout, noise, sha256_of
 
+pytestmark = pytest.mark.early
+
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/come-over.md").read_text(encoding="utf-8")
 SETUP, LIST, PEOPLE, ACCOUNTS, TOKENS, COPY, RIGHTS, COMPARE = re.findall(

@@ -19,6 +19,8 @@ from tests.functional.programs import run
 from tests.functional.server import TREESCALE, Options
 from tests.functional.test_deploy import CHART, documents, paths
 
+pytestmark = pytest.mark.early
+
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
 BLOCKS: Final = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)

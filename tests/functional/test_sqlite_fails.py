@@ -29,6 +29,8 @@ from tests.functional.server import TREESCALE, Account, Options, Server
 from tests.functional.wire import Unavailable, Wire
 from tests.images import noise, sha256_of
 
+pytestmark = pytest.mark.early
+
 PAGE: Final = 4096
 FAULT_SECONDS: Final = 6.0
 NOTICED_SECONDS_MAX: Final = 15.0

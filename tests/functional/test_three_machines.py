@@ -16,6 +16,8 @@ from tests.functional.pages import ROOT, blocks
 from tests.functional.programs import run, wait_until
 from tests.functional.server import TREESCALE
 
+pytestmark = pytest.mark.early
+
 NAMES: Final = ("db", "s1", "s2", "s3")
 """At 10.0.0.10 to 13."""
 HOSTS: Final = "".join(f"10.0.0.{10 + n} {name}.example\n" for n, name in enumerate(NAMES))

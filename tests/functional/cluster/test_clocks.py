@@ -20,6 +20,8 @@ from tests.functional.server import Account
 from tests.functional.wire import Wire
 from tests.id_tokens import RSA_KEY, Maker, jwk, jwks
 
+pytestmark = pytest.mark.early
+
 REVOKED_SECONDS_MAX = 60
 NEW_PASSWORD = "another correct horse"
 

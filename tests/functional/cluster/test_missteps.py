@@ -24,6 +24,8 @@ from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.connect import connect
 from treescale.metadata.schema import servers
 
+pytestmark = pytest.mark.early
+
 MISTYPED = (
     "http://ts-2..x:5000",
     "http://10.0.0.1:99999",
