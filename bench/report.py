@@ -46,7 +46,7 @@ ONE_SERVER: Final = Publication(
     "make bench",
     """Ratios are medians of {rounds} interleaved rounds, after one that warmed up and is not \
 counted; both use all cores, and so do the clients. Large layers are \
-{megabytes} MB of random bytes. docker-registry: Debian's package, \
+{megabytes} MB of random bytes, "gzip" after a gzip header. docker-registry: Debian's package, \
 filesystem driver, its cache of blob descriptors on, no login, nothing fsynced. TreeScale: as it \
 comes, with its login, SQLite, one worker per core, everything fsynced before 201. Pushed bytes \
 come as dockerd sends them, in chunks of 32 KiB; TLS clients offer AES-128 first, as \

@@ -14,7 +14,7 @@ BYTES_OF_MANY_MAX: Final = 8 * 1024 * 1024
 """Of many together; enough to keep every thread busy, as each has something to do."""
 FEW_UPLOADS_MAX: Final = 3
 BATCH_BYTES_MIN: Final = 1024 * 1024
-"""Less would have every byte looked at twice: so long is a chunk, on average."""
+"""So long is a chunk, on average: less would mean more jobs for threads than chunks."""
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of an upload that has the process for itself: fewer threads to wake and to wait for."""
 GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
