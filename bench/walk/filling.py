@@ -100,7 +100,7 @@ def chunks_of(store: Path, size: int) -> int:
     written = 0
     for block in range(-(-size // BLOCK_BYTES)):
         random = Random(f"{SEED} {block}")  # noqa: S311  nothing here is a secret
-        for chunk in Splitter().feed(random.randbytes(BLOCK_BYTES)):
+        for chunk in Splitter().cut(memoryview(random.randbytes(BLOCK_BYTES))):
             name = blake3(chunk).hexdigest()
             path = store / "chunks" / name[:2] / name[2:4] / name
             path.parent.mkdir(parents=True, exist_ok=True)

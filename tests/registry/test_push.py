@@ -12,7 +12,7 @@ import pytest
 from tests.bodies import BodyOfPieces
 from tests.templates import empty_database
 from treescale.chunks.format.recipe import decode
-from treescale.chunks.format.split import DEFAULT, Splitter
+from treescale.chunks.format.split import Splitter
 from treescale.chunks.store import (
     CHUNK_BYTES_MAX,
     Bytes,
@@ -169,9 +169,9 @@ async def test_the_recipe_does_not_depend_on_how_the_bytes_came(
         await pushes.append(REPOSITORY, "alice", upload_id, Body(piece), at=None)
     digest = digest_of(DATA)
     await pushes.finish(REPOSITORY, "alice", upload_id, Body(b""), digest, at=None)
-    splitter = Splitter(DEFAULT)
-    chunks = [bytes(chunk) for chunk in splitter.feed(DATA)]
-    expected = [chunk_id_of(chunk) for chunk in [*chunks, splitter.pending]]
+    splitter = Splitter()
+    chunks = splitter.cut(memoryview(DATA))
+    expected = [chunk_id_of(chunk) for chunk in [*chunks, memoryview(DATA)[splitter.start :]]]
     blob = await database.blobs.find(REPOSITORY, str(digest))
     assert blob.recipe is not None
     assert [chunk for chunk, _ in decode(blob.recipe).parts] == expected
@@ -553,8 +553,7 @@ class TestWhatIsOwed:
     async def test_a_tail_that_becomes_a_chunk_in_the_end_counts_too(
         self, database: Database, store: OwingStore, threads: ThreadPoolExecutor
     ) -> None:
-        splitter = Splitter(DEFAULT)
-        cut = sum(len(chunk) for chunk in splitter.feed(DATA[:8_000_000]))
+        cut = sum(map(len, Splitter().cut(memoryview(DATA[:8_000_000]))))
         data = DATA[: cut + 1000]
         pushes = worker(database, store, threads)
         upload_id = (await pushes.begin(REPOSITORY, "alice")).upload_id

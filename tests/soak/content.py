@@ -71,7 +71,7 @@ def _chunks(layer: Layer) -> dict[str, int]:
     if len(data) <= INLINE_BYTES_MAX:
         return {}
     splitter = Splitter()
-    cut = [*splitter.feed(data), memoryview(splitter.pending)]
+    cut = [*splitter.cut(memoryview(data)), memoryview(data)[splitter.start :]]
     return {chunk_id_of(each).hex(): len(each) for each in cut if len(each)}
 
 

@@ -6,13 +6,15 @@ A batch that has its room waits neither for more of it nor for a client: room al
 import asyncio
 from typing import Final
 
+from treescale.chunks.stream.buffers import BufferPool
+
 BYTES_IN_WORKER_MAX: Final = 16 * 1024 * 1024
 """Of few uploads of a process: while a batch waits for the disk, the next ones are worked on."""
 BYTES_OF_MANY_MAX: Final = 8 * 1024 * 1024
 """Of many together; enough to keep every thread busy, as each has something to do."""
 FEW_UPLOADS_MAX: Final = 3
 BATCH_BYTES_MIN: Final = 1024 * 1024
-"""Less would have every byte looked at twice: so long is a chunk, on average."""
+"""So long is a chunk, on average: less would mean more jobs for threads than chunks."""
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of an upload that has the process for itself: fewer threads to wake and to wait for."""
 GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -20,7 +22,7 @@ GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class MemoryLimit:
-    """Bytes that may be on their way; used from one event loop.
+    """Bytes that may be on their way, and the buffers for them; used from one event loop.
 
     `bytes_max` is how many, and `batch_bytes` how long batches are; None for as the number of
     uploads allows.
@@ -34,6 +36,7 @@ class MemoryLimit:
         self._uploads = 0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+        self.buffers = BufferPool()
 
     def begin(self) -> None:
         """Count an upload that begins; `end` must follow."""
@@ -49,8 +52,10 @@ class MemoryLimit:
         """Return how much an upload should gather before it asks for room: less, when many do."""
         if self._batch_bytes is not None:
             return self._batch_bytes
-        share = GATHERED_BYTES_MAX // max(1, self._uploads)
-        return max(BATCH_BYTES_MIN, min(BATCH_BYTES_MAX, share))
+        size = BATCH_BYTES_MAX
+        while size > BATCH_BYTES_MIN and size * self._uploads > GATHERED_BYTES_MAX:
+            size //= 2  # few lengths, so that buffers fit the next batch as well
+        return size
 
     @property
     def bytes_max(self) -> int:

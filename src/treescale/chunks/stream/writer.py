@@ -1,11 +1,12 @@
 """The bytes of one upload on their way into chunks: hashed, cut, named and stored as they come.
 
-Pieces are gathered into batches. Of each batch one thread computes the blob's digest while another
-cuts it and names the chunks, which are then put, several at once. Only `bytes_in_flight` are on
-their way beside the batch being gathered, so memory stays the same however long the upload is;
-`write` waits while there is no room. All uploads of a worker share one `MemoryLimit`, so memory
-stays the same however many there are, too, but for what each gathers and its bytes after the last
-cut.
+Bytes are put into the buffer of a batch, from a socket or from wherever they are. Each batch is
+worked on in one thread job (the blob's digest, cuts, names), and its chunks are then put, several
+at once; what its last cut leaves is copied to before the bytes of the next batch. Only
+`bytes_in_flight` are on their way beside the batch being gathered, so memory stays the same however
+long the upload is; `add` waits while there is no room. All uploads of a worker share one
+`MemoryLimit`, so memory stays the same however many there are, too, but for what each gathers and
+its bytes after the last cut.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, TypeVar
 
-from treescale.chunks.format.split import DEFAULT, SplitParameters, Splitter
+from treescale.chunks.format.gzip_probe import GzipProbe
+from treescale.chunks.format.split import DEFAULT, FIXED_BYTES, SplitParameters, Splitter
 from treescale.chunks.store import Bytes, ChunkStore, chunk_id_of, write_of
 from treescale.chunks.stream.memory_limit import MemoryLimit
 from treescale.oci.digest import new_hasher
@@ -25,15 +27,14 @@ BYTES_IN_FLIGHT_MAX: Final = 16 * 1024 * 1024
 """Most of its time a batch waits for the disk: with 6 MiB an upload was a tenth slower."""
 BYTES_AT_ONCE_MAX: Final = 32 * 1024
 """Some 50 microseconds of hashing and cutting: as long as it takes to wake a thread."""
-FIRST_ROOM_BYTES: Final = 64 * 1024
-PIECES_LOOSE_MAX: Final = 1000
-"""A client may send single bytes, and each piece costs some 40 bytes more than it holds."""
+TAIL_BYTES_KEPT: Final = 1024 * 1024
+"""Room for the bytes after a cut that stays in memory, where many uploads share it."""
 
 _Result = TypeVar("_Result")
 
 
 class RunningHash:
-    """The digest of the first `offset` bytes of a blob, ready to go on.
+    """The digest of the first `offset` bytes of a blob, and what they are, ready to go on.
 
     After an `update` that was cancelled or failed it is of no use any more.
     """
@@ -42,10 +43,21 @@ class RunningHash:
         self.algorithm = algorithm
         self.offset = 0
         self._hasher = new_hasher(algorithm)
+        self._probe = GzipProbe()
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether these bytes begin as a blob in which content shows no cuts; GzipProbe."""
+        return self._probe.is_plain
 
     async def update(self, data: Bytes, threads: Executor) -> None:
         """Add data; one call at a time."""
-        await _in_thread(threads, partial(self._hasher.update, data), len(data))
+        await _in_thread(threads, partial(self.add, data), len(data))
+
+    def add(self, data: Bytes) -> None:
+        """Do as `update` does, in the calling thread."""
+        self._probe.feed(data)
+        self._hasher.update(data)
         self.offset += len(data)
 
     def hexdigest(self) -> str:
@@ -69,18 +81,35 @@ class Flushed:
     offset: int
 
 
-_NOTHING: Final = memoryview(b"")
-
-
 @dataclass(slots=True)
 class _Batch:
-    """So many bytes on their way; `left` counts what is still to be done with them."""
+    """So many bytes on their way: in `memory`, after as much room as a tail may need.
 
-    size: int
-    left: int = 2
-    """To be hashed, to be cut, and then each of its chunks to be put."""
-    buffer: memoryview = _NOTHING
-    """What its last bytes were gathered in, and no others will be."""
+    `tail` of these are before them, left by the last cut. `left` counts what is still to be done.
+    """
+
+    memory: memoryview
+    room: int
+    tail: int = 0
+    size: int = 0
+    size_max: int = 0
+    left: int = 1
+    """To be worked on, and then each of its chunks to be put."""
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether it has all the bytes it is to have."""
+        return self.size >= self.size_max
+
+    @property
+    def data(self) -> memoryview:
+        """Return the bytes since the last cut."""
+        return self.memory[self.room - self.tail : self.room + self.size].toreadonly()
+
+    def begin_with(self, tail: Bytes) -> None:
+        """Have these come first; blocks for a moment."""
+        self.memory[self.room - len(tail) : self.room] = tail
+        self.tail = len(tail)
 
 
 class BlobWriter:
@@ -88,7 +117,8 @@ class BlobWriter:
 
     `running` has seen all bytes before the first written one; the last of these, those after the
     last cut, are `tail`: they are cut again but not hashed again. One task writes and flushes. An
-    error of the store is raised by the next `write` or `flush`; nothing can be written after it.
+    error of the store is raised by the next `room`, `add`, `write` or `flush`; nothing can be
+    written after it.
     """
 
     def __init__(  # noqa: PLR0913  limits, each with its default
@@ -106,14 +136,9 @@ class BlobWriter:
         self._write = write_of(store)
         self._threads = threads
         self._running = running
-        self._splitter = Splitter(parameters, at_start=running.offset == len(tail))
-        self._splitter.extend(tail)
-        self._buffer = self._room = memoryview(b"")
-        self._began = False
-        self._spare: list[memoryview] = []
-        self._pieces: list[Bytes] = []
-        self._gathered = 0
-        self._loose = 0
+        self._splitter = Splitter(parameters, start=running.offset - len(tail))
+        self._tail_room = parameters.max_bytes
+        self._handed_over = running.offset
         self._settled: list[tuple[bytes, int]] = []
         self._owed: list[tuple[bytes, str]] = []
         self._error: Exception | None = None
@@ -121,10 +146,11 @@ class BlobWriter:
         self._bytes = 0
         self._memory = memory or MemoryLimit()
         self._held = 0
+        self._gathered = self._new_batch()
+        self._gathered.begin_with(tail)
         self._changed = asyncio.Condition()
         self._chunk_room = asyncio.Semaphore(chunks_in_flight)
-        self._to_cut: asyncio.Queue[tuple[list[Bytes], _Batch]] = asyncio.Queue()
-        self._to_hash: asyncio.Queue[tuple[memoryview, _Batch]] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[_Batch, _Batch]] = asyncio.Queue()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -132,8 +158,7 @@ class BlobWriter:
         """Begin."""
         await self._group.__aenter__()
         self._memory.begin()
-        self._spawn(self._cut())
-        self._spawn(self._hash())
+        self._spawn(self._work_on())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -144,53 +169,47 @@ class BlobWriter:
         await self._group.__aexit__(None, None, None)
 
     async def room(self) -> memoryview:
-        """Return memory to be filled with what comes next in the blob; `add` says how far it was.
+        """Return where the blob's next bytes are to be put, at least one; then `add` them.
 
-        It is the writer's: nobody may write to it after `add`.
+        It is the caller's until `add`, `write` or `flush` is called.
         """
         self._raise_error()
-        if not self._room:
-            # Most blobs are small.
-            missing = max(FIRST_ROOM_BYTES, self._memory.batch_bytes - self._gathered)
-            size = missing if self._began else FIRST_ROOM_BYTES
-            self._began = True
-            self._spare = [spare for spare in self._spare if len(spare) == size]
-            self._buffer = self._spare.pop() if self._spare else memoryview(bytearray(size))
-            self._room = self._buffer
-        return self._room
+        batch = self._gathered
+        if not batch.size:
+            wanted = min(self._memory.batch_bytes, len(batch.memory) - batch.room)
+            batch.size_max = self._splitter.bytes_to_cut(self._handed_over, wanted)
+        return batch.memory[batch.room + batch.size : batch.room + batch.size_max]
 
     async def add(self, count: int) -> None:
-        """Add the first bytes of the room; returns when there is room for more."""
-        piece, self._room = self._room[:count], self._room[count:]
-        if self._is_batch_with(piece):
-            self._to_cut.put_nowait(await self._gather())
+        """Add so many bytes, put into the last `room`; returns when there is room for more."""
+        self._raise_error()
+        self._gathered.size += count
+        if self._gathered.is_full:
+            self._work.put_nowait(await self._next_batch())
 
     async def write(self, data: Bytes) -> None:
         """Add bytes, in the blob's order; returns when there is room for more."""
-        if self._is_batch_with(data):
-            self._to_cut.put_nowait(await self._gather())
-
-    def _is_batch_with(self, data: Bytes) -> bool:
-        """Gather bytes; return whether that is enough for a batch."""
         self._raise_error()
-        self._pieces.append(data)
-        self._loose += 1
-        if self._loose == PIECES_LOOSE_MAX:
-            self._pieces[-PIECES_LOOSE_MAX:] = [b"".join(self._pieces[-PIECES_LOOSE_MAX:])]
-            self._loose = 0
-        self._gathered += len(data)
-        return self._gathered >= self._memory.batch_bytes
+        written = 0
+        while written < len(data):
+            room = await self.room()
+            count = min(len(room), len(data) - written)
+            room[:count] = memoryview(data)[written : written + count]
+            del room
+            written += count
+            self._gathered.size += count
+            if self._gathered.is_full:
+                self._work.put_nowait(await self._next_batch())
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
-        if self._gathered:
-            self._to_cut.put_nowait(await self._gather())
+        if self._gathered.size:
+            self._work.put_nowait(await self._next_batch())
         await self._until(lambda: self._bytes == 0)
         settled, self._settled = self._settled, []
         owed, self._owed = self._owed, []
-        return Flushed(
-            settled, owed, self._splitter.pending, self._running.hexdigest(), self._running.offset
-        )
+        hashed, offset = self._running.hexdigest(), self._running.offset
+        return Flushed(settled, owed, self._gathered.data, hashed, offset)
 
     def take_back(self, settled: Flushed) -> None:
         """Let the next flush give these again, as if this one had not been: it led nowhere."""
@@ -204,9 +223,16 @@ class BlobWriter:
             await asyncio.wait(self._tasks)
         self._release_all()
 
-    async def _gather(self) -> tuple[list[Bytes], _Batch]:
-        """Return what was gathered as a batch, as soon as there is room for it."""
-        batch = _Batch(self._gathered)
+    def _new_batch(self) -> _Batch:
+        """Return a batch without bytes, and so without memory: what it has is not touched yet."""
+        room, bytes_max = self._tail_room, max(self._memory.batch_bytes, FIXED_BYTES)
+        # Of the buffers of many uploads most would sooner or later have held a long tail.
+        seldom = max(0, room - TAIL_BYTES_KEPT) if bytes_max == FIXED_BYTES else 0
+        return _Batch(self._memory.buffers.lend(room + bytes_max, seldom=seldom), room)
+
+    async def _next_batch(self) -> tuple[_Batch, _Batch]:
+        """Return what was gathered, as soon as there is room for it, and the batch that follows."""
+        batch = self._gathered
         await self._until(lambda: self._bytes == 0 or self._bytes + batch.size <= self._bytes_max)
         await self._memory.acquire(batch.size)
         self._held += batch.size
@@ -214,10 +240,9 @@ class BlobWriter:
             self._release_all()
             raise self._error
         self._bytes += batch.size
-        if not self._room:
-            batch.buffer = self._buffer
-        pieces, self._pieces, self._gathered, self._loose = self._pieces, [], 0, 0
-        return pieces, batch
+        self._handed_over += batch.size
+        self._gathered = self._new_batch()
+        return batch, self._gathered
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         async with self._changed:
@@ -246,46 +271,34 @@ class BlobWriter:
         held, self._held = self._held, 0
         self._memory.release(held)
 
-    async def _cut(self) -> None:
-        """Cut batch after batch."""
+    async def _work_on(self) -> None:
+        """Work on batch after batch, in their order."""
         try:
             while True:
-                pieces, batch = await self._to_cut.get()
-                size = len(self._splitter.pending) + batch.size
-                extend = partial(self._splitter.extend, *pieces)
-                fresh = await _in_thread(self._threads, extend, size)
-                if batch.buffer:
-                    self._spare.append(batch.buffer)
-                self._to_hash.put_nowait((fresh, batch))
-                named = await _in_thread(self._threads, self._cut_and_name, size)
-                # Whoever waits, here or for the next batch, holds no bytes that count no more.
-                pieces.clear()
-                del extend, fresh
+                batch, following = await self._work.get()
+                work = partial(self._hash_cut_and_name, batch, following)
+                named = await _in_thread(self._threads, work, batch.tail + batch.size)
+                batch.memory.release()
                 while named:
                     self._settled.append((named[0][0], len(named[0][1])))
                     await self._chunk_room.acquire()
                     batch.left += 1
                     self._spawn(self._put(*named.pop(0), batch))
                 await self._done_with(batch)
+                # Whoever waits for the next batch keeps nothing of this one.
+                del batch, following, work
         except Exception as error:  # noqa: BLE001  raised again by write and flush
             await self._fail(error)
 
-    def _cut_and_name(self) -> list[tuple[bytes, memoryview]]:
-        return [(chunk_id_of(data), data) for data in self._splitter.cut()]
-
-    async def _hash(self) -> None:
-        """Hash batch after batch, in their order."""
-        try:
-            while True:
-                await self._hash_next()
-        except Exception as error:  # noqa: BLE001  raised again by write and flush
-            await self._fail(error)
-
-    async def _hash_next(self) -> None:
-        """Hash the next batch; likewise."""
-        fresh, batch = await self._to_hash.get()
-        await self._running.update(fresh, self._threads)
-        await self._done_with(batch)
+    def _hash_cut_and_name(
+        self, batch: _Batch, following: _Batch
+    ) -> list[tuple[bytes, memoryview]]:
+        """Return the chunks that end in a batch; what is left begins the following one."""
+        data = batch.data
+        self._running.add(data[batch.tail :])
+        chunks = self._splitter.cut(data, is_plain=self._running.is_plain)
+        following.begin_with(data[sum(map(len, chunks)) :])
+        return [(chunk_id_of(chunk), chunk) for chunk in chunks]
 
     async def _put(self, chunk: bytes, data: memoryview, batch: _Batch) -> None:
         try:
