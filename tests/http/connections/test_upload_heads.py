@@ -161,14 +161,14 @@ class TestWhereAHeadBegins:
     @each_row(
         "before",
         [
-            b"GET /b HTTP/1.1\r\nHost: a\r\nX: ",
-            GET + b"GET /b HTTP/1.1\r\nHost: a\r\nX: ",
-            upload(b"abc", 2) + b"GET /b HTTP/1.1\r\nHost: a\r\nX: ",
+            b"GET /b HTTP/1.1\r\nX: ",
+            GET + b"GET /b HTTP/1.1\r\nX: ",
+            upload(b"abc", 2) + b"GET /b HTTP/1.1\r\nX: ",
         ],
     )
     async def test_within_a_head(self, before: bytes) -> None:
-        seen = await self.seen_of(before, HIDDEN.replace(b"Host: a\r\n", b""))
-        assert seen == read_by_aiohttp(before + HIDDEN.replace(b"Host: a\r\n", b""))
+        seen = await self.seen_of(before, HIDDEN)  # whose Host is that of the head around it
+        assert seen == read_by_aiohttp(before + HIDDEN)
         assert seen[-1][:2] == ("GET", "/b")
 
     async def test_within_a_body(self) -> None:
@@ -178,7 +178,7 @@ class TestWhereAHeadBegins:
     async def test_the_control(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without the look at the last bytes, one is found within a head."""
         monkeypatch.setattr(Connection, "_clean", property(lambda _: True, lambda *_: None))
-        before = GET + b"GET /b HTTP/1.1\r\nHost: a\r\nX: "
+        before = GET + b"GET /b HTTP/1.1\r\nX: "
         assert ("PUT", PATH, b"") in await self.seen_of(before, HIDDEN)
 
     async def seen_of(self, before: bytes, after: bytes) -> list[Seen]:
