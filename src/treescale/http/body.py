@@ -55,7 +55,7 @@ class RequestBody:
                 piece = content.read_nowait(limit) or await self._rate.wait(content.read(limit))
                 count = len(piece)
                 view[:count] = piece
-        except (ConnectionError, ClientError, HttpProcessingError) as broken:
+        except (OSError, ClientError, HttpProcessingError) as broken:  # also the wire's, or TLS's
             raise BodyIncomplete(f"the body broke off after {self._received} bytes") from broken
         self._received += count
         record.received += count

@@ -61,13 +61,18 @@ def damaged(draw: some.DrawFn) -> bytes:
     return data
 
 
-def decoded(decoder: Decoder, data: bytes, splits: list[int]) -> tuple[bytes, bytes] | None:
-    """Return the body and what follows it; None for one that does not end."""
+def decoded(
+    decoder: Decoder, data: bytes, splits: list[int], behind: bytes = b"\r\n"
+) -> tuple[bytes, bytes] | None:
+    """Return the body and what follows it; None for one that does not end.
+
+    `behind` is what the memory holds behind each piece, of whatever it was used for before.
+    """
     body, at, number = b"", 0, 0
     while at < len(data) and not decoder.ended:
         size = min(splits[number % len(splits)] if splits else len(data), len(data) - at)
         number += 1
-        view = memoryview(bytearray(data[at : at + size]))
+        view = memoryview(bytearray(data[at : at + size] + behind))
         size = decoder.wanted(size)
         count, used = decoder.decode(view, size)
         body += view[:count]
@@ -111,6 +116,18 @@ class TestChunked:
         self, data: bytes, one: list[int], other: list[int]
     ) -> None:
         assert outcome(data, one) == outcome(data, other)
+
+    @each_row("behind", [b"", b"\r\n", b"\n", b"0\r\n", b"\n0\r\n", b"\r\n1\r\n"])
+    def test_what_stands_behind_the_bytes_makes_no_difference(self, behind: bytes) -> None:
+        body, data = b"abcde" + b"x" * 16, b"5\r\nabcde\r\n10\r\n" + b"x" * 16 + b"\r\n" + END
+        for at in range(1, len(data)):
+            splits = [at, len(data)]
+            assert decoded(ChunkedDecoder(), data + FOLLOWS, splits, behind) == (body, FOLLOWS)
+
+    @each_row("follows", [b"5\r\nabcde\r\n" + END, b"a\r\n", END])
+    def test_no_chunk_comes_after_the_last(self, follows: bytes) -> None:
+        data = b"5\r\nabcde\r\n" + END
+        assert decoded(ChunkedDecoder(), data + follows, []) == (b"abcde", follows)
 
     @each_row(
         "data",

@@ -160,6 +160,33 @@ def test_an_early_answer_says_that_the_connection_ends(place: Place, chunk: int 
     place.run(scenario)
 
 
+def test_nothing_is_kept_of_a_body_that_nobody_has_read(place: Place) -> None:
+    async def scenario(at: Place) -> None:
+        reader, writer = await at.connect()
+        writer.write(upload(DATA[:10_000], 5000, path=f"{PATH}?look"))
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 401 ")
+        (body,) = at.uploading.bodies
+        assert body.is_eof()
+        assert body.read_ready(memoryview(bytearray(10))) == 0
+        writer.write(GET)  # the connection goes on
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 200 ")
+
+    place.run(scenario)
+
+
+@pytest.mark.parametrize("wrong", [OSError(113, "No route to host"), ssl.SSLError(1, "bad record")])
+def test_a_wire_that_fails(place: Place, wrong: OSError) -> None:
+    async def scenario(at: Place) -> None:
+        _, writer = await at.connect()
+        writer.write(upload(DATA)[:200_000])
+        while not at.uploading.bodies:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        at.uploading.bodies[0].set_exception(wrong)
+        await at.uploading.broke.wait()
+
+    place.run(scenario)
+
+
 def test_a_body_that_cannot_be_read(place: Place) -> None:
     async def scenario(at: Place) -> None:
         reader, writer = await at.connect()

@@ -17,6 +17,7 @@ from tests.examples import examples
 from tests.tables import each_row
 from treescale.http.body import RequestBody
 from treescale.http.connections.connection import Connection
+from treescale.http.connections.crowd import Stage
 from treescale.http.connections.response_cache import (
     ASKED_MAX,
     BODY_BYTES_MAX,
@@ -91,6 +92,9 @@ class Memory(asyncio.Transport):
     def is_closing(self) -> bool:
         """Say whether it is."""
         return self.closed
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Do nothing: a body comes with its head."""
 
     def pause_reading(self) -> None:
         """Do nothing: nobody sends so much."""
@@ -182,6 +186,24 @@ async def test_a_connection_that_was_answered_is_kept_for_as_long_as_any() -> No
     await talk.say(GET)
     assert talk.content.made == 2
     assert talk.connection.since >= before
+    await talk.end()
+
+
+UPLOAD: Final = (
+    b"PUT /v2/a/blobs/uploads/x HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\n"
+)
+
+
+@each_row("last", [GET, UPLOAD])
+async def test_empty_lines_before_a_request_are_no_head_that_has_begun(last: bytes) -> None:
+    """Else the connection would be ended for it, seconds after the answer."""
+    talk = Talk(ResponseCache())
+    await talk.say(GET, GET, b"\r\n\r\n")
+    stages = [talk.connection.stage]
+    await talk.say(last)
+    assert talk.heard.count(b"200 OK") == 3
+    assert [*stages, talk.connection.stage] == [Stage.ARRIVING, Stage.WAITING]
     await talk.end()
 
 

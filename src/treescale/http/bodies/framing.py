@@ -104,7 +104,9 @@ class ChunkedDecoder:
                 write += size
                 self._left -= size
                 continue
-            if not self._line and (found := _NEXT.match(view[read : read + _PEEKED_BYTES])):
+            # Behind what was received stands anything: memory is used again.
+            peeked = view[read : min(read + _PEEKED_BYTES, count)]
+            if not (self._line or self._trailing) and (found := _NEXT.match(peeked)):
                 size = int(found[1], 16)
                 if size and self._between:
                     self._left = size

@@ -92,6 +92,11 @@ class SocketBody(asyncio.BufferedProtocol):
                 self._ahead.appendleft(piece[size:])
         return count
 
+    def discard(self) -> None:
+        """Throw away what is here and what comes: nobody reads it any more."""
+        self._discards = True
+        self._ahead.clear()
+
     # What aiohttp asks of a payload.
 
     def is_eof(self) -> bool:
@@ -104,8 +109,7 @@ class SocketBody(asyncio.BufferedProtocol):
 
     async def readany(self) -> bytes:
         """Throw away what comes next: aiohttp lingers so after an early answer."""
-        self._discards = True
-        self._ahead.clear()
+        self.discard()
         if self._broken:  # no end of it will ever be found
             await asyncio.sleep(BROKEN_SECONDS)
             self._lost = True

@@ -123,7 +123,7 @@ class Connection(RequestHandler):
         if free and begins and not (self._upgraded or self._close or self._force_close):
             self._candidate = b""
             if self._take_over(data) if data[:1] == b"P" else self._answered_again(data):
-                self._clean = True
+                self._head_at = None
                 return
         super().data_received(data)
         if not self.idle:
@@ -189,6 +189,7 @@ class Connection(RequestHandler):
         self._messages.append((upload.message, cast("StreamReader", body)))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        self._clean = True  # of this it has seen nothing, and what follows may be here already
         body.begin(upload.rest)
         return True
 
@@ -526,6 +527,9 @@ class ConnectionServer(web.Server):
         path = request.raw_path
         handlers = (other for prefix, other in self._below if path.startswith(prefix))
         response = await next(handlers, self._handler)(request)
+        content: object = request.content
+        if isinstance(content, SocketBody):
+            content.discard()  # aiohttp keeps hold of it until the next request
         if (
             self._ending
             or response.status == HTTPStatus.REQUEST_TIMEOUT

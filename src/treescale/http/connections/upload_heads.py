@@ -19,7 +19,10 @@ from treescale.http.bodies.framing import ChunkedDecoder, Decoder, LengthDecoder
 LENGTH_MIN: Final = 64 * 1024
 """Less is in a packet or two, and often here with its head."""
 _LIMITS: Final = ("max_line_size", "max_field_size", "max_headers")
-_UPLOAD: Final = re.compile(rb"(?:PATCH|PUT|POST) /v2/[^ ]+/blobs/uploads/[^ ]* HTTP/1\.1\r\n")
+_UPLOAD: Final = re.compile(
+    # Nothing of it is tried twice, however long a line somebody sends.
+    rb"(?:PATCH|PUT|POST) /v2/(?>[^ \r\n]+?/blobs/uploads/)[^ \r\n]*+ HTTP/1\.1\r\n"
+)
 _BODY: Final = re.compile(rb"\n(?:transfer-encoding:|content-length:[ \t]*[0-9]{5})", re.IGNORECASE)
 _LENGTH: Final = re.compile("[0-9]{1,18}")
 
@@ -64,8 +67,9 @@ class UploadHeads:
             return None  # found, and answered, by the connection's own parser
         if len(messages) != 1 or upgraded or rest:
             return None
-        self._parser = parser
         message: RawRequestMessage = messages[0][0]
+        if not message.should_close:  # else it takes no other
+            self._parser = parser
         return message
 
     def _new_parser(self) -> HttpRequestParser:
