@@ -195,11 +195,9 @@ class BlobWriter:
             room = await self.room()
             count = min(len(room), len(data) - written)
             room[:count] = memoryview(data)[written : written + count]
-            del room
+            del room  # whoever waits has no view of what is on its way
             written += count
-            self._gathered.size += count
-            if self._gathered.is_full:
-                self._work.put_nowait(await self._next_batch())
+            await self.add(count)
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
