@@ -167,6 +167,8 @@ class BlobWriter:
         await self.abort()
         # Told of no exception, the group adds none of its own: the writer's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
+        # Its traceback has this writer, whose buffers would wait for the garbage collector.
+        self._error = None
 
     async def room(self) -> memoryview:
         """Return where the blob's next bytes are to be put, at least one; then `add` them.
