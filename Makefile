@@ -7,10 +7,10 @@ PODMAN  ?= podman
 HELM    ?= helm
 VENV    := .venv
 BIN     := $(VENV)/bin
-# of unit tests, one more than there are processors: some always wait for a socket or a disk
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-# of functional tests as many: more disturb each other, and are no faster
-FUNCTIONAL ?= 3
+# of unit tests, two more than there are processors: some always wait for a socket or a disk
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# of functional tests fewer: more disturb each other, and are hardly faster
+FUNCTIONAL ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -304,10 +304,9 @@ class Model:
         visible = [
             name
             for name, one in self.repositories.items()
-            if one.public or (user and name.startswith(f"{user}/"))
+            if one.public or (user and name.startswith(f"{user}/") and name not in hidden)
         ]
         page, link = _page(visible, n, last, "/v2/_catalog", {})
-        page = [name for name in page if self.repositories[name].public or name not in hidden]
         return Expected(200, headers=link, json={"repositories": page})
 
     def referrers(

@@ -82,7 +82,6 @@ Index(
     "ix_revocations_unnoted",
     revocations.c.subject,
     sqlite_where=_UNNOTED,
-    postgresql_where=_UNNOTED,
 )
 
 # One row a subject, numbered anew by every change of what it may do: "user:NAME", "token:ID", and
