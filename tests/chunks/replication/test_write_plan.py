@@ -92,8 +92,9 @@ def test_whatever_happens_quorum_and_debts_are_right(
     # The quorum is had exactly when it can be had.
     assert plan.is_acknowledged == domains.reach_quorum(held) == domains.reach_quorum(able)
     assert plan.is_hopeless == (not plan.is_acknowledged)
-    if not plan.is_hopeless and not doubtful and not congested:
-        assert len(held) >= min(table.copies, len(able) - len(late))
+    if not plan.is_hopeless and not doubtful:
+        later = {*congested.split()} & {*table.homes(chunk)} - {*asked} - down
+        assert len(held) >= min(table.copies, len(able) - len(late)) - len(later)
 
 
 def test_a_handoff_is_where_it_helps() -> None:
@@ -158,6 +159,13 @@ def test_a_congested_home_is_owed_its_copy_and_no_handoff_takes_it() -> None:
     assert plan.is_acknowledged
     assert plan.due() == []
     assert plan.placed().owed == (congested,)
+
+
+def test_a_home_that_lets_requests_hang_has_a_handoff_however_congested() -> None:
+    hung = THREE.homes(CHUNK)[0]
+    asked = plan_of(THREE, CHUNK, congested=hung, doubtful=hung).due()
+    assert len(asked) == 3
+    assert hung not in asked
 
 
 def test_a_congested_home_is_asked_when_there_is_no_quorum_without_it() -> None:

@@ -1,8 +1,13 @@
 """A blob in: any pieces give the same chunks and digest, durable once flushed, in little memory."""
 
 import asyncio
+import gc
 import hashlib
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -341,6 +346,33 @@ async def test_memory_is_used_again(threads: Executor) -> None:
     for _ in range(20):
         await feed_all(writer_of(MemoryStore(), threads, memory=memory), BLOB)
         assert 1 <= memory.buffers.free <= 5  # 3 batches on their way, one gathered, its follower
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Have nothing collected but what nobody refers to."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+async def test_a_failed_upload_leaves_no_memory_to_the_garbage_collector(
+    threads: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, lent = MemoryLimit(batch_bytes=4096), list[weakref.ref[Any]]()
+    lend = memory.buffers.lend
+
+    def counted(size: int, *, seldom: int = 0) -> memoryview:
+        view = lend(size, seldom=seldom)
+        lent.append(weakref.ref(view.obj))
+        return view
+
+    monkeypatch.setattr(memory.buffers, "lend", counted)
+    with suppress(StoreFull):
+        await feed_all(writer_of(FullStore(3), threads, memory=memory), BLOB)
+    assert len(lent) > 2
+    assert [buffer() for buffer in lent if buffer()] == []
 
 
 class OwingStore(MemoryStore):

@@ -116,8 +116,10 @@ class WritePlan:
         if not self._domains.reach_quorum(expected):
             used = {self._domains.of(name) for name in expected}
             return self._best(expected, lambda name: self._domains.of(name) not in used)
-        # No handoff for a congested home: it can take its copy itself, later.
-        left_out = [name for name in self._left(self.homes) if name in self._congested]
+        # No handoff for a congested home: it can take its copy itself, later. One that lets
+        # requests hang may not.
+        answering = [name for name in self._left(self.homes) if not self._is_passed_over(name)]
+        left_out = [name for name in answering if name in self._congested]
         if len(expected) + len(left_out) < len(self.homes):
             return self._best(
                 expected, lambda name: name not in left_out and not self._is_passed_over(name)

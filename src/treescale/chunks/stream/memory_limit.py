@@ -18,7 +18,8 @@ BATCH_BYTES_MIN: Final = 1024 * 1024
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of an upload that has the process for itself: fewer threads to wake and to wait for."""
 GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Of all uploads of a process, as long as that is more than `BATCH_BYTES_MIN` for each."""
+"""Of all uploads of a process, as long as that is more than `BATCH_BYTES_MIN` for each, or than
+one chunk of those that are cut evenly."""
 
 
 class MemoryLimit:

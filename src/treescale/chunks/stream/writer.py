@@ -167,6 +167,8 @@ class BlobWriter:
         await self.abort()
         # Told of no exception, the group adds none of its own: the writer's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
+        # Its traceback has this writer, whose buffers would wait for the garbage collector.
+        self._error = None
 
     async def room(self) -> memoryview:
         """Return where the blob's next bytes are to be put, at least one; then `add` them.
@@ -195,11 +197,9 @@ class BlobWriter:
             room = await self.room()
             count = min(len(room), len(data) - written)
             room[:count] = memoryview(data)[written : written + count]
-            del room
+            del room  # whoever waits has no view of what is on its way
             written += count
-            self._gathered.size += count
-            if self._gathered.is_full:
-                self._work.put_nowait(await self._next_batch())
+            await self.add(count)
 
     async def flush(self) -> Flushed:
         """Return when all that was written is durable, but for the bytes after the last cut."""
