@@ -63,11 +63,11 @@ ONE_SERVER: Final = Publication(
     "One server, measured beside other registries",
     "make bench",
     """Each row measures all registries of the run in {rounds} interleaved rounds, after one that \
-warmed up and is not counted; each in turn uses all cores, and so do the clients. The best peer is \
-the one with the best median; the ratio to it is made round by round, and its median judged. Where \
-less is better it should be small. A bar is met only if every peer that it is judged against was \
-there ({named}): else it is open, or short if one that was there is ahead. Memory and starts have \
-bars of their own, whatever the peers do. \
+warmed up and is not counted; each in turn uses all cores, and so do the clients. Ratios are \
+made round by round, and their median is judged: that to the best peer, the one beside which it is \
+worst. Where less is better it should be small. A bar is met only if every peer that it is judged \
+against was there ({named}): else it is open, or short if one that was there is ahead. Memory \
+and starts have bars of their own, whatever the peers do. \
 Large layers are {megabytes} MB, new in each round, of random bytes or as gzip writes them (one \
 member, no sync points); pushed by a chunked PATCH in pieces of 32 KiB as dockerd does, or by one \
 PUT as containerd does. All registries keep their data on the same disk. docker-registry is \

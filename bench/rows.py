@@ -135,14 +135,16 @@ def beside(
 ) -> Row:
     """Return the row of figures of several peers, held against the best of them.
 
-    Of those that the bar names, if one was measured. Without a bar more is better.
+    The best is the one to which our ratio, the median of the rounds', is worst: so a bar that is
+    met is met beside each of them. Of those that the bar names, if one was measured. Without a bar
+    more is better.
     """
     named = [name for name in peers if bar and name in bar.named] or list(peers)
     if not named:
         return Row(work, unit, bar, ours, digits=digits)
+    rows = [Row(work, unit, bar, ours, peers[name], digits, name, peers) for name in named]
     most = bar is None or bar.at_least
-    best = (max if most else min)(named, key=lambda name: statistics.median(peers[name]))
-    return Row(work, unit, bar, ours, peers[best], digits, best, peers)
+    return (min if most else max)(rows, key=lambda row: statistics.median(row.ratios))
 
 
 Part = Callable[[Path, Effort], Sequence[Row]]

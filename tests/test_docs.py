@@ -6,6 +6,7 @@ from pathlib import Path
 from tests.tables import each_row
 from treescale.api.routes import ROUTES
 from treescale.http.errors import TABLE
+from treescale.metadata.schema import metadata
 from treescale.oci.paths import Resource, ResourceKind, parse_path
 
 ROOT = Path(__file__).parent.parent
@@ -55,3 +56,17 @@ def test_every_make_target_is_on_the_hacking_page() -> None:
     hacking = (ROOT / "docs/hacking.md").read_text()
     assert targets
     assert [target for target in targets if f"make {target}" not in hacking] == []
+
+
+def test_every_column_is_on_the_schema_page() -> None:
+    text = (ROOT / "docs/schema.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.MULTILINE))
+    assert set(metadata.tables) <= set(rows)
+    for table in metadata.tables.values():
+        named = set(re.findall(r"\w+", rows[table.name]))
+        assert {column.name for column in table.columns} <= named, table.name
+
+
+@each_row("page", [ROOT / "README.md", *DOCS], ids=lambda page: page.name)
+def test_nothing_is_left_to_be_filled_in(page: Path) -> None:
+    assert not re.search(r"@@[A-Z]+@@|TODO|FIXME|XXX", page.read_text())

@@ -9,6 +9,7 @@ from tests.tables import each_row
 NAMED = ("old 1", "new 2")
 FASTER = at_least(1.0, NAMED)
 figures = st.floats(0.01, 1000)
+rounds = st.lists(st.tuples(figures, figures, figures), min_size=1, max_size=5)
 
 
 def row(bar: Bar | None, ours: float, **peers: float) -> Row:
@@ -16,12 +17,19 @@ def row(bar: Bar | None, ours: float, **peers: float) -> Row:
     return beside("work", "MB/s", bar, [ours], named)
 
 
-def test_the_best_peer_is_the_one_with_the_best_median() -> None:
+def test_the_best_peer_is_the_one_that_leaves_us_furthest_behind() -> None:
     peers = {"old 1": [1.0, 90.0, 2.0], "new 2": [3.0, 4.0, 3.5]}
     ours = [5.0, 5.0, 5.0]
     assert beside("", "MB/s", FASTER, ours, peers).against == "new 2"
     assert beside("", "s/GB", at_most(1.0, NAMED), ours, peers).against == "old 1"
     assert beside("", "MB/s", None, ours, peers).against == "new 2"
+
+
+def test_a_bar_is_not_met_beside_one_peer_and_missed_beside_another() -> None:
+    """As by the medians of the peers: 11 and 10, beside which ours is 1.67 and 0.5."""
+    ours, peers = [5.0, 20.0, 5.0], {"old 1": [10.0, 10.0, 10.0], "new 2": [1.0, 12.0, 11.0]}
+    found = beside("", "MB/s", FASTER, ours, peers)
+    assert (found.against, found.value, found.verdict) == ("old 1", 0.5, SHORT)
 
 
 def test_ratios_are_made_round_by_round() -> None:
@@ -70,10 +78,14 @@ def test_a_ratio_is_judged_as_it_is_printed() -> None:
     assert row(FASTER, 0.994, old_1=1, new_2=1).verdict == SHORT
 
 
-@given(ours=figures, old=figures, new=figures, bar=st.sampled_from([FASTER, at_most(1.0, NAMED)]))
-def test_what_is_installed_passes_nothing(ours: float, old: float, new: float, bar: Bar) -> None:
+@given(rounds=rounds, bar=st.sampled_from([FASTER, at_most(1.0, NAMED)]))
+def test_what_is_installed_passes_nothing(
+    rounds: list[tuple[float, float, float]], bar: Bar
+) -> None:
     """A run with fewer peers says what the whole one does, or leaves the row open."""
-    whole = row(bar, ours, old_1=old, new_2=new).verdict
+    ours, old, new = (list(side) for side in zip(*rounds, strict=True))
+    whole = beside("", "MB/s", bar, ours, {"old 1": old, "new 2": new}).verdict
     assert whole in {MET, SHORT}
-    for fewer in ({"old_1": old}, {"new_2": new}, {"other_3": new}, {}):
-        assert row(bar, ours, **fewer).verdict in {OPEN, SHORT if whole == SHORT else OPEN}
+    for fewer in ({"old 1": old}, {"new 2": new}, {"other 3": new}, {}):
+        verdict = beside("", "MB/s", bar, ours, fewer).verdict
+        assert verdict in {OPEN, SHORT if whole == SHORT else OPEN}

@@ -317,6 +317,22 @@ class GenerationsContract:
         await revoke_as_0_1_0(database, "user:alice", at + 7200)
         assert await database.generations.adopt() == 1
 
+    async def test_what_a_server_before_the_column_numbered_keeps_its_number(
+        self, database: Database
+    ) -> None:
+        """Who has logged in since would be ended by another."""
+        for name in ("alice", "bob"):
+            await database.users.add(user(name), actor=ACTOR)
+            await database.users.set_password(name, "1", actor=ACTOR)
+        await database._connections.change(update(revocations).values(noted=None))
+        before = await database.generations.since(0, 10)
+        await revoke_as_0_1_0(database, "user:bob", await database.servers.now() + 60)
+        assert await database.generations.adopt() == 1
+        after = await database.generations.since(0, 10)
+        assert after.changes[0] == before.changes[0]
+        assert [one.subject for one in after.changes] == ["user:alice", "user:bob"]
+        assert await database.generations.adopt() == 0
+
     async def test_a_user_who_is_new_looks_revoked_to_nobody(self, database: Database) -> None:
         await database.users.add(user(), actor=ACTOR)
         assert await revoked(database) == {}

@@ -19,6 +19,7 @@ from treescale.errors import (
     BlobUnknown,
     LastOwner,
     ManifestUnknown,
+    NamespaceUnknown,
     NameUnknown,
     OverLimit,
     QuotaExceeded,
@@ -238,6 +239,35 @@ class LeavingContract:
             assert not await Moves(users).give_and_remove("alice", seen, HEIR, actor=ACTOR)
         assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
         assert (await users.users.get("alice")).name == "alice"
+
+    async def test_nothing_goes_to_whom_is_gone_by_now(self, users: Database) -> None:
+        await users.organisations.remove(HEIR, actor=ACTOR)
+        with pytest.raises(NamespaceUnknown):
+            await leave(users, "alice")
+        await users.users.remove("bob", actor=ACTOR)
+        with pytest.raises(NamespaceUnknown):
+            await Moves(users).give_and_remove(
+                "alice", ["alice/a1", "alice/a2"], "bob", actor=ACTOR
+            )
+        assert await names(users) == ["alice/a1", "alice/a2", "bob/b1", "bob/b2"]
+        assert (await users.users.get("alice")).name == "alice"
+
+    async def test_of_two_who_give_to_each_other_one_stays_with_all(
+        self, users: Database, other: Database
+    ) -> None:
+        async def give(database: Database, user: str, heir: str) -> str:
+            theirs = [f"{user}/{user[0]}{number}" for number in (1, 2)]
+            try:
+                done = await Moves(database).give_and_remove(user, theirs, heir, actor=ACTOR)
+            except NamespaceUnknown:
+                return "nobody"
+            return "gone" if done else "nothing"
+
+        ends = await asyncio.gather(give(users, "alice", "bob"), give(other, "bob", "alice"))
+        assert sorted(ends) == ["gone", "nobody"]
+        stayed = ("alice", "bob")[ends.index("nobody")]
+        await users.users.get(stayed)
+        assert await names(users) == [f"{stayed}/{short}" for short in ("a1", "a2", "b1", "b2")]
 
     async def test_of_two_last_owners_one_stays_with_all_of_it(
         self, users: Database, other: Database

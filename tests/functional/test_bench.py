@@ -9,8 +9,10 @@ from typing import Final
 import pytest
 
 from bench.__main__ import PARTS
+from bench.processes import pss_mb, tree
 from bench.registries import DOCKER_REGISTRY
 from bench.rows import Effort
+from bench.work import memory
 
 pytestmark = pytest.mark.functional
 
@@ -26,6 +28,21 @@ def test_a_part_measures_both(part: str, tmp_path: Path) -> None:
         assert row.against.startswith(DOCKER_REGISTRY)
         assert all(figure >= 0 for figure in [*row.ours, *row.other]), row
         assert len(row.ours) == len(row.other) == 1
+
+
+def test_all_processes_of_ours_are_in_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk as well, though a server that is alone begins it after ten minutes."""
+    found: list[set[str]] = []
+
+    def looked(pid: int) -> float:
+        found.append({Path(f"/proc/{each}/comm").read_text().strip() for each in tree(pid)})
+        return pss_mb(pid)
+
+    monkeypatch.setattr(memory, "pss_mb", looked)
+    memory.measure(tmp_path, SMALL)
+    assert {"ts-worker", "ts-walk"} <= found[0]
 
 
 @pytest.mark.timeout(600)  # nine starts

@@ -2,11 +2,12 @@
 
 import os
 import resource
+import signal
 import sys
 
 import pytest
 
-from treescale.server.processes.process import raise_file_limit, teller
+from treescale.server.processes.process import raise_file_limit, ready_process, teller
 
 
 def test_the_limit_on_files_is_raised_as_far_as_it_may_be() -> None:
@@ -27,6 +28,19 @@ def test_a_limit_that_cannot_be_raised_stays(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 128))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert raise_file_limit() == 64
+
+
+def test_a_process_waits_for_its_own_whatever_was_ignored_when_it_started() -> None:
+    """As `trap '' CHLD` in a shell, and daemons that want no zombies, have it."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        ready_process()
+        child = os.fork()
+        if child == 0:
+            os._exit(3)
+        os._exit(0 if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3 else 1)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize("end", ["no reader", "/dev/full"])

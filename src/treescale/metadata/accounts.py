@@ -123,12 +123,19 @@ SINCE: Final = (
     .order_by(generations.c.generation)
     .limit(bindparam("limit"))
 )
+_UNNOTED: Final = or_(revocations.c.noted.is_(None), revocations.c.noted != revocations.c.revoked)
 NOT_ADOPTED: Final = (
     select(revocations.c.subject, revocations.c.revoked)
-    .where(or_(revocations.c.noted.is_(None), revocations.c.noted != revocations.c.revoked))
+    .where(_UNNOTED)
     .order_by(revocations.c.subject)
     .limit(ADOPTED_AT_ONCE)
 )
+_SAME: Final = generations.c.subject == revocations.c.subject
+_NUMBERED: Final = exists().where(_SAME, generations.c.changed == revocations.c.revoked)
+_NOTE_NUMBERED: Final = (
+    update(revocations).where(_UNNOTED, _NUMBERED).values(noted=revocations.c.revoked)
+)
+"""What servers without the column gave a number: another would end who has logged in since."""
 _BEFORE: Final = DatabaseNow() - bindparam("seconds")
 _OLD_GENERATION: Final = (
     select(generations.c.subject).where(generations.c.changed < _BEFORE).limit(1)
@@ -137,8 +144,7 @@ _PRUNE_REVOCATIONS: Final = delete(revocations).where(
     revocations.c.revoked < _BEFORE, revocations.c.noted == revocations.c.revoked
 )
 _PRUNE_GENERATIONS: Final = delete(generations).where(
-    generations.c.changed < _BEFORE,
-    ~exists().where(generations.c.subject == revocations.c.subject),
+    generations.c.changed < _BEFORE, ~exists().where(_SAME)
 )
 
 
@@ -207,6 +213,7 @@ class Generations:
         def work(connection: Connection) -> int:
             # The first number first: whoever else is at it has then committed, and left nothing.
             drawn = _drawn(connection)
+            connection.execute(_NOTE_NUMBERED)
             found = connection.execute(NOT_ADOPTED).all()
             for more, row in enumerate(found):
                 drawn = _drawn(connection) if more else drawn

@@ -21,6 +21,7 @@ from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import WHY, check_writable, named, refuse
 from treescale.metadata.limits.arriving import settle_whole
 from treescale.metadata.limits.settling import explained
+from treescale.metadata.organisations import hold_known
 from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
 from treescale.metadata.rules.immutable import check_repository_may_go
 from treescale.metadata.schema import repositories
@@ -72,11 +73,12 @@ class Moves:
 
         All of it happens, or nothing; `False` is nothing, since the user has others than `names`
         by now. What is pushed while it happens may stay, as after it. Raises what a move and
-        `Users.remove` raise.
+        `Users.remove` raise, and NamespaceUnknown when `heir` is nobody's by now.
         """
         moves = [(name, f"{heir}/{name.partition('/')[2]}") for name in names]
 
         def work(connection: Connection) -> bool:
+            hold_known(connection, heir)
             found = connection.execute(_OF_NAMESPACE, {"of": user}).scalars()
             if set(found) != set(names):
                 return False

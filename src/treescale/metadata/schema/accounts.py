@@ -77,11 +77,11 @@ revocations: Final = Table(
     Column("noted", Double),
     Index(None, "revoked", "subject"),
 )
-_UNNOTED: Final = text("noted IS NULL OR noted <> revoked")
+_IS_UNNOTED: Final = text("noted IS NULL OR noted <> revoked")
 Index(
     "ix_revocations_unnoted",
     revocations.c.subject,
-    sqlite_where=_UNNOTED,
+    sqlite_where=_IS_UNNOTED,
 )
 
 # One row a subject, numbered anew by every change of what it may do: "user:NAME", "token:ID", and

@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def ready_process() -> None:
-    """Have standard streams, and ignore SIGHUP and SIGPIPE; forks inherit all of it.
+    """Have standard streams, ignore SIGHUP and SIGPIPE, and not SIGCHLD; forks inherit all of it.
 
     A standard descriptor that was closed is opened on nothing: the next file opened would get its
     number, and what is meant for standard error would be written into it.
@@ -47,6 +47,8 @@ def ready_process() -> None:
     # comes, certificates, the supervisor has looked at.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # Where whoever starts us ignores it, we do, and nobody could wait for the end of a process.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def be_called(kind: str) -> None:
