@@ -34,13 +34,17 @@ def test_a_process_waits_for_its_own_whatever_was_ignored_when_it_started() -> N
     """As `trap '' CHLD` in a shell, and daemons that want no zombies, have it."""
     pid = os.fork()
     if pid == 0:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        ready_process()
-        child = os.fork()
-        if child == 0:
-            os._exit(3)
-        os._exit(0 if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3 else 1)
-    assert os.waitpid(pid, 0)[1] == 0
+        status = 1
+        try:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            ready_process()
+            if (child := os.fork()) == 0:
+                status = 3
+            else:
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
 
 
 @pytest.mark.parametrize("end", ["no reader", "/dev/full"])
