@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from treescale.chunks.stream import memory_limit
 from treescale.chunks.stream.memory_limit import (
     BATCH_BYTES_MAX,
     BATCH_BYTES_MIN,
@@ -114,3 +115,24 @@ def test_a_limit_that_was_widened_holds_for_many() -> None:
     for _ in range(FEW_UPLOADS_MAX + 1):
         room.begin()
     assert room.bytes_max == 2 * BYTES_IN_WORKER_MAX
+
+
+async def test_free_buffers_are_kept_while_somebody_uploads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_limit, "FREE_SECONDS_MAX", 0.02)
+    room = MemoryLimit()
+    for _ in range(2):
+        room.begin()
+    room.buffers.lend(1000)
+    room.end()
+    await asyncio.sleep(0.1)
+    assert room.buffers.free == 1
+    room.end()
+    assert room.buffers.free == 1, "for who comes next"
+    room.begin()
+    await asyncio.sleep(0.1)
+    assert room.buffers.free == 1, "somebody came"
+    room.end()
+    await asyncio.sleep(0.2)
+    assert not room.buffers.free

@@ -43,6 +43,10 @@ class BufferPool:
         weakref.finalize(lent, self._take_back, memory, seldom).atexit = False
         return memoryview(lent).cast("B")
 
+    def clear(self) -> None:
+        """Give the memory of all that wait to be lent back to the kernel."""
+        self._free.clear()
+
     def _free_of(self, size: int) -> mmap.mmap | None:
         """Return one that is free, letting go of those of another length."""
         while self._free:

@@ -21,6 +21,9 @@ GATHERED_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of all uploads of a process, as long as that is more than `BATCH_BYTES_MIN` for each, or than
 one chunk of those that are cut evenly."""
 
+FREE_SECONDS_MAX: Final = 5.0
+"""So long free buffers are kept for an upload that may come, when there is none."""
+
 
 class MemoryLimit:
     """Bytes that may be on their way, and the buffers for them; used from one event loop.
@@ -37,6 +40,7 @@ class MemoryLimit:
         self._uploads = 0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._idle: asyncio.TimerHandle | None = None
         self.buffers = BufferPool()
 
     def begin(self) -> None:
@@ -47,6 +51,14 @@ class MemoryLimit:
         """Count an upload that ends."""
         self._uploads -= 1
         self._changed.set()
+        if not self._uploads and self._idle is None:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.call_later(FREE_SECONDS_MAX, self._clear_if_idle)
+
+    def _clear_if_idle(self) -> None:
+        self._idle = None
+        if not self._uploads:
+            self.buffers.clear()
 
     @property
     def batch_bytes(self) -> int:
