@@ -7,10 +7,8 @@ PODMAN  ?= podman
 HELM    ?= helm
 VENV    := .venv
 BIN     := $(VENV)/bin
-# of unit tests, two more than there are processors: some always wait for a socket or a disk
+# processes of tests, two more than there are processors: some always wait for a socket or a disk
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
-# of functional tests fewer: more disturb each other, and are hardly faster
-FUNCTIONAL ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 # pip's own output only when something is wrong. A lock pins every package by its hash, dependencies
 # included: old pips, left to look for those, ask for the newest release of a package with extras
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -78,7 +76,7 @@ check: $(VENV)/.dev  ## lint, format, types, import direction, lengths: seconds
 test: export FUZZ_SECONDS ?= 20
 test: packages $(VENV)/.dev $(WHEEL)/.built  ## everything, against the built wheel
 	$(TESTED) $(UNIT) $(FORKED) $(WORKERS) -m "not functional" $(ARGS)
-	$(TESTED) $(FORKED) $(FUNCTIONAL) -m "functional and not alone" $(ARGS)
+	$(TESTED) $(FORKED) $(WORKERS) -m "functional and not alone" $(ARGS)
 	$(TESTED) $(BIN)/pytest -m alone $(ARGS)
 
 test-fast: export FUZZ_SECONDS ?= 1
