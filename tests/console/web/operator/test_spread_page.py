@@ -72,16 +72,24 @@ async def test_who_may_not_pull_it_sees_nothing(
             (await who.get(path)).expect(404)
 
 
-async def test_what_is_lost_with_a_server_is_said(
-    maintainer: Browser, seen: Seen, registry: Running, chunks: list[bytes]
-) -> None:
+@pytest.mark.usefixtures("chunks")
+async def test_what_is_lost_with_a_server_is_said(maintainer: Browser, seen: Seen) -> None:
     seen.peers[SERVERS["two"]] = False
     words = (await maintainer.get(PAGE)).expect(200).words
     assert "It cannot without one of these" in words or "No server may die" in words
     assert "silent" in words
-    seen.peers[SERVERS["three"]] = False
-    await registry.parts.database.under_replicated.add([(chunks[0], STORES["one"])], now=1.0)
+
+
+async def test_what_cannot_be_read_is_said(
+    maintainer: Browser, seen: Seen, registry: Running, chunks: list[bytes]
+) -> None:
+    # Before the first look: what a look finds is told again for some seconds.
+    owed = [(chunk, STORES["one"]) for chunk in chunks]
+    await registry.parts.database.under_replicated.add(owed, now=1.0)
     async with parts_of(maintainer, f"{PAGE}/live") as parts:
+        told = await parts.until("spread-told", "<")
+        assert "cannot be read now" not in told  # the control: who else has it is alive
+        seen.peers |= dict.fromkeys((SERVERS["two"], SERVERS["three"]), False)
         await parts.until("spread-told", "cannot be read now")
 
 
