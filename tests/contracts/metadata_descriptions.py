@@ -36,6 +36,7 @@ class DescriptionsContract:
 
     async def test_it_moves_and_comes_back_with_it(self, database: Database) -> None:
         found = await made(database)
+        await database.users.add(user("bob"), actor=ACTOR)
         await Moves(database).move(APP, "bob/renamed", actor=ACTOR)
         assert (await found.of_repository(APP), await found.of_repository("bob/renamed")) == (
             "",

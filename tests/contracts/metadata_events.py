@@ -323,13 +323,13 @@ CHANGES: dict[str, tuple[Write, list[Row]]] = {
         [of_app("repository.restored")],
     ),
     "repository moved": (
-        lambda db: Moves(db).move(APP, "bob/app", actor=ACTOR),
+        lambda db: Moves(db).move(APP, "carol/app", actor=ACTOR),
         [
-            of_app("repository.moved", {"to": "bob/app"}),
+            of_app("repository.moved", {"to": "carol/app"}),
             {
                 **of_app("repository.moved", {"from": APP}),
-                "namespace": "bob",
-                "repository": "bob/app",
+                "namespace": "carol",
+                "repository": "carol/app",
             },
         ],
     ),

@@ -58,6 +58,17 @@ async def bring(database: Database, way: str) -> None:
 class MovesContract:
     """Subclass with a `database` fixture."""
 
+    @pytest.fixture(autouse=True)
+    async def _bob(self, database: Database) -> None:
+        await database.users.add(user("bob"), actor=ACTOR)
+
+    async def test_what_nobody_would_own_stays(self, database: Database) -> None:
+        await push(database)
+        await database.users.remove("bob", actor=ACTOR)
+        with pytest.raises(NamespaceUnknown):
+            await Moves(database).move(APP, NEW, actor=ACTOR)
+        await database.repositories.get(APP)
+
     async def test_all_of_it_has_the_other_name(self, database: Database) -> None:
         await push(database)
         await database.repositories.set_visibility(APP, "internal", now=NOW, actor=ACTOR)

@@ -13,7 +13,7 @@ from tests.contracts.metadata_quotas import MUCH, count, give, kept, naive, push
 from tests.contracts.metadata_rules import rule
 from tests.contracts.metadata_usage import anew
 from tests.contracts.metadata_usage import kept as sizes_kept
-from tests.contracts.metadata_values import ACTOR, NOW, digest
+from tests.contracts.metadata_values import ACTOR, NOW, digest, user
 from treescale.clock import SystemClock
 from treescale.errors import Refused, TreeScaleError
 from treescale.lease_times import LEASE_SETTING, UNDELETE_SETTING, stored
@@ -124,6 +124,7 @@ async def test_all_at_once_what_a_manifest_names_is_there(
     monkeypatch.setattr(postgresql, "is_retryable", noted)
     database = [open_database(postgres_url) for _ in range(3)]
     for name in ("alice", "bob"):
+        await database[0].users.add(user(name), actor=ACTOR)
         await give(database[0], BYTES, MUCH, name)
     keep = await rule(database[0], THE_CLUSTER, Saying(RuleKind.RETENTION, keep_last=1))
     await Rules(database[0].connections).arm(THE_CLUSTER, [keep], actor=ACTOR)

@@ -22,7 +22,7 @@ from treescale.metadata.layouts import WHY, check_writable, named, refuse
 from treescale.metadata.limits.arriving import settle_whole
 from treescale.metadata.limits.settling import explained
 from treescale.metadata.organisations import hold_known
-from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
+from treescale.metadata.repositories import namespace_id, note_oldest
 from treescale.metadata.rules.immutable import check_repository_may_go
 from treescale.metadata.schema import repositories
 from treescale.oci.names import namespace_of
@@ -56,9 +56,9 @@ class Moves:
     async def move(self, old: str, new: str, *, actor: str, force: bool = False) -> None:
         """Have the repository `old` be called `new`, also in another namespace.
 
-        Raises NameUnknown, UserExists when there is one called `new`, ReadOnly; QuotaExceeded and
-        OverLimit when it does not fit into another namespace, deleted parts counted. Without
-        `force` TagImmutable, as for a deletion: other images could get its names.
+        Raises NameUnknown, UserExists when there is one called `new`, NamespaceUnknown, ReadOnly;
+        QuotaExceeded and OverLimit when it does not fit into another namespace, deleted parts
+        counted. Without `force` TagImmutable, as for a deletion: other images could get its names.
         """
         await self._write(
             lambda connection: _move(connection, old, new, actor=actor, force=force), actor
@@ -109,7 +109,7 @@ def _move(connection: Connection, old: str, new: str, *, actor: str, force: bool
     refuse(new, connection.execute(WHY, named(new)).scalar_one())
     if connection.execute(_THERE, {"named": new}).first() is not None:
         raise _taken(new)
-    make_namespace(connection, namespace_of(new))
+    hold_known(connection, namespace_of(new))
     note_oldest(connection, there.created)
     to = {"old_name": old, "new_name": new, "namespace_name": namespace_of(new)}
     try:

@@ -31,8 +31,7 @@ class MoveService:
         that are in force would have tags go where it is to be, and not where it is.
         """
         check_repository(old)
-        namespace, _, _ = check_repository(new).partition("/")
-        await self._database.organisations.check_owned(namespace)
+        check_repository(new)
         if not force:
             await check_may_move(self._database, old, new)
         await self._moves.move(old, new, actor=actor, force=force)
