@@ -103,6 +103,7 @@ def _follow(pushed: Target, followed: Target, count: int, seconds: int) -> Mappi
     ours, theirs = FORK.Pipe()
     process: ForkProcess = FORK.Process(target=_followers, args=(followed, count, theirs))
     process.start()
+    theirs.close()  # else nobody hears of its end
     assert ours.recv() == count, "all have joined"
     time.sleep(SETTLE_SECONDS)
     grown = pss_mb(followed.pid) - before
@@ -189,6 +190,8 @@ class _Follower(asyncio.Protocol):
         if not self._joined.done():
             if _JOINED not in data:
                 self._rest = data
+                if not b"HTTP/1.1 200".startswith(data[:12]):
+                    self._joined.set_exception(RuntimeError(f"no follower: {data!r}"))
                 return
             self._joined.set_result(None)
         whole, end, self._rest = data.rpartition(b"\n\n")

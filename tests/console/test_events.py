@@ -247,6 +247,18 @@ async def test_too_many_followers_are_sent_away(
         (await ask(alice, "GET", PATH)).expect(200)
 
 
+async def test_who_goes_makes_room_at_once(
+    registry: Running, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry.live, "_followers_max", 1)
+    for _ in range(3):
+        async with following(alice):
+            problem(await ask(alice, "GET", f"{PATH}?follow=1"), 429, "too-many")
+        async with asyncio.timeout(events.BEAT_SECONDS / 3):  # by then nothing was to be sent
+            while registry.live.followers:
+                await asyncio.sleep(0.01)
+
+
 async def test_streams_end_with_the_server(registry: Running, alice: Client) -> None:
     async with following(alice) as stream:
         registry.live.close()

@@ -5,7 +5,7 @@ The order is that of RFC 9110: nothing there (404), no such method (405), who is
 the route takes (400).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,12 +24,12 @@ from treescale.errors import (
     Failed,
     Forbidden,
     RequestInvalid,
-    TreeScaleError,
 )
 from treescale.http.administrators import Administrators
 from treescale.http.authentication import Authenticator
 from treescale.http.body import RequestBody
 from treescale.http.call import add_common_headers
+from treescale.http.connections.streaming import stream
 from treescale.http.dispatch import check_coding
 from treescale.http.errors import as_failed, lookup, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
@@ -144,10 +144,7 @@ class ApiDispatcher:
         )
 
     async def _stream(self, request: web.BaseRequest, streamed: Streamed) -> web.StreamResponse:
-        """Send piece by piece, until there is no more, or nobody takes it.
-
-        What goes wrong once it has begun ends it: whoever reads goes on elsewhere.
-        """
+        """Send piece by piece; what goes wrong before the first one is answered as ever."""
         headers = {**streamed.headers, "Content-Type": streamed.content_type}
         pieces = streamed.pieces
         async with aclosing(pieces):
@@ -156,15 +153,7 @@ class ApiDispatcher:
                 return web.Response(headers=headers)
             response = web.StreamResponse(headers={**headers, "Cache-Control": "no-store"})
             add_common_headers(response)
-            await response.prepare(request)
-            try:
-                await _write(response, first)
-                async for piece in pieces:
-                    await _write(response, piece)
-                await response.write_eof()
-            except (TreeScaleError, ConnectionError) as error:
-                response.force_close()
-                self._log.info("stream.ended", error=str(error), request_id=request_id(request))
+            await stream(request, response, _from(first, pieces))
         return response
 
     async def _admit(self, request: web.BaseRequest, route: ApiRoute) -> "_Admitted":
@@ -226,6 +215,7 @@ class ApiDispatcher:
         return response
 
 
-async def _write(response: web.StreamResponse, piece: bytes) -> None:
-    if piece:
-        await response.write(piece)
+async def _from(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece

@@ -37,11 +37,11 @@ from treescale.errors import (
     NameUnknown,
     RequestInvalid,
     TooMany,
-    TreeScaleError,
     Unsupported,
 )
 from treescale.http.authentication import Authenticator
 from treescale.http.body import RequestBody
+from treescale.http.connections.streaming import stream
 from treescale.http.dispatch import check_coding, takes_gzip
 from treescale.http.errors import as_failed, lookup, message, waiting_headers
 from treescale.http.request_record import note_user, record_of, request_id
@@ -298,15 +298,7 @@ class PageDispatcher:
             if request.method == HEAD:
                 return web.Response(headers=headers)
             response = web.StreamResponse(headers={**headers, "Server": "TreeScale"})
-            await response.prepare(request)
-            try:
-                async for part in parts:
-                    await response.write(self._renderer.part(part))
-                await response.write_eof()
-            except (TreeScaleError, ConnectionError) as error:
-                response.force_close()
-                identity = request_id(request)
-                self._log.info("stream.ended", error=str(error), request_id=identity)
+            await stream(request, response, (self._renderer.part(part) async for part in parts))
         return response
 
     async def _form(self, request: web.BaseRequest, bytes_max: int) -> Mapping[str, str]:

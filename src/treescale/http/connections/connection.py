@@ -87,6 +87,7 @@ class Connection(RequestHandler):
         "_wire",
         "logged_in",
         "nameless",
+        "on_gone",
         "origin",
     )
 
@@ -110,11 +111,18 @@ class Connection(RequestHandler):
         self.logged_in = False
         self.origin: str | None = None
         self.nameless = False  # a proxy made it, and does not say for whom
+        self.on_gone: Callable[[], None] | None = None  # hears that the client has gone
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep hold of the transport: aiohttp forgets one that it closes, sent or not."""
         self._wire = cast("asyncio.Transport", transport)  # uvloop's are none by name
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell whoever waits, with nothing to send meanwhile."""
+        super().connection_lost(exc)
+        if self.on_gone is not None:
+            self.on_gone()
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
