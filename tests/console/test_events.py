@@ -255,7 +255,7 @@ async def test_who_goes_makes_room_at_once(
         async with following(alice):
             problem(await ask(alice, "GET", f"{PATH}?follow=1"), 429, "too-many")
         async with asyncio.timeout(events.BEAT_SECONDS / 3):  # by then nothing was to be sent
-            while registry.live.followers:
+            while registry.live.followers:  # noqa: ASYNC110  it is polled
                 await asyncio.sleep(0.01)
 
 
