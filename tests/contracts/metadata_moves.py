@@ -179,7 +179,6 @@ class MovesContract:
     async def test_what_was_deleted_before_comes_back_to_who_has_the_name_now_alone(
         self, database: Database
     ) -> None:
-        await database.users.add(user("bob"), actor=ACTOR)
         await database.organisations.add("acme", "bob", actor=ACTOR)
         await push(database, "acme/app")
         undelete = Undelete(database.connections)
