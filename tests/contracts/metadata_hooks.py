@@ -15,6 +15,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.events import hooks
 from treescale.metadata.events.figures import EventFigures, event_figures
 from treescale.metadata.events.hook_records import (
+    PING,
     Delivery,
     DeliveryState,
     Hook,
@@ -121,6 +122,17 @@ class HooksContract:
         while await database.hooks.prune(9e9, 1, 2):
             left.append(len(await database.hooks.history(last, 9)))
         assert left == [3, 1]
+
+    async def test_a_ping_is_sent_before_all_that_waits(self, database: Database) -> None:
+        """Whoever asked for it looks at once; it is of no order."""
+        await add(database, HOOK)
+        for number in range(3):
+            await database.hooks.send("h1", new(f"e{number}", ""))
+        for number in range(2):
+            await database.hooks.send("h1", new(f"p{number}", "", kind=PING))
+        assert await ids(database) == ["p0", "p1", "e0"]
+        (one, *_) = await due(database, limit=1)
+        assert one.kind == PING
 
     async def test_a_hook_is_read_as_it_was_kept(self, database: Database) -> None:
         await add(database, HOOK)

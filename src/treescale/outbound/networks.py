@@ -73,7 +73,8 @@ NEVER: Final = (
 )
 
 
-_PRIVATE: Final = _never("0.0.0.0/0", "in a private network")
+PRIVATE: Final = "in a private network"
+_PRIVATE: Final = _never("0.0.0.0/0", PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Networks:
 
     allowed: tuple[Target, ...] = ()
     never: tuple[Forbidden, ...] = NEVER
+    setting: str = ""
+    """What an administrator sets to allow more."""
 
     def refusal(self, host: str, port: int) -> str:
         """Return why this IP address may not be asked, without naming it; "" when it may.

@@ -10,7 +10,7 @@ from typing import Final
 from yarl import URL
 
 from treescale.errors import AddressForbidden
-from treescale.outbound.networks import Networks
+from treescale.outbound.networks import PRIVATE, Networks
 
 URL_CHARACTERS_MAX: Final = 2048
 SCHEMES: Final = ("http", "https")
@@ -33,7 +33,7 @@ def check_url(text: str, networks: Networks) -> URL:
         return target
     why = networks.refusal(host, target.port or 0)
     if why:
-        raise forbidden(target, why)
+        raise forbidden(target, why, networks.setting)
     return target
 
 
@@ -71,6 +71,9 @@ def shown(url: URL) -> str:
     return f"{url.scheme}://{url.host_subcomponent}:{url.port}"
 
 
-def forbidden(url: URL, why: str) -> AddressForbidden:
-    """Return the error for a URL that must not be asked."""
-    return AddressForbidden(f"{shown(url)} leads to an address that is not asked from here: {why}")
+def forbidden(url: URL, why: str, setting: str = "") -> AddressForbidden:
+    """Return the error for a URL that must not be asked; `setting` is what allows networks."""
+    told = f"{shown(url)} leads to an address that is not asked from here: {why}"
+    if why == PRIVATE and setting:
+        told += f"; an administrator allows networks (`treescale cluster set {setting}=NETWORK`)"
+    return AddressForbidden(told)

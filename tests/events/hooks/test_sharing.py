@@ -1,6 +1,7 @@
 """What the deliverer has room for is shared, and nobody takes that of others."""
 
 import asyncio
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -24,14 +25,15 @@ from tests.events.hooks.test_deliverer import (
     settled,
     until,
 )
-from tests.events.hooks.told import HOOK
+from tests.events.hooks.told import EVENT, HOOK
 from tests.outbound.test_client import serving
 from treescale.clock import SystemClock
 from treescale.events.hooks import deliverer as under_test
 from treescale.events.hooks import schedule
 from treescale.events.hooks.deliverer import Deliverer
+from treescale.events.hooks.planner import planned
 from treescale.metadata.database import Database
-from treescale.metadata.events.hook_records import DeliveryState
+from treescale.metadata.events.hook_records import PING, DeliveryState, NewDelivery
 from treescale.outbound.answers import Answer
 
 __all__ = ["_quick", "database"]  # fixtures
@@ -124,3 +126,38 @@ async def test_an_answer_that_nobody_thought_of_ends_no_delivery_but_its_own(
     (failed,) = await database.hooks.history("h0", 9)
     assert failed.state is DeliveryState.WAITING
     assert [(line["event"], line["hook"]) for line in lines] == [("hook.failed", "h0")]
+
+
+async def test_a_receiver_that_asks_to_be_left_alone_is_sent_nothing_but_pings(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no repository: it says so of itself, not of one. Control: without `Retry-After` it is."""
+    monkeypatch.setattr(schedule, "PAUSES_SECONDS", (30.0,))
+    receiver = Receiver(429, headers={"Retry-After": "60"})
+    async with serving(receiver.handle) as port:
+        await hook_at(database, port)
+        one = deliverer(database)
+        async with running(one):
+            await pushed(database, "1")
+            await until(partial(_tried, database, 1))
+            for n in range(5):
+                await pushed(database, "1", repository=f"alice/other{n}")
+            ping = await database.hooks.send("h1", NewDelivery("p", PING, "", _ping()))
+            await until(partial(_is_over, database, ping))
+            assert [webhook_id for _, webhook_id in receiver.got][1:] == ["p"]
+            receiver.headers.clear()
+            one._alone_until.clear()
+            await until(partial(_has_got, receiver, 5))
+
+
+def _ping() -> str:
+    return planned(replace(EVENT, kind=PING, event_id="p", repository=None)).event
+
+
+async def _is_over(database: Database, delivery_id: int) -> bool:
+    return (await database.hooks.delivery(delivery_id)).state is not DeliveryState.WAITING
+
+
+async def _has_got(receiver: Receiver, repositories: int) -> bool:
+    told = {json.loads(body)["data"].get("repository") for body, _ in receiver.got}
+    return len({name for name in told if name and "other" in name}) == repositories
