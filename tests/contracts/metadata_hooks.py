@@ -123,6 +123,30 @@ class HooksContract:
             left.append(len(await database.hooks.history(last, 9)))
         assert left == [3, 1]
 
+    async def test_those_that_are_asked_are_read_in_pages(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hooks, "READ_AT_ONCE", 2)
+        expected = [f"h{number}" for number in range(5)]
+        for hook_id in expected:
+            await add(database, replace(HOOK, hook_id=hook_id))
+        assert [one.hook_id for one in await database.hooks.enabled()] == expected
+        await database.hooks.disable("h1", "for a test", actor=ACTOR)
+        found = [one.hook_id for one in await database.hooks.enabled()]
+        assert found == ["h0", "h2", "h3", "h4"]
+
+    async def test_places_of_many_are_written_together(self, database: Database) -> None:
+        """Never back, and of none that is disabled."""
+        for hook_id, place in (("h1", 7), ("h2", 99), ("h3", 7), ("h4", 7)):
+            await add(database, replace(HOOK, hook_id=hook_id, sequence=place))
+        await database.hooks.disable("h3", "for a test", actor=ACTOR)
+        await database.hooks.pass_by(["h1", "h2", "h3"], 50)
+        found = {one.hook_id: one.sequence for one in await database.hooks.page(None, "", 9)}
+        assert found == {"h1": 50, "h2": 99, "h3": 7, "h4": 7}
+        assert not await database.hooks.plan(
+            replace(HOOK, hook_id="h3"), [new("e1")], 60, wait=lambda own, _: own
+        )
+
     async def test_a_ping_is_sent_before_all_that_waits(self, database: Database) -> None:
         """Whoever asked for it looks at once; it is of no order."""
         await add(database, HOOK)

@@ -26,7 +26,7 @@ from treescale.events.hooks import schedule
 from treescale.events.hooks.formats import message
 from treescale.events.hooks.message import Told
 from treescale.events.hooks.planner import plan, stored_event
-from treescale.events.hooks.request import Request, request_of
+from treescale.events.hooks.request import Request, hidden, request_of, secret_words
 from treescale.events.hooks.schedule import Tried
 from treescale.log import get_logger
 from treescale.metadata.database import Database
@@ -335,6 +335,7 @@ class Deliverer:
         except (RequestInvalid, msgspec.DecodeError) as error:  # a row of another version
             return Outcome(DeliveryState.FAILED, answer=str(error))
         tried = await self._send(request, hook.hook_id)
+        tried = replace(tried, answer=hidden(tried.answer, secret_words(hook, request)))
         return schedule.outcome(tried, delivery, waited, hook, now, self._chance)
 
     async def _send(self, request: Request, hook_id: str) -> Tried:
