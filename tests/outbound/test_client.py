@@ -421,6 +421,8 @@ async def test_no_secret_is_in_an_error(names: dict[str, list[str]]) -> None:
         "http://example.com/" + "x" * 2048,
         "//example.com/",
         "javascript:alert(1)",
+        "https://xn--/",
+        "https://xn--a-/in",
     ],
 )
 def test_what_is_no_url_to_be_asked_is_refused(url: str) -> None:

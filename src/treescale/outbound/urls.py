@@ -54,14 +54,14 @@ def parse_url(text: str) -> URL:
         raise AddressForbidden(f"a URL has no blanks, and at most {URL_CHARACTERS_MAX} characters")
     try:
         url = URL(text)
-        port = url.port
+        host, port = url.host, url.port  # a name that is no punycode is found as it is decoded
     except ValueError:
         raise AddressForbidden("this is no URL: say https://HOST/PATH") from None
-    if url.scheme not in SCHEMES or not url.host or not port:
+    if url.scheme not in SCHEMES or not host or not port:
         raise AddressForbidden("a URL that can be asked begins with https:// or http:// and a host")
     if url.user is not None or url.password is not None:
         raise AddressForbidden("a URL with a name or password in it is not asked: use a header")
-    if "%" in url.host and ":" not in url.host:
+    if "%" in host and ":" not in host:
         raise AddressForbidden("a host in a URL is written without %: say https://HOST/PATH")
     return url.with_fragment(None)
 
