@@ -31,8 +31,8 @@ _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::ffff:0:0:0/96"
 _UNICAST: Final = IPv6Network("2000::/3")
 """All of IPv6 that is given out to the Internet (IANA, "IPv6 Global Unicast Address Space")."""
 _OF_NOBODY: Final = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
-"""For protocols (RFC 6890), relays that are no more (RFC 7526) and examples (RFC 9637): Python knows
-these as public, or some versions of it do."""
+"""For protocols (RFC 6890), relays that are no more (RFC 7526) and examples (RFC 9637): to Python,
+or some versions of it, these are public."""
 _LOW_32_BITS: Final = 0xFFFF_FFFF
 _ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
 """Before the IPv4 address, in the half of an address that names the interface (RFC 5214, 6.1)."""

@@ -161,3 +161,71 @@ async def _is_over(database: Database, delivery_id: int) -> bool:
 async def _has_got(receiver: Receiver, repositories: int) -> bool:
     told = {json.loads(body)["data"].get("repository") for body, _ in receiver.got}
     return len({name for name in told if name and "other" in name}) == repositories
+
+
+async def test_places_are_written_before_what_is_passed_is_pruned(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes after takes nothing for a gap that was looked at. Control: not noted, it does."""
+    for noted, gaps in ((0.0, 0), (9e9, 1)):
+        monkeypatch.setattr(under_test, "NOTED_SECONDS", noted)
+        hook_id = f"h{gaps}"
+        await hook_at(database, 1, hook_id=hook_id)
+        one = deliverer(database)
+        async with asyncio.TaskGroup() as group:
+            await pushed(database, *map(str, range(9)), repository="bob/app")
+            await one.turn(group)
+        await pushed(database, "last", repository="bob/app")
+        await database.event_log.remove_all_but(1)
+        with capture_logs() as lines:
+            async with asyncio.TaskGroup() as group:
+                await deliverer(database).turn(group)
+        found = [line for line in lines if (line["event"], line["hook"]) == ("hook.gap", hook_id)]
+        assert len(found) == gaps
+        await database.hooks.remove(hook_id, actor=SERVER)
+
+
+async def test_of_many_hooks_each_is_told_of_what_is_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a namespace, and of everything; also where they are not read anew each time."""
+    monkeypatch.setattr(under_test, "HOOKS_READ_SHARE", 1e6)
+    receivers = {name: Receiver() for name in ("alice", "bob", "every")}
+    async with (
+        serving(receivers["alice"].handle) as a,
+        serving(receivers["bob"].handle) as b,
+        serving(receivers["every"].handle) as c,
+    ):
+        await hook_at(database, a, hook_id="h1", scope="alice")
+        await hook_at(database, b, hook_id="h2", namespace="bob", scope="bob")
+        await hook_at(database, c, hook_id="h3", namespace=None, scope="*")
+        async with running(deliverer(database)):
+            first = await pushed(database, "1", "2", repository="alice/app")
+            second = await pushed(database, "1", repository="bob/app")
+            third = await pushed(database, "3", repository="alice/app")
+            for hook_id, count in (("h1", 3), ("h2", 1), ("h3", 4)):
+                await settled(database, count, hook_id)
+    got = {name: {each for _, each in one.got} for name, one in receivers.items()}
+    mine = {*first, *third}
+    assert got == {"alice": mine, "bob": {*second}, "every": mine | {*second}}
+
+
+async def test_one_that_was_disabled_since_it_was_read_is_told_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where hooks are not read anew each time. Control: one that was not is."""
+    monkeypatch.setattr(under_test, "HOOKS_READ_SHARE", 1e6)
+    receiver = Receiver()
+    async with serving(receiver.handle) as port:
+        await hook_at(database, port, hook_id="h1")
+        await hook_at(database, port, hook_id="h2")
+        one = deliverer(database)
+        async with running(one):
+            await pushed(database, "1")
+            await settled(database, 1)
+            await settled(database, 1, "h2")
+            await database.hooks.disable("h1", "for a test", actor=SERVER)
+            await pushed(database, "2")
+            await settled(database, 2, "h2")
+    assert len(await database.hooks.history("h1", 9)) == 1
+    assert len(receiver.got) == 3

@@ -51,7 +51,7 @@ def events(
     """
     wanted = parse_filter(kinds=kind, repository=repository)
     if why := unknown_kind(wanted.kinds) or _no_repository(repository):
-        _say(f"{why}. Nothing may ever match.")
+        _say(f"{why} (As it is nothing can match.)")
 
     def show(event: Recorded) -> None:
         click.echo(line(event).decode().rstrip() if desk.out.as_json else _told(event))
@@ -144,7 +144,7 @@ async def _show_all(reading: _Reading, show: Callable[[Recorded], None], *, foll
             if not (follow and has_read):
                 raise
             if not is_away:
-                _say(f"{error}. It is looked at again until it is there.")
+                _say(f"{error} (It is looked at again until it is there.)")
             is_away = True
             await asyncio.sleep(RETRY_SECONDS)
             continue
