@@ -125,6 +125,9 @@ def test_private_networks_are_allowed_by_a_setting(command: Command) -> None:
     command.here("hook", "add", "alice", "http://10.0.0.1:8080/")
     command.refused("hook", "add", "alice", "http://10.0.0.1/")
     assert "is no network" in command.refused("cluster", "set", "hook-networks=ten")
+    for setting in ("hook-networks", "issuer-networks"):
+        vain = command.refused("cluster", "set", f"{setting}=10.0.0.0/8,127.0.0.1:8080")
+        assert "the server itself, which is never asked" in vain
     command.here("cluster", "set", "hook-networks=")
     assert "off from now on" in command.here("cluster", "set", "events-pulls=off")
     assert "events-pulls=on or =off" in command.refused("cluster", "set", "events-pulls=no")

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from tests.tables import each_row
 from treescale.errors import SettingInvalid
-from treescale.outbound.networks import NETWORKS_MAX, NEVER, Networks, parse_targets
+from treescale.outbound.networks import (
+    NETWORKS_MAX,
+    NEVER,
+    Networks,
+    check_allowed,
+    parse_targets,
+)
 
 EVERYTHING = Networks(parse_targets("0.0.0.0/0,::/0"))
 PUBLIC = (
@@ -150,3 +156,13 @@ def test_any_text_is_networks_or_an_error_of_ours(text: str) -> None:
 
 def test_what_is_no_address_is_refused() -> None:
     assert Networks().refusal("example.com", 80) == "no IP address"
+
+
+@each_row("text", [*(str(one.target.network) for one in NEVER), "127.0.0.1:9000", "[::1]:80"])
+def test_what_is_never_asked_is_not_allowed_in_vain(text: str) -> None:
+    with pytest.raises(SettingInvalid, match="never asked"):
+        check_allowed(parse_targets(f"10.0.0.0/8,{text}"))
+
+
+def test_what_is_allowed_in_part_is_allowed() -> None:
+    check_allowed(parse_targets("0.0.0.0/0,::/0,10.0.0.0/8,192.168.1.5:8080,[fd00::/8]:443"))

@@ -8,7 +8,7 @@ clouds tell their machines secrets, and what is no one machine.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -155,6 +155,18 @@ def parse_targets(text: str) -> tuple[Target, ...]:
     if len(words) > NETWORKS_MAX:
         raise SettingInvalid(f"{len(words)} networks are too many: {NETWORKS_MAX} at most")
     return tuple(parse_target(word) for word in words)
+
+
+def check_allowed(targets: Iterable[Target]) -> None:
+    """Raise SettingInvalid for a network that is allowed in vain: none of it is ever asked."""
+    for target in targets:
+        for one in NEVER:
+            never, asked = one.target.network, target.network
+            if never.version == asked.version and asked.subnet_of(never):  # type: ignore[arg-type]
+                raise SettingInvalid(
+                    f"{asked} is {one.what}, which is never asked, whatever is allowed: say the "
+                    "address that a receiver has in its network"
+                )
 
 
 def parse_target(text: str) -> Target:
