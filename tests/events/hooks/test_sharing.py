@@ -142,12 +142,18 @@ async def test_a_receiver_that_asks_to_be_left_alone_is_sent_nothing_but_pings(
             await until(partial(_tried, database, 1))
             for n in range(5):
                 await pushed(database, "1", repository=f"alice/other{n}")
+            await until(partial(_has_planned, database, 6))
+            await asyncio.sleep(0.1)  # several turns
             ping = await database.hooks.send("h1", NewDelivery("p", PING, "", _ping()))
             await until(partial(_is_over, database, ping))
             assert [webhook_id for _, webhook_id in receiver.got][1:] == ["p"]
             receiver.headers.clear()
             one._alone_until.clear()
             await until(partial(_has_got, receiver, 5))
+
+
+async def _has_planned(database: Database, count: int) -> bool:
+    return len(await database.hooks.history("h1", 9)) == count
 
 
 def _ping() -> str:
@@ -189,6 +195,7 @@ async def test_of_many_hooks_each_is_told_of_what_is_its_own(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a namespace, and of everything; also where they are not read anew each time."""
+    monkeypatch.setattr(under_test, "HOOKS_FEW", 0)
     monkeypatch.setattr(under_test, "HOOKS_READ_SHARE", 1e6)
     receivers = {name: Receiver() for name in ("alice", "bob", "every")}
     async with (
@@ -214,6 +221,7 @@ async def test_one_that_was_disabled_since_it_was_read_is_told_nothing(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where hooks are not read anew each time. Control: one that was not is."""
+    monkeypatch.setattr(under_test, "HOOKS_FEW", 0)
     monkeypatch.setattr(under_test, "HOOKS_READ_SHARE", 1e6)
     receiver = Receiver()
     async with serving(receiver.handle) as port:

@@ -55,9 +55,12 @@ _SENT: Final = {
     DeliveryState.WAITING: Sent.RETRIED,
     DeliveryState.FAILED: Sent.FAILED,
 }
+HOOKS_FEW: Final = 200
+"""So many are read each time."""
 HOOKS_READ_SHARE: Final = 20
-"""So many times as long as it took to read the hooks pass before they are read anew: where there
-are thousands that is seconds, and a new one begins so much later."""
+"""Of more, so many times as long as it took to read them passes before they are read anew: where
+there are thousands that is seconds, and a new one begins so much later."""
+HOOKS_READ_SECONDS_MAX: Final = 30.0
 NOTED_SECONDS: Final = 1200.0
 """How often the places of hooks are written that are told of nothing: before the log is pruned up
 to them, which seems to be a gap."""
@@ -162,13 +165,14 @@ class Deliverer:
         return True
 
     async def _read_hooks(self) -> None:
-        """Read the hooks that are asked: each time, while they are few."""
+        """Read the hooks that are asked, unless they are many and were read lately."""
         begun = self._clock.monotonic()
         if begun < self._read_at:
             return
         self._known = {hook.hook_id: hook for hook in await self._hooks.enabled()}
         now = self._clock.monotonic()
-        self._read_at = now + HOOKS_READ_SHARE * (now - begun)
+        if len(self._known) > HOOKS_FEW:
+            self._read_at = now + min(HOOKS_READ_SHARE * (now - begun), HOOKS_READ_SECONDS_MAX)
 
     async def _note_places(self) -> None:
         """Write how far hooks have come that were told of nothing for long."""
