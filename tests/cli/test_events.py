@@ -7,8 +7,15 @@ import sys
 import threading
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Command
+from tests.events.values import recorded
+from treescale.cli.events import log as under_test
+from treescale.cli.events.log import _Read, _show_all
+from treescale.errors import DatabaseUnavailable, Failed
 from treescale.metadata.database import Database
+from treescale.metadata.events.recorded import Recorded
 from treescale.metadata.schema import events
 
 PASSWORD = "correct horse"
@@ -82,6 +89,69 @@ def test_what_is_pruned_is_said(command: Command) -> None:
     result = command.run("events", "--after", "1", "--data", str(command.data))
     assert "gap" in result.stderr
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_what_nothing_can_match_is_said(command: Command) -> None:
+    add(command, "alice")
+    for words, says in (
+        (("--kind", "image.push"), "did you mean image.pushed?"),
+        (("--kind", "robot.*,tokens", "--json"), "the kind tokens"),
+        (("--repository", "alice"), "'alice/*'"),
+        (("--kind", "user.created", "--repository", "alice/app"), ""),
+        (("--repository", "a*"), ""),
+    ):
+        result = command.run("events", *words, "--data", str(command.data))
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert says in result.stderr
+        assert bool(says) is bool(result.stderr), words
+
+
+def test_a_number_that_the_log_has_not_got_to_is_said(command: Command) -> None:
+    """Who follows from there would hear of nothing, and never know."""
+    add(command, "alice")
+    for words in ((), ("--json",)):
+        result = command.run("events", "--after", "4711", *words, "--data", str(command.data))
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "gap" in result.stderr
+    (one,) = lines(command.here("events", "--json"))
+    last = command.run("events", "--after", str(one["sequence"]), "--data", str(command.data))
+    assert (last.stdout, last.stderr) == ("", "")
+
+
+class Ended(Exception):
+    """Nothing more is read."""
+
+
+class Reading:
+    """What is read in turn: pages, or what keeps it from being read."""
+
+    def __init__(self, *turns: _Read | Failed) -> None:
+        self._turns = [*turns]
+
+    async def read(self) -> _Read:
+        if not self._turns:
+            raise Ended
+        turn = self._turns.pop(0)
+        if isinstance(turn, Failed):
+            raise turn
+        return turn
+
+
+async def test_who_follows_goes_on_when_the_log_is_there_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once, and nothing is missed. One that was never there is an error, as without it."""
+    monkeypatch.setattr(under_test, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(under_test, "RETRY_SECONDS", 0.0)
+    one, two = (_Read([recorded(number)], more=False, gap=False) for number in (1, 2))
+    away, shown = DatabaseUnavailable("the database is away"), list[Recorded]()
+    with pytest.raises(Ended):
+        await _show_all(Reading(one, away, away, two), shown.append, follow=True)
+    assert [event.sequence for event in shown] == [1, 2]
+    assert capsys.readouterr().err.count("is away") == 1
+    for follow, turns in ((True, [away]), (False, [away, one])):
+        with pytest.raises(DatabaseUnavailable):
+            await _show_all(Reading(*turns), shown.append, follow=follow)
 
 
 def test_how_long_they_are_kept(command: Command) -> None:

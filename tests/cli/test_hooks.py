@@ -91,11 +91,43 @@ def test_what_cannot_be_is_refused_in_one_line(command: Command) -> None:
         command.refused("hook", "add", *words)
 
 
+@each_row(
+    "words, text_in, says",
+    [
+        (("--secret-stdin",), "", "no secret"),
+        (("--secret-stdin", "--header-stdin"), "\nX-Token: t\n", "no secret"),
+        (("--header-stdin",), "", "no header"),
+        (("--secret-stdin", "--header-stdin"), "the-secret\n\n", "no header"),
+    ],
+)
+def test_what_was_promised_on_standard_input_has_to_be_there(
+    words: tuple[str, ...], text_in: str, says: str, command: Command
+) -> None:
+    """Else a secret would be made, and its receiver would go by another."""
+    made = command.json("hook", "add", "alice", URL, "--secret-stdin", text_in="a-secret\n")["id"]
+    there, asked = len(command.json("hook", "list")), [("add", "alice", URL, *words)]
+    asked += [("rotate", made, *words)] if words == ("--secret-stdin",) else []
+    for each in asked:
+        found = command.run("hook", *each, "--data", str(command.data), text_in=text_in)
+        assert found.exit_code == 2
+        assert says in found.stderr
+    assert len(command.json("hook", "list")) == there
+
+
+def test_no_header_is_lost_in_silence(command: Command) -> None:
+    twice = ("--header", "X-A: one", "--header", "X-A: two")
+    assert "twice" in command.refused("hook", "add", "alice", URL, *twice)
+    assert command.json("hook", "add", "alice", URL, *twice[:2])["headers"] == ["X-A: ***"]
+
+
 def test_private_networks_are_allowed_by_a_setting(command: Command) -> None:
     command.here("cluster", "set", "hook-networks=10.0.0.0/8:8080,192.168.1.5")
     command.here("hook", "add", "alice", "http://10.0.0.1:8080/")
     command.refused("hook", "add", "alice", "http://10.0.0.1/")
     assert "is no network" in command.refused("cluster", "set", "hook-networks=ten")
+    for setting in ("hook-networks", "issuer-networks"):
+        vain = command.refused("cluster", "set", f"{setting}=10.0.0.0/8,127.0.0.1:8080")
+        assert "the server itself, which is never asked" in vain
     command.here("cluster", "set", "hook-networks=")
     assert "off from now on" in command.here("cluster", "set", "events-pulls=off")
     assert "events-pulls=on or =off" in command.refused("cluster", "set", "events-pulls=no")

@@ -75,6 +75,9 @@ def test_each_mistake_is_told(alice: Command) -> None:
         (("usage", "nobody"), "no organisation and no user nobody"),
         (("cluster", "set", "quota=much"), "say 500MB, 50GB"),
         (("cluster", "set", "tags-max=x"), "a number from 1"),
+        # Its first 20 digits are a number that may be.
+        (("cluster", "set", f"tags-max={'1'.zfill(20)}9999999999"), "a number from 1"),
+        (("cluster", "set", f"tags-max={'9' * 5000}"), "a number from 1"),
         (("cluster", "set", "quotas=1GB"), "is nothing to set"),
         (("usage", "--month", "November"), "2026-11"),
     ):

@@ -60,6 +60,15 @@ async def test_without_credentials_or_sense_it_is_refused(alice: Client) -> None
     assert (await alice.raw("GET", PING_PATH)).expect(200).json == {"standalone": True}
     refused = (await alice.raw("GET", f"{SEARCH_PATH}?q=app")).expect(401)
     assert "TLS" in refused.json["errors"][0]["message"]
-    for query in ("", "q=", "q=app&n=0", "q=app&n=x", "q=%ff", "q=a%00", f"q={'x' * 999}"):
+    for query in (
+        "",
+        "q=",
+        "q=app&n=0",
+        "q=app&n=x",
+        f"q=app&n={'9' * 5000}",
+        "q=%ff",
+        "q=a%00",
+        f"q={'x' * 999}",
+    ):
         answer = await alice.raw("GET", f"{SEARCH_PATH}?{query}", alice.basic())
         assert answer.status == 400, query

@@ -58,6 +58,7 @@ async def test_a_group_is_its_namespaces(
     await pushed(alice, "alice/app")
     assert await given(bob) == [], "bob's group of this name is another"
     problem(await ask(bob, "POST", f"{GROUP}/next?namespace=alice"), 403, "forbidden")
+    problem(await ask(root, "POST", f"{GROUP}/next?namespace=alcie"), 404, "unknown")
     assert len(await given(root, "?namespace=alice")) == 2
     problem(await ask(anybody, "POST", f"{GROUP}/next"), 401, "credentials")
     right = with_token(alice, await token(registry, "alice", TokenScope.EVENTS))
@@ -104,6 +105,8 @@ async def test_requests_that_do_not_fit(alice: Client) -> None:
         (f"{GROUP}/next?n=101", "request"),
         (f"{GROUP}/next?wait=31", "request"),
         (f"{GROUP}/next?wait=" + "9" * 50, "request"),
+        (f"{GROUP}/next?wait=" + "0" * 9 + "99999", "request"),  # its first digits alone are none
+        (f"{GROUP}/next?n=" + "1".rjust(5000, "0"), "request"),
         (f"{GROUP}/next?begin=now", "request"),
         ("/events/groups/No/next", "name"),
         ("/events/groups/a%2Fb/next", "name"),

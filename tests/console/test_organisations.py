@@ -142,5 +142,10 @@ async def test_maintainers_have_webhooks(alice: Client, bob: Client, registry: R
     for who in (alice, bob):
         found = (await ask(who, "GET", "/hooks")).expect(200).json["hooks"]
         assert [one["id"] for one in found] == [made]
+    of_members = {**hook, "scope": "acme", "kinds": ["image.*", "*"]}
+    refused = problem(await ask(bob, "POST", "/hooks", of_members), 403, "forbidden")
+    assert "owners alone" in refused["detail"]
+    (await ask(alice, "POST", "/hooks", of_members)).expect(200)
+    (await ask(bob, "POST", "/hooks", {**hook, "scope": "acme", "kinds": ["hook.*"]})).expect(200)
     await database.organisations.revoke("acme", "bob", repository=None, actor=ACTOR)
     problem(await ask(bob, "GET", f"/hooks/{made}"), 404, "unknown")

@@ -11,7 +11,7 @@ from treescale.metadata.events.audit import AuditLog, Moment, Span
 from treescale.metadata.events.log import following
 from treescale.metadata.events.recorded import Place, Recorded
 from treescale.metadata.events.recording import UNAUDITED, Event, Kind, record_once
-from treescale.metadata.schema import events
+from treescale.metadata.schema import events, users
 from treescale.request_id import CLIENT
 
 DAY = 86_400.0
@@ -111,6 +111,8 @@ class AuditContract:
         assert await database.event_log.after(0, 9) == before[3:]
         assert await database.event_log.first() == before[3].sequence
         assert actors(await read(database, Span())) == ["old", "new"]
+        who = {"name": "alice", "password_hash": "", "admin": False, "created": 0.0}
+        await database.connections.change(users.insert(), who)
         group = await database.event_groups.ensure("alice", "ci", position=before[0].sequence)
         given = await database.event_groups.give(group, "alice", 9)
         assert (actors(given.events), given.gap) == (["new"], True)

@@ -4,16 +4,16 @@ import asyncio
 from itertools import chain
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.contracts.metadata_event_log import happen
-from tests.contracts.metadata_values import user
-from treescale.errors import Forbidden, NameUnknown, TooMany
+from tests.contracts.metadata_values import NOW, user
+from treescale.errors import Forbidden, NamespaceUnknown, NameUnknown, TooMany
 from treescale.metadata.database import Database
 from treescale.metadata.events import groups
 from treescale.metadata.events.groups import WINDOW, Audience, Given
 from treescale.metadata.events.recording import Event, Kind
-from treescale.metadata.schema import event_groups, event_leases, events
+from treescale.metadata.schema import event_groups, event_leases, events, namespaces, users
 
 OVER = -1.0
 """A lease that ends before it begins: as if time had passed."""
@@ -36,6 +36,22 @@ def numbers(given: Given) -> list[int]:
 class EventGroupsContract:
     """Subclass with fixtures `database` and `other`."""
 
+    @pytest.fixture(autouse=True)
+    async def _people(self, database: Database) -> None:
+        """Let there be some, of whose coming nothing is told."""
+        for name in ("alice", "bob"):
+            who = {"name": name, "password_hash": "", "admin": False, "created": NOW}
+            await database.connections.change(users.insert(), who)
+
+    async def test_a_namespace_that_is_nobody_s_has_no_group(self, database: Database) -> None:
+        """A slip of an administrator makes nothing: neither the group nor the namespace."""
+        with pytest.raises(NamespaceUnknown):
+            await database.event_groups.ensure("alcie", "ci", position=0)
+        await database.organisations.add("acme", "alice", actor="a")
+        await database.event_groups.ensure("acme", "ci", position=0)
+        rows = await database.connections.rows(select(namespaces.c.name))
+        assert {row.name for row in rows} == {"acme"}
+
     async def test_each_event_is_given_once_and_in_order(self, database: Database) -> None:
         mine = await pushed(database, 5)
         await pushed(database, 3, "bob")
@@ -48,14 +64,14 @@ class EventGroupsContract:
 
     async def test_who_gets_a_name_hears_nothing_of_before(self, database: Database) -> None:
         """Of the user who was called so, or the organisation."""
-        await database.users.add(user("alice"), actor="a")
-        await pushed(database, 2)
-        await database.users.remove("alice", actor="a")
-        await database.users.add(user("alice"), actor="a")
+        await database.users.add(user("carol"), actor="a")
+        await pushed(database, 2, "carol")
+        await database.users.remove("carol", actor="a")
+        await database.users.add(user("carol"), actor="a")
         await database.event_log.number()
-        mine = await pushed(database, 1)
-        group = await database.event_groups.ensure("alice", "ci", position=0)
-        given = await database.event_groups.give(group, "alice", 100)
+        mine = await pushed(database, 1, "carol")
+        group = await database.event_groups.ensure("carol", "ci", position=0)
+        given = await database.event_groups.give(group, "carol", 100)
         told = [each.sequence for each in given.events if each.kind == Kind.TAG_DELETED]
         assert told == mine
 

@@ -15,6 +15,7 @@ from treescale.metadata.database import Database
 from treescale.metadata.events import hooks
 from treescale.metadata.events.figures import EventFigures, event_figures
 from treescale.metadata.events.hook_records import (
+    PING,
     Delivery,
     DeliveryState,
     Hook,
@@ -121,6 +122,41 @@ class HooksContract:
         while await database.hooks.prune(9e9, 1, 2):
             left.append(len(await database.hooks.history(last, 9)))
         assert left == [3, 1]
+
+    async def test_those_that_are_asked_are_read_in_pages(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hooks, "READ_AT_ONCE", 2)
+        expected = [f"h{number}" for number in range(5)]
+        for hook_id in expected:
+            await add(database, replace(HOOK, hook_id=hook_id))
+        assert [one.hook_id for one in await database.hooks.enabled()] == expected
+        await database.hooks.disable("h1", "for a test", actor=ACTOR)
+        found = [one.hook_id for one in await database.hooks.enabled()]
+        assert found == ["h0", "h2", "h3", "h4"]
+
+    async def test_places_of_many_are_written_together(self, database: Database) -> None:
+        """Never back, and of none that is disabled."""
+        for hook_id, place in (("h1", 7), ("h2", 99), ("h3", 7), ("h4", 7)):
+            await add(database, replace(HOOK, hook_id=hook_id, sequence=place))
+        await database.hooks.disable("h3", "for a test", actor=ACTOR)
+        await database.hooks.pass_by(["h1", "h2", "h3"], 50)
+        found = {one.hook_id: one.sequence for one in await database.hooks.page(None, "", 9)}
+        assert found == {"h1": 50, "h2": 99, "h3": 7, "h4": 7}
+        assert not await database.hooks.plan(
+            replace(HOOK, hook_id="h3"), [new("e1")], 60, wait=lambda own, _: own
+        )
+
+    async def test_a_ping_is_sent_before_all_that_waits(self, database: Database) -> None:
+        """Whoever asked for it looks at once; it is of no order."""
+        await add(database, HOOK)
+        for number in range(3):
+            await database.hooks.send("h1", new(f"e{number}", ""))
+        for number in range(2):
+            await database.hooks.send("h1", new(f"p{number}", "", kind=PING))
+        assert await ids(database) == ["p0", "p1", "e0"]
+        (one, *_) = await due(database, limit=1)
+        assert one.kind == PING
 
     async def test_a_hook_is_read_as_it_was_kept(self, database: Database) -> None:
         await add(database, HOOK)

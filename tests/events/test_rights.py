@@ -7,7 +7,13 @@ from tests.tables import each_row
 from treescale.auth.policy import ANONYMOUS, Principal
 from treescale.auth.roles import Grant, Membership, Role
 from treescale.auth.scopes import TokenScope
-from treescale.events.rights import OF_IMAGES, Reader, shown
+from treescale.events.rights import (
+    OF_IMAGES,
+    OF_REPOSITORIES,
+    Reader,
+    is_for_maintainers,
+    shown,
+)
 from treescale.metadata.events.recorded import Recorded
 from treescale.metadata.events.recording import Kind
 from treescale.metadata.records import Repository
@@ -106,6 +112,22 @@ def test_who_sees_it(
         assert found is None
     else:
         assert found == (event if expected == SEES else replace(event, actor="", request_id=None))
+
+
+@each_row("kind", sorted(Kind))
+def test_maintainers_are_shown_whatever_is_said_to_be_for_them(kind: Kind) -> None:
+    """Of each kind that there is, and of no other without a repository."""
+    of_repository = kind.startswith(OF_REPOSITORIES)
+    event = recorded(1, kind, repository="alice/app" if of_repository else None)
+    seen = shown(MAINTAINER, event, None) is not None
+    assert is_for_maintainers(kind) is seen
+
+
+def test_a_glob_is_for_maintainers_by_what_it_begins_with() -> None:
+    assert is_for_maintainers("image.*")
+    assert is_for_maintainers("hook.?dded")
+    for glob in ("*", "image*", "i*", "?mage.pushed", "[i]mage.*", "imagex.*", ""):
+        assert not is_for_maintainers(glob), glob
 
 
 def test_kinds_that_strangers_are_shown_are_kinds() -> None:

@@ -1,6 +1,7 @@
 """The client against real servers: what it asks, what it refuses, and what ends it."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import ssl
@@ -28,6 +29,7 @@ from treescale.outbound.urls import parse_url
 HERE: Final = Networks(parse_targets("127.0.0.0/8"), never=())
 """What no server allows: its own machine."""
 QUICK: Final = Limits(seconds=0.5, answer_bytes=1000)
+CUT: Final = Limits(seconds=0.5, answer_bytes=1000, cut=True)
 SECONDS_MAX: Final = 10.0
 SECRET: Final = "hidden-word"
 NAME: Final = "server.example"
@@ -275,6 +277,96 @@ async def test_answers_that_are_none_are_failures(answer: bytes) -> None:
             await client().ask("GET", f"http://127.0.0.1:{port}/")
 
 
+@each_row(
+    "answer, status, body",
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", 200, b"half"),
+        (b"HTTP/1.1 410 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", 410, b"abc"),
+        (b"HTTP/1.1 429 x\r\nRetry-After: 9\r\nContent-Length: 10\r\n\r\n", 429, b""),
+    ],
+)
+async def test_where_answers_are_cut_one_that_breaks_off_has_its_status(
+    answer: bytes, status: int, body: bytes
+) -> None:
+    """Whoever has said that it took something has, whatever becomes of the rest."""
+    server, port = await raw(answer)
+    async with server:
+        found = await client(limits=CUT).ask("POST", f"http://127.0.0.1:{port}/")
+        assert (found.status, found.body) == (status, body)
+        with pytest.raises(OutboundFailed):  # control: where it has to be whole
+            await client().ask("POST", f"http://127.0.0.1:{port}/")
+
+
+FLOOD_BYTES: Final = 500_000_000
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS: Final = b"HTTP/1.1 103 x\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(60)) + b"\r\n"
+OK: Final = b"HTTP/1.1 200 OK\r\n"
+
+
+@each_row(
+    "head, again, status",
+    [
+        (b"", CONTINUE * 1000, None),
+        (b"", HINTS * 50, None),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 5000 + b"\r\n.\r\n", 200),
+        (OK + b"\r\n", b"." * 50_000, 200),
+        (b"HTTP/1.1 503 x\r\n\r\n", b"." * 50_000, 503),
+        (CONTINUE * 9 + HINTS + OK + b"\r\n", b"." * 50_000, 200),
+    ],
+)
+async def test_an_answer_that_comes_without_end_keeps_nobody_busy(
+    head: bytes, again: bytes, status: int | None
+) -> None:
+    """As fast as another thread can: no more is read than an answer has, and at once it is over."""
+    sent = 0
+
+    def flood(listener: socket.socket) -> None:
+        nonlocal sent
+        with listener.accept()[0] as asked, contextlib.suppress(OSError):
+            asked.recv(4096)
+            asked.sendall(head)
+            while sent < FLOOD_BYTES:
+                asked.sendall(again)
+                sent += len(again)
+
+    asking = client(limits=Limits(SECONDS_MAX, answer_bytes=1000, cut=True))
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flooding = loop.run_in_executor(None, flood, listener)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        begun = loop.time()
+        if status is None:
+            with pytest.raises(OutboundFailed):
+                await asking.ask("POST", url)
+        else:
+            assert (await asking.ask("POST", url)).status == status
+        took = loop.time() - begun
+        await flooding
+    assert sent < FLOOD_BYTES, "what the kernel holds is sent, and no more"
+    assert took < SECONDS_MAX / 2
+
+
+async def test_where_answers_are_cut_one_that_never_ends_has_its_status() -> None:
+    async def drips(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(status=202)
+        await response.prepare(request)
+        while True:
+            await response.write(b".")
+            await asyncio.sleep(0.05)
+
+    async def slow(_: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async with serving(drips) as port:
+        found = await client(limits=CUT).ask("POST", f"http://127.0.0.1:{port}/")
+        assert found.status == 202
+        assert 0 < len(found.body) < 20
+    async with serving(slow) as port:
+        with pytest.raises(OutboundFailed, match=r"within 0\.5 s"):
+            await client(limits=CUT).ask("POST", f"http://127.0.0.1:{port}/")
+
+
 async def test_nobody_there_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -329,6 +421,8 @@ async def test_no_secret_is_in_an_error(names: dict[str, list[str]]) -> None:
         "http://example.com/" + "x" * 2048,
         "//example.com/",
         "javascript:alert(1)",
+        "https://xn--/",
+        "https://xn--a-/in",
     ],
 )
 def test_what_is_no_url_to_be_asked_is_refused(url: str) -> None:

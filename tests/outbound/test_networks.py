@@ -6,10 +6,25 @@ from hypothesis import strategies as st
 
 from tests.tables import each_row
 from treescale.errors import SettingInvalid
-from treescale.outbound.networks import NETWORKS_MAX, NEVER, Networks, parse_targets
+from treescale.outbound.networks import (
+    NETWORKS_MAX,
+    NEVER,
+    Networks,
+    check_allowed,
+    parse_targets,
+)
 
 EVERYTHING = Networks(parse_targets("0.0.0.0/0,::/0"))
-PUBLIC = ("93.184.216.34", "8.8.8.8", "2606:2800:220:1::1", "::ffff:8.8.8.8", "64:ff9b::808:808")
+PUBLIC = (
+    "93.184.216.34",
+    "8.8.8.8",
+    "192.0.1.1",
+    "2606:2800:220:1::1",
+    "2a00:1450::1",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+    "2600:1f00::5efe:808:808",
+)
 PRIVATE = (
     "10.0.0.1",
     "172.16.5.5",
@@ -24,6 +39,15 @@ PRIVATE = (
     "::ffff:0:10.0.0.1",
     "64:ff9b:1::a00:1",
     "2001:db8::1",
+    "3fff::1",
+    "5f00::1",
+    "100:0:0:1::1",
+    "::ffff:0:0:808:808",
+    "4000::1",
+    "192.0.0.8",
+    "192.88.99.1",
+    "2600:1f00::5efe:a00:1",
+    "2600:1f00::200:5efe:c0a8:101",
 )
 ALWAYS = (
     "127.0.0.1",
@@ -41,6 +65,12 @@ ALWAYS = (
     "fe80::1",
     "fe80::1%eth0",
     "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "168.63.129.16",
+    "::ffff:168.63.129.16",
+    "2600:1f00::5efe:7f00:1",
+    "2600:1f00::200:5efe:a9fe:a9fe",
     "100.100.100.200",
     "224.0.0.1",
     "ff02::1",
@@ -126,3 +156,13 @@ def test_any_text_is_networks_or_an_error_of_ours(text: str) -> None:
 
 def test_what_is_no_address_is_refused() -> None:
     assert Networks().refusal("example.com", 80) == "no IP address"
+
+
+@each_row("text", [*(str(one.target.network) for one in NEVER), "127.0.0.1:9000", "[::1]:80"])
+def test_what_is_never_asked_is_not_allowed_in_vain(text: str) -> None:
+    with pytest.raises(SettingInvalid, match="never asked"):
+        check_allowed(parse_targets(f"10.0.0.0/8,{text}"))
+
+
+def test_what_is_allowed_in_part_is_allowed() -> None:
+    check_allowed(parse_targets("0.0.0.0/0,::/0,10.0.0.0/8,192.168.1.5:8080,[fd00::/8]:443"))

@@ -33,9 +33,11 @@ from treescale.registry.hooks import (
 
 URL: Final = "https://hooks.example.com/in"
 TERMS: Final = HookTerms("alice/*", URL)
-ALICE: Final = Caller("alice", frozenset({"alice"}))
-BOB: Final = Caller("bob", frozenset({"bob"}))
+ALICE: Final = Caller("alice", frozenset({"alice"}), frozenset({"alice"}))
+BOB: Final = Caller("bob", frozenset({"bob"}), frozenset({"bob"}))
+MAINTAINER: Final = Caller("carol", frozenset({"carol", "alice"}), frozenset({"carol"}))
 ROOT: Final = Caller("root")
+MAINTAINERS, OWNERS = "of maintainers too", "of owners alone"
 TEMPLATE: Final = HookFormat.TEMPLATE
 PUBLIC_URL: Final = "https://registry.example.com"
 TRICKS: Final = (
@@ -74,6 +76,17 @@ TRICKS: Final = (
     "http://100.64.0.1/",
     "http://198.18.0.1/",
     "http://[fd00::1]/",
+    "http://[2600:1f00::200:5efe:7f00:1]/",
+    "http://[5f00::1]/",
+    "http://[3fff::1]/",
+    "http://192.0.0.8/",
+    "http://168.63.129.16/machine?comp=goalstate",
+    "http://[fd00:ec2::23]/v1/credentials",
+    "http://[fd20:ce::254]/computeMetadata/v1/",
+    "https://\uff11\uff12\uff17.\uff10.\uff10.\uff11/",
+    "https://127\u30020\u30020\u30021/",
+    "http://1.1.1.1\\@127.0.0.1/",
+    "https://xn--/",
     "http://224.0.0.1/",
     "http://255.255.255.255/",
     "http://user:password@example.com/",
@@ -106,7 +119,7 @@ def clock() -> JumpingClock:
 
 @pytest.fixture
 async def hooks(database: Database, clock: JumpingClock) -> WebhookService:
-    for name in ("alice", "bob"):
+    for name in ("alice", "bob", "carol"):
         await database.users.add(User(name, "", admin=False, created=0.0), actor="test")
     return WebhookService(database, PUBLIC_URL, clock=clock)
 
@@ -153,6 +166,10 @@ async def test_private_networks_are_for_an_administrator_to_allow(
         ({"kinds": ()}, RequestInvalid),
         ({"kinds": ("image.pushed,*",)}, RequestInvalid),
         ({"kinds": ("*",) * 100}, RequestInvalid),
+        ({"kinds": ("image.pushed", "image.push")}, RequestInvalid),
+        ({"kinds": ("images.*",)}, RequestInvalid),
+        ({"format": HookFormat.HARBOR, "kinds": ("user.*",)}, RequestInvalid),
+        ({"format": HookFormat.QUAY, "kinds": ("image.pushed", "tag.deleted")}, RequestInvalid),
         ({"settle": -1.0}, RequestInvalid),
         ({"settle": 1e9}, RequestInvalid),
         ({"settle": float("nan")}, RequestInvalid),
@@ -164,6 +181,10 @@ async def test_private_networks_are_for_an_administrator_to_allow(
         ({"template": "{tag}"}, RequestInvalid),
         ({"format": TEMPLATE, "template": "tag {tag}"}, RequestInvalid),
         ({"format": TEMPLATE, "template": '{"a": "{nothing}"}'}, RequestInvalid),
+        ({"format": TEMPLATE, "template": '{"a": {tag}}'}, RequestInvalid),
+        ({"format": TEMPLATE, "template": '{"a": "{TAG}"}'}, RequestInvalid),
+        ({"format": TEMPLATE, "template": '{"a": "{ tag }"}'}, RequestInvalid),
+        ({"format": TEMPLATE, "template": '{"a": "{event.tag}"}'}, RequestInvalid),
         ({"format": TEMPLATE, "template": "x" * (TEMPLATE_CHARACTERS_MAX + 1)}, RequestInvalid),
         (
             {"format": TEMPLATE, "template": "\0", "headers": (("Content-Type", "text/plain"),)},
@@ -187,6 +208,8 @@ async def test_what_no_hook_can_be_is_refused(
         {"scope": "alice"},
         {"scope": "alice/tools/app"},
         {"kinds": ("tag.*", "*")},
+        {"format": HookFormat.QUAY, "kinds": ("*",)},
+        {"format": HookFormat.DISTRIBUTION, "kinds": ("tag.*", "image.pulled")},
         {"format": TEMPLATE, "template": '{"a": "{tag}", "n": {sequence}}'},
         {"format": TEMPLATE, "url": "https://example.com/u?image={image}"},
         {
@@ -201,6 +224,63 @@ async def test_what_a_hook_can_be_is_kept(changes: dict[str, Any], hooks: Webhoo
     hook, _ = await hooks.add(terms, ALICE)
     assert (hook.scope, hook.url, hook.kinds) == (terms.scope, terms.url, terms.kinds)
     assert hook.public_url == PUBLIC_URL
+
+
+@each_row(
+    "kind, meant", [("image.push", "image.pushed"), ("tags.deleted", "tag.deleted"), ("x", "tag.*")]
+)
+async def test_a_kind_that_there_is_not_is_said(
+    kind: str, meant: str, hooks: WebhookService
+) -> None:
+    with pytest.raises(RequestInvalid) as error:
+        await hooks.add(replace(TERMS, kinds=(kind,)), ALICE)
+    assert meant in str(error.value)
+    with pytest.raises(RequestInvalid, match=r"quay has no words for tag.deleted: it says image.p"):
+        await hooks.add(replace(TERMS, format=HookFormat.QUAY, kinds=("tag.deleted",)), ALICE)
+
+
+@each_row(
+    "scope, kinds, whose",
+    [
+        ("alice", ("image.pushed", "tag.moved"), MAINTAINERS),
+        ("alice", ("hook.*", "quota.*", "robot.created", "rule.*", "retention.ran"), MAINTAINERS),
+        ("alice", ("repository.*", "referrer.added"), MAINTAINERS),
+        ("alice", ("*",), OWNERS),
+        ("alice", ("image.*", "token.*"), OWNERS),
+        ("alice", ("member.granted",), OWNERS),
+        ("alice", ("r*",), OWNERS),
+        ("alice", ("?mage.*",), OWNERS),
+        ("alice", ("*.pushed",), OWNERS),
+        ("alice", ("upload.refused",), OWNERS),  # of what has no repository it is of the user
+        ("alice", ("login.*",), OWNERS),
+        ("alice/*", ("*",), MAINTAINERS),
+        ("alice/app", ("upload.refused", "*"), MAINTAINERS),
+        ("carol", ("*",), MAINTAINERS),
+    ],
+)
+async def test_a_maintainer_s_hook_hears_of_what_maintainers_see(
+    scope: str, kinds: tuple[str, ...], whose: str, hooks: WebhookService
+) -> None:
+    """Control: the owner's, and an administrator's, hear of everything."""
+    terms = replace(TERMS, scope=scope, kinds=kinds)
+    for caller in (ALICE, ROOT):
+        if scope != "carol" or caller is ROOT:
+            await hooks.add(terms, caller)
+    if whose == MAINTAINERS:
+        await hooks.add(terms, MAINTAINER)
+    else:
+        with pytest.raises(Forbidden, match="owners alone"):
+            await hooks.add(terms, MAINTAINER)
+
+
+async def test_who_is_led_to_a_private_network_is_told_what_allows_it(
+    hooks: WebhookService,
+) -> None:
+    with pytest.raises(AddressForbidden, match="cluster set hook-networks=NETWORK"):
+        await hooks.add(replace(TERMS, url="http://10.1.2.3/"), ALICE)
+    with pytest.raises(AddressForbidden) as error:
+        await hooks.add(replace(TERMS, url="http://127.0.0.1/"), ALICE)
+    assert "cluster set" not in str(error.value)
 
 
 async def test_without_a_public_url_there_is_no_hook(database: Database) -> None:

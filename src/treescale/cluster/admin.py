@@ -46,7 +46,7 @@ from treescale.metadata.organisations import ANONYMOUS_SETTING, PASSWORDS_SETTIN
 from treescale.metadata.records import LayoutRecord, StoreState, is_full
 from treescale.metadata.settings.settings import Check
 from treescale.metadata.usage.pull_counts import SETTING as PULLS_SETTING
-from treescale.outbound.networks import parse_targets
+from treescale.outbound.networks import check_allowed, parse_targets
 
 
 async def set_copies(
@@ -115,7 +115,7 @@ async def set_hooks(
     if name in (HOOKS_SETTING, PULLS_SETTING):
         on_or_off(name, text)
     else:
-        parse_targets(text)
+        check_allowed(parse_targets(text))
     await database.settings.change(name, text, actor=actor, check=check)
 
 

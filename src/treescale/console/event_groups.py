@@ -24,6 +24,7 @@ from treescale.metadata.events.groups import GIVEN_AT_ONCE_MAX, LEASE_SECONDS, A
 from treescale.oci.names import check_namespace
 
 WAIT_SECONDS_MAX: Final = 30
+_DIGITS_MAX: Final = 9
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _BEGIN: Final = (OLDEST, NEWEST)
 
@@ -174,7 +175,8 @@ def _number(asked: Asked, name: str, default: int, least: int, most: int) -> int
     text = asked.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and least <= int(text[:9]) <= most):
+    is_short = text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+    if not (is_short and least <= int(text) <= most):
         raise RequestInvalid(f"{name} is a number from {least} to {most}")
     return int(text)
 

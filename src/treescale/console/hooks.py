@@ -199,12 +199,13 @@ def _caller(asked: Asked) -> Caller:
     principal = asked.principal
     if asked.is_administrator:
         return Caller(principal.user)
-    theirs = {
-        name
-        for name, member in asked.held.items()
-        if may(principal, name, Permission.HOOKS, Standing(grants=member.grants))
-    }
-    return Caller(principal.user, frozenset({principal.user, *theirs}))
+
+    def where(right: Permission) -> frozenset[str]:
+        held = {name: Standing(grants=member.grants) for name, member in asked.held.items()}
+        theirs = (name for name, standing in held.items() if may(principal, name, right, standing))
+        return frozenset({principal.user, *theirs})
+
+    return Caller(principal.user, where(Permission.HOOKS), where(Permission.MEMBERS))
 
 
 def _id(asked: Asked) -> str:

@@ -15,6 +15,7 @@ KEEP: Final = "keep"
 DAYS: Final = 30
 SECONDS_MIN: Final = 3600.0
 COUNT_MIN: Final = 1000
+COUNT_DIGITS_MAX: Final = 19
 AUDIT_SETTING: Final = "audit"
 AUDIT_DAYS: Final = 365
 AUDIT_SECONDS_MIN: Final = 30 * 86400.0
@@ -38,9 +39,9 @@ def parse_retention(text: str) -> Retention:
     if text == KEEP:
         return EVERYTHING
     if text.isascii() and text.isdecimal():
-        count = int(text)
+        count = int(text) if len(text) <= COUNT_DIGITS_MAX else 2**63
         if not COUNT_MIN <= count < 2**63:
-            raise SettingInvalid(f"{SETTING}={text} is outside of {COUNT_MIN} to 2^63 events")
+            raise SettingInvalid(f"{SETTING}={text[:40]} is outside of {COUNT_MIN} to 2^63 events")
         return Retention(count=count)
     try:
         seconds = parse_seconds(text)

@@ -7,6 +7,7 @@ Whoever may pull from a repository is shown what became of its images, since it 
 for members alone. Of a user or an organisation that had the name before nothing is shown.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -40,6 +41,14 @@ OF_MAINTAINERS: Final = {
 }
 """How kinds begin that maintainers of a whole namespace are shown, beside those of repositories,
 and the right that has them be shown."""
+OF_REPOSITORIES: Final = ("image.", "tag.", "referrer.", "repository.", "retention.")
+"""How kinds begin that are never of anything but a repository."""
+_WILD: Final = re.compile(r"[*?\[]")
+
+
+def is_for_maintainers(kinds: str) -> bool:
+    """Say whether maintainers of a whole namespace are shown all that a glob of kinds matches."""
+    return _WILD.split(kinds)[0].startswith((*OF_REPOSITORIES, *OF_MAINTAINERS))
 
 
 @dataclass(frozen=True, slots=True)

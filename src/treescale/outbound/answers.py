@@ -17,7 +17,8 @@ class Limits:
     """From the look-up of the name to the last byte of the answer."""
     answer_bytes: int = 64 * 1024
     cut: bool = False
-    """Whether a longer answer is cut there, and not taken for a failure."""
+    """Whether a longer answer is cut there, and one that breaks off or ends too late where it did,
+    and not taken for a failure: its status is what counts."""
 
 
 LIMITS: Final = Limits()

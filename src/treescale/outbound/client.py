@@ -12,19 +12,21 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_exceptions import ClientConnectorCertificateError, ClientSSLError
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 import treescale
-from treescale.errors import OutboundFailed, SettingInvalid
+from treescale.errors import AddressForbidden, OutboundFailed, SettingInvalid
 from treescale.outbound.answers import LIMITS, Answer, Limits
 from treescale.outbound.names import Names, threads_for_names
 from treescale.outbound.networks import Networks, is_public
+from treescale.outbound.received import BoundedHandler
 from treescale.outbound.urls import SCHEMES, check_url, forbidden, shown
 
 CHUNK_BYTES: Final = 16 * 1024
@@ -33,12 +35,15 @@ HEAD_BYTES_MAX: Final = 8 * 1024
 
 
 @dataclass(slots=True)
-class _Places:
-    """What was seen of the addresses that a URL leads to."""
+class _Seen:
+    """What was seen of the addresses that a URL leads to, and of the answer so far."""
 
     refused: str = ""
     """Why one of them is not asked."""
     are_public: bool = True
+    head: aiohttp.ClientResponse | None = None
+    """The answer's status and fields, once they are there."""
+    body: bytearray = field(default_factory=bytearray)
 
 
 class Outbound:
@@ -84,35 +89,42 @@ class OutboundClient:
         """Send a request and return its answer, of any status.
 
         Raises AddressForbidden when the URL, or all it leads to, may not be asked; OutboundFailed
-        when no whole answer came within the limits.
+        when no whole answer came within the limits. Where these have answers cut, what was read by
+        then is the answer, once its head is there.
         """
         target = check_url(url, self._networks)
-        places = _Places(are_public=self._proxy is None)
+        seen = _Seen(are_public=self._proxy is None)
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._ask(method, target, {**(headers or {})}, body, places)
-        except TimeoutError:
-            raise OutboundFailed(
-                f"{shown(target)} gave no whole answer within {self._limits.seconds:g} s"
-            ) from None
-        except (ClientConnectorCertificateError, ClientSSLError):
-            raise OutboundFailed(
-                f"{shown(target)} has no certificate for its name that is trusted here"
-            ) from None
-        except (aiohttp.ClientError, OSError, ValueError):
-            if places.refused:
-                raise forbidden(target, places.refused) from None
-            raise OutboundFailed(f"{shown(target)} cannot be reached, or broke off") from None
+                return await self._ask(method, target, {**(headers or {})}, body, seen)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            if seen.head is not None and self._limits.cut:
+                return self._answer(seen.head, seen)
+            raise self._failed(target, seen, error) from None
+
+    def _failed(
+        self, target: URL, seen: _Seen, error: Exception
+    ) -> OutboundFailed | AddressForbidden:
+        """Return what is told of a request that brought no answer."""
+        where = shown(target)
+        if isinstance(error, TimeoutError):
+            seconds = self._limits.seconds
+            return OutboundFailed(f"{where} gave no whole answer within {seconds:g} s")
+        if isinstance(error, ClientConnectorCertificateError | ClientSSLError):
+            return OutboundFailed(f"{where} has no certificate for its name that is trusted here")
+        if seen.refused:
+            return forbidden(target, seen.refused, self._networks.setting)
+        return OutboundFailed(f"{where} cannot be reached, or broke off")
 
     async def _ask(
-        self, method: str, target: URL, headers: dict[str, str], body: bytes, places: _Places
+        self, method: str, target: URL, headers: dict[str, str], body: bytes, seen: _Seen
     ) -> Answer:
         common = {
             "User-Agent": f"TreeScale/{treescale.__version__}",
             "Accept-Encoding": "identity",
         }
         async with (
-            self._session(places) as session,
+            self._session(seen) as session,
             session.request(
                 method,
                 target,
@@ -123,18 +135,30 @@ class OutboundClient:
                 ssl=self._tls,
             ) as response,
         ):
-            whole = await self._body(target, response)
-            return Answer(response.status, response.headers, whole, places.are_public)
+            seen.head = response
+            await self._read(target, response, seen.body)
+            return self._answer(response, seen)
 
-    def _session(self, places: _Places) -> aiohttp.ClientSession:
-        """Return what makes the one connection; what is seen of addresses goes to `places`."""
-        make = None if self._proxy else partial(self._socket, places)
+    def _answer(self, head: aiohttp.ClientResponse, seen: _Seen) -> Answer:
+        body = bytes(seen.body[: self._limits.answer_bytes])
+        return Answer(head.status, head.headers, body, seen.are_public)
+
+    def _session(self, seen: _Seen) -> aiohttp.ClientSession:
+        """Return what makes the one connection, and notes what is seen of addresses."""
+        make = None if self._proxy else partial(self._socket, seen)
         connector = aiohttp.TCPConnector(
             force_close=True,
             use_dns_cache=False,
             resolver=self._names,
             socket_factory=make,
         )
+        # There is no public way to have it; `test_client` has what this is for.
+        loop, bytes_max = asyncio.get_running_loop(), self._limits.answer_bytes
+
+        def handler() -> ResponseHandler:
+            return BoundedHandler(loop, bytes_max)
+
+        connector._factory = partial(handler)  # noqa: SLF001
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -144,27 +168,27 @@ class OutboundClient:
             max_field_size=HEAD_BYTES_MAX,
         )
 
-    def _socket(self, places: _Places, found: tuple[Any, ...]) -> socket.socket:
+    def _socket(self, seen: _Seen, found: tuple[Any, ...]) -> socket.socket:
         """Return a socket for the very address that is connected to; raises OSError."""
         family, kind, protocol, _, place = found
         why = self._networks.refusal(str(place[0]), int(place[1]))
         if why:
-            places.refused = places.refused or why
+            seen.refused = seen.refused or why
             raise OSError(why)
-        places.are_public &= is_public(str(place[0]))
+        seen.are_public &= is_public(str(place[0]))
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)  # noqa: FBT003  it takes no keyword
         return made
 
-    async def _body(self, target: URL, response: aiohttp.ClientResponse) -> bytes:
-        limit, body = self._limits.answer_bytes, bytearray()
+    async def _read(self, target: URL, response: aiohttp.ClientResponse, body: bytearray) -> None:
+        """Read the body, as far as the limit where answers are cut; raises OutboundFailed."""
+        limit = self._limits.answer_bytes
         async for piece in response.content.iter_chunked(CHUNK_BYTES):
             body += piece
             if len(body) > limit and self._limits.cut:
-                return bytes(body[:limit])
+                return
             if len(body) > limit:
                 raise OutboundFailed(f"{shown(target)} answers with more than {limit} bytes")
-        return bytes(body)
 
 
 def parse_proxy(text: str) -> URL:

@@ -1,14 +1,14 @@
 """Which addresses may be asked, for one use: public ones, and networks that were allowed. Pure.
 
 The address is that of the socket, never a name: what a name leads to may change between two looks.
-Addresses in which another one is written (IPv4 in IPv6, 6to4, Teredo, NAT64, SIIT) are judged by
-both.
+Addresses in which another one is written (IPv4 in IPv6, 6to4, Teredo, NAT64, SIIT, ISATAP) are
+judged by both.
 Some may never be asked, whatever was allowed: this machine itself, its link, the addresses at which
 clouds tell their machines secrets, and what is no one machine.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -28,9 +28,14 @@ PORT_MAX: Final = 65_535
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
 _TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("::ffff:0:0:0/96"))
 """NAT64 (RFC 6052), SIIT (RFC 7915): the last 32 bits are an IPv4 address."""
-_LOCAL_USE: Final = tuple(map(IPv6Network, ("fec0::/10", "64:ff9b:1::/48", "::/96")))
-"""Of one site each (RFC 3879, 8215), or of nobody any more (RFC 4291, 2.5.5.1)."""
+_UNICAST: Final = IPv6Network("2000::/3")
+"""All of IPv6 that is given out to the Internet (IANA, "IPv6 Global Unicast Address Space")."""
+_OF_NOBODY: Final = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
+"""For protocols (RFC 6890), relays that are no more (RFC 7526) and examples (RFC 9637): to Python,
+or some versions of it, these are public."""
 _LOW_32_BITS: Final = 0xFFFF_FFFF
+_ISATAP: Final = (0x0000_5EFE, 0x0200_5EFE)
+"""Before the IPv4 address, in the half of an address that names the interface (RFC 5214, 6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,9 @@ NEVER: Final = (
     _never("::/128", "the server itself"),
     _never("169.254.0.0/16", "link-local"),
     _never("fe80::/10", "link-local"),
-    _never("fd00:ec2::254/128", "a cloud's metadata"),
+    _never("fd00:ec2::/32", "a cloud's metadata"),
+    _never("fd20:ce::254/128", "a cloud's metadata"),
+    _never("168.63.129.16/32", "a cloud's metadata"),
     _never("100.100.100.200/32", "a cloud's metadata"),
     _never("192.0.0.192/32", "a cloud's metadata"),
     _never("224.0.0.0/4", "multicast"),
@@ -73,7 +80,8 @@ NEVER: Final = (
 )
 
 
-_PRIVATE: Final = _never("0.0.0.0/0", "in a private network")
+PRIVATE: Final = "in a private network"
+_PRIVATE: Final = _never("0.0.0.0/0", PRIVATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,8 @@ class Networks:
 
     allowed: tuple[Target, ...] = ()
     never: tuple[Forbidden, ...] = NEVER
+    setting: str = ""
+    """What an administrator sets to allow more."""
 
     def refusal(self, host: str, port: int) -> str:
         """Return why this IP address may not be asked, without naming it; "" when it may.
@@ -113,7 +123,9 @@ def is_public(host: str) -> bool:
 
 
 def _is_global(address: Address) -> bool:
-    return address.is_global and not any(address in each for each in _LOCAL_USE)
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return any(address in each for each in _TRANSLATED)  # and by what is written in it
+    return address.is_global and not any(address in each for each in _OF_NOBODY)
 
 
 def forms(address: Address) -> Iterator[Address]:
@@ -129,7 +141,8 @@ def forms(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     if address.teredo is not None:
         yield address.teredo[1]
-    if any(address in each for each in _TRANSLATED):
+    is_isatap = int(address) >> 32 & _LOW_32_BITS in _ISATAP
+    if is_isatap or any(address in each for each in _TRANSLATED):
         yield IPv4Address(int(address) & _LOW_32_BITS)
 
 
@@ -142,6 +155,18 @@ def parse_targets(text: str) -> tuple[Target, ...]:
     if len(words) > NETWORKS_MAX:
         raise SettingInvalid(f"{len(words)} networks are too many: {NETWORKS_MAX} at most")
     return tuple(parse_target(word) for word in words)
+
+
+def check_allowed(targets: Iterable[Target]) -> None:
+    """Raise SettingInvalid for a network that is allowed in vain: none of it is ever asked."""
+    for target in targets:
+        for one in NEVER:
+            never, asked = one.target.network, target.network
+            if never.version == asked.version and asked.subnet_of(never):  # type: ignore[arg-type]
+                raise SettingInvalid(
+                    f"{asked} is {one.what}, which is never asked, whatever is allowed: say the "
+                    "address that a receiver has in its network"
+                )
 
 
 def parse_target(text: str) -> Target:

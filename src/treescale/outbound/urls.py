@@ -10,7 +10,7 @@ from typing import Final
 from yarl import URL
 
 from treescale.errors import AddressForbidden
-from treescale.outbound.networks import Networks
+from treescale.outbound.networks import PRIVATE, Networks
 
 URL_CHARACTERS_MAX: Final = 2048
 SCHEMES: Final = ("http", "https")
@@ -33,7 +33,7 @@ def check_url(text: str, networks: Networks) -> URL:
         return target
     why = networks.refusal(host, target.port or 0)
     if why:
-        raise forbidden(target, why)
+        raise forbidden(target, why, networks.setting)
     return target
 
 
@@ -54,14 +54,14 @@ def parse_url(text: str) -> URL:
         raise AddressForbidden(f"a URL has no blanks, and at most {URL_CHARACTERS_MAX} characters")
     try:
         url = URL(text)
-        port = url.port
+        host, port = url.host, url.port  # a name that is no punycode is found as it is decoded
     except ValueError:
         raise AddressForbidden("this is no URL: say https://HOST/PATH") from None
-    if url.scheme not in SCHEMES or not url.host or not port:
+    if url.scheme not in SCHEMES or not host or not port:
         raise AddressForbidden("a URL that can be asked begins with https:// or http:// and a host")
     if url.user is not None or url.password is not None:
         raise AddressForbidden("a URL with a name or password in it is not asked: use a header")
-    if "%" in url.host and ":" not in url.host:
+    if "%" in host and ":" not in host:
         raise AddressForbidden("a host in a URL is written without %: say https://HOST/PATH")
     return url.with_fragment(None)
 
@@ -71,6 +71,9 @@ def shown(url: URL) -> str:
     return f"{url.scheme}://{url.host_subcomponent}:{url.port}"
 
 
-def forbidden(url: URL, why: str) -> AddressForbidden:
-    """Return the error for a URL that must not be asked."""
-    return AddressForbidden(f"{shown(url)} leads to an address that is not asked from here: {why}")
+def forbidden(url: URL, why: str, setting: str = "") -> AddressForbidden:
+    """Return the error for a URL that must not be asked; `setting` is what allows networks."""
+    told = f"{shown(url)} leads to an address that is not asked from here: {why}"
+    if why == PRIVATE and setting:
+        told += f"; an administrator allows networks (`treescale cluster set {setting}=NETWORK`)"
+    return AddressForbidden(told)

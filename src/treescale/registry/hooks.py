@@ -9,17 +9,21 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final
 
 import msgspec
 
 from treescale.clock import Clock, SystemClock
 from treescale.errors import Forbidden, HookUnknown, NameInvalid, Refused, RequestInvalid
+from treescale.events.hooks.formats import said_kinds
 from treescale.events.hooks.message import JSON, Told
 from treescale.events.hooks.planner import DEFAULT_KINDS, ping_of, planned
 from treescale.events.hooks.request import check_headers
 from treescale.events.hooks.signing import SECRET_BYTES, secret_text
 from treescale.events.hooks.template import check_names, check_places, fill, for_json, for_url
+from treescale.events.kinds import KINDS, unknown_kind
+from treescale.events.rights import is_for_maintainers
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import (
     ALL,
@@ -80,10 +84,16 @@ class Caller:
 
     actor: str
     namespaces: frozenset[str] | None = None
+    owned: frozenset[str] = frozenset()
+    """Those of which they are shown every event; of the others what maintainers are."""
 
     def may(self, namespace: str | None) -> bool:
         """Return whether a hook of this namespace is theirs to see and change."""
         return self.namespaces is None or namespace in self.namespaces
+
+    def sees_all(self, namespace: str | None) -> bool:
+        """Return whether a hook of theirs may hear of everything in this namespace."""
+        return self.namespaces is None or namespace in self.owned
 
 
 class WebhookService:
@@ -123,7 +133,10 @@ class WebhookService:
                 f"{yours[0]}/app or {yours[0]}/*: elsewhere you are no maintainer"
             )
         check_terms(terms)
-        networks = Networks(parse_targets(await self._settings.get(NETWORKS_SETTING) or ""))
+        if not caller.sees_all(namespace):
+            _check_is_for_maintainers(terms)
+        allowed = parse_targets(await self._settings.get(NETWORKS_SETTING) or "")
+        networks = Networks(allowed, setting=NETWORKS_SETTING)
         check_url(sample_url(terms), networks)
         if await self._hooks.count(namespace) >= HOOKS_MAX:
             raise RequestInvalid(f"there are {HOOKS_MAX} webhooks already: remove one first")
@@ -242,6 +255,18 @@ def namespace_of_scope(scope: str) -> str | None:
     return namespace
 
 
+def _check_is_for_maintainers(terms: HookTerms) -> None:
+    """Raise Forbidden when a hook would hear of what its maker is not shown, as of members."""
+    if "/" in terms.scope:
+        return
+    for kind in terms.kinds:
+        if not is_for_maintainers(kind):
+            raise Forbidden(
+                f"{kind} is also of members and tokens, which owners alone are shown: as a "
+                f"maintainer say kinds such as image.* or hook.*, or of {terms.scope}/*"
+            )
+
+
 def _check_pattern(scope: str) -> None:
     """Raise NameInvalid for a pattern of repositories that no name can match."""
     try:
@@ -256,7 +281,10 @@ def check_terms(terms: HookTerms) -> None:
     if not 0 < len(terms.kinds) <= KINDS_MAX or not all(
         _KIND.fullmatch(kind) for kind in terms.kinds
     ):
-        raise RequestInvalid("a kind is a word such as image.pushed, or a pattern such as tag.*")
+        raise RequestInvalid(
+            "a kind is a word such as image.pushed, or a pattern such as tag.*: one in each --kind"
+        )
+    check_kinds(terms)
     if not 0 <= terms.settle <= SETTLE_SECONDS_MAX:
         raise RequestInvalid(f"settle is 0 to {SETTLE_SECONDS_MAX:g} seconds")
     check_secret(terms.secret)
@@ -274,6 +302,18 @@ def check_terms(terms: HookTerms) -> None:
     check_places(terms.url)
     parse_url(sample_url(terms))
     _check_json(terms)
+
+
+def check_kinds(terms: HookTerms) -> None:
+    """Raise RequestInvalid for a kind that no event has, or that the format has no words for."""
+    if why := unknown_kind(terms.kinds):
+        raise RequestInvalid(why)
+    for glob in terms.kinds:
+        if not any(fnmatchcase(kind, glob) for kind in said_kinds(terms.format, KINDS)):
+            said = ", ".join(sorted(said_kinds(terms.format, KINDS)))
+            raise RequestInvalid(
+                f"the format {terms.format.value} has no words for {glob}: it says {said}"
+            )
 
 
 def check_secret(secret: str) -> None:
@@ -315,7 +355,7 @@ _SAMPLE: Final = Told(
         "user",
         "user",
         "user/app",
-        "1.0",
+        "v1.0",  # no number: else a template without quotes would be JSON
         "sha256:" + 64 * "0",
     ),
     "https://registry.example.com",

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tests.events.hooks.told import EVENT, PUBLIC_URL, told
 from tests.tables import each_row
-from treescale.events.hooks.formats import message
+from treescale.events.hooks.formats import message, said_kinds
 from treescale.events.hooks.message import Message
+from treescale.events.kinds import KINDS
 from treescale.metadata.events.hook_records import HookFormat
 from treescale.metadata.events.recording import Kind
 
@@ -99,6 +100,48 @@ def test_the_request_is_named_where_there_is_one() -> None:
     assert "requestId" not in body(HookFormat.TREESCALE)["data"]
     (one,) = body(HookFormat.DISTRIBUTION, **told_of)["events"]
     assert one["request"]["id"] == "r-1"
+
+
+@each_row(
+    "changes, said",
+    [
+        (
+            {"kind": "member.granted", "repository": None, "payload": {"user": "bob", "role": "r"}},
+            "member.granted registry.example.com alice (user bob, role r) by alice",
+        ),
+        (
+            {"kind": "server.down", "namespace": None, "repository": None, "actor": "server:s1"}
+            | {"payload": {"server_id": "s2", "name": "two"}},
+            "server.down registry.example.com (server id s2, name two) by server:s1",
+        ),
+        (
+            {"kind": "repository.read_only", "payload": {"read_only": True}},
+            "repository.read_only registry.example.com/alice/tools/app (read only yes) by alice",
+        ),
+        (
+            {"kind": "token.created", "repository": None, "payload": {"label": "<!all>\n"}},
+            "token.created registry.example.com alice (label ?!all??) by alice",
+        ),
+        (
+            {"kind": "chunk.lost", "namespace": None, "repository": None}
+            | {"payload": {"among": [1], "left": {"a": 1}}},
+            "chunk.lost registry.example.com by alice",
+        ),
+    ],
+)
+def test_a_chat_is_told_of_whom_it_is_and_what(changes: dict[str, Any], said: str) -> None:
+    """A line, in which nothing calls everybody."""
+    changes = {"reference": None, "digest": None, **changes}
+    assert body(HookFormat.TEXT, **changes)["text"] == said
+
+
+@each_row("form", sorted(HookFormat))
+def test_what_a_format_says_it_says(form: HookFormat) -> None:
+    """Of each kind that there is: `said_kinds` is what hooks are refused by."""
+    said = said_kinds(form, KINDS)
+    assert said <= {*KINDS}
+    for kind in KINDS:
+        assert (of(form, kind=kind) is not None) is (kind in said), kind
 
 
 def test_a_deleted_manifest_has_no_url() -> None:

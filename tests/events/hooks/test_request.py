@@ -7,15 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.events.hooks.told import told
+from tests.events.hooks.told import hook, told
 from tests.tables import each_row
 from treescale.errors import RequestInvalid
+from treescale.events.hooks.formats import message
 from treescale.events.hooks.request import (
     HEADERS_MAX,
     check_headers,
+    hidden,
     masked_headers,
     masked_url,
     parse_header,
+    request_of,
+    secret_words,
 )
 from treescale.events.hooks.signing import key_of, secret_text, signed_headers
 from treescale.events.hooks.template import (
@@ -162,3 +166,29 @@ def test_a_secret_that_is_no_base64_counts_as_its_own_bytes() -> None:
     for text in ("plain", "whsec_", "whsec_not base64", "whsec_a"):
         assert key_of(text) == text.encode()
     assert signed_headers([], "id", 1, b"") == {"webhook-id": "id", "webhook-timestamp": "1"}
+
+
+def test_an_answer_that_repeats_the_request_has_nothing_that_is_secret() -> None:
+    """Also where it is cut within a word; what is short stays, as it is everywhere."""
+    of = hook(
+        url="https://hooks.example.com/in?token=hidden%2Fquery&a=b",
+        secret="the-secret-word",
+        old_secret="the-older-word",
+        headers=(("Authorization", "Bearer hidden-token"), ("X-Short", "ok")),
+    )
+    what = told()
+    content = message(of.format, what)
+    assert content is not None
+    sent = request_of(of, what, content, 1, (of.secret, of.old_secret))
+    words = secret_words(of, sent)
+    heads = "\n".join(f"{name}: {value}" for name, value in sent.headers.items())
+    echo = f"{sent.url} hidden/query {heads} the-secret-word {{the-older-word}} ok 200"
+    found = hidden(echo, words)
+    proofs = [sent.headers["X-Signature"], sent.headers["webhook-signature"]]
+    secrets = ("hidden", "the-secret", "the-older", *proofs)
+    assert not [word for word in secrets if word in found], found
+    assert found.endswith("ok 200")
+    for length in range(6, len("the-secret-word")):
+        assert hidden("said: " + "the-secret-word"[:length], words) == "said: ***"
+    assert hidden("said: the-s", words) == "said: the-s"
+    assert hidden("", words) == ""

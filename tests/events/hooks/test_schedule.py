@@ -133,6 +133,9 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks_within_reason() -> None
     assert after(429, retry_after="300").pause == 300
     assert after(503, retry_after="999999999999").pause == RETRY_AFTER_SECONDS_MAX
     assert after(503, retry_after="1").pause == PAUSES_SECONDS[0]
+    assert after(429, retry_after="300").leave_alone == 300
+    assert after(503, retry_after="999999999999").leave_alone == RETRY_AFTER_SECONDS_MAX
+    assert after(429).leave_alone == after(404, retry_after="300").leave_alone == 0
 
 
 def test_a_hook_is_disabled_when_its_receiver_is_gone_or_took_nothing_for_days() -> None:

@@ -16,6 +16,7 @@ from treescale.clock import SystemClock
 from treescale.cluster.readiness import Check, Finding, Reason
 from treescale.metadata.database import Database, open_database
 from treescale.metadata.records import FULL, StoreReport
+from treescale.metadata.schema import users
 from treescale.metrics.meters import Meters, Refusal, Route
 from treescale.metrics.traffic import Flow, TrafficCounters
 from treescale.server.watch.gathering import (
@@ -126,6 +127,8 @@ async def test_the_page_has_counts_the_server_and_the_cluster(database: Database
     sights = replace(server.sights(), nats=True)
     there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())
     newest = found["treescale_cluster_events_sequence"]
+    who = {"name": "alice", "password_hash": "", "admin": False, "created": 0.0}
+    await database.connections.change(users.insert(), who)
     for name, position in (("a", newest), ("b", newest - 2), ("c", newest + 5)):
         await database.event_groups.ensure("alice", name, position=int(position))
     there = told(await MetricsPage(sights, Rows(database, SystemClock()), SystemClock())())

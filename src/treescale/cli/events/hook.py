@@ -1,13 +1,14 @@
 """`treescale hook`: webhooks, and what was sent to them."""
 
 import sys
+from collections.abc import Iterable
 
 import click
 
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.console.route import segment
-from treescale.errors import Forbidden
+from treescale.errors import Forbidden, RequestInvalid
 from treescale.events.hooks.planner import DEFAULT_KINDS
 from treescale.events.hooks.request import parse_header
 from treescale.maintenance.report.columns import Column, Kind, Row
@@ -103,14 +104,14 @@ def add(  # noqa: PLR0913  an argument for each option
     Without --secret-stdin a secret is made, and shown this once. With both a secret and headers on
     standard input, the secret is the first line.
     """
-    secret = sys.stdin.readline().strip("\r\n") if secret_stdin else ""
-    lines = [line.strip("\r\n") for line in sys.stdin] if header_stdin else []
+    secret = _secret_line() if secret_stdin else ""
+    lines = [*header, *(_header_lines() if header_stdin else ())]
     wanted = {
         "scope": scope,
         "url": url,
         "format": form,
         "kinds": [*(kind or DEFAULT_KINDS)],
-        "headers": dict(parse_header(line) for line in (*header, *lines) if line),
+        "headers": _headers(lines),
         "template": template,
         "secret": secret,
         "settle": settle,
@@ -164,7 +165,7 @@ def remove(desk: CommandContext, hook_id: str, *, yes: bool) -> None:
 @cluster_options
 def rotate(desk: CommandContext, hook_id: str, *, secret_stdin: bool) -> None:
     """Sign with another secret, and for a day with the one before too."""
-    secret = sys.stdin.readline().strip("\r\n") if secret_stdin else ""
+    secret = _secret_line() if secret_stdin else ""
     made = desk.ask("POST", f"{_path(hook_id)}/rotate", body={"secret": secret})["secret"]
     told = f"Webhook {hook_id} has another secret; the one before is valid for a day."
     told += f" It is shown this once:\n{made}" if made else ""
@@ -204,6 +205,31 @@ def disable(desk: CommandContext, hook_id: str) -> None:
     """Have a webhook be left alone until it is enabled."""
     desk.ask("POST", f"{_path(hook_id)}/disable")
     desk.out.done(f"Webhook {hook_id} is disabled.", {"id": hook_id, "state": "disabled"})
+
+
+def _secret_line() -> str:
+    """Return the secret that was promised: without one another would be made, in silence."""
+    secret = sys.stdin.readline().strip("\r\n")
+    if not secret:
+        raise click.UsageError("--secret-stdin: standard input begins with no secret")
+    return secret
+
+
+def _header_lines() -> list[str]:
+    lines = [line for line in (each.strip("\r\n") for each in sys.stdin) if line]
+    if not lines:
+        raise click.UsageError("--header-stdin: standard input has no header")
+    return lines
+
+
+def _headers(lines: Iterable[str]) -> dict[str, str]:
+    """Return the headers of `Name: value`; one that is there twice would be lost."""
+    found: dict[str, str] = {}
+    for name, value in map(parse_header, lines):
+        if name in found:
+            raise RequestInvalid(f"the header {name} is there twice")
+        found[name] = value
+    return found
 
 
 def _path(hook_id: str) -> str:

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import click
 import msgspec
@@ -13,14 +13,20 @@ import msgspec
 from treescale.cli.terminal.options import Asking, CommandContext, cluster_options
 from treescale.cli.terminal.output import for_people, plain
 from treescale.console.events import EventPage
+from treescale.errors import Failed
 from treescale.events.filters import EventFilter, parse_filter
+from treescale.events.kinds import unknown_kind
 from treescale.events.rows import NEWEST, OLDEST, EventRow, cursor, line
 from treescale.metadata.database import Database
-from treescale.metadata.events.log import READ_AT_ONCE_MAX
+from treescale.metadata.events.log import READ_AT_ONCE_MAX, EventLog, following
 from treescale.metadata.events.recorded import Place, Recorded
 
 POLL_SECONDS: Final = 0.5
 """How often somebody who follows looks."""
+RETRY_SECONDS: Final = 1.0
+GAP: Final = (
+    "There is a gap: events that were asked for are kept no more, or the log does not go so far."
+)
 _DIGEST_SHOWN: Final = 19
 """`sha256:` and twelve digits."""
 
@@ -44,56 +50,125 @@ def events(
     An event is a line; with --json it is a JSON object.
     """
     wanted = parse_filter(kinds=kind, repository=repository)
+    if why := unknown_kind(wanted.kinds) or _no_repository(repository):
+        _say(f"{why} (As it is nothing can match.)")
 
     def show(event: Recorded) -> None:
         click.echo(line(event).decode().rstrip() if desk.out.as_json else _told(event))
 
-    async def work(database: Database) -> None:
+    async def here(database: Database) -> None:
         log = database.event_log
         # Nobody else may be there to do it, and who has just done something wants to see it.
         await log.number()
-        begin = after if after is not None else (await log.last() if follow else 0)
-        if 0 < begin < await log.first() - 1:
-            desk.out.note(f"Events that follow {begin} are not kept any more: there is a gap.")
-        position = await _show_all(database, begin, wanted, show)
-        while follow:
-            await asyncio.sleep(POLL_SECONDS)
-            if await log.has_waiting():
-                await log.number()
-            position = await _show_all(database, position, wanted, show)
+        begin = (await log.last() if follow else 0) if after is None else after
+        await _show_all(_OfDatabase(log, wanted, Place(begin)), show, follow=follow)
 
-    query = {"kind": kind, "repository": repository}
+    async def there(api: Asking) -> None:
+        place = (NEWEST if follow else OLDEST) if after is None else cursor(Place(after))
+        reading = _OfServer(api, {"kind": kind, "repository": repository}, place)
+        await _show_all(reading, show, follow=follow)
+
     with suppress(KeyboardInterrupt):
         if desk.server is None:
-            desk.run(work)
+            desk.run(here)
         else:
-            desk.asking(partial(_of_server, desk, query, after, show, follow=follow))
+            desk.asking(there)
 
 
-async def _of_server(
-    desk: CommandContext,
-    query: Mapping[str, str],
-    after: int | None,
-    show: Callable[[Recorded], None],
-    api: Asking,
-    *,
-    follow: bool,
-) -> None:
-    """Show what a server tells of, as far as it may be seen there."""
-    begin = NEWEST if follow else OLDEST
-    place = begin if after is None else cursor(Place(after))
-    while True:
-        found = await api.ask("GET", "/events", query={**query, "after": place})
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Some of the log."""
+
+    events: list[Recorded]
+    more: bool
+    gap: bool
+
+
+class _Reading(Protocol):
+    """The log, from a place on."""
+
+    async def read(self) -> _Read:
+        """Read what follows, and stand behind it; raises Failed, and stands where it did."""
+        ...
+
+
+@dataclass(slots=True)
+class _OfDatabase:
+    """The log as it is in the database."""
+
+    log: EventLog
+    wanted: EventFilter
+    place: Place
+
+    async def read(self) -> _Read:
+        if await self.log.has_waiting():
+            await self.log.number()
+        page = await following(self.log, self.place, READ_AT_ONCE_MAX)
+        last = await self.log.last()
+        if page is None or self.place.sequence > last:  # it has gone back, or never got so far
+            self.place = Place(min(self.place.sequence, last))
+            return _Read([], more=True, gap=True)
+        before = self.place.sequence
+        is_next = before == 0 or (bool(page) and page[0].sequence == before + 1)
+        gap = not is_next and await self.log.first() > before + 1
+        if page:
+            self.place = page[-1].place
+        elif gap:
+            self.place = Place(last)
+        found = [event for event in page if self.wanted.matches(event)]
+        return _Read(found, more=len(page) == READ_AT_ONCE_MAX, gap=gap)
+
+
+@dataclass(slots=True)
+class _OfServer:
+    """What a server tells of, as far as it may be seen there."""
+
+    api: Asking
+    query: Mapping[str, str]
+    place: str
+
+    async def read(self) -> _Read:
+        found = await self.api.ask("GET", "/events", query={**self.query, "after": self.place})
         page = msgspec.convert(found, EventPage)
-        if page.gap and after is not None:
-            desk.out.note(f"Events that follow {after} are not kept any more: there is a gap.")
-        for row in page.events:
-            show(_recorded(row))
-        place = page.next
-        if not page.more:
+        self.place = page.next
+        return _Read([_recorded(row) for row in page.events], more=page.more, gap=page.gap)
+
+
+async def _show_all(reading: _Reading, show: Callable[[Recorded], None], *, follow: bool) -> None:
+    """Show all that follows; whoever follows goes on when what was asked is there again."""
+    has_read, is_away = False, False
+    while True:
+        try:
+            found = await reading.read()
+        except Failed as error:
+            if not (follow and has_read):
+                raise
+            if not is_away:
+                _say(f"{error} (It is looked at again until it is there.)")
+            is_away = True
+            await asyncio.sleep(RETRY_SECONDS)
+            continue
+        has_read, is_away = True, False
+        if found.gap:
+            _say(GAP)
+        for event in found.events:
+            show(event)
+        if not found.more:
             if not follow:
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _say(sentence: str) -> None:
+    """Tell of what is no event, also whoever reads JSON: some may be missing."""
+    click.echo(sentence, err=True)
+
+
+def _no_repository(glob: str) -> str:
+    """Return what to tell whoever names a namespace where repositories are meant; "" else."""
+    if not glob or "/" in glob or "*" in glob:
+        return ""
+    return f"no repository is called {glob[:100]}: all of a namespace are '{glob[:100]}/*'"
 
 
 def _recorded(row: EventRow) -> Recorded:
@@ -111,18 +186,6 @@ def _recorded(row: EventRow) -> Recorded:
         row.payload,
         row.request_id,
     )
-
-
-async def _show_all(
-    database: Database, after: int, wanted: EventFilter, show: Callable[[Recorded], None]
-) -> int:
-    """Show all that follows, and return how far that is."""
-    while page := await database.event_log.after(after, READ_AT_ONCE_MAX):
-        for event in page:
-            if wanted.matches(event):
-                show(event)
-        after = page[-1].sequence
-    return after
 
 
 def _told(event: Recorded) -> str:

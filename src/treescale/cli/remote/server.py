@@ -41,6 +41,8 @@ _KINDS: Final[Mapping[int, type[TreeScaleError]]] = {
     412: PreconditionFailed,
 }
 _SERVERS: Final = 500
+_AWAY: Final = (502, 503, 504)
+"""Of a proxy whose servers are away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class RemoteServer:
             "its address?"
         )
         if (status, kind) != (HTTPStatus.OK, JSON) and kind != CONTENT_TYPE:
+            if status in _AWAY:
+                raise Unreachable(
+                    f"{self._url} answers ({status}), as a proxy does whose servers are away: is "
+                    "that its address?"
+                )
             raise other
         try:
             found = msgspec.json.decode(payload)

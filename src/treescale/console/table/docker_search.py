@@ -28,6 +28,7 @@ PING_PATH: Final = "/v1/_ping"
 """docker asks this first."""
 STANDALONE: Final = {"standalone": True}
 FOUND_MAX: Final = 100
+DIGITS_MAX: Final = 9
 FOUND: Final = 25
 
 
@@ -102,6 +103,7 @@ class DockerSearch:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= FOUND_MAX):
+    is_short = text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX
+    if not (is_short and 1 <= int(text) <= FOUND_MAX):
         raise RequestInvalid(f"n must be 1 to {FOUND_MAX}")
     return int(text)

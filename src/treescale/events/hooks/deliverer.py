@@ -10,7 +10,7 @@ again what was in flight, with the same `webhook-id`.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import msgspec
@@ -26,13 +26,14 @@ from treescale.events.hooks import schedule
 from treescale.events.hooks.formats import message
 from treescale.events.hooks.message import Told
 from treescale.events.hooks.planner import plan, stored_event
-from treescale.events.hooks.request import Request, request_of
+from treescale.events.hooks.request import Request, hidden, request_of, secret_words
 from treescale.events.hooks.schedule import Tried
 from treescale.log import get_logger
 from treescale.metadata.database import Database
 from treescale.metadata.events.hook_records import (
     HOOKS_SETTING,
     PAUSED,
+    PING,
     Delivery,
     DeliveryState,
     Hook,
@@ -54,6 +55,16 @@ _SENT: Final = {
     DeliveryState.WAITING: Sent.RETRIED,
     DeliveryState.FAILED: Sent.FAILED,
 }
+HOOKS_FEW: Final = 200
+"""So many are read each time."""
+HOOKS_READ_SHARE: Final = 20
+"""Of more, so many times as long as it took to read them passes before they are read anew: where
+there are thousands that is seconds, and a new one begins so much later."""
+HOOKS_READ_SECONDS_MAX: Final = 30.0
+NOTED_SECONDS: Final = 1200.0
+"""How often the places of hooks are written that are told of nothing: before the log is pruned up
+to them, which seems to be a gap."""
+NOTED_AT_ONCE: Final = 500
 FULL_SECONDS: Final = 10.0
 """For so long nothing more is planned of a hook for which too much waits; the log keeps it."""
 ANSWER_BYTES_MAX: Final = 2048
@@ -103,10 +114,20 @@ class Deliverer:
         self._chance = chance
         self._on_sent = on_sent
         self._flights: dict[int, _Flight] = {}
+        self._known: dict[str, Hook] = {}
+        """The hooks as they were read last, by their ids."""
+        self._read_at = float("-inf")
+        """When they are to be read anew."""
         self._passed: dict[str, Place] = {}
         """Up to where a hook, by its id, was told of nothing since its place was written."""
+        self._noted = clock.monotonic()
+        """When the places of these were written last."""
+        self._noted_end = 0
+        """The farthest of those."""
         self._full_until: dict[str, float] = {}
         """Until when, in monotonic seconds, nothing is planned of a hook, by its id."""
+        self._alone_until: dict[str, float] = {}
+        """Until when its receiver wants to be sent nothing, likewise: pings it gets."""
         self._served: dict[str, int] = {}
         """When something of a hook was last begun to be sent, counted from the first."""
         self._landed = asyncio.Event()
@@ -114,9 +135,9 @@ class Deliverer:
 
     async def run(self) -> None:
         """Go on until cancelled; raises what the database raises."""
-        self._flights.clear()
-        self._passed.clear()
-        self._served.clear()
+        for kept in (self._flights, self._passed, self._served, self._known):
+            kept.clear()
+        self._read_at, self._noted, self._noted_end = float("-inf"), self._clock.monotonic(), 0
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
@@ -131,14 +152,45 @@ class Deliverer:
         """Plan what is new and begin to send what is due; return whether there is any hook."""
         if await self._settings.get(HOOKS_SETTING) in PAUSED:
             return False
-        hooks = await self._hooks.enabled()
-        if not hooks:
+        await self._read_hooks()
+        if not self._known:
             return False
-        await self._plan(hooks)
-        due = {*await self._hooks.due_hooks()}
-        for hook in self._fairly([hook for hook in hooks if hook.hook_id in due]):
+        await self._plan([*self._known.values()])
+        await self._note_places()
+        now = self._clock.monotonic()
+        self._alone_until = {each: end for each, end in self._alone_until.items() if end > now}
+        due = await self._hooks.due_hooks()
+        for hook in self._fairly([self._known[each] for each in due if each in self._known]):
             await self._begin(hook, group)
         return True
+
+    async def _read_hooks(self) -> None:
+        """Read the hooks that are asked, unless they are many and were read lately."""
+        begun = self._clock.monotonic()
+        if begun < self._read_at:
+            return
+        self._known = {hook.hook_id: hook for hook in await self._hooks.enabled()}
+        now = self._clock.monotonic()
+        if len(self._known) > HOOKS_FEW:
+            self._read_at = now + min(HOOKS_READ_SHARE * (now - begun), HOOKS_READ_SECONDS_MAX)
+
+    async def _note_places(self) -> None:
+        """Write how far hooks have come that were told of nothing for long."""
+        now = self._clock.monotonic()
+        end = max((place.sequence for place in self._passed.values()), default=0)
+        if now - self._noted < NOTED_SECONDS and end - self._noted_end < READ_AT_ONCE:
+            return
+        self._noted, self._noted_end = now, end
+        places: dict[int, list[str]] = {}
+        for hook_id, place in self._passed.items():
+            if hook_id in self._known and place.sequence > self._known[hook_id].sequence:
+                places.setdefault(place.sequence, []).append(hook_id)
+        for sequence, those in places.items():
+            for begin in range(0, len(those), NOTED_AT_ONCE):
+                some = those[begin : begin + NOTED_AT_ONCE]
+                await self._hooks.pass_by(some, sequence)
+                for each in {*some} & self._known.keys():  # 410 may have ended one meanwhile
+                    self._known[each] = replace(self._known[each], sequence=sequence)
 
     def _fairly(self, hooks: Iterable[Hook]) -> list[Hook]:
         """Return hooks in the order in which they get room.
@@ -182,27 +234,41 @@ class Deliverer:
                 for hook in here:  # as after a long `hooks=off`
                     before = events[0].sequence
                     self._lines.error("hook.gap", hook=hook.hook_id, after=after, before=before)
-            for hook in here if events else ():
-                await self._plan_of(hook, events)
+            if events:
+                await self._plan_here(here, events)
 
-    async def _plan_of(self, hook: Hook, events: Sequence[Recorded]) -> None:
-        """Store what a hook is told of; its place alone is not worth a write each time."""
-        planned, last = [*plan(hook, events)], events[-1].sequence
-        if not planned and last - hook.sequence < READ_AT_ONCE:
-            self._passed[hook.hook_id] = events[-1].place
+    async def _plan_here(self, hooks: Iterable[Hook], events: Sequence[Recorded]) -> None:
+        """Store what hooks at one place are told of: each looks at its namespace's events alone."""
+        of: dict[str | None, list[Recorded]] = {}
+        for event in events:
+            of.setdefault(event.namespace, []).append(event)
+        for hook in hooks:
+            its = events if hook.namespace is None else of.get(hook.namespace, ())
+            await self._plan_of(hook, its, events[-1].place)
+
+    async def _plan_of(self, hook: Hook, events: Sequence[Recorded], end: Place) -> None:
+        """Store what a hook is told of; its place alone is written now and then."""
+        planned, last = [*plan(hook, events)], end.sequence
+        if not planned:
+            self._passed[hook.hook_id] = end
             return
         if planned and await self._hooks.is_full(hook.hook_id):
             self._full_until[hook.hook_id] = self._clock.monotonic() + FULL_SECONDS
             return
         self._passed.pop(hook.hook_id, None)
-        await self._hooks.plan(
+        is_stored = await self._hooks.plan(
             hook, planned, last, wait=schedule.settle_wait, in_flight=self._flights
         )
+        if is_stored:
+            self._known[hook.hook_id] = replace(hook, sequence=last)
+        else:  # it is not as it was read
+            self._read_at = float("-inf")
 
     async def _begin(self, hook: Hook, group: asyncio.TaskGroup) -> None:
         """Send what is due of a hook, as far as there is room."""
         beside = [one for one in self._flights.values() if one.hook.namespace == hook.namespace]
         flying = [one.repository for one in beside if one.hook.hook_id == hook.hook_id]
+        is_alone = self._clock.monotonic() < self._alone_until.get(hook.hook_id, 0.0)
         room = min(
             schedule.at_once(hook) - len(flying),
             schedule.AT_ONCE_OF_A_NAMESPACE - len(beside),
@@ -218,7 +284,8 @@ class Deliverer:
             in_flight=self._flights,
         )
         for delivery, waited in found:
-            if delivery.repository in busy:
+            is_ping = delivery.kind == PING
+            if (delivery.repository in busy or is_alone) and not is_ping:
                 continue
             if not room:
                 return
@@ -233,10 +300,14 @@ class Deliverer:
         try:
             came = await self._attempt(hook, delivery, waited)
             self._on_sent(_SENT[came.state])
+            if came.leave_alone:
+                until = self._clock.monotonic() + came.leave_alone
+                self._alone_until[hook.hook_id] = until
             await self._hooks.tried(delivery, came, actor=self._actor)
         finally:
             self._flights.pop(delivery.delivery_id, None)
             self._landed.set()
+        self._learn(hook.hook_id, delivery, came)
         if came.disable:
             self._lines.warning("hook.disabled", hook=hook.hook_id, reason=came.disable)
         elif came.state is DeliveryState.FAILED:
@@ -249,6 +320,18 @@ class Deliverer:
                 attempts=delivery.attempt + 1,
             )
 
+    def _learn(self, hook_id: str, delivery: Delivery, came: Outcome) -> None:
+        """Have what is known of a hook be as an attempt has left it, until it is read anew."""
+        known = self._known.get(hook_id)
+        if known is None:
+            return
+        if came.state is DeliveryState.DELIVERED:
+            self._known[hook_id] = replace(known, failing_since=None)
+        elif delivery.kind != PING and known.failing_since is None:
+            self._known[hook_id] = replace(known, failing_since=self._clock.now())
+        if came.disable:
+            del self._known[hook_id]
+
     async def _attempt(self, hook: Hook, delivery: Delivery, waited: float) -> Outcome:
         now = self._clock.now()
         try:
@@ -256,6 +339,7 @@ class Deliverer:
         except (RequestInvalid, msgspec.DecodeError) as error:  # a row of another version
             return Outcome(DeliveryState.FAILED, answer=str(error))
         tried = await self._send(request, hook.hook_id)
+        tried = replace(tried, answer=hidden(tried.answer, secret_words(hook, request)))
         return schedule.outcome(tried, delivery, waited, hook, now, self._chance)
 
     async def _send(self, request: Request, hook_id: str) -> Tried:

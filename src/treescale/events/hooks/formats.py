@@ -6,7 +6,8 @@ of our making but `sequence`, by which a receiver can tell which of two came fir
 each of them that it is one, and names no image.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +57,12 @@ def message(form: HookFormat, told: Told, template: str = "") -> Message | None:
         return Message(fill(template, told, for_json).encode())
     found = FORMS[form]
     return found.write(told) if found.carries(told) else None
+
+
+def said_kinds(form: HookFormat, kinds: Iterable[str]) -> frozenset[str]:
+    """Return those of the kinds that the format has words for."""
+    known = None if form is HookFormat.TEMPLATE else FORMS[form].kinds
+    return frozenset(kinds) if known is None else known & {*kinds}
 
 
 def treescale(told: Told) -> Message:
@@ -187,9 +194,30 @@ def text(told: Told) -> Message:
     """Return a sentence, for a chat."""
     event = told.event
     what = _SENTENCES.get(event.kind)
-    said = f"{event.kind} {told.image}".strip() if what is None else what.format(image=told.image)
+    said = _said(told) if what is None else what.format(image=told.image)
     by = "" if event.kind == PING else f" by {event.actor}"
-    return _json({"text": f"{said}{by}", "sequence": event.sequence})
+    plain = "".join(each if each.isprintable() and each not in "<>" else "?" for each in said + by)
+    return _json({"text": plain, "sequence": event.sequence})
+
+
+def _said(told: Told) -> str:
+    """Return what happened to whom, and what the event has of it that is short."""
+    event = told.event
+    whom = told.image if told.repository else f"{told.registry} {told.namespace}".rstrip()
+    short = (
+        f"{name.replace('_', ' ')} {_word(value)}"
+        for name, value in event.payload.items()
+        if isinstance(value, str | int | float) and value != ""
+    )
+    told_of = ", ".join(itertools.islice(short, _MEMBERS_MAX))
+    return f"{event.kind} {whom} ({told_of})" if told_of else f"{event.kind} {whom}"
+
+
+def _word(value: str | float) -> str:
+    """Return a value as a line of chat has it; bool is a number to Python."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)[:_WORDS_MAX]
 
 
 def _subject(told: Told) -> str:
@@ -236,6 +264,9 @@ _SENTENCES: Final = {
     TAG_DELETED: "{image} was deleted",
     IMAGE_DELETED: "{image} was deleted",
 }
+_MEMBERS_MAX: Final = 8
+_WORDS_MAX: Final = 100
+"""Characters of each: a chat shows a line."""
 _IMAGES: Final = PUSHES | _DELETES | {PULLED}
 FORMS: Final[Mapping[HookFormat, Form]] = {
     HookFormat.TREESCALE: Form(treescale),

@@ -5,9 +5,10 @@ read on its way, and none that a receiver takes for our word.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
 from treescale.errors import RequestInvalid
 from treescale.events.hooks.message import Message, Told
@@ -20,6 +21,8 @@ HEADER_CHARACTERS_MAX: Final = 4096
 POST: Final = "POST"
 AUTHORIZATION: Final = "Authorization"
 MASKED: Final = "***"
+SECRET_CHARACTERS_MIN: Final = 6
+_PROOFS: Final = ("webhook-signature", "X-Signature")
 _FORBIDDEN: Final = frozenset(
     {
         "accept-encoding",
@@ -114,6 +117,33 @@ def masked_url(url: str) -> str:
     bare = url.partition("#")[0]
     place, query, _ = bare.partition("?")
     return f"{place}?{MASKED}" if query else place
+
+
+def secret_words(hook: Hook, request: Request) -> list[str]:
+    """Return what of a request nobody is to read in an answer: there are some that repeat it all.
+
+    The longest first. What has less than `SECRET_CHARACTERS_MIN` is no secret, and is everywhere.
+    """
+    query = urlsplit(request.url).query
+    told = [hook.secret, hook.old_secret, query]
+    told += [value for _, value in parse_qsl(query)]
+    for name, _ in hook.headers:
+        value = request.headers.get(name, "")
+        told += [value, *value.split()]
+    told += [request.headers.get(name, "") for name in _PROOFS]
+    return sorted({one for one in told if len(one) >= SECRET_CHARACTERS_MIN}, key=len)[::-1]
+
+
+def hidden(text: str, words: Iterable[str]) -> str:
+    """Return an answer without these words, nor the beginning of one where it was cut."""
+    for word in words:
+        text = text.replace(word, MASKED)
+    for word in words:
+        for length in range(min(len(word), len(text)), SECRET_CHARACTERS_MIN - 1, -1):
+            if text.endswith(word[:length]):
+                text = text[:-length] + MASKED
+                break
+    return text
 
 
 def _over(below: Mapping[str, str], above: Mapping[str, str]) -> dict[str, str]:

@@ -79,6 +79,7 @@ def outcome(
     return Outcome(
         DeliveryState.WAITING,
         pause,
+        leave_alone=asked,
         status=status,
         answer=tried.answer,
         seconds=tried.seconds,

@@ -32,6 +32,7 @@ NAMES: Final[Mapping[str, Callable[[Told], str]]] = {
 }
 """What may stand in braces, and what it is of an event."""
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+_LIKE_A_PLACE: Final = re.compile(r"\{ ?[A-Za-z][A-Za-z0-9_.-]* ?\}")
 _HOST: Final = re.compile(r"https?://[^/?#{}]+(?:[/?#]|\Z)")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
@@ -64,8 +65,9 @@ def fill(text: str, told: Told, escape: Callable[[str], str]) -> str:
 
 
 def check_names(text: str) -> None:
-    """Raise RequestInvalid when there is a placeholder that nothing stands for."""
-    for name in _PLACE.findall(text):
+    """Raise RequestInvalid when there is a placeholder, or the like, of nothing."""
+    for found in _LIKE_A_PLACE.finditer(text):
+        name = found[0][1:-1]
         if name not in NAMES:
             raise _unknown(name)
 

@@ -129,8 +129,8 @@ class Sink:
             name = await _found(stream.find_stream_name_by_subject(wanted))
             if name is None:
                 raise OutboundFailed(
-                    f"NATS has no stream for {wanted}: make one, with `nats stream add"
-                    f" --subjects={wanted} --dupe-window=2m`"
+                    f"NATS has no stream for {wanted}: make one, with `nats stream add TREESCALE"
+                    f" --subjects='{wanted}' --storage=file --dupe-window=2m --defaults`"
                 )
             info = await stream.stream_info(name)
         found = _stream(name, info.config)

@@ -22,6 +22,7 @@ from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update
 from treescale.metadata.events.log import PRUNED, event_of
+from treescale.metadata.events.owners import hold_owner
 from treescale.metadata.events.recorded import Recorded
 from treescale.metadata.schema import event_groups, event_leases, events, namespaces
 
@@ -169,8 +170,8 @@ class EventGroups:
     ) -> int:
         """Return the id of a group, which is made if it is not there, and then begins after this.
 
-        `audience` is who asks. Raises Forbidden when it is an owner's and a maintainer asks, and
-        TooMany when its namespace has `GROUPS_MAX`.
+        `audience` is who asks. Raises Forbidden when it is an owner's and a maintainer asks,
+        NamespaceUnknown when the namespace is nobody's, and TooMany when it has `GROUPS_MAX`.
         """
         named = {"namespace": namespace, "name": name}
         row = await self._connections.row(_NAMED, named)
@@ -178,6 +179,7 @@ class EventGroups:
             return _opened(row, name, audience)
 
         def work(connection: Connection) -> int:
+            hold_owner(connection, namespace)
             connection.execute(_MAKE_NAMESPACE.on(connection), {"name": namespace})
             row_id = connection.execute(_NAMESPACE_ID, named).scalar_one()
             if connection.execute(_COUNT, {"namespace_id": row_id}).scalar_one() >= GROUPS_MAX:

@@ -126,6 +126,8 @@ class Outcome:
     state: DeliveryState
     pause: float = 0.0
     """WAITING: for how many seconds until the next."""
+    leave_alone: float = 0.0
+    """WAITING: for how many seconds its receiver wants to be sent nothing at all."""
     status: int | None = None
     answer: str = ""
     seconds: float = 0.0

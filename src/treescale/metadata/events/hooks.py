@@ -69,7 +69,9 @@ _IS_ASKED: Final = and_(
     ),
 )
 """Of the namespace of a suspended user nothing counts; what happens there waits in the log."""
-ENABLED: Final = select(hooks).where(_IS_ASKED, _KNOWN).order_by(hooks.c.hook_id)
+ENABLED: Final = LIST.where(_IS_ASKED)
+READ_AT_ONCE: Final = 200
+"""Hooks: of thousands the rest of a process would wait for as long as it takes to read them."""
 _ADD: Final = insert(hooks)
 _REMOVE: Final = delete(hooks).where(_THIS)
 _SET_STATE: Final = (
@@ -99,7 +101,16 @@ _TAKEN: Final = (
 )
 _ADVANCE: Final = (
     update(hooks)
-    .where(_THIS, hooks.c.sequence == bindparam("old_sequence"))
+    .where(_THIS, hooks.c.sequence == bindparam("old_sequence"), _IS_ASKED)
+    .values(sequence=bindparam("new_sequence"))
+)
+_PASS: Final = (
+    update(hooks)
+    .where(
+        hooks.c.hook_id.in_(bindparam("those", expanding=True)),
+        hooks.c.sequence < bindparam("new_sequence"),
+        _IS_ASKED,
+    )
     .values(sequence=bindparam("new_sequence"))
 )
 _BURST: Final = select(func.min(deliveries.c.created)).where(
@@ -136,6 +147,7 @@ _AHEAD: Final = (
     .cte("keeping")
 )
 _DUE: Final = deliveries.c.next_at <= ASKED_ONCE
+_IS_PING: Final = deliveries.c.kind == PING
 _SET_BACK: Final = deliveries.c.next_at > ASKED_ONCE + WAIT_SECONDS_MAX
 
 
@@ -157,9 +169,9 @@ DUE: Final = (
         _WAITS,
         or_(_DUE, _SET_BACK),
         deliveries.c.delivery_id.not_in(bindparam("in_flight", expanding=True)),
-        or_(_AHEAD.c.first.is_(None), deliveries.c.delivery_id <= _AHEAD.c.first),
+        or_(_IS_PING, _AHEAD.c.first.is_(None), deliveries.c.delivery_id <= _AHEAD.c.first),
     )
-    .order_by(deliveries.c.delivery_id)
+    .order_by(_IS_PING.desc(), deliveries.c.delivery_id)
     .limit(bindparam("limit"))
 )
 _TRIED: Final = (
@@ -279,7 +291,15 @@ class Hooks:
 
     async def enabled(self) -> list[Hook]:
         """Return those that are asked, by id."""
-        return [_hook(row) for row in await self._connections.rows(ENABLED)]
+        found: list[Hook] = []
+        is_last = False
+        while not is_last:
+            after = found[-1].hook_id if found else ""
+            page = {"after": after, "limit": READ_AT_ONCE}
+            rows = await self._connections.rows(ENABLED, page)
+            found += map(_hook, rows)
+            is_last = len(rows) < READ_AT_ONCE
+        return found
 
     async def remove(self, hook_id: str, *, actor: str) -> None:
         """Remove it and its deliveries; raises HookUnknown."""
@@ -337,8 +357,8 @@ class Hooks:
         """Store deliveries, and that all events up to `sequence` are planned.
 
         False, and nothing changes, when somebody else has planned since the hook was read, or it
-        was removed. `wait` says, from a delivery's own wait and the age of the burst that it
-        belongs to, how long it waits. None that is `in_flight` is merged.
+        was removed or disabled. `wait` says, from a delivery's own wait and the age of the burst
+        that it belongs to, how long it waits. None that is `in_flight` is merged.
         """
         flying = [*NONE_IN_FLIGHT, *in_flight]
 
@@ -355,6 +375,11 @@ class Hooks:
             return True
 
         return await self._connections.write(work)
+
+    async def pass_by(self, those: Collection[str], sequence: int) -> None:
+        """Note that these hooks are told of no event up to `sequence`."""
+        given = {"those": [*those], "new_sequence": sequence}
+        await self._connections.change(_PASS, given, durable=False)
 
     async def send(self, hook_id: str, one: NewDelivery) -> int:
         """Store a delivery that is of no plan: a ping, or one more of what was sent before.
@@ -385,8 +410,8 @@ class Hooks:
     ) -> list[tuple[Delivery, float]]:
         """Return what may be sent of a hook now, the earliest first, and how long each has waited.
 
-        Not one of which an earlier one of its repository waits, unless that has failed already and
-        is `held_back` seconds old; nor what is in flight.
+        Pings before all else. Not one of which an earlier one of its repository waits, unless that
+        has failed already and is `held_back` seconds old; nor what is in flight.
         """
         given = {
             "hook": hook_id,

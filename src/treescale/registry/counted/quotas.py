@@ -30,6 +30,7 @@ DEFAULT: Final = "default"
 """What a limit is set to that is the cluster's."""
 UNIT_LESS_BYTES_MIN: Final = 1_000_000
 NUMBER_MAX: Final = 10**9
+DIGITS_MAX: Final = 10
 """Of repositories, tags or requests: more is no limit."""
 _BY_SETTING: Final = {each.setting: each for each in LIMITS}
 CLUSTER_SETTINGS: Final = (*_BY_SETTING, *RATE_SETTINGS)
@@ -139,7 +140,8 @@ def parse_limit(setting: str, text: str) -> int | None:
         return None
     if setting == BYTES.setting:
         return _parse_quota(text)
-    if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) <= NUMBER_MAX:
+    is_short = text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
+    if not is_short or not 0 < int(text) <= NUMBER_MAX:
         raise SettingInvalid(
             f"{setting}={text[:40]} is no limit: say a number from 1 to {NUMBER_MAX:,}, or none"
         )

@@ -64,7 +64,7 @@ class OutboundClients:
     async def _networks(self) -> Networks:
         allowed = await self._database.settings.get(self._use.networks_setting) or ""
         ours = await forbidden(self._settings, await self._database.servers.list())
-        return Networks(_read(allowed), (*NEVER, *ours))
+        return Networks(_read(allowed), (*NEVER, *ours), self._use.networks_setting)
 
 
 def _read(allowed: str) -> tuple[Target, ...]:
