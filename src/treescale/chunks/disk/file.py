@@ -6,6 +6,7 @@ Only a file that is trusted is handed out (see `verified`), if need be after it 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -64,6 +65,14 @@ class ChunkFile:
         data: bytes = await self.apart(lambda: copy.read(start, stop))
         return data
 
+    async def load_apart(self, start: int, stop: int) -> None:
+        """Have the kernel read these bytes; raises StoreSilent when that takes too long.
+
+        Whoever wants them then meets what the disk says of them.
+        """
+        copy = self._duplicate()
+        await self.apart(lambda: copy.load(start, stop))
+
     def _duplicate(self) -> "ChunkFile":
         """Return the same file by a descriptor of its own, closed when it is lost."""
         copy = ChunkFile(self._disk, self._disk.dup(self._fd), self.found, self._name)
@@ -85,6 +94,12 @@ class ChunkFile:
             return self._disk.is_cached(self._fd, stop - start, start)
         except OSError:
             return False
+
+    def load(self, start: int, stop: int) -> None:
+        """Bring these bytes into the kernel's memory; blocks."""
+        with suppress(OSError):  # whoever wants them gets it, too
+            self._disk.read_ahead(self._fd, stop - start, start)
+            self._disk.pread(self._fd, 1, stop - 1)
 
     def read_cached(self, start: int, stop: int) -> bytes | None:
         """Return these bytes if they need no waiting and are what was verified, else None."""
