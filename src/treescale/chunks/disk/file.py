@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
 from blake3 import blake3
@@ -70,8 +71,8 @@ class ChunkFile:
 
         Whoever wants them then meets what the disk says of them.
         """
-        copy = self._duplicate()
-        await self.apart(lambda: copy.load(start, stop))
+        # No name for it: who stays behind has it, and closes it by losing it.
+        await self.apart(partial(self._duplicate().load, start, stop))
 
     def _duplicate(self) -> "ChunkFile":
         """Return the same file by a descriptor of its own, closed when it is lost."""
