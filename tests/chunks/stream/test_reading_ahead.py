@@ -74,7 +74,7 @@ def reader(store: DiskStore, first: int = 0, last: int = len(CHUNKS) * SIZE - 1)
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
