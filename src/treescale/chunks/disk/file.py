@@ -17,8 +17,8 @@ from treescale.chunks.disk.syscalls import Disk
 from treescale.chunks.disk.verified import FileStamp, stamp_of
 from treescale.errors import Corrupt
 
-HASHED_AT_ONCE_BYTES: Final = 256 * 1024
-"""What is hashed while it is still in the processor's cache: a whole chunk would not be."""
+HASHED_AT_ONCE_BYTES: Final = 1024 * 1024
+"""Nearly all of most chunks: each piece takes the interpreter twice from who serves."""
 
 
 def in_any_thread(work: Callable[[], Any]) -> Awaitable[Any]:
