@@ -4,6 +4,9 @@ GET is asked by wrk, which costs least beside a server on the same cores. It cou
 over 399, broken connection and timeout as an error; one error fails the run, a length too short
 too, and one answer before each run is read and compared byte by byte. No common tool asks HEAD over
 HTTP/1.1 (wrk and h2load wait for the body that Content-Length announces), so bench/asking.py does.
+
+The 99th percentile of GET is wrk's: a stall counts as often as wrk would have asked meanwhile. That
+of HEAD counts each answer once.
 """
 
 import json

@@ -13,6 +13,7 @@ from aiohttp import web
 from blake3 import blake3
 
 from tests.api.running import LateClock
+from tests.http.connections.test_nearby import ANOTHER
 from treescale.chunks.disk.file import FileSlice
 from treescale.chunks.disk.store import DiskStore
 from treescale.chunks.format.recipe import Recipe
@@ -21,6 +22,7 @@ from treescale.chunks.store import chunk_id_of
 from treescale.chunks.stream.reader import BlobReader
 from treescale.errors import ChunkUnknown
 from treescale.http.connections.connection import ConnectionServer
+from treescale.http.connections.nearby import PLAINEST
 from treescale.http.connections.sending import FileSender, sender_for
 from treescale.http.limits import LIMITS, Limits
 
@@ -41,6 +43,8 @@ class Serving:
         self.forget()
         self.slices = 0
         self.errors: list[BaseException] = []
+        self.controls: list[bytes] = []
+        """By which congestion control each answer was sent."""
         self.before = asyncio.Event()
         self.before.set()
 
@@ -58,6 +62,9 @@ class Serving:
         await response.prepare(request)
         sender = sender_for(request, response)
         assert isinstance(sender, FileSender)
+        assert request.transport is not None
+        wire = request.transport.get_extra_info("socket")
+        self.controls.append(wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16))
         try:
             with sender:
                 await self._send(response, sender)
@@ -127,6 +134,25 @@ async def test_trusted_chunks_leave_as_files_and_the_connection_is_kept(
     assert await body(reader) == BLOB
     assert serving.slices == 2 * len(CHUNKS)
     writer.close()
+
+
+async def test_only_who_is_on_the_same_machine_is_sent_to_without_pacing(
+    serving: Serving, limits: Limits
+) -> None:
+    connections = ConnectionServer(serving.answer, tls=False, limits=limits)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, ANOTHER)
+        server = await asyncio.get_running_loop().create_server(connections, sock=listener)
+        for source in ("127.0.0.1", "127.0.0.2"):
+            reader, writer = await asyncio.open_connection(
+                *listener.getsockname(), local_addr=(source, 0)
+            )
+            writer.write(GET)
+            assert await body(reader) == BLOB
+            writer.close()
+        server.close()
+        await connections.shutdown(1)
+    assert [found.rstrip(b"\0") for found in serving.controls] == [PLAINEST, ANOTHER]
 
 
 async def test_what_is_not_trusted_is_hashed_and_sent_as_a_file(

@@ -6,7 +6,9 @@ Only a file that is trusted is handed out (see `verified`), if need be after it 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
 from blake3 import blake3
@@ -15,8 +17,8 @@ from treescale.chunks.disk.syscalls import Disk
 from treescale.chunks.disk.verified import FileStamp, stamp_of
 from treescale.errors import Corrupt
 
-HASHED_AT_ONCE_BYTES: Final = 256 * 1024
-"""What is hashed while it is still in the processor's cache: a whole chunk would not be."""
+HASHED_AT_ONCE_BYTES: Final = 1024 * 1024
+"""Nearly all of most chunks: each piece takes the interpreter twice from who serves."""
 
 
 def in_any_thread(work: Callable[[], Any]) -> Awaitable[Any]:
@@ -64,6 +66,14 @@ class ChunkFile:
         data: bytes = await self.apart(lambda: copy.read(start, stop))
         return data
 
+    async def load_apart(self, start: int, stop: int) -> None:
+        """Have the kernel read these bytes; raises StoreSilent when that takes too long.
+
+        Whoever wants them then meets what the disk says of them.
+        """
+        # No name for it: who stays behind has it, and closes it by losing it.
+        await self.apart(partial(self._duplicate().load, start, stop))
+
     def _duplicate(self) -> "ChunkFile":
         """Return the same file by a descriptor of its own, closed when it is lost."""
         copy = ChunkFile(self._disk, self._disk.dup(self._fd), self.found, self._name)
@@ -85,6 +95,12 @@ class ChunkFile:
             return self._disk.is_cached(self._fd, stop - start, start)
         except OSError:
             return False
+
+    def load(self, start: int, stop: int) -> None:
+        """Bring these bytes into the kernel's memory; blocks."""
+        with suppress(OSError):  # whoever wants them gets it, too
+            self._disk.read_ahead(self._fd, stop - start, start)
+            self._disk.pread(self._fd, 1, stop - 1)
 
     def read_cached(self, start: int, stop: int) -> bytes | None:
         """Return these bytes if they need no waiting and are what was verified, else None."""

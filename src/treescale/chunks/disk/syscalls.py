@@ -92,6 +92,10 @@ class Disk:
         pages = (offset + size - 1) // _PAGE - offset // _PAGE + 1
         return bool(told.cached >= pages)
 
+    def read_ahead(self, fd: int, size: int, offset: int) -> None:
+        """Have the kernel begin to read these bytes, all at once."""
+        os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)
+
     def uncache(self, fd: int) -> None:
         """Have the kernel forget the file's synced bytes, so that the next read asks the disk."""
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -9,6 +9,7 @@ once.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final, Protocol, Self, runtime_checkable
 
 from treescale.chunks.disk.file import ChunkFile, ChunkFiles, FileSlice
@@ -25,6 +26,7 @@ FILES_OPEN_MAX: Final = 16
 """By one reader: descriptors are scarcer than what they save."""
 
 _Fetch = tuple["asyncio.Future[bytes | ChunkFile] | ChunkFile", int, int]
+_Read = Callable[[bytes], Awaitable[bytes | ChunkFile]]
 
 
 @runtime_checkable
@@ -86,9 +88,7 @@ class BlobReader:
         files: bool = False,
     ) -> None:
         self._files = store if files and isinstance(store, ChunkFiles) else None
-        self._read: Callable[[bytes], Awaitable[bytes | ChunkFile]] = (
-            store.get if self._files is None else self._files.open_verified
-        )
+        self._read: _Read = store.get if self._files is None else self._files.open_verified
         self._lengths = recipe.lengths
         self._slices: Iterator[tuple[bytes, int, int]] = iter(recipe.locate(first, last))
         self._window_chunks = window_chunks
@@ -115,8 +115,8 @@ class BlobReader:
         for source, _start, _stop in self._window:
             if isinstance(source, ChunkFile):
                 source.close()
-            else:
-                source.cancel()
+            elif not source.cancel() and source.exception() is None:
+                _close(source.result())
         # Told of no exception, the group adds none of its own: the reader's propagates unwrapped.
         await self._group.__aexit__(None, None, None)
 
@@ -162,21 +162,30 @@ class BlobReader:
             chunk, start, stop = part
             file = None if self._files is None else self._files.open_if_verified(chunk)
             # A file of another length than the recipe's is for `get` to judge.
-            if file is not None and file.size == self._lengths[chunk]:
+            if file is None or file.size != self._lengths[chunk]:
+                self._window.append((self._fetching(chunk, self._read), start, stop))
+            elif file.is_cached(start, stop):
                 self._files_open += 1
                 self._window.append((file, start, stop))
-                continue
-            future: asyncio.Future[bytes | ChunkFile] = asyncio.get_running_loop().create_future()
-            self._waiting_bytes += self._lengths[chunk]
-            self._window.append((future, start, stop))
-            task = self._group.create_task(self._fetch(chunk, future))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            else:
+                load = partial(_loaded, file, start, stop)
+                self._window.append((self._fetching(chunk, load), start, stop))
 
-    async def _fetch(self, chunk: bytes, future: "asyncio.Future[bytes | ChunkFile]") -> None:
+    def _fetching(self, chunk: bytes, read: _Read) -> "asyncio.Future[bytes | ChunkFile]":
+        """Begin to fetch the chunk."""
+        future: asyncio.Future[bytes | ChunkFile] = asyncio.get_running_loop().create_future()
+        self._waiting_bytes += self._lengths[chunk]
+        task = self._group.create_task(self._fetch(chunk, read, future))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def _fetch(
+        self, chunk: bytes, read: _Read, future: "asyncio.Future[bytes | ChunkFile]"
+    ) -> None:
         """Fulfil `future`; a failure waits there for its turn instead of ending the group."""
         try:
-            data = await self._read(chunk)
+            data = await read(chunk)
             length = data.size if isinstance(data, ChunkFile) else len(data)
             if length != self._lengths[chunk]:
                 raise Corrupt(f"chunk {chunk.hex()} is not as long as its blob's recipe says")  # noqa: TRY301
@@ -187,3 +196,18 @@ class BlobReader:
         else:
             if not future.cancelled():
                 future.set_result(data)
+
+
+async def _loaded(file: ChunkFile, start: int, stop: int, _chunk: bytes) -> ChunkFile:
+    """Return the file once the kernel has these bytes of it in memory."""
+    try:
+        await file.load_apart(start, stop)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _close(data: bytes | ChunkFile) -> None:
+    if isinstance(data, ChunkFile):
+        data.close()

@@ -19,6 +19,7 @@ from typing import Final, Protocol, Self
 from aiohttp import web
 
 from treescale.chunks.disk.file import FileSlice
+from treescale.http.connections.nearby import is_nearby, send_at_once
 from treescale.http.connections.progress import taken
 from treescale.http.request_record import record_of
 
@@ -81,6 +82,8 @@ class FileSender:
             if sent == 0:
                 raise ConnectionResetError("a chunk's file is shorter than it was")
             at += sent
+            if sent < size:  # the socket is full: to try again at once would be refused
+                await self._writable()
 
     async def _writable(self) -> None:
         """Wait until the socket takes bytes, or has failed.
@@ -141,6 +144,9 @@ def sender_for(
     transport = request.transport
     if transport is None or transport.is_closing():
         return None
+    sockname, peername = map(transport.get_extra_info, ("sockname", "peername"))
+    if is_nearby(sockname, peername):
+        send_at_once(transport.get_extra_info("socket"))
     if transport.get_extra_info("sslcontext") is not None:
         return EncryptedSender(response)
     idle_seconds = record_of(request).limits.answer_idle_seconds_max
