@@ -10,7 +10,7 @@ import socket
 from contextlib import suppress
 from typing import Final, Protocol
 
-SEND_BUFFER_BYTES: Final = 512 * 1024
+SEND_BUFFER_BYTES: Final = 768 * 1024
 """What the kernel doubles, for what it needs beside; less where `net.core.wmem_max` says so."""
 PLAINEST: Final = b"reno"
 
