@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import Principal, Standing, may, permitted
+from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.route import Answered, Asked
@@ -227,7 +227,7 @@ class RuleDesk:
             raise unseen from None
         standing = _standing(asked, namespace_of(whose.name), Visibility(found.visibility))
         may_change = may(asked.principal, whose.name, Permission.RULES, standing)
-        may_pull = Action.PULL in permitted(Principal(asked.principal.user), whose.name, standing)
+        may_pull = Action.PULL in permitted(asked.principal.person, whose.name, standing)
         if not (may_pull or may_change):
             raise unseen
         return _Place(whose, may_change)

@@ -192,7 +192,8 @@ def begin_namespace(connection: Connection, name: str, *, kind: str, adopt: bool
     if left is not None and not adopt:
         raise UserExists(
             f"there are repositories of an earlier user {name}, such as {left.name}: "
-            "delete them first"
+            "delete them first",
+            known=left.name,
         )
     if left is not None:
         strip(connection, held.row_id)

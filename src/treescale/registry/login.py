@@ -32,7 +32,8 @@ from treescale.errors import (
     UserUnknown,
 )
 from treescale.log import get_logger
-from treescale.metadata.accounts import AccessTokens, Users
+from treescale.metadata.accounts import Users
+from treescale.metadata.keys import AccessTokens
 from treescale.metadata.records import AccessToken, User
 from treescale.oci.names import check_namespace
 from treescale.registry.credential_cache import AWAY_SECONDS_MAX, CredentialCache

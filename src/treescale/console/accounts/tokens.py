@@ -4,7 +4,8 @@ A secret is made for whoever shows the password: an access token makes no others
 for, so that one which leaked cannot outlive its end. It is shown once.
 """
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -23,6 +24,8 @@ from treescale.registry.accounts import (
     token_cursor,
 )
 
+LATEST: Final = datetime(MAXYEAR, 12, 31, tzinfo=UTC).timestamp()
+"""Version 0.1.0 made access tokens that end later, which no date says."""
 _RIGHTS = (*Action, *TokenScope)
 
 
@@ -97,8 +100,8 @@ class TokenDesk:
             parse_duration(wanted.expires),
         )
         accounts = await accounts_of(self._database, self._passwords)
-        await accounts.check_label(user, terms.label)
-        secret, made = await accounts.create_token(user, terms, actor=asked.principal.user)
+        actor = asked.principal.user
+        secret, made = await accounts.create_token(user, terms, actor=actor, label_once=True)
         return Answered(TokenMade(secret, _row(made)))
 
     async def revoke(self, asked: Asked) -> Answered:
@@ -135,4 +138,4 @@ def _row(one: AccessToken) -> TokenRow:
 
 
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
+    return None if seconds is None else datetime.fromtimestamp(int(min(seconds, LATEST)), UTC)

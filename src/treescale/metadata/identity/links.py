@@ -188,9 +188,11 @@ def _checked(connection: Connection, link: Link) -> list[GivenRole]:
             raise UserUnknown(f"no user {link.user}")
         return []
     if is_user(connection, link.user):
-        raise UserExists(f"user {link.user} exists already: `treescale user reset {link.user}`")
+        raise UserExists(
+            f"user {link.user} exists already: `treescale user reset {link.user}`", known=link.user
+        )
     if organisation_id(connection, link.user) is not None:
-        raise UserExists(f"the organisation {link.user} exists already")
+        raise UserExists(f"the organisation {link.user} exists already", known=link.user)
     roles: list[GivenRole] = []
     for one in link.roles:
         found = organisation_id(connection, one.namespace)

@@ -134,7 +134,10 @@ class Providers:
             terms = _bound(connection, provider.terms)
             kept = {**row, "terms": msgspec.json.encode(terms).decode()}
             if not changed(connection, _ADD.on(connection), kept):
-                raise UserExists(f"there is a provider {provider.name} already: remove it first")
+                raise UserExists(
+                    f"there is a provider {provider.name} already: remove it first",
+                    known=provider.name,
+                )
             if connection.execute(_COUNT).scalar_one() > PROVIDERS_MAX:
                 raise Refused(f"there are {PROVIDERS_MAX} providers already")
             told = {"provider": provider.name, "issuer": provider.issuer}

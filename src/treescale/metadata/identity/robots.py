@@ -182,7 +182,11 @@ class Robots:
             row_id = hold_known(connection, namespace).row_id
             there = connection.execute(HOLD, {"row_id": row_id, "this": new.name}).one_or_none()
             if there is not None:
-                raise RobotExists(f"the robot {namespace}+{new.name} exists: id {there.robot_id}")
+                raise RobotExists(
+                    f"the robot {namespace}+{new.name} exists already: "
+                    f"`treescale robot rotate {namespace}+{new.name}` gives it another secret",
+                    known=there.robot_id,
+                )
             if connection.execute(COUNT, {"row_id": row_id}).scalar_one() >= ROBOTS_MAX:
                 raise Refused(f"{namespace} has {ROBOTS_MAX} robots: remove one first")
             row = {
