@@ -381,7 +381,7 @@ def of_user(
 
 def unknown_user(name: str) -> UserUnknown:
     """Return what is raised for a name that nobody has."""
-    return UserUnknown(f"no user {name}")
+    return UserUnknown(f"no user {name}: `treescale user list` lists all")
 
 
 TOUCH_SECONDS_MIN: Final = 60.0

@@ -18,8 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from treescale.errors import Refused, TokenUnknown, UserExists, UserUnknown
-from treescale.metadata.accounts import TOUCH_SECONDS_MIN, of_user, present, void
+from treescale.errors import Refused, TokenUnknown, UserExists
+from treescale.metadata.accounts import TOUCH_SECONDS_MIN, of_user, present, unknown_user, void
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
@@ -190,7 +190,7 @@ class AccessTokens:
         def work(connection: Connection) -> None:
             held = connection.execute(HOLD_MAKER, {"user": token.user})
             if held.one_or_none() is None:
-                raise UserUnknown(f"no user {token.user}")
+                raise unknown_user(token.user)
             if label_once:
                 _check_label(connection, token)
             _check_room(connection, token)
@@ -217,7 +217,7 @@ class AccessTokens:
         """Return it, expired or not; raises TokenUnknown."""
         row = await self._connections.row(GET_TOKEN, {"this": token_id})
         if row is None:
-            raise TokenUnknown(f"no access token {token_id}")
+            raise unknown_token(token_id)
         return _token(row)
 
     async def page(self, user: str, after: tuple[float, str], limit: int) -> list[AccessToken]:
@@ -235,7 +235,7 @@ class AccessTokens:
         def work(connection: Connection) -> None:
             gone = connection.execute(REVOKE_TOKEN, {"this": token_id}).one_or_none()
             if gone is None:
-                raise TokenUnknown(f"no access token {token_id}")
+                raise unknown_token(token_id)
             void(connection, f"token:{token_id}")
             told = {"token_id": token_id, "label": gone.label}
             record(connection, of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
@@ -248,6 +248,13 @@ class AccessTokens:
         limits = {"this": token_id, "before": now - TOUCH_SECONDS_MIN}
         if await self._connections.row(IS_NOT_TOUCHED, limits) is not None:
             await self._connections.change(TOUCH_TOKEN, {**limits, "now": now})
+
+
+def unknown_token(token_id: str) -> TokenUnknown:
+    """Return what is raised for an id that no access token has."""
+    return TokenUnknown(
+        f"no access token {token_id[:100]}: `treescale token list USER` has the ids of all"
+    )
 
 
 def _check_label(connection: Connection, token: AccessToken) -> None:

@@ -250,7 +250,10 @@ class Organisations:
                 gone = connection.execute(_REVOKE_ONE, {**these, "glob": repository}).all()
             if not gone:
                 what = "" if repository is None else f" for {repository}"
-                raise UserUnknown(f"{user} has no role in {namespace}{what}")
+                raise UserUnknown(
+                    f"{user} has no role in {namespace}{what}: `treescale org show {namespace}` "
+                    "lists all"
+                )
             if held.is_organisation:
                 check_owner_left(connection, held.row_id, namespace)
             void(connection, f"member:{user}")

@@ -12,8 +12,9 @@ import msgspec
 from treescale.auth.scopes import Action, TokenScope
 from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked, check_fresh
-from treescale.errors import Forbidden, TokenUnknown
+from treescale.errors import Forbidden
 from treescale.metadata.database import Database
+from treescale.metadata.keys import unknown_token
 from treescale.metadata.records import AccessToken
 from treescale.registry.accounts import (
     PasswordHashing,
@@ -109,7 +110,7 @@ class TokenDesk:
         token_id = asked.parameters["token"]
         found = await self._database.access_tokens.get(token_id)
         if not (asked.is_administrator or found.user == asked.principal.user):
-            raise TokenUnknown(f"no access token {token_id}")
+            raise unknown_token(token_id)
         accounts = await accounts_of(self._database, self._passwords)
         await accounts.revoke_token(token_id, actor=asked.principal.user)
         return Answered(_row(found))
