@@ -21,7 +21,6 @@ from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.layouts import WHY, check_writable, named, refuse
 from treescale.metadata.limits.arriving import settle_whole
 from treescale.metadata.limits.settling import explained
-from treescale.metadata.namespaces import check_not_freed
 from treescale.metadata.organisations import hold_known
 from treescale.metadata.repositories import make_namespace, namespace_id, note_oldest
 from treescale.metadata.rules.immutable import check_repository_may_go
@@ -117,7 +116,6 @@ def _move(connection: Connection, old: str, new: str, *, actor: str, force: bool
         connection.execute(_MOVE, to)
     except IntegrityError as error:  # a push came first
         raise _taken(new) from error
-    check_not_freed(connection, namespace_of(new))
     if namespace_of(old) != namespace_of(new):
         settle_whole(connection, there.repository_id, actor=actor)
     record(connection, Event(Kind.REPOSITORY_MOVED, actor, old, payload={"to": new}))
