@@ -107,7 +107,7 @@ soak-events: export SOAK_PUSHES ?= 20000
 soak-events: packages $(VENV)/.dev $(WHEEL)/.built  ## so many pushes while servers are killed, and what the log has of them
 	@$(TESTED) $(BIN)/pytest -q -o faulthandler_timeout=0 tests/soak/test_events.py $(ARGS)
 
-clients: packages $(VENV)/.dev $(WHEEL)/.built  ## crane, oras, helm, buildx, built by Go, as a robot and by sign-on
+clients: packages $(VENV)/.dev $(WHEEL)/.built  ## crane, oras, helm, buildx, BuildKit, built by Go, as a robot and by sign-on
 	@$(TESTED) $(BIN)/pytest -q --timeout 3600 -o faulthandler_timeout=0 tests/clients/by_hand.py $(ARGS)
 
 coverage: $(VENV)/.dev  ## branch coverage of the unit and contract tests

@@ -29,11 +29,15 @@ TreeScaleError
 │   ├── OverLimit            a namespace would have more than it may
 │   │   └── QuotaExceeded    more bytes; carries how many there are
 │   ├── TagImmutable         a rule has a tag stay as it is
-│   ├── RuleUnknown, RuleExists
+│   ├── RuleUnknown
+│   ├── AlreadyThere         what is to be made is there; carries its id
+│   │   ├── RuleExists
+│   │   └── UserExists       the name is taken
+│   │       └── RobotExists
 │   ├── PlanChanged          what was confirmed is not what would be done now
-│   ├── UserUnknown, TokenUnknown, UserExists    (administration)
+│   ├── UserUnknown, TokenUnknown                (administration)
 │   ├── NamespaceUnknown     nobody has that name
-│   ├── RobotUnknown, RobotExists, IssuerUnknown (administration)
+│   ├── RobotUnknown, IssuerUnknown              (administration)
 │   ├── IssuerKeysInvalid    what an issuer signs with cannot be read
 │   ├── LastOwner            an organisation would have no owner
 │   ├── LastAdministrator    nobody could administrate any more
@@ -228,7 +232,15 @@ class RuleUnknown(Refused):
     """No such rule there."""
 
 
-class RuleExists(Refused):
+class AlreadyThere(Refused):
+    """What is to be made is there; `known` is its id, if the caller may know that."""
+
+    def __init__(self, message: str, *, known: str) -> None:
+        super().__init__(message)
+        self.known = known
+
+
+class RuleExists(AlreadyThere):
     """There is a rule that says the same."""
 
 
@@ -240,12 +252,8 @@ class UserUnknown(Refused):
     """No such user."""
 
 
-class UserExists(Refused):
-    """The name is taken; `known` is the id of what has it, if the caller may know that."""
-
-    def __init__(self, message: str, *, known: str = "") -> None:
-        super().__init__(message)
-        self.known = known
+class UserExists(AlreadyThere):
+    """The name is taken."""
 
 
 class NamespaceUnknown(Refused):

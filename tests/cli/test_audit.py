@@ -1,8 +1,10 @@
 """`treescale audit`: who did what, a line each, oldest first."""
 
 import json
+import re
 
 from tests.cli.conftest import Command
+from treescale.cli.events.audit import _changed
 
 PASSWORD = "correct horse"
 
@@ -29,6 +31,26 @@ def test_each_entry_is_a_line(command: Command) -> None:
     assert all(each[2].startswith("cli:") and each[3] == "-" for each in told)
     assert told[3][5] == "name=events value=60d before=-"
     assert "label=a long name" in told[2][5]
+
+
+def test_what_was_given_is_told(command: Command) -> None:
+    did(command)
+    command.here("org", "add", "acme", "--owner", "alice")
+    command.here("issuer", "add", "https://issuer.example")
+    command.here("robot", "add", "acme", "ci", "--expires", "90d")
+    claims = ("--claim", "repository=acme/app", "--claim", "ref=main")
+    command.here("robot", "trust", "acme+ci", "--issuer", "https://issuer.example", *claims)
+    lines = command.here("audit", "--namespace", "acme").splitlines()
+    made, trusted = (line.split("\t")[5] for line in lines[-2:])
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    told = rf"robot=acme\+ci allow=pull,push repository=\* expires={time}"
+    assert re.fullmatch(told, made)
+    assert trusted.endswith("claims=repository:acme/app,ref:main")
+
+
+def test_an_end_that_no_date_says_is_told_as_it_is() -> None:
+    entry = {"payload": {"expires": 3.2e12, "allow": [], "parts": [{}], "many": [*range(99)]}}
+    assert _changed(entry) == "expires=3200000000000.0 allow=(0) parts=(1) many=(99)"
 
 
 def test_in_json_it_is_an_object_a_line(command: Command) -> None:

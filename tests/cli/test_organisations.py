@@ -60,7 +60,7 @@ def test_each_mistake_is_told(team: Command) -> None:
         (("grant", "acme", "bob", "reader", "--repository", "A"), "characters of a name"),
         (("grant", "acme", "bob", "owner", "--repository", "acme/a"), "all of it"),
         (("revoke", "acme", "alice"), "treescale org grant acme USER owner"),
-        (("revoke", "acme", "bob"), "no role in acme"),
+        (("revoke", "acme", "bob"), "no role in acme: `treescale org show acme"),
         (("show", "none"), "no organisation and no user none"),
         (("set", "acme", "visibility=open"), "internal (whoever is signed in pulls)"),
         (("set", "acme", "colour=red"), "visibility=private"),

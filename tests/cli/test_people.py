@@ -31,7 +31,7 @@ def test_accounts_are_suspended_and_resumed(people: Command) -> None:
     assert people.here("user", "suspend", "alice") == "user alice is suspended\n"
     assert listed(people)["alice"] == (False, True, True)
     assert people.here("user", "resume", "alice") == "user alice is not suspended\n"
-    assert "no user nobody" in people.refused("user", "suspend", "nobody")
+    assert "no user nobody: `treescale user list" in people.refused("user", "suspend", "nobody")
     assert people.here("user", "admin", "alice", "on") == "user alice is an administrator\n"
     people.here("user", "password", "alice", "--off")
     assert listed(people)["alice"] == (True, False, False)
@@ -52,6 +52,11 @@ def test_links_are_printed_once(people: Command) -> None:
     made = people.json("user", "reset", "alice")
     assert (made["name"], made["url"]) == ("alice", None)
     assert made["path"].startswith("/-/reset/")
+    assert "treescale org add zoo --owner USER" in people.refused(
+        "user", "invite", "dave", "--role", "zoo:reader"
+    )
+    assert "treescale sign-on list" in people.refused("sign-on", "remove", "none", "--yes")
+    assert "treescale token list USER" in people.refused("token", "revoke", "none")
     assert "treescale user reset alice" in people.refused("user", "invite", "alice")
     assert "is not a role" in people.refused("user", "invite", "dave", "--role", "acme:king")
     result = people.run("user", "invite", "dave", "--role", "acme", "--data", str(people.data))

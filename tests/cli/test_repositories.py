@@ -286,7 +286,24 @@ class TestRestore:
             "latest": MANIFEST.digest,
             "small": SMALLER.digest,
         }
-        assert "no deleted tag" in filled.refused("repo", "restore", "alice/app:latest")
+        for mistaken in ("alice/app:latest", f"alice/app@sha256:{64 * '0'}", "alice/none"):
+            refused = filled.refused("repo", "restore", mistaken)
+            assert "no deleted" in refused
+            assert "treescale repo deleted alice" in refused
+        mistyped = filled.refused("repo", "deleted", "alicia")
+        assert "no organisation and no user alicia" in mistyped
+
+    def test_what_was_an_organisations_is_restored_to_one(self, filled: Command) -> None:
+        filled.here("user", "add", "carol", "--password-stdin", text_in="correct horse")
+        filled.here("org", "add", "acme", "--owner", "carol")
+        filled.here("repo", "copy", "alice/app:latest", "acme/app:1")
+        filled.here("org", "remove", "acme", "--yes")
+        refused = filled.refused("repo", "restore", "acme/app")
+        assert "treescale org add acme --owner USER" in refused
+        assert filled.json("repo", "deleted", "acme")
+        filled.here("org", "add", "acme", "--owner", "carol")
+        filled.here("repo", "restore", "acme/app")
+        assert filled.json("repo", "show", "acme/app")["tags"] == 1
 
     def test_its_space_is_back_a_lease_an_hour_and_the_trash_later(self, filled: Command) -> None:
         filled.here("repo", "delete", "alice/app:latest")

@@ -101,8 +101,8 @@ def test_each_mistake_is_told(filled: Command) -> None:
         ((APP, "--keep", "a month"), "say 30m, 24h, 7d or 2w"),
         ((APP, "--keep-last", "0"), "keep the last 1"),
         ((APP, "--remove", "9"), "has no rule 9"),
-        (("alice/none", "--keep", "1d"), "no repository alice/none"),
-        (("nobody", "--keep", "1d"), "no organisation nobody"),
+        (("alice/none", "--keep", "1d"), "no repository alice/none: `treescale repo list"),
+        (("nobody", "--keep", "1d"), "no organisation and no user nobody"),
         (("A", "--keep", "1d"), "lower-case"),
     ):
         assert said in filled.refused(*RULES, *words), words

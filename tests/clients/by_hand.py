@@ -1,4 +1,4 @@
-"""crane, oras, helm and buildx (no builds) against a real server, as a robot and as who signed on.
+"""crane, oras, helm, buildx and BuildKit against a real server, as a robot and as who signed on.
 
 `make clients` runs this, and nothing else does: it builds the clients from their sources, which
 takes minutes and a Go newer than Debian's. What was found is in docs/clients.md; a fault has a test
@@ -6,10 +6,13 @@ on the wire in CI.
 """
 
 import json
+import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from tests.clients.conftest import built
+from tests.functional.docker import Docker
 from tests.functional.programs import refused, run
 from tests.functional.server import Account, Server
 from tests.functional.wire import Wire
@@ -126,3 +129,84 @@ def test_buildx(registry: Server, account: Account, tmp_path: Path) -> None:
     buildx("imagetools", "create", "--tag", promoted, f"{where}:1")
     assert json.loads(buildx("imagetools", "inspect", "--raw", promoted)) == index
     assert set(crane("ls", where).split()) == {"1", "amd64", "arm64"}
+
+
+def build(
+    registry: Server, account: Account, builder: str, docker: Docker, name: str
+) -> tuple[str, str]:
+    """Build an image with its provenance, push it, and pull it; return image and attestation."""
+    docker.login(registry.address, account)
+    context = Path(docker.environment["DOCKER_CONFIG"]) / "context"
+    context.mkdir()
+    (context / "hello").write_text(f"hello {name}")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY hello /hello\nCMD /hello\n")
+    buildx, image = built("buildx"), f"{registry.address}/{name}"
+
+    def run_it(*words: str | Path) -> str:
+        return run(buildx, *words, env=docker.environment, seconds=SECONDS_MAX)
+
+    run_it("create", "--name", "kit", "--driver", "remote", builder)
+    flags = ("--builder", "kit", "--provenance=mode=max", "--sbom=false", "--push")
+    run_it("build", *flags, "--tag", image, context)
+    index = json.loads(run_it("imagetools", "inspect", "--raw", image))
+    made, attestation = index["manifests"]
+    assert attestation["annotations"] == {
+        "vnd.docker.reference.digest": made["digest"],
+        "vnd.docker.reference.type": "attestation-manifest",
+    }
+    told = run_it("imagetools", "inspect", image, "--format", "{{ json .Provenance }}")
+    assert "hello" in json.dumps(json.loads(told)), "mode=max has the Dockerfile"
+    docker("pull", image)
+    assert docker.inspect(image)["Config"]["Cmd"] == ["/bin/sh", "-c", "/hello"]
+    return made["digest"], attestation["digest"]
+
+
+def is_whole(wire: Wire, name: str, digests: Iterable[str]) -> bool:
+    """Say whether manifests are there with all that they refer to."""
+    for digest in digests:
+        answer = wire.request("GET", f"/v2/{name}/manifests/{digest}")
+        if answer.status != 200:
+            return False
+        document = answer.json()
+        for blob in (document["config"], *document["layers"]):
+            if wire.request("HEAD", f"/v2/{name}/blobs/{blob['digest']}").status != 200:
+                return False
+    return True
+
+
+def test_a_build_with_provenance(
+    registry: Server, account: Account, builder: str, docker: Docker
+) -> None:
+    """The attestation goes where its image goes, and stays while that is kept."""
+    who = account.name.replace("+", "-")
+    name, other, moved = (f"acme/{who}-{word}" for word in ("built", "copied", "moved"))
+    parts = build(registry, account, builder, docker, f"{name}:1")
+    wire = Wire(registry, account)
+    assert is_whole(wire, name, parts)
+    registry.admin("repo", "copy", f"{name}:1", f"{other}:1")
+    assert is_whole(wire, other, parts)
+    registry.admin("repo", "move", other, moved)
+    assert is_whole(wire, moved, parts)
+    api = Wire(registry, registry.admin_account)
+    registry.admin("org", "grant", "acme", "admin", "reader")
+    shown = api.with_basic("GET", f"/api/v1/repositories/{name}/images/1").expect(200).json()
+    assert [(one["digest"], one["is_attestation"], one["has"]) for one in shown["parts"]] == [
+        (parts[0], False, []),
+        (parts[1], True, ["provenance"]),
+    ]
+    registry.admin("repo", "rules", name, "--keep-last", "1")
+    plan = json.loads(registry.admin("repo", "rules", name, "--apply", "--yes", "--json"))
+    assert (plan["removed"], plan["kept"]) == (0, 1)
+    assert is_whole(wire, name, parts)
+    registry.admin("repo", "public", name)
+    with urllib.request.urlopen(f"http://{registry.address}/{name}:1", timeout=20) as page:
+        words = page.read().decode()
+    assert "provenance" in words
+    assert parts[1] in words
+
+
+def test_a_keyless_build_with_provenance(
+    registry: Server, keyless: Account, builder: str, docker: Docker
+) -> None:
+    parts = build(registry, keyless, builder, docker, "acme/keyless:1")
+    assert is_whole(Wire(registry, keyless), "acme/keyless", parts)

@@ -11,26 +11,34 @@ import aiohttp
 import pytest
 
 from tests.console.web.browser import Browser
-from tests.functional.programs import free_port
+from tests.functional.cluster.record import CLOCK
+from tests.functional.conftest import daemon, docker, short_directory
+from tests.functional.programs import Program, free_port
 from tests.functional.server import Account, Options, Server
 from tests.functional.test_people import make_token, provider, sign_on
-from tests.go_programs import MADE
+from tests.go_programs import MADE, built_as_dependency
 from tests.go_programs import built as built_by_go
+from tests.id_tokens import RSA_KEY, Maker, jwk, jwks
 
-__all__ = ["provider"]  # a fixture
+__all__ = ["daemon", "docker", "provider"]  # fixtures
 
 MODULES: Final = {
     "crane": "github.com/google/go-containerregistry/cmd/crane@v0.22.1",
     "oras": "oras.land/oras/cmd/oras@v1.3.6",
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
     "buildx": "github.com/docker/buildx/cmd/buildx@v0.38.2",
+    "buildkitd": "github.com/moby/buildkit/cmd/buildkitd@v0.34.2",
 }
+REFUSED: Final = {"buildkitd"}
+"""By `go install`."""
+ISSUER: Final = "https://issuer.example"
 ALL: Final = "pull,push,delete"
 
 
 def built(name: str) -> Path:
     """Return the path of a program, which is built if it was not yet."""
-    return built_by_go(MODULES[name], MADE / "clients")
+    build = built_as_dependency if name in REFUSED else built_by_go
+    return build(MODULES[name], MADE / "clients")
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +78,33 @@ async def account(
     (await sign_on(browser)).expect(303)
     await browser.learn()
     return await make_token(browser, "dora", ALL)
+
+
+@pytest.fixture
+def keyless(registry: Server, tmp_path: Path) -> Account:
+    """A robot with an ID token, of an issuer whose keys were given."""
+    keys = tmp_path / "jwks.json"
+    keys.write_bytes(jwks(jwk(RSA_KEY, "k1")))
+    registry._administer("issuer", "add", ISSUER, "--jwks", str(keys))
+    registry._administer("robot", "add", "acme", "keyless")
+    claims = ("--claim", "sub=repo:acme/app:*")
+    registry._administer("robot", "trust", "acme+keyless", "--issuer", ISSUER, *claims)
+    audience = f"http://{registry.address}"
+    return Account("acme+keyless", Maker(ISSUER, CLOCK.now(), audience).token())
+
+
+@pytest.fixture(scope="module")
+def builder(registry: Server) -> Iterator[str]:
+    """A BuildKit that pushes to the registry without TLS; return where it answers."""
+    with short_directory() as home:
+        settings, socket = home / "buildkitd.toml", home / "buildkitd.sock"
+        settings.write_text(
+            f'root = "{home}/root"\n'
+            '[worker.oci]\nsnapshotter = "native"\n[worker.containerd]\nenabled = false\n'
+            f'[registry."{registry.address}"]\nhttp = true\n'
+        )
+        words = ("--config", settings, "--addr", f"unix://{socket}")
+        program = Program(built("buildkitd"), *words, log=home / "log")
+        program.start_until("BuildKit answers", socket.exists, seconds=40)
+        yield f"unix://{socket}"
+        program.stop()

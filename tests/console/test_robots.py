@@ -15,6 +15,20 @@ from treescale.registry.accounts import TokenTerms
 
 ROBOTS = "/organisations/acme/robots"
 CI = f"{ROBOTS}/ci"
+OPEN_TO_ROBOTS = {
+    ("GET", "/openapi.json"),
+    ("GET", "/events"),
+    ("GET", "/repositories"),
+    ("GET", "/repositories/{name}"),
+    ("GET", "/repositories/{name}/images"),
+    ("GET", "/repositories/{name}/images/{reference}"),
+    ("GET", "/repositories/{name}/tags"),
+    ("DELETE", "/repositories/{name}/tags/{tag}"),
+    ("GET", "/repositories/{name}/manifests/{digest}"),
+    ("DELETE", "/repositories/{name}/manifests/{digest}"),
+    ("GET", "/explain/{name}"),
+    ("POST", "/copies"),
+}
 ISSUER = "https://issuer.example"
 RULE = {"issuer": ISSUER, "claims": {"repository": "acme/app"}}
 
@@ -138,6 +152,7 @@ async def test_an_access_token_makes_none(team: Running, alice: Client) -> None:
         ({"name": "a", "allow": ["fly"]}, 400),
         ({"name": "a", "repository": "other/*"}, 400),
         ({"name": "a", "expires": "soon"}, 400),
+        ({"name": "a", "expires": "9000y"}, 400),
         ({"name": "a", "admin": True}, 400),
     ],
 )
@@ -161,6 +176,54 @@ async def test_a_robot_manages_what_its_rights_imply(team: Running, alice: Clien
     assert team.url
 
 
+async def test_a_robot_promotes_and_deletes_as_far_as_it_pushes_and_deletes(
+    team: Running, alice: Client, bob: Client
+) -> None:
+    """What it may do to repositories by the registry's own API, and nothing more."""
+    await bob.repository("bob/app").push_image("1", LAYER)
+    app = "/repositories/acme/app"
+    digest = (await ask(alice, "GET", f"{app}/images/1")).expect(200).json["digest"]
+    robots = {
+        name: await made(alice, name=name, allow=[*allow, "api"], repository=glob)
+        for name, allow, glob in (
+            ("release", ["pull", "push"], "acme/*"),
+            ("reader", ["pull"], "acme/*"),
+            ("narrow", ["pull", "push", "delete"], "acme/web"),
+            ("blind", ["push"], "acme/*"),
+            ("cleaner", ["delete"], "acme/app"),
+        )
+    }
+    copies = {"source": "acme/app:1", "target": "acme/web:2"}
+    for name, status in (("reader", 403), ("narrow", 404), ("blind", 404), ("release", 200)):
+        (await ask(robots[name], "POST", "/copies", copies)).expect(status)
+    release = robots["release"]
+    for source, target, status in (
+        ("acme/app:1", "acme/app:stable", 200),
+        ("acme/app:1", "bob/app:2", 403),
+        ("bob/app:1", "acme/app:2", 404),
+        ("bob/none:1", "acme/app:2", 404),
+    ):
+        body = {"source": source, "target": target}
+        (await ask(release, "POST", "/copies", body)).expect(status)
+    shown = (await ask(release, "GET", f"{app}/images/stable")).expect(200).json
+    assert (shown["digest"], shown["rights"]) == (digest, ["pull", "push"])
+    reads = (f"{app}/images", f"{app}/images/1", f"{app}/tags", f"{app}/manifests/{digest}")
+    for path in (*reads, "/explain/acme/app?tag=1"):
+        (await ask(robots["reader"], "GET", path)).expect(200)
+        problem(await ask(robots["narrow"], "GET", path), 404, "unknown")
+        problem(await ask(robots["cleaner"], "GET", path), 404, "unknown")
+    deletes = (f"{app}/tags/stable", f"{app}/manifests/{digest}")
+    for path in deletes:
+        problem(await ask(release, "DELETE", path), 403, "forbidden")
+        problem(await ask(robots["narrow"], "DELETE", path), 404, "unknown")
+    for path in deletes:
+        (await ask(robots["cleaner"], "DELETE", path)).expect(200)
+    query = "/audit?namespace=acme&kind=tag.*,image.*"
+    found = (await ask(alice, "GET", query)).expect(200).json["entries"]
+    assert {"acme+release", "acme+cleaner"} <= {one["actor"] for one in found}
+    assert team.url
+
+
 async def test_a_robot_reads_events_of_what_it_may_pull(
     team: Running, alice: Client, bob: Client
 ) -> None:
@@ -175,12 +238,14 @@ async def test_a_robot_reads_events_of_what_it_may_pull(
 
 async def test_every_other_row_is_closed_to_robots(team: Running, alice: Client) -> None:
     ci = await made(alice, allow=["pull", "push", "delete", "api", "events"])
-    open_to = {("GET", "/repositories"), ("GET", "/repositories/{name}"), ("GET", "/events")}
     document = (await ask(ci, "GET", "/openapi.json")).expect(200).json
     for path, methods in document["paths"].items():
         for method in methods:
             plain = path.removeprefix("/api/v1")
-            if (method.upper(), plain) in open_to or plain == "/openapi.json":
+            is_open = (method.upper(), plain) in OPEN_TO_ROBOTS
+            if plain != "/openapi.json":
+                assert ("Robots" in methods[method]["description"]) is is_open, (method, plain)
+            if is_open:
                 continue
             filled = plain.replace("{name}", "acme").replace("{", "").replace("}", "")
             refused = await ask(ci, method.upper(), filled)

@@ -79,3 +79,20 @@ async def test_tokens_come_in_pages_and_none_twice(root: Client) -> None:
         path = page.headers.get("Link", "").partition("/api/v1")[2].partition(">")[0]
     assert seen == ["a", "b", "c"]
     problem(await ask(root, "GET", "/tokens?user=bob&after=x"), 400, "page")
+
+
+async def test_no_access_token_is_made_that_ends_on_no_date(root: Client) -> None:
+    for expires in ("9000y", "99999y", "101y"):
+        body = {"name": "late", "expires": expires}
+        told = problem(await ask(root, "POST", "/tokens", body), 400, "request")
+        assert "none" in told["detail"]
+    (await ask(root, "POST", "/tokens", {"name": "late", "expires": "100y"})).expect(200)
+    [row] = (await ask(root, "GET", "/tokens")).expect(200).json["tokens"]
+    assert row["expires"].startswith("21")
+
+
+async def test_one_of_0_1_0_that_ends_on_no_date_is_listed(registry: Running, root: Client) -> None:
+    terms = TokenTerms("late", lasts_seconds=99_999 * 365 * 86_400.0)
+    await registry.parts.accounts.create_token("root", terms, actor=ACTOR)
+    [row] = (await ask(root, "GET", "/tokens")).expect(200).json["tokens"]
+    assert row["expires"] == "9999-12-31T00:00:00Z"

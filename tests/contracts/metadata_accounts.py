@@ -1,5 +1,6 @@
 """What `Users`, `AccessTokens`, `SigningKeys` and `Generations` promise."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,8 +10,9 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_values import ACTOR, NOW, access_token, user
-from treescale.errors import TokenUnknown, UserExists, UserUnknown
+from treescale.errors import Refused, TokenUnknown, UserExists, UserUnknown
 from treescale.metadata import accounts as sql
+from treescale.metadata import keys
 from treescale.metadata.database import Database
 from treescale.metadata.engine.upserts import insert_or_update
 from treescale.metadata.records import AccessToken, Changes, SigningKey
@@ -137,6 +139,41 @@ class AccessTokensContract:
         with pytest.raises(TokenUnknown):
             await database.access_tokens.revoke("t1", actor=ACTOR)
         assert await changed_since(database, before.generation) == ["token:t1"]
+
+    async def test_of_several_of_one_label_at_once_one_is_made(self, database: Database) -> None:
+        await database.users.add(user(), actor=ACTOR)
+        tokens = [access_token(f"t{n}") for n in range(8)]
+        add = partial(database.access_tokens.add, actor=ACTOR, label_once=True)
+        done = await asyncio.gather(*map(add, tokens), return_exceptions=True)
+        refused = [one for one in done if isinstance(one, UserExists)]
+        [made] = await database.access_tokens.list("alice")
+        assert (done.count(None), {one.known for one in refused}) == (1, {made.token_id})
+        assert len(refused) == len(tokens) - 1
+
+    async def test_a_label_is_free_again_when_its_token_has_ended(self, database: Database) -> None:
+        await database.users.add(user(), actor=ACTOR)
+        add = partial(database.access_tokens.add, actor=ACTOR, label_once=True)
+        await add(replace(access_token("t1"), expires=NOW + 1))
+        await add(replace(access_token("t2", created=NOW + 1), expires=NOW + 9))
+        with pytest.raises(UserExists, match="revoke t2"):
+            await add(access_token("t3", created=NOW + 2))
+        await database.access_tokens.add(access_token("t3", created=NOW + 2), actor=ACTOR)
+
+    async def test_there_are_so_many_and_those_that_ended_make_room(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(keys, "TOKENS_MAX", 3)
+        for name in ("alice", "bob"):
+            await database.users.add(user(name), actor=ACTOR)
+        add = partial(database.access_tokens.add, actor=ACTOR)
+        for n in range(3):
+            await add(replace(access_token(f"t{n}"), expires=NOW + 1 + n))
+        await add(access_token("b", name="bob"))
+        with pytest.raises(Refused, match="3 access tokens: revoke"):
+            await add(access_token("t3"))
+        await add(access_token("t4", created=NOW + 2))
+        assert [one.token_id for one in await database.access_tokens.list("alice")] == ["t2", "t4"]
+        assert len(await database.access_tokens.list("bob")) == 1
 
     async def test_touch_writes_once_a_minute(self, database: Database) -> None:
         async def last_used() -> float | None:

@@ -8,9 +8,11 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from tests.contracts.metadata_values import ACTOR, NOW, small, user
+from tests.examples import RACES
 from treescale.auth.roles import EVERY_REPOSITORY, Role, Visibility
 from treescale.errors import LastOwner, NamespaceUnknown, Refused, UserExists, UserUnknown
 from treescale.metadata import namespaces as rows
+from treescale.metadata import organisations as sql
 from treescale.metadata.database import Database
 from treescale.metadata.organisations import GRANTS_MAX, Holding, Member
 from treescale.metadata.schema import events, members, namespaces, repositories, users
@@ -251,13 +253,64 @@ class OrganisationsContract:
         await database.users.add(user("acme"), actor=ACTOR)
         assert len(await database.connections.rows(select(namespaces.c.namespace_id))) > len(ids)
 
-    async def test_one_with_repositories_is_not_removed(self, database: Database) -> None:
+    async def test_what_is_left_goes_with_it_and_no_more(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         await team(database)
-        await database.repositories.set_public("acme/app", public=False, now=NOW, actor=ACTOR)
-        with pytest.raises(Refused, match="acme/app"):
-            await database.organisations.remove("acme", actor=ACTOR)
-        await database.repositories.delete("acme/app", actor=ACTOR)
+        names = ["acme/app", "acme/web"]
+        for name in (*names, "acme-2/app"):
+            await made(database, name)
+        with monkeypatch.context() as limited:
+            limited.setattr(sql, "LEFT_MAX", 1)
+            with pytest.raises(Refused, match="acme/app"):
+                await database.organisations.remove("acme", actor=ACTOR)
+        assert await database.organisations.remove("acme", actor=ACTOR) == names
+        found = await database.repositories.list_all("", 10)
+        assert [one.name for one in found] == ["acme-2/app"]
+        assert (await kinds(database)).count("repository.deleted") == len(names)
+
+    async def test_nothing_is_pushed_to_one_that_is_gone(self, database: Database) -> None:
+        """A member's bearer token is good for some seconds more."""
+        await team(database)
+        await made(database, "acme/app")
         await database.organisations.remove("acme", actor=ACTOR)
+        with pytest.raises(NamespaceUnknown):
+            await made(database, "acme/app")
+        with pytest.raises(NamespaceUnknown):
+            await database.repositories.set_visibility("acme/b", "public", now=NOW, actor=ACTOR)
+        await made(database, "acme-2/app")
+        found = await database.repositories.list_all("", 10)
+        assert [one.name for one in found] == ["acme-2/app"]
+        await database.organisations.add("acme", "alice", actor=ACTOR)
+        await made(database, "acme/app")
+        await database.organisations.remove("acme", actor=ACTOR)
+        await database.users.add(user("acme"), actor=ACTOR)
+        await made(database, "acme/app")
+
+    @pytest.mark.parametrize("seed", RACES)
+    async def test_what_is_pushed_while_it_goes_is_deleted_or_refused(
+        self, database: Database, other: Database, seed: int
+    ) -> None:
+        await team(database)
+        pushed = asyncio.Event()
+
+        async def push(place: int) -> int:
+            for turn in range(50):
+                try:
+                    await made(other if place % 2 else database, f"acme/{seed}-{place}-{turn}")
+                except NamespaceUnknown:
+                    return turn
+                pushed.set()
+            return 50
+
+        async def remove() -> list[str]:
+            await pushed.wait()
+            return await database.organisations.remove("acme", actor=ACTOR)
+
+        *turns, deleted = await asyncio.gather(push(0), push(1), push(2), remove())
+        assert await database.repositories.list_all("", 10) == []
+        assert len(deleted) == sum(turns)
+        await database.organisations.add("acme", "alice", actor=ACTOR)
 
     async def test_lists_page_by_name(self, database: Database) -> None:
         await team(database, "bob")

@@ -107,8 +107,9 @@ class RobotsContract:
     async def test_a_name_is_one_robots_and_says_whose(self, database: Database) -> None:
         await team(database)
         await add(database)
-        with pytest.raises(RobotExists, match="id-acme-ci"):
+        with pytest.raises(RobotExists, match="robot rotate") as refused:
             await add(database)
+        assert refused.value.known == "id-acme-ci"
         await add(database, namespace="alice", name="other")
         with pytest.raises(NamespaceUnknown):
             await add(database, namespace="nobody")

@@ -1,6 +1,7 @@
 """Accounts: made, changed, removed; access tokens shown once and never again."""
 
 import re
+from datetime import MAXYEAR, UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,8 @@ from treescale.registry.accounts import (
 )
 
 PASSWORD = "correct horse"
+HUNDRED_YEARS_DAYS = 100 * 366
+LATE = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 
 
 async def test_the_first_start_makes_an_administrator_once(
@@ -187,6 +190,18 @@ def test_how_long_a_token_lasts(text: str, seconds: float) -> None:
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(RequestInvalid, match="say 90d"):
         parse_duration(text)
+
+
+@given(st.integers(1, 99_999), st.sampled_from("mhdwy"))
+def test_whatever_ends_has_a_date(count: int, unit: str) -> None:
+    text = f"{count}{unit}"
+    if count * {"d": 1, "w": 7, "y": 365}.get(unit, 0) > HUNDRED_YEARS_DAYS:
+        with pytest.raises(RequestInvalid, match="a hundred years: say none"):
+            parse_duration(text)
+        return
+    seconds = parse_duration(text)
+    assert seconds is not None
+    assert datetime.fromtimestamp(LATE + seconds, UTC).year < MAXYEAR
 
 
 @given(st.frozensets(st.sampled_from(Action), min_size=1))

@@ -109,6 +109,18 @@ async def test_wrong_is_wrong_and_says_no_more(login: Login, accounts: Accounts)
     assert len(told) == 1
 
 
+async def test_an_id_token_is_told_to_be_a_robots(login: Login) -> None:
+    """As docker login -u acme has it, without the robot's name; whoever is named."""
+    told = set()
+    for claims in ("e30", 2000 * "x"):
+        for number, name in enumerate(("alice", "nobody", "acme")):
+            with pytest.raises(CredentialsInvalid) as refused:
+                await login.authenticate(name, f"eyJh.{claims}.sig", source=f"10.0.0.{number}")
+            told.add(str(refused.value))
+    (said,) = told
+    assert "NAMESPACE+NAME" in said
+
+
 async def test_an_unknown_user_costs_a_verification(
     login: Login, passwords: CountingPasswords
 ) -> None:

@@ -138,6 +138,8 @@ def rule_of(issuer: str, claims: Mapping[str, str], preset: str = "") -> tuple[s
     wanted = dict(claims)
     if preset:
         _check_preset(preset, issuer, wanted)
+        if not wanted:
+            raise RequestInvalid(f"say whose ID tokens: {_OF_PRESETS[preset].example}")
     if preset == KUBERNETES:
         wanted = _of_kubernetes(wanted)
     if preset == GITLAB:

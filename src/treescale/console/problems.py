@@ -95,6 +95,6 @@ def problem_body(error: Exception, request_id: str) -> dict[str, object]:
     }
     if isinstance(error, errors.FieldInvalid) and error.field:
         members["field"] = error.field
-    if isinstance(error, errors.UserExists) and error.known:
+    if isinstance(error, errors.AlreadyThere) and error.known:
         members["id"] = error.known
     return members

@@ -11,7 +11,7 @@ from treescale.auth.policy import Standing, permitted
 from treescale.auth.roles import NO_MEMBER, Visibility
 from treescale.auth.scopes import Action
 from treescale.console.pages import Paging, page_of
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, no_repository
 from treescale.errors import CredentialsInvalid, NameInvalid, NameUnknown, ParameterInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.naming.descriptions import Descriptions
@@ -101,7 +101,7 @@ class RepositoryDesk:
         if found is None and asked.principal.anonymous:
             raise CredentialsInvalid("log in first: without that only what is public is there")
         if found is None:
-            raise NameUnknown(f"no repository {name} that you may see")
+            raise no_repository(asked, name)
         row = msgspec.structs.asdict(_row(asked, found))
         return Answered(
             RepositoryShown(**row, description=await self._descriptions.of_repository(name))

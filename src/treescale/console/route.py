@@ -19,7 +19,13 @@ from treescale.auth.policy import Principal
 from treescale.auth.roles import Memberships
 from treescale.auth.scopes import TokenScope
 from treescale.console.body import BODY_BYTES_MAX
-from treescale.errors import NameUnknown, PasswordNeeded, RequestInvalid, Unsupported
+from treescale.errors import (
+    NamespaceUnknown,
+    NameUnknown,
+    PasswordNeeded,
+    RequestInvalid,
+    Unsupported,
+)
 
 PREFIX: Final = "/api/v1"
 GET: Final = "GET"
@@ -88,6 +94,25 @@ def check_fresh(asked: Asked) -> None:
         raise PasswordNeeded(
             "an access token makes no secrets: ask for this with the password of the user"
         )
+
+
+def no_repository(asked: Asked, name: str) -> NameUnknown:
+    """Return the error for one that is not there, or not for the caller, in the same words.
+
+    The operator, who sees all, is told how to.
+    """
+    if asked.principal.is_operator:
+        return NameUnknown(f"no repository {name}: `treescale repo list` lists all")
+    return NameUnknown(f"no repository {name} that you may see")
+
+
+def no_namespace(asked: Asked, name: str) -> NamespaceUnknown:
+    """Return the same of a namespace."""
+    if asked.principal.is_operator:
+        return NamespaceUnknown(
+            f"no organisation and no user {name}: `treescale org add {name} --owner USER` makes one"
+        )
+    return NamespaceUnknown(f"no organisation {name} in which you have a role")
 
 
 @dataclass(frozen=True, slots=True)

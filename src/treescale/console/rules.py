@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from treescale.auth.policy import Principal, Standing, may, permitted
+from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, no_namespace, no_repository
 from treescale.errors import Forbidden, NameInvalid, NamespaceUnknown, NameUnknown, RequestInvalid
 from treescale.metadata.database import Database
 from treescale.metadata.rules.records import EVERY_TAG, Rule, RuleScope, Whose
@@ -208,7 +208,7 @@ class RuleDesk:
         return await self._repository(asked, whose)
 
     async def _namespace(self, asked: Asked, whose: Whose) -> _Place:
-        unseen = NamespaceUnknown(f"no organisation {whose.name} in which you have a role")
+        unseen = no_namespace(asked, whose.name)
         standing = _standing(asked, whose.name)
         may_change = may(asked.principal, whose.name, Permission.RULES, standing)
         if not (may_change or standing.grants or whose.name == asked.principal.user):
@@ -220,14 +220,14 @@ class RuleDesk:
         return _Place(whose, may_change)
 
     async def _repository(self, asked: Asked, whose: Whose) -> _Place:
-        unseen = NameUnknown(f"no repository {whose.name} that you may see")
+        unseen = no_repository(asked, whose.name)
         try:
             found = await self._database.repositories.get(whose.name)
         except NameUnknown:
             raise unseen from None
         standing = _standing(asked, namespace_of(whose.name), Visibility(found.visibility))
         may_change = may(asked.principal, whose.name, Permission.RULES, standing)
-        may_pull = Action.PULL in permitted(Principal(asked.principal.user), whose.name, standing)
+        may_pull = Action.PULL in permitted(asked.principal.person, whose.name, standing)
         if not (may_pull or may_change):
             raise unseen
         return _Place(whose, may_change)

@@ -1,4 +1,4 @@
-"""Accounts: users, their access tokens, whose rights changed, from where they were logged in to.
+"""Accounts: users, whose rights have changed, from where they were logged in to.
 
 What voids bearer tokens is recorded in the transaction that does it. Every change of what a subject
 may do draws the next number of one counter. The counter's row stays locked until that commits, so
@@ -15,11 +15,9 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
-    Double,
     Executable,
     Label,
     Row,
-    Text,
     bindparam,
     case,
     delete,
@@ -28,13 +26,12 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    tuple_,
     union_all,
     update,
 )
 from sqlalchemy.engine import Connection
 
-from treescale.errors import TokenUnknown, UserUnknown
+from treescale.errors import UserUnknown
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
@@ -57,9 +54,8 @@ from treescale.metadata.namespaces import (
     robots_of,
     strip,
 )
-from treescale.metadata.records import AccessToken, Change, Changes, User
+from treescale.metadata.records import Change, Changes, User
 from treescale.metadata.schema import (
-    access_tokens,
     counters,
     generations,
     hooks,
@@ -187,8 +183,8 @@ def _set_generation(connection: Connection, subject: str, drawn: int, changed: f
 class Generations:
     """Whose rights have changed, numbered in the order of commits.
 
-    What changes them is in `Users` and `AccessTokens`. A number is never given out twice, not to a
-    name that is removed and made again either.
+    What changes them is in `Users` and `keys.AccessTokens`. A number is never given out twice, not
+    to a name that is removed and made again either.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -385,143 +381,17 @@ def of_user(
 
 def unknown_user(name: str) -> UserUnknown:
     """Return what is raised for a name that nobody has."""
-    return UserUnknown(f"no user {name}")
+    return UserUnknown(f"no user {name}: `treescale user list` lists all")
 
 
 TOUCH_SECONDS_MIN: Final = 60.0
+"""So seldom it is written that a credential is used."""
 
-_THIS_TOKEN: Final = access_tokens.c.token_id == bindparam("this")
-
-_TOKENS: Final = select(access_tokens, users.c.suspended, present()).join(
-    users, users.c.name == access_tokens.c.user_name
-)
-FIND_TOKEN: Final = _TOKENS.where(access_tokens.c.secret_sha256 == bindparam("secret"))
-GET_TOKEN: Final = _TOKENS.where(_THIS_TOKEN)
-LIST_TOKENS: Final = _TOKENS.where(access_tokens.c.user_name == bindparam("user")).order_by(
-    access_tokens.c.created, access_tokens.c.token_id
-)
-PAGE_OF_TOKENS: Final = LIST_TOKENS.where(
-    tuple_(access_tokens.c.created, access_tokens.c.token_id)
-    > tuple_(bindparam("after_created", type_=Double()), bindparam("after_id", type_=Text()))
-).limit(bindparam("limit"))
 HOLD_USER: Final = (
     select(users.c.name)
     .where(users.c.name == bindparam("user"))
     .with_for_update(read=True, key_share=True)
 )
-_ADD_TOKEN: Final = insert(access_tokens)
-REVOKE_TOKEN: Final = (
-    delete(access_tokens)
-    .where(_THIS_TOKEN)
-    .returning(access_tokens.c.user_name, access_tokens.c.label)
-)
-_NOT_TOUCHED: Final = or_(
-    access_tokens.c.last_used.is_(None), access_tokens.c.last_used <= bindparam("before")
-)
-IS_NOT_TOUCHED: Final = select(access_tokens.c.token_id).where(_THIS_TOKEN, _NOT_TOUCHED)
-TOUCH_TOKEN: Final = (
-    update(access_tokens).where(_THIS_TOKEN, _NOT_TOUCHED).values(last_used=bindparam("now"))
-)
-
-
-class AccessTokens:
-    """Access tokens."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    async def add(self, token: AccessToken, *, actor: str) -> None:
-        """Keep it; raises UserUnknown when its user does not exist."""
-
-        def work(connection: Connection) -> None:
-            held = connection.execute(HOLD_USER, {"user": token.user})
-            if held.one_or_none() is None:
-                raise UserUnknown(f"no user {token.user}")
-            connection.execute(_ADD_TOKEN, _token_row(token))
-            told = {
-                "token_id": token.token_id,
-                "label": token.label,
-                "allow": sorted(token.allow),
-                "repository": token.repository,
-                "expires": token.expires,
-            }
-            record(connection, of_user(Kind.TOKEN_CREATED, actor, token.user, told))
-
-        await self._connections.write(work)
-
-    async def find(self, secret_sha256: str) -> AccessToken:
-        """Return the token with this secret, expired or not; raises TokenUnknown."""
-        row = await self._connections.row(FIND_TOKEN, {"secret": secret_sha256})
-        if row is None:
-            raise TokenUnknown("no access token has this secret")
-        return _token(row)
-
-    async def get(self, token_id: str) -> AccessToken:
-        """Return it, expired or not; raises TokenUnknown."""
-        row = await self._connections.row(GET_TOKEN, {"this": token_id})
-        if row is None:
-            raise TokenUnknown(f"no access token {token_id}")
-        return _token(row)
-
-    async def page(self, user: str, after: tuple[float, str], limit: int) -> list[AccessToken]:
-        """Return some of a user's tokens, those that follow a time of making and an id."""
-        page = {"user": user, "after_created": after[0], "after_id": after[1], "limit": limit}
-        return [_token(row) for row in await self._connections.rows(PAGE_OF_TOKENS, page)]
-
-    async def list(self, user: str) -> list[AccessToken]:
-        """Return a user's tokens, oldest first."""
-        return [_token(row) for row in await self._connections.rows(LIST_TOKENS, {"user": user})]
-
-    async def revoke(self, token_id: str, *, actor: str) -> None:
-        """Remove it, and change the generation of `token:ID`; raises TokenUnknown."""
-
-        def work(connection: Connection) -> None:
-            gone = connection.execute(REVOKE_TOKEN, {"this": token_id}).one_or_none()
-            if gone is None:
-                raise TokenUnknown(f"no access token {token_id}")
-            void(connection, f"token:{token_id}")
-            told = {"token_id": token_id, "label": gone.label}
-            record(connection, of_user(Kind.TOKEN_REVOKED, actor, gone.user_name, told))
-
-        await self._connections.write(work)
-
-    async def touch(self, token_id: str, *, now: float) -> None:
-        """Record a use; nothing happens when it is gone. At most one write a minute."""
-        # Asked first without the writers' lock, as nearly every use comes within the minute.
-        limits = {"this": token_id, "before": now - TOUCH_SECONDS_MIN}
-        if await self._connections.row(IS_NOT_TOUCHED, limits) is not None:
-            await self._connections.change(TOUCH_TOKEN, {**limits, "now": now})
-
-
-def _token_row(token: AccessToken) -> dict[str, object]:
-    return {
-        "token_id": token.token_id,
-        "user_name": token.user,
-        "label": token.label,
-        "secret_sha256": token.secret_sha256,
-        "allow": ",".join(sorted(token.allow)),
-        "repository": token.repository,
-        "created": token.created,
-        "expires": token.expires,
-        "last_used": token.last_used,
-    }
-
-
-def _token(row: Row[Any]) -> AccessToken:
-    return AccessToken(
-        token_id=row.token_id,
-        user=row.user_name,
-        label=row.label,
-        secret_sha256=row.secret_sha256,
-        allow=frozenset(row.allow.split(",")) if row.allow else frozenset(),
-        repository=row.repository,
-        created=row.created,
-        expires=row.expires,
-        last_used=row.last_used,
-        generation=row.generation,
-        user_suspended=row.suspended is not None,
-    )
-
 
 KNOWN_SECONDS: Final = 30 * 86_400.0
 NOTED_SECONDS_MIN: Final = 86_400.0

@@ -13,7 +13,7 @@ from treescale.cache.answers import KNOWN_SECONDS_MAX, AnswerCache, Changes
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, SystemClock
 from treescale.errors import DatabaseTrouble, DatabaseUnavailable, Failed
-from treescale.metadata.accounts import AccessTokens, Generations, KnownAddresses, Users
+from treescale.metadata.accounts import Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.connect import connect
@@ -22,7 +22,7 @@ from treescale.metadata.engine.sqlite_file import DatabaseFile
 from treescale.metadata.events.groups import EventGroups
 from treescale.metadata.events.hooks import Hooks
 from treescale.metadata.events.log import EventLog
-from treescale.metadata.keys import PeerKeys, SigningKeys
+from treescale.metadata.keys import AccessTokens, PeerKeys, SigningKeys
 from treescale.metadata.layouts import Layouts, OldestLayout, ReadOnlySwitches
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated

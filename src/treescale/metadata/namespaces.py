@@ -94,10 +94,21 @@ _HAS_OWNER: Final = select(
         members.c.repository == EVERY_REPOSITORY,
     )
 )
-HAS_REPOSITORIES: Final = (
+REPOSITORIES: Final = (
     select(repositories.c.name)
     .where(repositories.c.namespace == bindparam("this"))
     .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)
+_OWNED: Final = namespaces.alias("owned")
+IS_FREED: Final = (
+    select(namespaces.c.namespace_id)
+    .where(
+        namespaces.c.name > bindparam("begin"),
+        namespaces.c.name < bindparam("end"),
+        ~exists().where(users.c.name == bindparam("this")),
+        ~exists().where(_OWNED.c.name == bindparam("this"), _OWNED.c.kind == ORGANISATION),
+    )
     .limit(1)
 )
 _MEMBERS_OF: Final = (
@@ -188,11 +199,12 @@ def begin_namespace(connection: Connection, name: str, *, kind: str, adopt: bool
         raise UserExists(f"user {name} exists already", known=name)
     if held.is_organisation:
         raise UserExists(f"the organisation {name} exists already", known=name)
-    left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
+    left = connection.execute(REPOSITORIES, {"this": name, "limit": 1}).first()
     if left is not None and not adopt:
         raise UserExists(
             f"there are repositories of an earlier user {name}, such as {left.name}: "
-            "delete them first"
+            "delete them first",
+            known=left.name,
         )
     if left is not None:
         strip(connection, held.row_id)
@@ -227,6 +239,17 @@ def free_namespace(connection: Connection, row_id: int, name: str) -> None:
     connection.execute(_GROUPS, {"row_id": row_id})
     connection.execute(_HOOKS, {"this": name})
     connection.execute(_FREE, {"row_id": row_id})
+
+
+def check_not_freed(connection: Connection, name: str) -> None:
+    """Raise NamespaceUnknown for a name that somebody had, and nobody has now.
+
+    Members of an organisation that was removed may have bearer tokens for it for some seconds.
+    """
+    begin, end = f"{name}{FORMER_MARK}", f"{name}{chr(ord(FORMER_MARK) + 1)}"
+    these = {"this": name, "begin": begin, "end": end}
+    if connection.execute(IS_FREED, these).first() is not None:
+        raise unknown_namespace(name)
 
 
 def check_owner_left(connection: Connection, row_id: int, name: str) -> None:

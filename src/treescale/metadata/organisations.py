@@ -32,11 +32,11 @@ from treescale.metadata.engine.upserts import insert_or_update_if
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.namespaces import (
     EVERY_REPOSITORY,
-    HAS_REPOSITORIES,
     IS_USER,
     ORGANISATION,
     OWNER,
     PRIVATE,
+    REPOSITORIES,
     USER,
     HeldNamespace,
     begin_namespace,
@@ -49,6 +49,7 @@ from treescale.metadata.namespaces import (
     robots_of,
     unknown_namespace,
 )
+from treescale.metadata.repositories import delete_repository
 from treescale.metadata.schema import members, namespaces
 
 ANONYMOUS_SETTING: Final = "anonymous"
@@ -120,6 +121,8 @@ _SET_VISIBILITY: Final = (
     .values(visibility=bindparam("to"))
 )
 _COUNT_OF_USER: Final = select(func.count()).select_from(members).where(_OF_USER)
+LEFT_MAX: Final = 500
+"""Repositories that go with their organisation in one transaction: what was pushed just now."""
 GRANTS_MAX: Final = 100
 """Of one user in one namespace: each is compared with every name asked for."""
 
@@ -247,7 +250,10 @@ class Organisations:
                 gone = connection.execute(_REVOKE_ONE, {**these, "glob": repository}).all()
             if not gone:
                 what = "" if repository is None else f" for {repository}"
-                raise UserUnknown(f"{user} has no role in {namespace}{what}")
+                raise UserUnknown(
+                    f"{user} has no role in {namespace}{what}: `treescale org show {namespace}` "
+                    "lists all"
+                )
             if held.is_organisation:
                 check_owner_left(connection, held.row_id, namespace)
             void(connection, f"member:{user}")
@@ -283,27 +289,32 @@ class Organisations:
 
         await self._connections.write(work)
 
-    async def remove(self, name: str, *, actor: str) -> None:
-        """Remove an organisation that has no repositories: its name is free, all roles end.
+    async def remove(self, name: str, *, actor: str) -> list[str]:
+        """Remove an organisation: its name is free, all roles end; return what was deleted with it.
 
-        Raises NamespaceUnknown, and Refused while there are repositories.
+        Those are at most `LEFT_MAX` repositories: whoever calls has deleted others before. Raises
+        NamespaceUnknown, ReadOnly, and Refused while there are more repositories.
         """
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> list[str]:
             held = hold_namespace(connection, name)
             if held is None or not held.is_organisation:
                 raise NamespaceUnknown(f"no organisation {name}")
-            left = connection.execute(HAS_REPOSITORIES, {"this": name}).first()
-            if left is not None:
-                raise Refused(f"there is a repository {left.name}: delete it first")
+            page = {"this": name, "limit": LEFT_MAX + 1}
+            left = list(connection.execute(REPOSITORIES, page).scalars())
+            if len(left) > LEFT_MAX:
+                raise Refused(f"there is a repository {left[0]}: delete it first")
+            for repository in left:
+                delete_repository(connection, repository, actor=actor, force=True)
             for robot in robots_of(connection, held.row_id):
                 void(connection, f"token:{robot}")
             for user in members_of(connection, held.row_id):
                 void(connection, f"member:{user}")
             free_namespace(connection, held.row_id, name)
             record(connection, Event(Kind.ORGANISATION_REMOVED, actor, namespace=name))
+            return left
 
-        await self._connections.write(work)
+        return await self._connections.write(work)
 
     async def _holding(self, namespace: str, user: str) -> Holding:
         rows = await self._connections.rows(HELD_IN, {"this": namespace, "user": user})

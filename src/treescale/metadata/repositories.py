@@ -45,7 +45,7 @@ from treescale.metadata.layouts import (
     refuse,
 )
 from treescale.metadata.limits.settling import Gain, settle
-from treescale.metadata.namespaces import INTERNAL, PRIVATE, PUBLIC
+from treescale.metadata.namespaces import INTERNAL, PRIVATE, PUBLIC, check_not_freed
 from treescale.metadata.records import ClusterUsage, Repository, RepositoryUsage
 from treescale.metadata.rules.immutable import check_repository_may_go
 from treescale.metadata.schema import (
@@ -447,19 +447,10 @@ class Repositories:
         It can be restored for a while. What is pushed under its name begins another one. Raises
         ReadOnly, and without `force` TagImmutable when a rule keeps any of its tags.
         """
-
-        def work(connection: Connection) -> None:
-            check_writable(connection, name, whole=True)
-            if not force:
-                _check_tags(connection, name)
-            created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
-            if created is None:
-                raise _unknown(name)
-            note_oldest(connection, created)
-            record(connection, Event(Kind.REPOSITORY_DELETED, actor, name))
-
         try:
-            await self._connections.write(work)
+            await self._connections.write(
+                lambda connection: delete_repository(connection, name, actor=actor, force=force)
+            )
         except Refused:
             self._forget_all(name)
             raise
@@ -541,8 +532,21 @@ def hold(
         row = {"name": name, "namespace": namespace, "created": now}
         made = changed(connection, _CREATE.on(connection), {**row, "namespace_name": namespace}) > 0
         if made:
+            check_not_freed(connection, namespace)  # looked at once it cannot be removed any more
             record(connection, Event(Kind.REPOSITORY_CREATED, actor, name))
     raise DatabaseUnavailable(f"repository {name} is deleted as fast as it is created; try again")
+
+
+def delete_repository(connection: Connection, name: str, *, actor: str, force: bool) -> None:
+    """Take a repository away, in the caller's transaction; see `Repositories.delete`."""
+    check_writable(connection, name, whole=True)
+    if not force:
+        _check_tags(connection, name)
+    created = connection.execute(DELETE, {"repository": name}).scalar_one_or_none()
+    if created is None:
+        raise _unknown(name)
+    note_oldest(connection, created)
+    record(connection, Event(Kind.REPOSITORY_DELETED, actor, name))
 
 
 def _check_tags(connection: Connection, name: str) -> None:

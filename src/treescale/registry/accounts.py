@@ -23,8 +23,10 @@ from treescale.errors import (
     UserExists,
     UserUnknown,
 )
-from treescale.metadata.accounts import AccessTokens, Users
+from treescale.lease_times import KEPT_SECONDS_MAX, shown
+from treescale.metadata.accounts import Users
 from treescale.metadata.database import Database
+from treescale.metadata.keys import AccessTokens
 from treescale.metadata.namespaces import ORGANISATION
 from treescale.metadata.organisations import Organisations
 from treescale.metadata.records import AccessToken, User
@@ -140,11 +142,12 @@ class Accounts:
             after = page[-1].name
 
     async def create_token(
-        self, user: str, terms: TokenTerms, *, actor: str
+        self, user: str, terms: TokenTerms, *, actor: str, label_once: bool = False
     ) -> tuple[str, AccessToken]:
         """Return a new access token's text, which is never seen again, and what is kept of it.
 
-        Raises UserUnknown, RequestInvalid.
+        Raises UserUnknown, RequestInvalid, Refused for too many; with `label_once` UserExists when
+        the user has one of that label that has not ended.
         """
         check_terms(user, terms, await self._roles_of(user))
         if TokenScope.METRICS in terms.allow and not (await self._users.get(user)).admin:
@@ -162,19 +165,8 @@ class Accounts:
             expires=None if terms.lasts_seconds is None else now + terms.lasts_seconds,
             last_used=None,
         )
-        await self._access_tokens.add(token, actor=actor)
+        await self._access_tokens.add(token, actor=actor, label_once=label_once)
         return text, token
-
-    async def check_label(self, user: str, label: str) -> None:
-        """Raise UserExists when an access token of that user has the label, and has not ended."""
-        now = self._clock.now()
-        for one in await self._access_tokens.list(user):
-            if one.label == label and (one.expires is None or one.expires > now):
-                raise UserExists(
-                    f"{user} has an access token {label!r} already: give this one another name, "
-                    f"or revoke that one (`treescale token revoke {one.token_id}`)",
-                    known=one.token_id,
-                )
 
     async def list_tokens(self, user: str) -> list[AccessToken]:
         """Return a user's access tokens, oldest first; raises UserUnknown."""
@@ -237,7 +229,8 @@ async def check_unclaimed(database: Database, name: str) -> None:
         if left and left[0].name.startswith(f"{name}/"):
             raise UserExists(
                 f"there are repositories of an earlier user {name}, such as {left[0].name}: "
-                "delete them first, or hand them over with --adopt"
+                "delete them first, or hand them over with --adopt",
+                known=left[0].name,
             ) from None
 
 
@@ -298,14 +291,17 @@ def _check_scopes(terms: TokenTerms) -> None:
 def parse_duration(text: str) -> float | None:
     """Return how many seconds `90d`, `12h`, `30m`, `2w` or `1y` are; None for `none` (for ever).
 
-    Raises RequestInvalid for anything else.
+    Raises RequestInvalid for anything else, and for more than has a date.
     """
     if text == "none":
         return None
     found = _EXPIRY.fullmatch(text)
     if found is None:
-        raise RequestInvalid(f"{text!r} is not a time: say 90d, 12h, 30m, 2w, 1y or none")
-    return float(int(found[1]) * _UNIT_SECONDS[found[2]])
+        raise RequestInvalid(f"{shown(text)} is not a time: say 90d, 12h, 30m, 2w, 1y or none")
+    seconds = float(int(found[1]) * _UNIT_SECONDS[found[2]])
+    if seconds > KEPT_SECONDS_MAX:
+        raise RequestInvalid(f"{text} is more than a hundred years: say none for no end")
+    return seconds
 
 
 def parse_allow(text: str, *, of: str = _RIGHTS) -> frozenset[Right]:

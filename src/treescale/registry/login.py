@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from treescale.auth.access_tokens import is_access_token, secret_sha256
 from treescale.auth.guessing import Urgency, address_key
+from treescale.auth.id_tokens import is_jwt
 from treescale.auth.passwords import PasswordCheck, possible
 from treescale.auth.policy import ROBOT_MARK, Principal
 from treescale.auth.scopes import ALL_ACTIONS, Action, TokenScope
@@ -32,7 +33,8 @@ from treescale.errors import (
     UserUnknown,
 )
 from treescale.log import get_logger
-from treescale.metadata.accounts import AccessTokens, Users
+from treescale.metadata.accounts import Users
+from treescale.metadata.keys import AccessTokens
 from treescale.metadata.records import AccessToken, User
 from treescale.oci.names import check_namespace
 from treescale.registry.credential_cache import AWAY_SECONDS_MAX, CredentialCache
@@ -135,10 +137,15 @@ class Login:
         self, name: str, secret: str, source: str, fingerprint: bytes
     ) -> Principal:
         """Have the password looked at once, however many requests bring it at the same time."""
-        if not possible(secret):
-            raise _wrong()
-        attempt = partial(self._attempt, name, secret, source, fingerprint)
-        return await self._attempts.join((fingerprint, address_key(source)), attempt)
+        try:
+            if not possible(secret):
+                raise _wrong()
+            attempt = partial(self._attempt, name, secret, source, fingerprint)
+            return await self._attempts.join((fingerprint, address_key(source)), attempt)
+        except CredentialsInvalid:
+            if is_jwt(secret):
+                raise _of_robots() from None
+            raise
 
     async def _attempt(self, name: str, secret: str, source: str, fingerprint: bytes) -> Principal:
         principal = self._recall(fingerprint, REMEMBERED_SECONDS)
@@ -221,6 +228,14 @@ def token_principal(token: AccessToken, *, proven: float) -> Principal:
 def _comparable(text: str) -> bytes:
     """Text from a header may hold what UTF-8 cannot spell; it must not match, nor fail."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _of_robots() -> CredentialsInvalid:
+    """Return what is told of an ID token, whoever is named with it."""
+    return CredentialsInvalid(
+        "this looks like an ID token, by which robots log in and nobody else: say whose it is, as "
+        "NAMESPACE+NAME"
+    )
 
 
 def _wrong(*, passwords_off: bool = False) -> CredentialsInvalid:

@@ -31,7 +31,6 @@ from treescale.registry.naming.nearest import check_owned
 
 PAGE_SIZE: Final = 500
 _GLOB: Final = re.compile(r"[a-z0-9._/*?-]+")
-_ROUNDS_MAX: Final = 10
 
 
 class OrganisationService:
@@ -172,18 +171,16 @@ class OrganisationService:
         Returns their names. What is pushed meanwhile is deleted, too, or refused. Raises ReadOnly.
         """
         deleted: list[str] = []
-        for _ in range(_ROUNDS_MAX):
-            found = await self.to_remove(name)
-            if not found:
-                break
-            for repository in found:
-                try:
-                    await self._database.repositories.delete(repository, actor=actor, force=True)
-                except NameUnknown:
-                    continue
-                deleted.append(repository)
-        await self._organisations.remove(name, actor=actor)
-        return deleted
+        for repository in await self.to_remove(name):
+            try:
+                await self._database.repositories.delete(repository, actor=actor, force=True)
+            except NameUnknown:
+                continue
+            deleted.append(repository)
+        left = await self._organisations.remove(name, actor=actor)
+        for repository in left:
+            self._database.repositories.forget(repository)
+        return sorted({*deleted, *left})
 
 
 async def memberships_of(database: Database, user: str) -> Memberships:

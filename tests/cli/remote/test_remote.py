@@ -107,6 +107,18 @@ async def test_a_login_is_an_access_token_that_nobody_else_reads(
     assert "no login" in (await away.run("logout", away.url)).stderr
 
 
+async def test_a_reader_is_shown_what_an_organisation_is(registry: Running, away: Away) -> None:
+    organisations = registry.parts.database.organisations
+    await organisations.add("acme", "root", actor=ACTOR)
+    await organisations.grant("acme", "alice", role="reader", repository="*", actor=ACTOR)
+    await away.login(user="alice")
+    result = await away.run("org", "show", "acme", "--server", away.url)
+    assert (result.exit_code, "private" in result.stdout) == (0, True)
+    assert "shown to owners" in result.stderr
+    told = json.loads(await away.there("org", "show", "acme", "--json"))
+    assert (told["name"], "members" in told) == ("acme", False)
+
+
 async def test_who_has_no_password_gives_an_access_token(
     registry: Running, away: Away, tmp_path: Path
 ) -> None:

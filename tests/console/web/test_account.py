@@ -9,6 +9,7 @@ from tests.api.running import PASSWORD, Running
 from tests.console.web.browser import Browser, Shown
 from tests.contracts.metadata_values import ACTOR
 from treescale.metadata.identity.states import AccountStates
+from treescale.registry.accounts import TokenTerms
 from treescale.registry.people.sessions import FRESH_SECONDS
 
 ACCOUNT = "/-/account"
@@ -75,6 +76,13 @@ async def test_what_is_wrong_with_a_token_is_said(signed_in: Browser) -> None:
     ):
         shown = await signed_in.post("/-/account/tokens", **(TOKEN | changed))
         assert said in shown.expect(400).words
+
+
+async def test_an_end_that_no_date_says_is_shown(signed_in: Browser, registry: Running) -> None:
+    """Version 0.1.0 made such access tokens."""
+    terms = TokenTerms("late", lasts_seconds=99_999 * 365 * 86_400.0)
+    await registry.parts.accounts.create_token("alice", terms, actor=ACTOR)
+    assert "9999-12-31" in (await signed_in.get(ACCOUNT)).expect(200).words
 
 
 async def test_other_sessions_are_ended(signed_in: Browser, other: Browser, alice: Client) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from tests.contracts.metadata_events import CHANGES
 from tests.tables import each_row
-from treescale.metadata.accounts import AccessTokens, Generations, KnownAddresses, Users
+from treescale.metadata.accounts import Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.database import Database
 from treescale.metadata.events.groups import EventGroups
 from treescale.metadata.events.hooks import Hooks
 from treescale.metadata.events.log import EventLog
 from treescale.metadata.events.recording import ANONYMOUS, actor_of, actor_of_server, uuid7
-from treescale.metadata.keys import PeerKeys, SigningKeys
+from treescale.metadata.keys import AccessTokens, PeerKeys, SigningKeys
 from treescale.metadata.layouts import Layouts, ReadOnlySwitches
 from treescale.metadata.manifests import Manifests
 from treescale.metadata.missing_copies import LostChunks, UnderReplicated

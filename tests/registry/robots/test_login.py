@@ -272,7 +272,7 @@ async def test_no_robot_and_no_rule_look_the_same(
         assert said.replace(name, "X") == (
             "no trust rule of a robot X takes this ID token: `treescale robot show X` lists them"
         )
-    assert "user name" in await refused(login, issuer.token(), "acme")
+    assert "NAMESPACE+NAME" in await refused(login, issuer.token(), "acme")
 
 
 async def test_a_token_is_one_robots_alone(

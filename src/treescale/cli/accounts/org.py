@@ -6,7 +6,7 @@ from treescale.auth.roles import EVERY_REPOSITORY, Role
 from treescale.cli.terminal.command_group import CommandGroup
 from treescale.cli.terminal.options import CommandContext, cluster_options, confirm
 from treescale.console.route import segment
-from treescale.errors import SettingInvalid
+from treescale.errors import Forbidden, SettingInvalid
 from treescale.maintenance.report.columns import Column, Kind
 
 LISTED = (Column("name"), Column("visibility"), Column("created", Kind.TIME, empty="-"))
@@ -55,7 +55,12 @@ def list_(desk: CommandContext) -> None:
 def show(desk: CommandContext, name: str) -> None:
     """Show an organisation, or a user's namespace: its members and their roles."""
     found = desk.ask("GET", _path(name))
-    members = desk.ask("GET", f"{_path(name)}/members")["members"]
+    try:
+        members = desk.ask("GET", f"{_path(name)}/members")["members"]
+    except Forbidden:
+        desk.out.one(SUMMARY, found)
+        desk.out.note("Who has which role there is shown to owners.")
+        return
     if desk.out.as_json:
         desk.out.one(SUMMARY, {**found, "members": members})
         return

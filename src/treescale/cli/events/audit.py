@@ -1,6 +1,7 @@
 """`treescale audit`: who did what, from where, oldest first."""
 
 from collections.abc import Mapping
+from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
 import click
@@ -11,6 +12,12 @@ from treescale.cli.terminal.output import for_people, plain
 
 PAGE = "1000"
 _ACTOR_WIDTH = 16
+_LISTED_MAX = 20
+"""So many entries of a list are told: the rights of a token, the claims of a rule."""
+_TIMES = ("expires", "old_until")
+"""What of a payload is a time, in seconds since 1970."""
+_NO_DATE = datetime(MAXYEAR, 12, 31, tzinfo=UTC).timestamp()
+"""Later ends are those of version 0.1.0 alone."""
 
 
 @click.command("audit", short_help="Say who did what, from which address.")
@@ -74,11 +81,22 @@ def _subject(entry: Mapping[str, Any]) -> str:
 
 def _changed(entry: Mapping[str, Any]) -> str:
     """Return what a payload says, in a line."""
-    return " ".join(f"{key}={_short(value)}" for key, value in entry["payload"].items())
+    return " ".join(f"{key}={_short(key, value)}" for key, value in entry["payload"].items())
 
 
-def _short(value: object) -> str:
-    """Return a value as one word; lists of images are for --json."""
-    if isinstance(value, list | dict):
-        return f"({len(value)})"
+def _short(key: str, value: object) -> str:
+    """Return a value as one word; long lists, and what they have inside, are for --json."""
+    if isinstance(value, dict):
+        pairs = value.items()
+        value = [f"{name}:{one}" if _is_word(one) else {} for name, one in pairs]
+    if isinstance(value, list):
+        if not 0 < len(value) <= _LISTED_MAX or not all(map(_is_word, value)):
+            return f"({len(value)})"
+        return ",".join(_short(key, one) for one in value)
+    if key in _TIMES and isinstance(value, int | float) and 0 <= value < _NO_DATE:
+        value = datetime.fromtimestamp(int(value), UTC)
     return "".join(each if each.isprintable() else "?" for each in plain(value))
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str | int | float)

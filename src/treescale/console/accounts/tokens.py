@@ -4,15 +4,17 @@ A secret is made for whoever shows the password: an access token makes no others
 for, so that one which leaked cannot outlive its end. It is shown once.
 """
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
+from typing import Final
 
 import msgspec
 
 from treescale.auth.scopes import Action, TokenScope
 from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked, check_fresh
-from treescale.errors import Forbidden, TokenUnknown
+from treescale.errors import Forbidden
 from treescale.metadata.database import Database
+from treescale.metadata.keys import unknown_token
 from treescale.metadata.records import AccessToken
 from treescale.registry.accounts import (
     PasswordHashing,
@@ -23,6 +25,8 @@ from treescale.registry.accounts import (
     token_cursor,
 )
 
+LATEST: Final = datetime(MAXYEAR, 12, 31, tzinfo=UTC).timestamp()
+"""Version 0.1.0 made access tokens that end later, which no date says."""
 _RIGHTS = (*Action, *TokenScope)
 
 
@@ -97,8 +101,8 @@ class TokenDesk:
             parse_duration(wanted.expires),
         )
         accounts = await accounts_of(self._database, self._passwords)
-        await accounts.check_label(user, terms.label)
-        secret, made = await accounts.create_token(user, terms, actor=asked.principal.user)
+        actor = asked.principal.user
+        secret, made = await accounts.create_token(user, terms, actor=actor, label_once=True)
         return Answered(TokenMade(secret, _row(made)))
 
     async def revoke(self, asked: Asked) -> Answered:
@@ -106,7 +110,7 @@ class TokenDesk:
         token_id = asked.parameters["token"]
         found = await self._database.access_tokens.get(token_id)
         if not (asked.is_administrator or found.user == asked.principal.user):
-            raise TokenUnknown(f"no access token {token_id}")
+            raise unknown_token(token_id)
         accounts = await accounts_of(self._database, self._passwords)
         await accounts.revoke_token(token_id, actor=asked.principal.user)
         return Answered(_row(found))
@@ -135,4 +139,4 @@ def _row(one: AccessToken) -> TokenRow:
 
 
 def _time(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC)
+    return None if seconds is None else datetime.fromtimestamp(int(min(seconds, LATEST)), UTC)

@@ -9,7 +9,7 @@ import msgspec
 
 from treescale.console.pages import Paging, page_of
 from treescale.console.route import Answered, Asked, check_fresh
-from treescale.errors import UserUnknown
+from treescale.metadata.accounts import unknown_user
 from treescale.metadata.database import Database
 from treescale.metadata.records import User
 from treescale.registry.accounts import PasswordHashing, accounts_of, check_unclaimed
@@ -109,7 +109,7 @@ class UserDesk:
         """Return the account of the path; to others than administrators all but theirs is none."""
         name = asked.parameters["user"]
         if not (asked.is_administrator or name == asked.principal.user):
-            raise UserUnknown(f"no user {name}")
+            raise unknown_user(name)
         return await self._database.users.get(name)
 
 

@@ -9,7 +9,7 @@ from treescale.auth.roles import Permission
 from treescale.auth.scopes import Action
 from treescale.console.content.rights import may_in, repository_name, standing_in, unseen
 from treescale.console.etags import etag_headers, if_match
-from treescale.console.route import Answered, Asked
+from treescale.console.route import Answered, Asked, no_namespace
 from treescale.errors import Forbidden, NamespaceUnknown, NameUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.naming.descriptions import Descriptions
@@ -71,7 +71,7 @@ class DescriptionDesk:
     async def _check_namespace(self, asked: Asked) -> None:
         """Raise NamespaceUnknown likewise."""
         name = asked.name
-        none = NamespaceUnknown(f"no organisation {name} in which you have a role")
+        none = no_namespace(asked, name)
         if not (asked.is_administrator or name in asked.held or name == asked.principal.user):
             raise none
         try:

@@ -40,7 +40,7 @@ from treescale.metadata.usage.figures import TagFigures, Usage
 from treescale.oci.digest import parse_digest
 from treescale.oci.image_reference import ImageReference
 from treescale.oci.names import check_tag, namespace_of
-from treescale.registry.naming.nearest import tags_of, unknown
+from treescale.registry.naming.nearest import check_owned, tags_of, unknown
 
 
 class TagRow(msgspec.Struct):
@@ -225,6 +225,8 @@ class ImageDesk:
         paging = Paging.of(asked)
         undelete = Undelete(self._database.connections)
         found = await undelete.list(of, paging.limit + 1, paging.after)
+        if not found and namespace is not None and not paging.after:
+            await check_owned(self._database, namespace)  # a name that was mistyped, perhaps
         given = {} if namespace is None else {"namespace": namespace}
         page, last, link = page_of("/deleted", paging, found, lambda one: one.cursor, given)
         after = await self._freed_after()

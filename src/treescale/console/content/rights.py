@@ -7,7 +7,7 @@ What somebody may not see is not there, in the same words as what is not. An acc
 from treescale.auth.policy import Standing, may, permitted
 from treescale.auth.roles import NO_MEMBER, Permission, Visibility
 from treescale.auth.scopes import Action
-from treescale.console.route import Asked
+from treescale.console.route import Asked, no_repository
 from treescale.errors import CredentialsInvalid, Forbidden, NameInvalid, NameUnknown
 from treescale.metadata.database import Database
 from treescale.metadata.records import Repository
@@ -35,7 +35,7 @@ def unseen(asked: Asked, name: str) -> NameUnknown | CredentialsInvalid:
     """Return the error for what is not there, or not for the caller, whoever that may be."""
     if asked.principal.anonymous:
         return CredentialsInvalid("log in first: without that only what is public is there")
-    return NameUnknown(f"no repository {name} that you may see")
+    return no_repository(asked, name)
 
 
 def standing_of(asked: Asked, repository: Repository) -> Standing:

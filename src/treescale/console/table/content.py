@@ -36,10 +36,11 @@ def content_rows(database: Database) -> Iterable[ApiRoute]:
 def _of_images(lists: ShownDesk, single: ImageReportDesk) -> Iterable[ApiRoute]:
     one = "/repositories/{name}/images"
     what = "Tags of a repository by version, and the images that they point at"
-    yield ApiRoute(GET, one, Who.READER, what, lists.list, ImagePage, query=IMAGES)
+    who, page = Who.READER, ImagePage
+    yield ApiRoute(GET, one, who, what, lists.list, page, query=IMAGES, robots=True)
     what = "One image, by a tag or a digest: what it is made of, and what is said of it"
     path = f"{one}/{{reference}}"
-    yield ApiRoute(GET, path, Who.READER, what, single.show, ImageReport)
+    yield ApiRoute(GET, path, who, what, single.show, ImageReport, robots=True)
 
 
 def _of_repositories(desk: RepositoryDesk) -> Iterable[ApiRoute]:

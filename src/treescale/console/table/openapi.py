@@ -18,6 +18,7 @@ _WHO: Final[Mapping[Who, str]] = {
     Who.READER: "For whoever logs in, and for others as far as anybody may pull.",
     Who.ADMINISTRATOR: "For administrators.",
 }
+_ROBOTS: Final = " Robots may ask, too, as far as their rights go."
 _SECURITY: Final[Mapping[Who, list[dict[str, list[str]]]]] = {
     Who.ANYBODY: [],
     Who.READER: [{}, {_BASIC: []}],
@@ -76,7 +77,7 @@ def _operation(row: ApiRoute, known: list[tuple[Any, dict[str, Any]]]) -> dict[s
     found: dict[str, Any] = {
         "operationId": _identity(row),
         "summary": row.summary,
-        "description": _WHO[row.who],
+        "description": _WHO[row.who] + (_ROBOTS if row.robots else ""),
         "responses": {
             "200": {"description": "As asked.", "content": content(row.gives) | streams},
             "default": {

@@ -238,16 +238,19 @@ def _of_jobs(desk: JobDesk) -> Iterable[ApiRoute]:
 
 
 def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
-    """Yield them before those of repositories: the parameter `name` of a path takes slashes."""
+    """Yield them before those of repositories: the parameter `name` of a path takes slashes.
+
+    Robots may ask for what they may do by the registry's own API, too.
+    """
     who, one = Who.USER, "/repositories/{name}"
-    what = "Tags of a repository, by name"
-    yield ApiRoute(GET, f"{one}/tags", Who.READER, what, desk.tags, TagPage, query=PAGE)
+    path, what = f"{one}/tags", "Tags of a repository, by name"
+    yield ApiRoute(GET, path, Who.READER, what, desk.tags, TagPage, query=PAGE, robots=True)
     what = "Delete a tag alone; it can be restored for a while"
-    yield ApiRoute(DELETE, f"{one}/tags/{{tag}}", who, what, desk.delete_tag, Gone)
+    yield ApiRoute(DELETE, f"{path}/{{tag}}", who, what, desk.delete_tag, Gone, robots=True)
     manifest, what = f"{one}/manifests/{{digest}}", "A manifest, and the tags that point at it"
-    yield ApiRoute(GET, manifest, who, what, desk.manifest, ManifestRow)
+    yield ApiRoute(GET, manifest, who, what, desk.manifest, ManifestRow, robots=True)
     what = "Delete a manifest with its tags and all that is said of it; it can be restored"
-    yield ApiRoute(DELETE, manifest, who, what, desk.delete_manifest, Gone)
+    yield ApiRoute(DELETE, manifest, who, what, desk.delete_manifest, Gone, robots=True)
     what, query = "What it takes, and on which stores its chunks belong", {"tag": "Of this image."}
     admin, path = Who.ADMINISTRATOR, f"{one}/report"
     yield ApiRoute(GET, path, admin, what, desk.report, RepositoryReport, query=query)
@@ -270,7 +273,7 @@ def _of_images(desk: ImageDesk) -> Iterable[ApiRoute]:
 def _of_naming(desk: NamingDesk) -> Iterable[ApiRoute]:
     who = Who.USER
     what = "Copy an image to another repository or tag, with all that is said of it; no byte moves"
-    yield ApiRoute(POST, "/copies", who, what, desk.copy, CopyMade, takes=NewCopy)
+    yield ApiRoute(POST, "/copies", who, what, desk.copy, CopyMade, takes=NewCopy, robots=True)
     what = "Give a repository, or all of a namespace, another name"
     yield ApiRoute(POST, "/moves", who, what, desk.move, MoveMade, takes=NewMove)
 
@@ -355,7 +358,8 @@ def _of_rules(desk: RuleDesk) -> Iterable[ApiRoute]:
         what = f"Remove a rule of {of}"
         yield ApiRoute(DELETE, f"/rules{path}", who, what, desk.remove, RuleRow, query=query)
     what, query = "What becomes of a tag, by which rule, and when", {"tag": "The tag."}
-    yield ApiRoute(GET, "/explain/{name}", who, what, desk.explain, Explanation, query=query)
+    path, told = "/explain/{name}", Explanation
+    yield ApiRoute(GET, path, who, what, desk.explain, told, query=query, robots=True)
 
 
 def _of_users(desk: UserDesk) -> Iterable[ApiRoute]:

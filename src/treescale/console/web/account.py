@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from treescale.console.accounts.tokens import TokenMade
+from treescale.console.accounts.tokens import LATEST, TokenMade
 from treescale.console.problems import status_of
 from treescale.console.web.commands import Host, login_commands
 from treescale.console.web.page import Moved, Page, Visit
@@ -133,7 +133,7 @@ class AccountPages:
                 "allow": ", ".join(sorted(one.allow)),
                 "repository": one.repository,
                 "created": one.created,
-                "expires": one.expires,
+                "expires": None if one.expires is None else min(one.expires, LATEST),
                 "last_used": one.last_used,
             }
             for one in await self.accounts.list_tokens(me.user)

@@ -39,6 +39,7 @@ from treescale.metadata.layouts import (
 from treescale.metadata.limits.arriving import settle_whole
 from treescale.metadata.limits.settling import Gain, explained, settle
 from treescale.metadata.manifest_push import cosign_tags_of
+from treescale.metadata.namespaces import check_not_freed
 from treescale.metadata.repositories import (
     DELETED_MARK,
     GOING_MARK,
@@ -307,7 +308,7 @@ class Undelete:
             this = {"repository": repository, "tag": tag}
             last = connection.execute(_LAST_TAG, this).one_or_none()
             if last is None:
-                raise ManifestUnknown(f"no deleted tag {tag} in {repository}")
+                raise _nothing_deleted(f"tag {tag}", repository)
             row_id, digest = last.repository_id, str(last.digest)
             back = bring_back(connection, row_id, [digest], last.deleted)
             if last.with_it not in (None, last.deleted):
@@ -318,7 +319,7 @@ class Undelete:
             _check_time(connection, last.deleted, f"{repository}:{tag}")
             there = connection.execute(_TAG_NOW, {"row_id": row_id, "tag": tag}).scalar()
             if there is None:
-                raise ManifestUnknown(f"no deleted tag {tag} in {repository}")
+                raise _nothing_deleted(f"tag {tag}", repository)
             if there != digest:
                 raise PreconditionFailed(
                     f"{repository}:{tag} points at {there} now: delete the tag first, or restore "
@@ -348,7 +349,10 @@ class Undelete:
             span["namespace_name"] = namespace_of(name)
             row = connection.execute(_LAST_OF_NAME, span).one_or_none()
             if row is None or not (anybodys or row.is_theirs):
-                raise NameUnknown(f"no deleted repository {name}")
+                raise NameUnknown(
+                    f"no deleted repository {name}: `treescale repo deleted {namespace_of(name)}` "
+                    "lists what can be restored"
+                )
             ends = connection.execute(_ENDS, {"stamp": row.deleted}).one()
             if ends.until < ends.now:
                 raise NameUnknown(_was_deleted(f"repository {name}", ends.until))
@@ -360,6 +364,7 @@ class Undelete:
                 connection.execute(_RENAME, {"row_id": row.repository_id, **new})
             except IntegrityError as error:  # a push, or another restore, came first
                 raise _is_taken(target) from error
+            check_not_freed(connection, new["namespace_name"])
             # With the row in hand: who says read-only now waits for this.
             refuse(target, connection.execute(WHY, named(target)).scalar_one())
             if row.is_theirs and namespace_of(target) == namespace_of(name):
@@ -378,8 +383,15 @@ def _is_taken(name: str) -> PreconditionFailed:
     return PreconditionFailed(f"there is a repository {name}: restore it --as another name")
 
 
+def _nothing_deleted(what: str, repository: str) -> ManifestUnknown:
+    return ManifestUnknown(
+        f"no deleted {what} in {repository}: `treescale repo deleted {namespace_of(repository)}` "
+        "lists what can be restored"
+    )
+
+
 def _no_manifest(repository: str, digest: str) -> ManifestUnknown:
-    return ManifestUnknown(f"no deleted manifest {digest} in {repository}")
+    return _nothing_deleted(f"manifest {digest}", repository)
 
 
 def _check_time(connection: Connection, stamp: float, what: str) -> None:

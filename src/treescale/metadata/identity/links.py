@@ -12,8 +12,14 @@ import msgspec
 from sqlalchemy import Row, bindparam, delete, insert, select
 from sqlalchemy.engine import Connection
 
-from treescale.errors import LinkUnknown, NamespaceUnknown, UserExists, UserUnknown
-from treescale.metadata.accounts import HOLD_USER, add_account, of_user, set_password_of
+from treescale.errors import LinkUnknown, NamespaceUnknown, UserExists
+from treescale.metadata.accounts import (
+    HOLD_USER,
+    add_account,
+    of_user,
+    set_password_of,
+    unknown_user,
+)
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Kind, record
 from treescale.metadata.namespaces import is_user, organisation_id
@@ -185,18 +191,21 @@ def _checked(connection: Connection, link: Link) -> list[GivenRole]:
     """Return the roles, each with whose it is; raises what keeps the link from being made."""
     if link.kind == RESET:
         if connection.execute(HOLD_USER, {"user": link.user}).one_or_none() is None:
-            raise UserUnknown(f"no user {link.user}")
+            raise unknown_user(link.user)
         return []
     if is_user(connection, link.user):
-        raise UserExists(f"user {link.user} exists already: `treescale user reset {link.user}`")
+        raise UserExists(
+            f"user {link.user} exists already: `treescale user reset {link.user}`", known=link.user
+        )
     if organisation_id(connection, link.user) is not None:
-        raise UserExists(f"the organisation {link.user} exists already")
+        raise UserExists(f"the organisation {link.user} exists already", known=link.user)
     roles: list[GivenRole] = []
     for one in link.roles:
         found = organisation_id(connection, one.namespace)
         if found is None and one.namespace != link.user:
             raise NamespaceUnknown(
-                f"no organisation {one.namespace}: `treescale org add {one.namespace}` makes one"
+                f"no organisation {one.namespace}: "
+                f"`treescale org add {one.namespace} --owner USER` makes one"
             )
         roles.append(msgspec.structs.replace(one, namespace_id=found or 0))
     return roles

@@ -134,7 +134,10 @@ class Providers:
             terms = _bound(connection, provider.terms)
             kept = {**row, "terms": msgspec.json.encode(terms).decode()}
             if not changed(connection, _ADD.on(connection), kept):
-                raise UserExists(f"there is a provider {provider.name} already: remove it first")
+                raise UserExists(
+                    f"there is a provider {provider.name} already: remove it first",
+                    known=provider.name,
+                )
             if connection.execute(_COUNT).scalar_one() > PROVIDERS_MAX:
                 raise Refused(f"there are {PROVIDERS_MAX} providers already")
             told = {"provider": provider.name, "issuer": provider.issuer}
@@ -146,7 +149,7 @@ class Providers:
         """Return it; raises ProviderUnknown."""
         row = await self._connections.row(GET, {"this": name})
         if row is None:
-            raise ProviderUnknown(f"no provider of sign-on is called {name[:100]}")
+            raise unknown_provider(name)
         return _provider(row)
 
     async def list(self) -> Sequence[Provider]:
@@ -168,7 +171,7 @@ class Providers:
                     f"passwords count (`treescale cluster set {PASSWORDS_SETTING}={ON}`)"
                 )
             if not changed(connection, _REMOVE, {"this": name}):
-                raise ProviderUnknown(f"no provider of sign-on is called {name[:100]}")
+                raise unknown_provider(name)
             connection.execute(_END_SESSIONS, {"this": name})
             told = {"provider": name}
             record(connection, Event(Kind.SIGN_ON_REMOVED, actor, payload=told))
@@ -318,4 +321,11 @@ def _identity(row: Row[Any]) -> Identity:
         email=row.email,
         created=row.created,
         seen=row.seen,
+    )
+
+
+def unknown_provider(name: str) -> ProviderUnknown:
+    """Return what is raised for a name that no provider has."""
+    return ProviderUnknown(
+        f"no provider of sign-on is called {name[:100]}: `treescale sign-on list` lists all"
     )

@@ -182,7 +182,11 @@ class Robots:
             row_id = hold_known(connection, namespace).row_id
             there = connection.execute(HOLD, {"row_id": row_id, "this": new.name}).one_or_none()
             if there is not None:
-                raise RobotExists(f"the robot {namespace}+{new.name} exists: id {there.robot_id}")
+                raise RobotExists(
+                    f"the robot {namespace}+{new.name} exists already: "
+                    f"`treescale robot rotate {namespace}+{new.name}` gives it another secret",
+                    known=there.robot_id,
+                )
             if connection.execute(COUNT, {"row_id": row_id}).scalar_one() >= ROBOTS_MAX:
                 raise Refused(f"{namespace} has {ROBOTS_MAX} robots: remove one first")
             row = {
@@ -315,7 +319,10 @@ class Robots:
             these = {"robot": robot_id, "rule": rule_id}
             gone = connection.execute(_DISTRUST, these).one_or_none()
             if gone is None:
-                raise RobotUnknown(f"{namespace}+{name} has no trust rule {rule_id}")
+                raise RobotUnknown(
+                    f"{namespace}+{name} has no trust rule {rule_id}: "
+                    f"`treescale robot show {namespace}+{name}` lists them"
+                )
             void(connection, f"token:{robot_id}")
             claims = msgspec.json.decode(gone.claims)
             told = {"rule": rule_id, "issuer": gone.issuer, "claims": claims}
@@ -401,7 +408,9 @@ def _robot(row: Row[Any]) -> Robot:
 
 def unknown(namespace: str, name: str) -> RobotUnknown:
     """Return what is raised for a robot that is not there."""
-    return RobotUnknown(f"no robot {namespace}+{name}")
+    return RobotUnknown(
+        f"no robot {namespace}+{name}: `treescale robot list {namespace}` lists them"
+    )
 
 
 def unknown_issuer(issuer: str) -> IssuerUnknown:

@@ -191,7 +191,7 @@ class Rules:
             there = _there(connection, whose)
             for rule in there:
                 if rule.says == says:
-                    raise RuleExists(f"{rule.told} says so already")
+                    raise RuleExists(f"{rule.told} says so already", known=str(rule.rule_id))
             if len(there) >= RULES_MAX:
                 raise Refused(f"{whose.told} has {RULES_MAX} rules: remove one")
             is_immutable = says.kind is RuleKind.IMMUTABLE

@@ -25,7 +25,6 @@ from treescale.metadata.retention.facts import has_tag
 from treescale.metadata.retention.rules import Ruled, Rules
 from treescale.metadata.rules.records import (
     EVERY_TAG,
-    SEPARATOR,
     THE_CLUSTER,
     Rule,
     RuleKind,
@@ -279,7 +278,7 @@ def _globs(tags: Sequence[str]) -> tuple[str, ...]:
         if len(each) > GLOB_CHARACTERS_MAX or _GLOB.fullmatch(each) is None:
             raise RequestInvalid(
                 f"{each[:GLOB_CHARACTERS_MAX]!r} is no pattern of tags: it is made of the "
-                f"characters of a tag, * (anything) and ?, and {SEPARATOR!r} is none"
+                f"characters of a tag, * (anything) and ?; of several each is given by itself"
             )
     return found
 
