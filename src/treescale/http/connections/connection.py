@@ -88,6 +88,7 @@ class Connection(RequestHandler):
         "logged_in",
         "nameless",
         "origin",
+        "unread",
     )
 
     def __init__(
@@ -110,11 +111,18 @@ class Connection(RequestHandler):
         self.logged_in = False
         self.origin: str | None = None
         self.nameless = False  # a proxy made it, and does not say for whom
+        self.unread: StreamReader | None = None  # a body that was answered before its end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep hold of the transport: aiohttp forgets one that it closes, sent or not."""
         self._wire = cast("asyncio.Transport", transport)  # uvloop's are none by name
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End at once, also where the rest of a body is waited for, which aiohttp does not tell."""
+        super().connection_lost(exc)
+        if self.unread is not None:
+            self.unread.feed_eof()
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
@@ -530,6 +538,8 @@ class ConnectionServer(web.Server):
         content: object = request.content
         if isinstance(content, SocketBody):
             content.discard()  # aiohttp keeps hold of it until the next request
+        elif isinstance(connection, Connection):
+            connection.unread = None if request.content.is_eof() else request.content
         if (
             self._ending
             or response.status == HTTPStatus.REQUEST_TIMEOUT
