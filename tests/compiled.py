@@ -28,13 +28,18 @@ def compile_once() -> None:
         setattr(owner, name, value)
 
 
-def compile_apart(patch: pytest.MonkeyPatch) -> None:
-    """Let this test's databases remember their own: what it changes is compiled into statements.
+class Compiled:
+    """What is remembered apart from all else: by tests that change how statements are compiled."""
 
-    Also those that are open already.
-    """
-    patch.setattr(Engine, "_compiled_cache", _remembers(LRUCache(STATEMENTS_MAX)), raising=False)
-    patch.setattr(sqlite._compiled, "_data", {})
+    def __init__(self) -> None:
+        self.everywhere: LRUCache[object, object] = LRUCache(STATEMENTS_MAX)
+        self.on_sqlite: dict[object, object] = {}
+
+
+def compile_apart(patch: pytest.MonkeyPatch, compiled: Compiled) -> None:
+    """Let all databases of this test, also those that are open already, remember there."""
+    patch.setattr(Engine, "_compiled_cache", _remembers(compiled.everywhere), raising=False)
+    patch.setattr(sqlite._compiled, "_data", compiled.on_sqlite)
 
 
 def _remembers(compiled: LRUCache[object, object]) -> property:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,6 +32,12 @@ structlog.configure(
         # for people aligned columns are usual: a twentieth of what a request costs
         structlog.processors.KeyValueRenderer(key_order=["event"]),
     ]
+)
+_to_enum = signal._int_to_enum  # type: ignore[attr-defined]
+# each run of a loop asks for SIGINT's handler, for which this first makes the message of an error
+# and throws it away: the arguments of the task, which are all fixtures of the test, in words
+signal._int_to_enum = lambda value, kind: (  # type: ignore[attr-defined]
+    value if callable(value) else _to_enum(value, kind)
 )
 
 

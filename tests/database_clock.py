@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tests.compiled import compile_apart
+from tests.compiled import Compiled, compile_apart
 from treescale.metadata.database import Database
 from treescale.metadata.engine import clock
 
@@ -13,6 +13,9 @@ AHEAD: Final = "test_clock"
 _AHEAD: Final = (
     f"coalesce((SELECT CAST(value AS DOUBLE PRECISION) FROM settings WHERE name = '{AHEAD}'), 0)"  # noqa: S608
 )
+
+_COMPILED: Final = Compiled()
+"""What is compiled with it is the same in each test."""
 
 
 class MovedClock:
@@ -30,7 +33,7 @@ class MovedClock:
 @pytest.fixture
 def database_clock(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
     """Have every database opened in this test go by its setting."""
-    compile_apart(monkeypatch)
+    compile_apart(monkeypatch, _COMPILED)
     specs = vars(clock.DatabaseNow)["_compiler_dispatcher"].specs
     for dialect in ("sqlite", "postgresql"):
         original = specs[dialect]

@@ -1,10 +1,10 @@
 """Runs tests in processes that are forked once all is collected: `-p tests.forks --forks 3`.
 
 Each process of pytest-xdist imports and collects for itself: seven seconds of a processor. Here
-that is done once. Files are handed out whole, big ones in parts, to whoever is ready: first what is
-marked `early`, and preferably what needs something that this process has running for all its tests
-already, such as a cluster. What comes out of each test goes to the first process, which tells of it
-as ever.
+that is done once, and so is what most tests make first. Files are handed out whole, big ones in
+parts, to whoever is ready: first what is marked `early`, and preferably what needs something that
+this process has running for all its tests already, such as a cluster. What comes out of each test
+goes to the first process, which tells of it as ever.
 """
 
 import gc
@@ -23,6 +23,8 @@ from itertools import groupby
 from typing import Any, Final, NoReturn
 
 import pytest
+
+from tests.beforehand import make_beforehand
 
 TOGETHER_MAX: Final = 60
 """Tests of one file that are handed out at once."""
@@ -66,6 +68,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     count: int = session.config.getoption("--forks")
     if not count or session.config.option.collectonly or session.testsfailed:
         return None
+    make_beforehand(len(session.items))
     groups = [*_groups(session.items)]
     session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all
     assert len(os.listdir("/proc/self/task")) == 1, "a fork has no other threads"  # noqa: PTH208

@@ -25,7 +25,7 @@ _SAID: Final[list[str]] = []
 
 def empty_database(path: Path) -> str:
     """Write a migrated, empty SQLite database there, and return its address."""
-    path.write_bytes(_migrated())
+    path.write_bytes(migrated())
     return f"sqlite:///{path}"
 
 
@@ -67,7 +67,7 @@ def _listened(connection: Connection, run: Callable[[], None]) -> str:
 
 @cache
 def _statements() -> tuple[str, ...]:
-    file = bytearray(_migrated())
+    file = bytearray(migrated())
     file[18:20] = b"\x01\x01"  # with no log beside it, which memory has no place for
     with closing(sqlite3.connect(":memory:")) as template:
         template.deserialize(bytes(file))
@@ -75,7 +75,8 @@ def _statements() -> tuple[str, ...]:
 
 
 @cache
-def _migrated() -> bytes:
+def migrated() -> bytes:
+    """Return the file of an empty database."""
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(1) as thread:
         path = Path(place) / "migrated.db"
         # A loop of its own: whoever asks may be in one.

@@ -183,3 +183,25 @@ async def test_the_control_an_hour_is_a_limit_too(alice: Client) -> None:
     async with connected(alice) as wire:
         wire.send(head_of(MANIFEST, await bearer(alice), "Content-Length: 10"))
         assert (await wire.answer())[0].startswith(b"HTTP/1.1 408")
+
+
+def serving() -> set[asyncio.Task[object]]:
+    """Return the tasks that serve connections."""
+    return {
+        task
+        for task in asyncio.all_tasks()
+        if getattr(task.get_coro(), "__qualname__", "") == "RequestHandler.start"
+    }
+
+
+async def test_who_leaves_after_an_early_answer_is_not_waited_for(alice: Client) -> None:
+    token = await bearer(alice)
+    before = serving()
+    async with connected(alice) as raw:
+        raw.send(head_of(MANIFEST, "Content-Length: 5000000", token) + b"a" * 300_000)
+        head, _ = await raw.answer()
+        assert b" 413 " in head
+        (task,) = serving() - before
+        assert not task.done()
+    done, _ = await asyncio.wait([task], timeout=LIMITS.linger_seconds_max / 2)
+    assert done

@@ -7,6 +7,7 @@ import pytest
 from tests.api.client import Client
 from tests.console.asked import ask
 from tests.console.test_api import LAYER
+from tests.tables import each_row
 from treescale.metadata.shown import repository_pages
 
 HIDDEN = ("app", "secret-a", "secret-b", "zz-secret")
@@ -37,17 +38,16 @@ async def walk(who: Client, path: str, size: int) -> tuple[list[str], str]:
         after = f"&after={page.json['next']}"
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 50])
-@pytest.mark.parametrize(
-    ("path", "found"),
-    [
-        ("/repositories?begin=", SEEN),
-        ("/repositories?begin=acme/", SEEN),
-        ("/search?q=acme", SEEN),
-        ("/search?q=secret", ("web-secret",)),
-        ("/search?q=e", SEEN),
-    ],
-)
+LISTS = {
+    "/repositories?begin=": SEEN,
+    "/repositories?begin=acme/": SEEN,
+    "/search?q=acme": SEEN,
+    "/search?q=secret": ("web-secret",),
+    "/search?q=e": SEEN,
+}
+
+
+@each_row(("path", "found", "size"), [(*each, n) for each in LISTS.items() for n in (1, 2, 3, 50)])
 async def test_pages_name_what_is_seen_alone(
     bob_reads_some: Client, path: str, found: tuple[str, ...], size: int
 ) -> None:
@@ -57,7 +57,7 @@ async def test_pages_name_what_is_seen_alone(
         assert f"acme/{name}" not in said.replace("%2F", "/"), said
 
 
-@pytest.mark.parametrize("scanned", [1, 2, 3])
+@each_row("scanned", [1, 2, 3])
 async def test_a_search_that_stops_before_the_end_names_no_more(
     bob_reads_some: Client, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
@@ -74,7 +74,7 @@ async def test_administrators_see_all(root: Client, bob_reads_some: Client) -> N
     assert names == [f"acme/{name}" for name in sorted((*HIDDEN, *SEEN))]
 
 
-@pytest.mark.parametrize("size", [1, 2, 50])
+@each_row("size", [1, 2, 50])
 async def test_the_catalog_names_no_more(bob_reads_some: Client, size: int) -> None:
     names: list[str] = []
     last = ""

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from tests.compiled import compile_apart
+from tests.compiled import Compiled, compile_apart
 from treescale.metadata.database import Database
 from treescale.metadata.engine.address import parse_address
 from treescale.metadata.engine.sqlite import OneDialect, sqlite_reader
@@ -43,7 +43,7 @@ def compiled(url: str, patch: pytest.MonkeyPatch) -> int:
         made.append(self)
         initialise(self, *words, **named)  # type: ignore[arg-type]
 
-    compile_apart(patch)
+    compile_apart(patch, Compiled())
     patch.setattr(SQLCompiler, "__init__", count)
     statement = text("SELECT 1 AS of_this_test")
     assert address.path is not None

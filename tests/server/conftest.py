@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
 
 from tests.loops import new_uvloop
 from tests.templates import migrate_by_template
+from treescale.auth.passwords import Passwords
+from treescale.server import start
 
 BOTH_LOOPS = ("test_fellow_workers.py",)
 """Workers run on uvloop, which knows other names of sockets than asyncio's loop does."""
@@ -23,3 +26,9 @@ def pytest_asyncio_loop_factories(
 @pytest.fixture(autouse=True)
 def _migrated_by_template(monkeypatch: pytest.MonkeyPatch) -> None:
     migrate_by_template(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash the one of a first start with next to no memory: `auth/test_passwords` has the rest."""
+    monkeypatch.setattr(start, "Passwords", partial(Passwords, memory=64))

@@ -93,10 +93,15 @@ NOTHING_UNCOUNTED: Final = Uncounted((frozenset(),) * PARTITIONS, exact=True)
 def uncounted(now: Table, used: Sequence[Table]) -> Uncounted:
     """Return what is not known when chunks may have been placed by these layouts, too."""
     found = []
+    known: dict[tuple[tuple[str, ...], ...], frozenset[str]] = {}
     for partition in range(PARTITIONS):
-        homes = set(now.orders[partition][: now.copies])
-        had = [set(table.orders[partition][: table.copies]) for table in used]
-        found.append(frozenset(home for home in homes if any(home not in each for each in had)))
+        places = tuple(table.orders[partition][: table.copies] for table in (now, *used))
+        if places not in known:
+            homes, *had = places
+            known[places] = frozenset(
+                home for home in homes if any(home not in each for each in had)
+            )
+        found.append(known[places])
     return Uncounted(tuple(found), exact=True)
 
 

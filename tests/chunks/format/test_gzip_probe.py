@@ -86,7 +86,7 @@ def test_the_header_may_come_in_any_pieces(ends: list[int]) -> None:
     assert probe.is_plain
 
 
-TEXT = dull(24 * 2**20)
+TEXT = dull(PROBE_BYTES + 2**21)
 
 
 def flushed(data: bytes, every: int, how: int) -> bytes:
@@ -104,5 +104,5 @@ def test_real_streams() -> None:
     assert is_plain(gzip.compress(TEXT, 1))
     assert not is_plain(flushed(TEXT, 2**17, zlib.Z_SYNC_FLUSH))
     assert not is_plain(flushed(TEXT, 2**20, zlib.Z_FULL_FLUSH))
-    files = (TEXT[at : at + 2**22] for at in range(0, len(TEXT), 2**22))
+    files = (TEXT[at : at + 2**21] for at in range(0, len(TEXT), 2**21))
     assert not is_plain(b"".join(gzip.compress(each, 1) for each in files))

@@ -18,6 +18,7 @@ from tests.events.nats.accounts import Identity, credentials_file
 from tests.nats import Nats, running_nats
 from tests.outbounds import outbound
 from treescale.errors import OutboundFailed, SettingInvalid
+from treescale.events.nats import sink
 from treescale.events.nats.credentials import read_credentials
 from treescale.events.nats.sink import READER, Sink, Target, parse_servers
 from treescale.events.signals import Signal
@@ -163,8 +164,11 @@ async def test_each_event_is_a_message(nats: Nats) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_nats_is_away(nats: Nats, how: signal.Signals) -> None:
+async def test_nats_is_away(
+    nats: Nats, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What happens meanwhile waits in the log, and arrives once it is back: all, once, in order."""
+    monkeypatch.setattr(sink, "ACK_SECONDS_MAX", 2.0)  # so long it waits for what was lost
     await add_stream(nats.url)
     log = Log()
     async with sending(sink_of(log, nats.url)):

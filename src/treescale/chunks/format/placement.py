@@ -17,12 +17,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import mul
-from typing import Final
+from typing import Final, TypeVar
 
 from blake3 import blake3
 
 from treescale.chunks.store import partition_of
 from treescale.errors import SettingInvalid
+
+_Found = TypeVar("_Found")
 
 PARTITIONS: Final = 4096
 _DRAWS: Final = struct.Struct(f">{PARTITIONS}Q")
@@ -32,6 +34,8 @@ _AIM: Final = 0.7 * _TOLERANCE
 """How far off it a corrected store is meant to be in the first round: less corrected, less moved.
 Each round aims closer, until the last aims at the fair share itself."""
 _ROUNDS_MAX: Final = 16
+_FEW: Final = 5
+"""Stores: of so many there are at most 120 rankings, and each comes in many partitions."""
 _AT_ONCE: Final = 64
 """Partitions: after so many other threads may run."""
 CORRECTED_PARTITIONS_MIN: Final = 80
@@ -166,19 +170,31 @@ class Ranking:
         if self._copies == len(self.names):
             return dict.fromkeys(self.names, PARTITIONS)
         counts = [0] * len(self.names)
-        for ranked in self._ranked(pulls):
-            for store in self.homes(ranked):
+        for homes in self._of_each(pulls, self.homes):
+            for store in homes:
                 counts[store] += 1
         return dict(zip(self.names, counts, strict=True))
 
     def orders(self, pulls: Mapping[str, float]) -> tuple[tuple[str, ...], ...]:
         """Return the ids of all stores for each partition, homes first, each part best first."""
-        name = self.names.__getitem__
-        orders = []
-        for ranked in self._ranked(pulls):
-            homes = self.homes(ranked)
-            orders.append(tuple(map(name, dict.fromkeys((*homes, *ranked)))))
-        return tuple(orders)
+        return tuple(self._of_each(pulls, self._order))
+
+    def _order(self, ranked: Sequence[int]) -> tuple[str, ...]:
+        homes = self.homes(ranked)
+        return tuple(map(self.names.__getitem__, dict.fromkeys((*homes, *ranked))))
+
+    def _of_each(
+        self, pulls: Mapping[str, float], found: Callable[[Sequence[int]], _Found]
+    ) -> Iterator[_Found]:
+        """Yield for each partition what is found of its ranking: of few stores once of each."""
+        if len(self.names) > _FEW:
+            yield from map(found, self._ranked(pulls))
+            return
+        known: dict[tuple[int, ...], _Found] = {}
+        for ranked in map(tuple, self._ranked(pulls)):
+            if ranked not in known:
+                known[ranked] = found(ranked)
+            yield known[ranked]
 
     def close(self) -> None:
         """Let go of the draws little by little: all at one stroke would stop other threads."""

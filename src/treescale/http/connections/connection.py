@@ -89,6 +89,7 @@ class Connection(RequestHandler):
         "nameless",
         "on_gone",
         "origin",
+        "unread",
     )
 
     def __init__(
@@ -112,6 +113,7 @@ class Connection(RequestHandler):
         self.origin: str | None = None
         self.nameless = False  # a proxy made it, and does not say for whom
         self.on_gone: Callable[[], None] | None = None  # hears that the client has gone
+        self.unread: StreamReader | None = None  # a body that was answered before its end
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep hold of the transport: aiohttp forgets one that it closes, sent or not."""
@@ -119,10 +121,12 @@ class Connection(RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell whoever waits, with nothing to send meanwhile."""
+        """Tell whoever waits for something to send, or the rest of a body; aiohttp tells neither."""
         super().connection_lost(exc)
         if self.on_gone is not None:
             self.on_gone()
+        if self.unread is not None:
+            self.unread.feed_eof()
 
     def data_received(self, data: bytes) -> None:
         """Be an ordinary connection, and remember when a head began."""
@@ -538,6 +542,8 @@ class ConnectionServer(web.Server):
         content: object = request.content
         if isinstance(content, SocketBody):
             content.discard()  # aiohttp keeps hold of it until the next request
+        elif isinstance(connection, Connection):
+            connection.unread = None if request.content.is_eof() else request.content
         if (
             self._ending
             or response.status == HTTPStatus.REQUEST_TIMEOUT
