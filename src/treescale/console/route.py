@@ -22,6 +22,11 @@ from treescale.console.body import BODY_BYTES_MAX
 from treescale.errors import NameUnknown, PasswordNeeded, RequestInvalid, Unsupported
 
 PREFIX: Final = "/api/v1"
+API_PATHS: Final = "/api/"
+"""What all paths of the management API begin with: there is one version yet."""
+SEARCH_PATH: Final = "/v1/search"
+PING_PATH: Final = "/v1/_ping"
+"""docker asks this before it searches."""
 GET: Final = "GET"
 PUT: Final = "PUT"
 POST: Final = "POST"
