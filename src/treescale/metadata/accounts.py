@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.errors import TokenUnknown, UserUnknown
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
@@ -240,7 +241,7 @@ class Generations:
 
 _THIS_USER: Final = users.c.name == bindparam("this")
 
-GET_USER: Final = select(users, present()).where(_THIS_USER)
+GET_USER: Final = ahead(select(users, present()).where(_THIS_USER), "this")
 LIST_USERS: Final = (
     select(users, present())
     .where(users.c.name > bindparam("after"))
@@ -404,10 +405,11 @@ PAGE_OF_TOKENS: Final = LIST_TOKENS.where(
     tuple_(access_tokens.c.created, access_tokens.c.token_id)
     > tuple_(bindparam("after_created", type_=Double()), bindparam("after_id", type_=Text()))
 ).limit(bindparam("limit"))
-HOLD_USER: Final = (
+HOLD_USER: Final = ahead(
     select(users.c.name)
     .where(users.c.name == bindparam("user"))
-    .with_for_update(read=True, key_share=True)
+    .with_for_update(read=True, key_share=True),
+    "user",
 )
 _ADD_TOKEN: Final = insert(access_tokens)
 REVOKE_TOKEN: Final = (
@@ -532,20 +534,31 @@ _THIS_ADDRESS: Final = (
     known_addresses.c.user_name == bindparam("user"),
     known_addresses.c.address == bindparam("address"),
 )
-KNOWS_ADDRESS: Final = select(known_addresses.c.seen).where(
-    *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
+KNOWS_ADDRESS: Final = ahead(
+    select(known_addresses.c.seen).where(
+        *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
+    ),
+    "address",
+    "seconds",
+    "user",
 )
-_NOTE_ADDRESS: Final = insert_or_update_if(
-    known_addresses,
-    [],
-    {"seen": DatabaseNow()},
-    lambda _: known_addresses.c.seen < DatabaseNow() - bindparam("seconds"),
+_NOTE_ADDRESS: Final = ahead(
+    insert_or_update_if(
+        known_addresses,
+        [],
+        {"seen": DatabaseNow()},
+        lambda _: known_addresses.c.seen < DatabaseNow() - bindparam("seconds"),
+    ),
+    "address",
+    "seconds",
+    "user_name",
 )
-OLDEST_ADDRESSES: Final = (
+OLDEST_ADDRESSES: Final = ahead(
     select(known_addresses.c.address)
     .where(known_addresses.c.user_name == bindparam("user"))
     .order_by(known_addresses.c.seen.desc(), known_addresses.c.address)
-    .offset(ADDRESSES_MAX)
+    .offset(ADDRESSES_MAX),
+    "user",
 )
 FORGET_ADDRESS: Final = delete(known_addresses).where(*_THIS_ADDRESS)
 _NOW: Final = select(DatabaseNow())

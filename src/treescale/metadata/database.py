@@ -16,6 +16,7 @@ from treescale.errors import DatabaseTrouble, DatabaseUnavailable, Failed
 from treescale.metadata.accounts import AccessTokens, Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.engine.address import parse_address
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connect import connect
 from treescale.metadata.engine.connections import WAIT_SECONDS_MAX, Connections
 from treescale.metadata.engine.sqlite_file import DatabaseFile
@@ -42,9 +43,11 @@ Value = TypeVar("Value")
 
 _CLOCK: Final = SystemClock()
 _PING: Final = select(true())
-_LOOK: Final = select(
-    text(f"(SELECT max(version_num) FROM {SCHEMA_VERSION_TABLE})"),  # noqa: S608  a constant
-    *(exists().select_from(table) for table in metadata.sorted_tables),
+_LOOK: Final = ahead(
+    select(
+        text(f"(SELECT max(version_num) FROM {SCHEMA_VERSION_TABLE})"),  # noqa: S608  a constant
+        *(exists().select_from(table) for table in metadata.sorted_tables),
+    )
 )
 _SCHEMA: Final = DatabaseUnavailable(
     "the database has not the tables of this version: restart the server, which makes them",

@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseUnavailable, ManifestBlobUnknown
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import (
@@ -58,7 +59,7 @@ DIGESTS_MAX: Final = 500
 # Found rows are held, in digest order, until the manifest that needs them is written.
 _WANTED: Final[BindParameter[str]] = bindparam("digests", expanding=True)
 # The blob's size stands before its payload, so no other page of its row is read.
-HOLD_BLOBS: Final = (
+HOLD_BLOBS: Final = ahead(
     select(repository_blobs.c.digest, blobs.c.size)
     .select_from(repository_blobs.join(blobs))
     .where(
@@ -67,7 +68,9 @@ HOLD_BLOBS: Final = (
         repository_blobs.c.hidden.is_(None),
     )
     .order_by(repository_blobs.c.digest)
-    .with_for_update(read=True, key_share=True, of=repository_blobs)
+    .with_for_update(read=True, key_share=True, of=repository_blobs),
+    "digests",
+    "row_id",
 )
 FIND_LOST: Final = (
     select(repository_blobs.c.digest, blobs.c.size)
@@ -103,8 +106,24 @@ _PUSHED: Final = {
     "pushed": DatabaseNow(),
     "lease_until": DatabaseNow() + LINK_LEASES * lease_seconds(),
 }
-_WRITE: Final = insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true())
-_REFER: Final = insert_or_ignore(manifest_references)
+_WRITE: Final = ahead(
+    insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true()),
+    "annotations",
+    "annotations_bytes",
+    "artifact_type",
+    "deleted",
+    "digest",
+    "media_type",
+    "payload",
+    "pushed_by",
+    "repository_id",
+    "size",
+    "subject",
+    "untagged_since",
+)
+_REFER: Final = ahead(
+    insert_or_ignore(manifest_references), "digest", "kind", "manifest", "repository_id", many=True
+)
 _TAG_COLUMNS: Final = ("digest", "updated", "pushed_by")
 _TAG: Final = insert_or_update(tags, _TAG_COLUMNS)
 # No statement more where no rule is: of one that there is the text is looked at then.
@@ -125,7 +144,9 @@ _HOLDS: Final = (
     )
     .values(untagged_since=null())
 )
-_NEW_TAG: Final = insert_or_ignore(tags)
+_NEW_TAG: Final = ahead(
+    insert_or_ignore(tags), "digest", "name", "pushed_by", "repository_id", "updated", "version_key"
+)
 _ATTEMPTS_MAX: Final = 5
 
 

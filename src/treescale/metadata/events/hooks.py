@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.errors import HookUnknown, TooMany
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.hook_records import (
@@ -69,7 +70,7 @@ _IS_ASKED: Final = and_(
     ),
 )
 """Of the namespace of a suspended user nothing counts; what happens there waits in the log."""
-ENABLED: Final = select(hooks).where(_IS_ASKED, _KNOWN).order_by(hooks.c.hook_id)
+ENABLED: Final = ahead(select(hooks).where(_IS_ASKED, _KNOWN).order_by(hooks.c.hook_id))
 _ADD: Final = insert(hooks)
 _REMOVE: Final = delete(hooks).where(_THIS)
 _SET_STATE: Final = (
