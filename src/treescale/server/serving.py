@@ -31,7 +31,12 @@ from treescale.http.cors import Cors
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
 from treescale.http.request_log import RequestLog
+from treescale.metadata.collection import waiting
 from treescale.metadata.database import Database
+from treescale.metadata.events import audit
+from treescale.metadata.identity import sign_on
+from treescale.metadata.naming import descriptions, moves
+from treescale.metadata.shown import finder, image_facts, repository_pages
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
@@ -55,6 +60,19 @@ READ_BUFFER_BYTES: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 """One header field, or the first line: podman's partial pulls send up to 1,024 ranges in one, and
 a token for many repositories is asked for in the other."""
+
+STATEMENTS_OF_PAGES: Final = (
+    waiting,
+    audit,
+    sign_on,
+    descriptions,
+    moves,
+    finder,
+    image_facts,
+    repository_pages,
+)
+"""Modules with SQL that only pages and the management API ask. They are imported before the fork:
+each worker that made these statements itself would take 5 MB more, pages with SQLAlchemy's code."""
 
 
 async def authenticator(
