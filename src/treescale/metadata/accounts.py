@@ -35,7 +35,6 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.errors import TokenUnknown, UserUnknown
-from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
@@ -241,7 +240,7 @@ class Generations:
 
 _THIS_USER: Final = users.c.name == bindparam("this")
 
-GET_USER: Final = ahead(select(users, present()).where(_THIS_USER), "this")
+GET_USER: Final = select(users, present()).where(_THIS_USER)
 LIST_USERS: Final = (
     select(users, present())
     .where(users.c.name > bindparam("after"))
@@ -405,11 +404,10 @@ PAGE_OF_TOKENS: Final = LIST_TOKENS.where(
     tuple_(access_tokens.c.created, access_tokens.c.token_id)
     > tuple_(bindparam("after_created", type_=Double()), bindparam("after_id", type_=Text()))
 ).limit(bindparam("limit"))
-HOLD_USER: Final = ahead(
+HOLD_USER: Final = (
     select(users.c.name)
     .where(users.c.name == bindparam("user"))
-    .with_for_update(read=True, key_share=True),
-    "user",
+    .with_for_update(read=True, key_share=True)
 )
 _ADD_TOKEN: Final = insert(access_tokens)
 REVOKE_TOKEN: Final = (
@@ -534,31 +532,20 @@ _THIS_ADDRESS: Final = (
     known_addresses.c.user_name == bindparam("user"),
     known_addresses.c.address == bindparam("address"),
 )
-KNOWS_ADDRESS: Final = ahead(
-    select(known_addresses.c.seen).where(
-        *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
-    ),
-    "address",
-    "seconds",
-    "user",
+KNOWS_ADDRESS: Final = select(known_addresses.c.seen).where(
+    *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
 )
-_NOTE_ADDRESS: Final = ahead(
-    insert_or_update_if(
-        known_addresses,
-        [],
-        {"seen": DatabaseNow()},
-        lambda _: known_addresses.c.seen < DatabaseNow() - bindparam("seconds"),
-    ),
-    "address",
-    "seconds",
-    "user_name",
+NOTE_ADDRESS: Final = insert_or_update_if(
+    known_addresses,
+    [],
+    {"seen": DatabaseNow()},
+    lambda _: known_addresses.c.seen < DatabaseNow() - bindparam("seconds"),
 )
-OLDEST_ADDRESSES: Final = ahead(
+OLDEST_ADDRESSES: Final = (
     select(known_addresses.c.address)
     .where(known_addresses.c.user_name == bindparam("user"))
     .order_by(known_addresses.c.seen.desc(), known_addresses.c.address)
-    .offset(ADDRESSES_MAX),
-    "user",
+    .offset(ADDRESSES_MAX)
 )
 FORGET_ADDRESS: Final = delete(known_addresses).where(*_THIS_ADDRESS)
 _NOW: Final = select(DatabaseNow())
@@ -593,7 +580,7 @@ class KnownAddresses:
         def work(connection: Connection) -> None:
             if connection.execute(HOLD_USER, {"user": user}).one_or_none() is None:
                 return
-            connection.execute(_NOTE_ADDRESS.on(connection), row)
+            connection.execute(NOTE_ADDRESS.on(connection), row)
             for one in connection.execute(OLDEST_ADDRESSES, {"user": user}).scalars().all():
                 connection.execute(FORGET_ADDRESS, {"user": user, "address": one})
 

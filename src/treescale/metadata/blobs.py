@@ -89,8 +89,7 @@ FIND: Final = ahead(
     select(*_COLUMNS, DatabaseNow().label("now"))
     .select_from(repository_blobs.join(blobs))
     .where(*_LINK),
-    "digest",
-    "repository",
+    "digest repository",
 )
 _THIS_LINK: Final = (
     repository_blobs.c.repository_id == id_of(),
@@ -146,7 +145,7 @@ FIND_SOURCE: Final = (
     .with_for_update(read=True, key_share=True, of=(repository_blobs, repositories))
 )
 _INSERT: Final = ahead(
-    insert_or_ignore(blobs, returning=blobs.c.blob_id), "digest", "inline", "recipe", "size"
+    insert_or_ignore(blobs, returning=blobs.c.blob_id), "digest inline recipe size"
 )
 LOCK: Final = (
     select(blobs.c.blob_id, blobs.c.inline, blobs.c.recipe)
@@ -158,7 +157,7 @@ REPLACE: Final = (
     .where(blobs.c.blob_id == bindparam("row_id"))
     .values(inline=bindparam("new_inline"), recipe=bindparam("new_recipe"), lost_since=null())
 )
-_INSERT_CHUNK: Final = ahead(insert_or_ignore(chunks), "chunk", "length", many=True)
+_INSERT_CHUNK: Final = ahead(insert_or_ignore(chunks), "chunk length", many=True)
 # An insert that finds the row there does not hold it: it must not be collected before it is
 # referred to (collection.md R24). On SQLite writers are alone.
 _HOLD_CHUNKS: Final = (
@@ -168,7 +167,7 @@ _HOLD_CHUNKS: Final = (
     .with_for_update(read=True, key_share=True)
 )
 FORGET_CHUNKS: Final = delete(blob_chunks).where(blob_chunks.c.blob_id == bindparam("row_id"))
-_REFER: Final = ahead(insert(blob_chunks), "blob_id", "chunk", many=True)
+_REFER: Final = ahead(insert(blob_chunks), "blob_id chunk", many=True)
 
 
 def _write_link() -> Upsert:
@@ -194,7 +193,7 @@ def _write_link() -> Upsert:
     return Upsert(make)
 
 
-_WRITE_LINK: Final = ahead(_write_link(), "blob_id", "digest", "repository_id")
+_WRITE_LINK: Final = ahead(_write_link(), "blob_id digest repository_id")
 
 
 NAMED_AT_ONCE: Final = 10_000
@@ -212,9 +211,7 @@ NAMED: Final = ahead(
     )
     .order_by(chunks.c.chunk)
     .limit(bindparam("limit")),
-    "after",
-    "end",
-    "limit",
+    "after end limit",
 )
 PARTS_AFTER: Final = ahead(
     select(upload_parts.c.upload_id, upload_parts.c.part, upload_parts.c.entries)
@@ -224,17 +221,14 @@ PARTS_AFTER: Final = ahead(
     )
     .order_by(upload_parts.c.upload_id, upload_parts.c.part)
     .limit(bindparam("limit")),
-    "limit",
-    "part",
-    "upload",
+    "limit part upload",
 )
 TAILS: Final = ahead(
     select(uploads.c.upload_id, uploads.c.tail_chunk, uploads.c.tail_chunk_length)
     .where(uploads.c.upload_id > bindparam("upload"))
     .order_by(uploads.c.upload_id)
     .limit(bindparam("limit")),
-    "limit",
-    "upload",
+    "limit upload",
 )
 NAMED_AMONG: Final = select(blob_chunks.c.chunk).where(
     blob_chunks.c.chunk.in_(bindparam("chunks", expanding=True))

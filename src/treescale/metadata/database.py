@@ -13,6 +13,7 @@ from treescale.cache.answers import KNOWN_SECONDS_MAX, AnswerCache, Changes
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, SystemClock
 from treescale.errors import DatabaseTrouble, DatabaseUnavailable, Failed
+from treescale.metadata import accounts, manifest_push
 from treescale.metadata.accounts import AccessTokens, Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.engine.address import parse_address
@@ -53,6 +54,15 @@ _SCHEMA: Final = DatabaseUnavailable(
     "the database has not the tables of this version: restart the server, which makes them",
     DatabaseTrouble.SCHEMA,
 )
+
+# What every login and push asks of nouns whose own files are long enough without it.
+ahead(accounts.GET_USER, "this")
+ahead(accounts.HOLD_USER, "user")
+ahead(accounts.KNOWS_ADDRESS, "address seconds user")
+ahead(accounts.NOTE_ADDRESS, "address seconds user_name")
+ahead(accounts.OLDEST_ADDRESSES, "user")
+ahead(manifest_push.HOLD_BLOBS, "digests row_id")
+ahead(manifest_push.NEW_TAG, "digest name pushed_by repository_id updated version_key")
 
 
 @dataclass(frozen=True, slots=True)

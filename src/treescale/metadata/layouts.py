@@ -114,8 +114,7 @@ def has_digits(length: int) -> ColumnElement[bool]:
 # The first to note it sees whether others, who do not, were there before: then 0, "not known".
 _NOTE: Final = ahead(
     insert_or_update_if(settings, ["value"], {}, lambda new: settings.c.value > new.value),
-    "name",
-    "value",
+    "name value",
 )
 _LAYOUT_DIGITS: Final = 10
 _SETTLE: Final = insert_or_update_if(

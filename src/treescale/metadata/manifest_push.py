@@ -59,7 +59,7 @@ DIGESTS_MAX: Final = 500
 # Found rows are held, in digest order, until the manifest that needs them is written.
 _WANTED: Final[BindParameter[str]] = bindparam("digests", expanding=True)
 # The blob's size stands before its payload, so no other page of its row is read.
-HOLD_BLOBS: Final = ahead(
+HOLD_BLOBS: Final = (
     select(repository_blobs.c.digest, blobs.c.size)
     .select_from(repository_blobs.join(blobs))
     .where(
@@ -68,9 +68,7 @@ HOLD_BLOBS: Final = ahead(
         repository_blobs.c.hidden.is_(None),
     )
     .order_by(repository_blobs.c.digest)
-    .with_for_update(read=True, key_share=True, of=repository_blobs),
-    "digests",
-    "row_id",
+    .with_for_update(read=True, key_share=True, of=repository_blobs)
 )
 FIND_LOST: Final = (
     select(repository_blobs.c.digest, blobs.c.size)
@@ -108,21 +106,11 @@ _PUSHED: Final = {
 }
 _WRITE: Final = ahead(
     insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true()),
-    "annotations",
-    "annotations_bytes",
-    "artifact_type",
-    "deleted",
-    "digest",
-    "media_type",
-    "payload",
-    "pushed_by",
-    "repository_id",
-    "size",
-    "subject",
-    "untagged_since",
+    "annotations annotations_bytes artifact_type deleted digest media_type payload "
+    "pushed_by repository_id size subject untagged_since",
 )
 _REFER: Final = ahead(
-    insert_or_ignore(manifest_references), "digest", "kind", "manifest", "repository_id", many=True
+    insert_or_ignore(manifest_references), "digest kind manifest repository_id", many=True
 )
 _TAG_COLUMNS: Final = ("digest", "updated", "pushed_by")
 _TAG: Final = insert_or_update(tags, _TAG_COLUMNS)
@@ -144,9 +132,7 @@ _HOLDS: Final = (
     )
     .values(untagged_since=null())
 )
-_NEW_TAG: Final = ahead(
-    insert_or_ignore(tags), "digest", "name", "pushed_by", "repository_id", "updated", "version_key"
-)
+NEW_TAG: Final = insert_or_ignore(tags)
 _ATTEMPTS_MAX: Final = 5
 
 
@@ -251,7 +237,7 @@ def _write_tag(
             check_may_move(connection, row_id, repository, tag, there)
             connection.execute(_TAG.on(connection), row)
 
-    return _write(connection, look, (_NEW_TAG, overwrite), row, (event,), condition)
+    return _write(connection, look, (NEW_TAG, overwrite), row, (event,), condition)
 
 
 def _write(

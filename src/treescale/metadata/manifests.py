@@ -105,7 +105,7 @@ _TIMES: Final = select(
     (DatabaseNow() - undelete_seconds()).label("since"),
     (DatabaseNow() + LINK_LEASES * lease_seconds()).label("until"),
 )
-GET: Final = ahead(select(*_COLUMNS).where(*_THIS), "digest", "repository")
+GET: Final = ahead(select(*_COLUMNS).where(*_THIS), "digest repository")
 RESOLVE: Final = ahead(
     select(*_COLUMNS)
     .select_from(tags.join(manifests))
@@ -114,8 +114,7 @@ RESOLVE: Final = ahead(
         tags.c.name == bindparam("tag"),
         manifests.c.deleted.is_(None),
     ),
-    "repository",
-    "tag",
+    "repository tag",
 )
 _PAGE_OF_TAGS: Final = (
     select(tags.c.name)
@@ -127,7 +126,7 @@ _PAGE_OF_TAGS: Final = (
 _REPOSITORY: Final = select(null()).where(repositories.c.name == bindparam("repository"))
 # One statement, so one moment: with two, a first push in between would show as no tags at all.
 LIST_TAGS: Final = ahead(
-    union_all(select(_PAGE_OF_TAGS.c.name), _REPOSITORY), "after", "limit", "repository"
+    union_all(select(_PAGE_OF_TAGS.c.name), _REPOSITORY), "after limit repository"
 )
 _THIS_TAG: Final = (tags.c.repository_id == id_of(), tags.c.name == bindparam("tag"))
 POINTS_AT: Final = select(tags.c.repository_id, tags.c.digest).where(*_THIS_TAG)

@@ -62,9 +62,7 @@ LIST: Final = ahead(
     .where(owed.c.store_id == bindparam("store"), owed.c.chunk > bindparam("after"))
     .order_by(owed.c.chunk)
     .limit(bindparam("limit")),
-    "after",
-    "limit",
-    "store",
+    "after limit store",
 )
 _SUMMARY: Final = (
     select(owed.c.store_id, func.count().label("copies"), func.min(owed.c.since).label("since"))

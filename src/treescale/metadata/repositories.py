@@ -329,10 +329,7 @@ _CREATE: Final = ahead(
             "internal": _is_made(INTERNAL),
         },
     ),
-    "created",
-    "name",
-    "namespace",
-    "namespace_name",
+    "created name namespace namespace_name",
 )
 
 

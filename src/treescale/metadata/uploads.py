@@ -129,8 +129,7 @@ GET: Final = ahead(
         _READ_ONLY.label("read_only"),
         ROOM.label("room"),
     ).where(_THIS),
-    "namespace",
-    "this",
+    "namespace this",
 )
 PARTS: Final = ahead(
     select(upload_parts.c.entries)
@@ -146,19 +145,8 @@ _CREATE: Final = ahead(
             *(bindparam(column.name, type_=column.type) for column in _GIVEN), DatabaseNow()
         ).where(NAMED_READ_ONLY_BY.is_(None), ~IS_FULL),
     ),
-    "algorithm",
-    "created",
-    "hashed",
-    "namespace",
-    "offset",
-    "parts",
-    "repository",
-    "settled_bytes",
-    "tail_chunk",
-    "tail_chunk_length",
-    "tail_inline",
-    "upload_id",
-    "user_name",
+    "algorithm created hashed namespace offset parts repository settled_bytes tail_chunk "
+    "tail_chunk_length tail_inline upload_id user_name",
 )
 
 
@@ -190,23 +178,14 @@ ADVANCE: Final = ahead(
         updated=DatabaseNow(),
     )
     .returning(uploads.c.parts, *_BASE, ANY_PURGED.label("any_purged")),
-    "base",
-    "from_offset",
-    "from_settled",
-    "more_parts",
-    "this",
-    "to_chunk",
-    "to_hashed",
-    "to_inline",
-    "to_length",
-    "to_offset",
-    "to_settled",
+    "base from_offset from_settled more_parts this to_chunk to_hashed to_inline to_length "
+    "to_offset to_settled",
 )
 TOUCH: Final = update(uploads).where(_THIS).values(updated=DatabaseNow())
 STATE: Final = select(uploads.c.offset, uploads.c.settled_bytes, uploads.c.hashed).where(_THIS)
 TIME: Final = select(*_BASE, lease_seconds().label("lease"))
 IN_TIME: Final = ahead(select(in_time()), "base")
-_ADD_PART: Final = ahead(insert(upload_parts), "entries", "part", "upload_id")
+_ADD_PART: Final = ahead(insert(upload_parts), "entries part upload_id")
 DELETE: Final = delete(uploads).where(_THIS)
 # Only as its pusher knew it: else somebody has ended it, or gone on with it, meanwhile (R7).
 END: Final = ahead(
@@ -215,10 +194,7 @@ END: Final = ahead(
         uploads.c.settled_bytes == bindparam("at_settled"),
         uploads.c.hashed == bindparam("at_hashed"),
     ),
-    "at_hashed",
-    "at_offset",
-    "at_settled",
-    "this",
+    "at_hashed at_offset at_settled this",
 )
 # Sessions somebody is writing to at this moment are passed over, not waited for.
 DELETE_IDLE: Final = delete(uploads).where(

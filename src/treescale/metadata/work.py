@@ -36,8 +36,7 @@ RELEASE: Final = ahead(
     update(leases)
     .where(leases.c.name == bindparam("this"), leases.c.holder == bindparam("who"))
     .values(until=0.0),
-    "this",
-    "who",
+    "this who",
 )
 
 
@@ -68,7 +67,7 @@ def _hold() -> Upsert:
     )
 
 
-_HOLD: Final = ahead(_hold(), "seconds", "this", "who")
+_HOLD: Final = ahead(_hold(), "seconds this who")
 _STANDS: Final = select(
     leases.c.holder, leases.c.until, (leases.c.until - DatabaseNow()).label("left")
 ).where(leases.c.name == bindparam("this"))
@@ -112,15 +111,7 @@ _PUT_WALK: Final = ahead(
     insert_or_update_if(
         walks, _NUMBERS, {"updated": DatabaseNow()}, lambda new: walks.c.layout <= new.layout
     ),
-    "layout",
-    "looked",
-    "misplaced",
-    "missing",
-    "partitions",
-    "pending",
-    "rate",
-    "store_id",
-    "verified",
+    "layout looked misplaced missing partitions pending rate store_id verified",
 )
 REMOVE_WALK: Final = delete(walks).where(walks.c.store_id == bindparam("this"))
 
@@ -156,13 +147,7 @@ REPORT: Final = ahead(
         problems=bindparam("new_problems"),
         updated=DatabaseNow(),
     ),
-    "new_done",
-    "new_moved",
-    "new_problems",
-    "new_state",
-    "new_total",
-    "store",
-    "this",
+    "new_done new_moved new_problems new_state new_total store this",
 )
 PRUNE: Final = delete(jobs).where(jobs.c.created < DatabaseNow() - bindparam("seconds"))
 

@@ -239,16 +239,12 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             *limit_jobs(database, callers.rates),
             *event_jobs(events, rooms.refused, _logins_of(callers)),
             *told_jobs(shared, database, time, events.signals.grown),
+            *([] if this_worker(shared).is_on_sqlite else [address_job(shared, view, time)]),
         ]
-        if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
-            jobs.append(address_job(shared, view, time))
-        view.store.watch(shared.chunk_reads)
-        registry = _registry(shared, view, database, rooms, readiness, desk)
-        managed = AnswersLater(
-            partial(_managed, shared, view, database, rooms, desk.administrators, events.live, time)
-        )
+        registry = _registry(shared, view, database, rooms, readiness, desk).handle
+        later = shared, view, database, rooms, desk.administrators, events.live, time
         yield _Worker(
-            by_path(with_spans(registry.handle), managed.answers()),
+            by_path(with_spans(registry), AnswersLater(partial(_managed, *later)).answers()),
             {PREFIX: with_peers_spans(peers.handle, span_of)},
             callers.clients.is_proxy,
             readiness,
@@ -330,7 +326,8 @@ def _registry(
     readiness: Readiness,
     metrics: MetricsDesk,
 ) -> Dispatcher:
-    """Return what answers clients."""
+    """Return what answers clients, and notes what it reads for them while somebody looks."""
+    view.store.watch(shared.chunk_reads)
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)

@@ -247,21 +247,18 @@ CONFIRM: Final = (
 )
 
 # What ends purges
-STALE: Final = ahead(
-    select(purges.c.purge_id).where(
-        purges.c.ready.is_(None), purges.c.begun < DatabaseNow() - STALE_SECONDS
-    )
+STALE: Final = select(purges.c.purge_id).where(
+    purges.c.ready.is_(None), purges.c.begun < DatabaseNow() - STALE_SECONDS
 )
-CONFIRMED: Final = ahead(select(purges.c.purge_id).where(_OPEN, ~_lacking(ROUNDS)))
+CONFIRMED: Final = select(purges.c.purge_id).where(_OPEN, ~_lacking(ROUNDS))
 _GONE: Final = (
     update(purges)
     .where(purges.c.purge_id == _PURGE, _OPEN, ~_lacking(ROUNDS))
     .values(gone=DatabaseNow(), number=bindparam("next"))
 )
 # For a lease, which is C and all that the database's clock may be set back by meanwhile.
-OVER: Final = ahead(
-    select(purges.c.purge_id).where(purges.c.gone < DatabaseNow() - lease_seconds())
-)
+OVER: Final = select(purges.c.purge_id).where(purges.c.gone < DatabaseNow() - lease_seconds())
+_AHEAD: Final = ahead(STALE), ahead(CONFIRMED), ahead(OVER)
 _FORGET: Final = (
     delete(purged_chunks).where(purged_chunks.c.purge_id == _PURGE),
     delete(purge_stores).where(purge_stores.c.purge_id == _PURGE),

@@ -27,10 +27,10 @@ AHEAD: Final[list[Ahead]] = []
 """All of them, of the modules that are imported."""
 
 
-def ahead(statement: _Statement, *names: str, many: bool = False) -> _Statement:
-    """Return the statement, which is to be compiled for parameters of these names ahead.
+def ahead(statement: _Statement, names: str = "", *, many: bool = False) -> _Statement:
+    """Return the statement, which is to be compiled ahead for parameters of these names.
 
     With `many` it is run with the parameters of several rows, too.
     """
-    AHEAD.append(Ahead(statement, tuple(sorted(names)), many))
+    AHEAD.append(Ahead(statement, tuple(sorted(names.split())), many))
     return statement

@@ -50,8 +50,7 @@ AFTER: Final = ahead(
     .where(events.c.sequence > bindparam("after"), events.c.sequence > PRUNED)
     .order_by(events.c.sequence)
     .limit(bindparam("limit")),
-    "after",
-    "limit",
+    "after limit",
 )
 OF_ID: Final = select(events).where(
     events.c.event_id == bindparam("this"), events.c.sequence > PRUNED
@@ -115,8 +114,7 @@ NUMBER: Final = ahead(
     update(events)
     .where(events.c.event_id == _counted.c.event_id, events.c.sequence.is_(None))
     .values(sequence=bindparam("drawn", type_=counters.c.value.type) + _counted.c.number),
-    "drawn",
-    "limit",
+    "drawn limit",
 )
 # The same on PostgreSQL, as a function of the database (migration 0015).
 _NUMBER_WAITING: Final = select(func.events_number(bindparam("limit", type_=BigInteger())))

@@ -184,15 +184,7 @@ def actor_of_server(server_id: str) -> str:
 _RECORD: Final = insert(events).values(at=DatabaseNow())
 _RECORD_ONCE: Final = ahead(
     insert_or_ignore(events, computed={"at": DatabaseNow()}),
-    "actor",
-    "address",
-    "digest",
-    "event_id",
-    "kind",
-    "namespace",
-    "payload",
-    "reference",
-    "repository",
+    "actor address digest event_id kind namespace payload reference repository",
 )
 _TAKE_BACK: Final = delete(events).where(events.c.event_id == bindparam("this"))
 # What is there is held until it is written over, as strongly as the write itself will hold it.
@@ -235,16 +227,7 @@ def _record_unless_same(hold: Select[tuple[str]]) -> Insert:
 
 _RECORD_TAGGED: Final = ahead(
     _record_unless_same(HOLD_TAG),
-    "actor",
-    "address",
-    "digest",
-    "event_id",
-    "kind",
-    "namespace",
-    "payload",
-    "reference",
-    "repository",
-    "row_id",
+    "actor address digest event_id kind namespace payload reference repository row_id",
 )
 _RECORD_NEW: Final = _record_unless_same(HOLD_MANIFEST)
 

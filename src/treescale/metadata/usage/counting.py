@@ -190,18 +190,16 @@ _LINKED: Final = ahead(
         repositories.c.namespace_id.in_(_THESE),
         _SHOWN,
     ),
-    "digests",
-    "these",
+    "digests these",
 )
 # Of one namespace: SQLite would read the whole table for a list of pairs.
 _NOTED: Final = ahead(
     select(namespace_blobs).where(
         namespace_blobs.c.namespace_id == bindparam("row_id"), namespace_blobs.c.digest.in_(_THESE)
     ),
-    "row_id",
-    "these",
+    "row_id these",
 )
-_NOTE: Final = ahead(insert(namespace_blobs), "digest", "namespace_id", "size")
+_NOTE: Final = ahead(insert(namespace_blobs), "digest namespace_id size")
 _STRIKE: Final = delete(namespace_blobs).where(
     namespace_blobs.c.namespace_id == bindparam("row_id"),
     namespace_blobs.c.digest == bindparam("named"),
@@ -213,9 +211,7 @@ _SUM: Final = ahead(
         bytes=namespaces.c.bytes + bindparam("more_bytes"),
         blobs=namespaces.c.blobs + bindparam("more_blobs"),
     ),
-    "more_blobs",
-    "more_bytes",
-    "row_id",
+    "more_blobs more_bytes row_id",
 )
 NOT_ADOPTED: Final = ahead(
     select(repositories.c.repository_id, repositories.c.namespace)
