@@ -63,6 +63,10 @@ ahead(accounts.NOTE_ADDRESS, "address seconds user_name")
 ahead(accounts.OLDEST_ADDRESSES, "user")
 ahead(manifest_push.HOLD_BLOBS, "digests row_id")
 ahead(manifest_push.NEW_TAG, "digest name pushed_by repository_id updated version_key")
+ahead(
+    manifest_push.TAG_UNLESS_IMMUTABLE,
+    "digest name pushed_by repository_id row_id updated version_key",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ _REFER: Final = ahead(
 _TAG_COLUMNS: Final = ("digest", "updated", "pushed_by")
 _TAG: Final = insert_or_update(tags, _TAG_COLUMNS)
 # No statement more where no rule is: of one that there is the text is looked at then.
-_TAG_UNLESS_IMMUTABLE: Final = insert_or_update_if(
+TAG_UNLESS_IMMUTABLE: Final = insert_or_update_if(
     tags, _TAG_COLUMNS, {}, lambda new: or_(tags.c.digest == new.digest, not_(ANY_IMMUTABLE))
 )
 # Where there was none: of several writers one inserts it.
@@ -232,7 +232,7 @@ def _write_tag(
         return record_tagged(connection, event, row_id)
 
     def overwrite(there: str) -> None:
-        if not changed(connection, _TAG_UNLESS_IMMUTABLE.on(connection), row | {"row_id": row_id}):
+        if not changed(connection, TAG_UNLESS_IMMUTABLE.on(connection), row | {"row_id": row_id}):
             repository, tag = cast("str", event.repository), cast("str", event.reference)
             check_may_move(connection, row_id, repository, tag, there)
             connection.execute(_TAG.on(connection), row)
