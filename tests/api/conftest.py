@@ -48,8 +48,7 @@ from treescale.registry.counted.logins import Logins
 from treescale.registry.issuers.keys import PublishedKeys
 from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
-from treescale.server.managed import by_path
-from treescale.server.serving import compose, new_connections
+from treescale.server.serving import Answers, by_path, compose, new_connections
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +146,7 @@ async def running(
         shown_rows = page_routes(pages)
         shown = PageDispatcher(shown_rows, guard, visitors, parts.traffic, Inside(rows))
         searched = DockerSearch(Inside(rows), guard).handle
-        handle = by_path(api.handle, management.handle, shown.handle, searched)
+        handle = by_path(api.handle, Answers(management.handle, shown.handle, searched))
         connections = new_connections(handle, tls=False, limits=limits, meters=meters)
         connections.responses = ResponseCache()
         runner = web.ServerRunner(connections)

@@ -8,7 +8,7 @@ from tests.api.client import Client
 from tests.api.running import Running
 from tests.console.asked import ask
 from treescale.auth.scopes import CATALOG, SEARCH
-from treescale.console.table.docker_search import PING_PATH, SEARCH_PATH
+from treescale.console.route import PING_PATH, SEARCH_PATH
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ class ImmutableContract:
     ) -> None:
         await push(database, FIRST, "v1")
         await rule(database, OF_APP)
-        monkeypatch.setattr(manifest_push, "_TAG_UNLESS_IMMUTABLE", manifest_push._TAG)
+        monkeypatch.setattr(manifest_push, "TAG_UNLESS_IMMUTABLE", manifest_push._TAG)
         await push(database, SECOND, "v1")
         assert await points_at(database, "v1") == SECOND.digest
 

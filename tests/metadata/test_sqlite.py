@@ -5,13 +5,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from tests.compiled import Compiled, compile_apart
 from treescale.metadata.database import Database
+from treescale.metadata.engine import sqlite
 from treescale.metadata.engine.address import parse_address
-from treescale.metadata.engine.sqlite import OneDialect, sqlite_reader
+from treescale.metadata.engine.connect import connect
+from treescale.metadata.engine.sqlite import OneDialect, ready_engines, sqlite_reader
 from treescale.metadata.engine.sqlite_file import DatabaseFile
 
 
@@ -68,3 +70,43 @@ def test_control_engines_whose_dialects_differ_compile_by_themselves(
     del database
     monkeypatch.setattr(OneDialect, "__eq__", object.__eq__)
     assert compiled(url, monkeypatch) == 2
+
+
+def engines_made(patch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list of the engines that are made from now on."""
+    made = list[str]()
+
+    def make(*words: object, **named: object) -> Engine:
+        made.append("an engine")
+        return create_engine(*words, **named)  # type: ignore[call-overload, no-any-return]
+
+    patch.setattr(sqlite, "create_engine", make)
+    return made
+
+
+def open_files(path: Path) -> int:
+    """Return how often this process has a database's file open."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(link.is_symlink() and str(link.readlink()) == str(path) for link in links)
+
+
+async def test_engines_that_are_ready_serve_one_driver_and_bring_no_connection(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forks would write to it both, and end each other's locks."""
+    await database.close()
+    address = parse_address(url)
+    assert address.path is not None
+    file = DatabaseFile(Path(address.path))
+    made = engines_made(monkeypatch)
+    ready_engines(address, file)
+    assert len(made) == 2
+    assert open_files(file.path) == 0
+    for engines in (2, 4):  # the next one makes its own
+        connections = connect(address, file=file)
+        assert len(made) == engines
+        assert await connections.rows(text("SELECT 1"))
+        assert open_files(file.path) > 0
+        await connections.examine(text("SELECT 1"))
+        await connections.close()
+    assert open_files(file.path) == 0

@@ -19,9 +19,13 @@ UNUSED = (
     "asyncpg",
     "sqlalchemy.orm",
     "sqlalchemy.dialects.postgresql",
+    "jinja2",
+    "markdown_it",
+    "treescale.console.table",
 )
-"""By a server on SQLite that has no tables to make."""
+"""By a server on SQLite that has no tables to make, and whose console nobody has opened."""
 CONTROLS = {
+    "jinja2": "import treescale.server.managed",
     "rich": "import contextlib, treescale.spared as s; s.without = contextlib.nullcontext",
     "sqlalchemy.dialects.postgresql": "import sqlalchemy as s; "
     "s.Index('i', s.Column('a'), postgresql_where=s.text('a'))",

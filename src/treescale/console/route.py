@@ -28,6 +28,11 @@ from treescale.errors import (
 )
 
 PREFIX: Final = "/api/v1"
+API_PATHS: Final = "/api/"
+"""What all paths of the management API begin with: there is one version yet."""
+SEARCH_PATH: Final = "/v1/search"
+PING_PATH: Final = "/v1/_ping"
+"""docker asks this before it searches."""
 GET: Final = "GET"
 PUT: Final = "PUT"
 POST: Final = "POST"

@@ -405,7 +405,7 @@ _THIS_ADDRESS: Final = (
 KNOWS_ADDRESS: Final = select(known_addresses.c.seen).where(
     *_THIS_ADDRESS, known_addresses.c.seen > DatabaseNow() - bindparam("seconds")
 )
-_NOTE_ADDRESS: Final = insert_or_update_if(
+NOTE_ADDRESS: Final = insert_or_update_if(
     known_addresses,
     [],
     {"seen": DatabaseNow()},
@@ -450,7 +450,7 @@ class KnownAddresses:
         def work(connection: Connection) -> None:
             if connection.execute(HOLD_USER, {"user": user}).one_or_none() is None:
                 return
-            connection.execute(_NOTE_ADDRESS.on(connection), row)
+            connection.execute(NOTE_ADDRESS.on(connection), row)
             for one in connection.execute(OLDEST_ADDRESSES, {"user": user}).scalars().all():
                 connection.execute(FORGET_ADDRESS, {"user": user, "address": one})
 

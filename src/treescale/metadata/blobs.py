@@ -41,6 +41,7 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Insert, NewRow, Upsert, insert_or_ignore
@@ -84,10 +85,11 @@ _NAMED: Final = (
 _LINK: Final = (*_NAMED, repository_blobs.c.hidden.is_(None))
 _LEASE_ENDS: Final = DatabaseNow() + LINK_LEASES * lease_seconds()
 
-FIND: Final = (
+FIND: Final = ahead(
     select(*_COLUMNS, DatabaseNow().label("now"))
     .select_from(repository_blobs.join(blobs))
-    .where(*_LINK)
+    .where(*_LINK),
+    "digest repository",
 )
 _THIS_LINK: Final = (
     repository_blobs.c.repository_id == id_of(),
@@ -142,7 +144,9 @@ FIND_SOURCE: Final = (
     .limit(1)
     .with_for_update(read=True, key_share=True, of=(repository_blobs, repositories))
 )
-_INSERT: Final = insert_or_ignore(blobs, returning=blobs.c.blob_id)
+_INSERT: Final = ahead(
+    insert_or_ignore(blobs, returning=blobs.c.blob_id), "digest inline recipe size"
+)
 LOCK: Final = (
     select(blobs.c.blob_id, blobs.c.inline, blobs.c.recipe)
     .where(blobs.c.digest == bindparam("digest"))
@@ -153,7 +157,7 @@ REPLACE: Final = (
     .where(blobs.c.blob_id == bindparam("row_id"))
     .values(inline=bindparam("new_inline"), recipe=bindparam("new_recipe"), lost_since=null())
 )
-_INSERT_CHUNK: Final = insert_or_ignore(chunks)
+_INSERT_CHUNK: Final = ahead(insert_or_ignore(chunks), "chunk length", many=True)
 # An insert that finds the row there does not hold it: it must not be collected before it is
 # referred to (collection.md R24). On SQLite writers are alone.
 _HOLD_CHUNKS: Final = (
@@ -163,7 +167,7 @@ _HOLD_CHUNKS: Final = (
     .with_for_update(read=True, key_share=True)
 )
 FORGET_CHUNKS: Final = delete(blob_chunks).where(blob_chunks.c.blob_id == bindparam("row_id"))
-_REFER: Final = insert(blob_chunks)
+_REFER: Final = ahead(insert(blob_chunks), "blob_id chunk", many=True)
 
 
 def _write_link() -> Upsert:
@@ -189,7 +193,7 @@ def _write_link() -> Upsert:
     return Upsert(make)
 
 
-_WRITE_LINK: Final = _write_link()
+_WRITE_LINK: Final = ahead(_write_link(), "blob_id digest repository_id")
 
 
 NAMED_AT_ONCE: Final = 10_000
@@ -198,7 +202,7 @@ PARTS_AT_ONCE: Final = 50
 TAILS_AT_ONCE: Final = 1000
 ASKED_AT_ONCE: Final = 500
 
-NAMED: Final = (
+NAMED: Final = ahead(
     select(chunks.c.chunk, chunks.c.length)
     .where(
         chunks.c.chunk > bindparam("after"),
@@ -206,22 +210,25 @@ NAMED: Final = (
         exists(select(blob_chunks.c.chunk).where(blob_chunks.c.chunk == chunks.c.chunk)),
     )
     .order_by(chunks.c.chunk)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "after end limit",
 )
-PARTS_AFTER: Final = (
+PARTS_AFTER: Final = ahead(
     select(upload_parts.c.upload_id, upload_parts.c.part, upload_parts.c.entries)
     .where(
         tuple_(upload_parts.c.upload_id, upload_parts.c.part)
         > tuple_(bindparam("upload", type_=Text()), bindparam("part", type_=BigInteger()))
     )
     .order_by(upload_parts.c.upload_id, upload_parts.c.part)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "limit part upload",
 )
-TAILS: Final = (
+TAILS: Final = ahead(
     select(uploads.c.upload_id, uploads.c.tail_chunk, uploads.c.tail_chunk_length)
     .where(uploads.c.upload_id > bindparam("upload"))
     .order_by(uploads.c.upload_id)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "limit upload",
 )
 NAMED_AMONG: Final = select(blob_chunks.c.chunk).where(
     blob_chunks.c.chunk.in_(bindparam("chunks", expanding=True))

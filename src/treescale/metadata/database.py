@@ -13,9 +13,11 @@ from treescale.cache.answers import KNOWN_SECONDS_MAX, AnswerCache, Changes
 from treescale.cache.exchange import AnswerExchange
 from treescale.clock import Clock, SystemClock
 from treescale.errors import DatabaseTrouble, DatabaseUnavailable, Failed
+from treescale.metadata import accounts, manifest_push
 from treescale.metadata.accounts import Generations, KnownAddresses, Users
 from treescale.metadata.blobs import Blobs, References
 from treescale.metadata.engine.address import parse_address
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connect import connect
 from treescale.metadata.engine.connections import WAIT_SECONDS_MAX, Connections
 from treescale.metadata.engine.sqlite_file import DatabaseFile
@@ -42,13 +44,28 @@ Value = TypeVar("Value")
 
 _CLOCK: Final = SystemClock()
 _PING: Final = select(true())
-_LOOK: Final = select(
-    text(f"(SELECT max(version_num) FROM {SCHEMA_VERSION_TABLE})"),  # noqa: S608  a constant
-    *(exists().select_from(table) for table in metadata.sorted_tables),
+_LOOK: Final = ahead(
+    select(
+        text(f"(SELECT max(version_num) FROM {SCHEMA_VERSION_TABLE})"),  # noqa: S608  a constant
+        *(exists().select_from(table) for table in metadata.sorted_tables),
+    )
 )
 _SCHEMA: Final = DatabaseUnavailable(
     "the database has not the tables of this version: restart the server, which makes them",
     DatabaseTrouble.SCHEMA,
+)
+
+# What every login and push asks of nouns whose own files are long enough without it.
+ahead(accounts.GET_USER, "this")
+ahead(accounts.HOLD_USER, "user")
+ahead(accounts.KNOWS_ADDRESS, "address seconds user")
+ahead(accounts.NOTE_ADDRESS, "address seconds user_name")
+ahead(accounts.OLDEST_ADDRESSES, "user")
+ahead(manifest_push.HOLD_BLOBS, "digests row_id")
+ahead(manifest_push.NEW_TAG, "digest name pushed_by repository_id updated version_key")
+ahead(
+    manifest_push.TAG_UNLESS_IMMUTABLE,
+    "digest name pushed_by repository_id row_id updated version_key",
 )
 
 

@@ -53,6 +53,7 @@ from treescale.lease_times import (
     shown,
 )
 from treescale.log import get_logger
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import (
     insert_or_ignore,
@@ -111,8 +112,9 @@ def has_digits(length: int) -> ColumnElement[bool]:
 
 
 # The first to note it sees whether others, who do not, were there before: then 0, "not known".
-_NOTE: Final = insert_or_update_if(
-    settings, ["value"], {}, lambda new: settings.c.value > new.value
+_NOTE: Final = ahead(
+    insert_or_update_if(settings, ["value"], {}, lambda new: settings.c.value > new.value),
+    "name value",
 )
 _LAYOUT_DIGITS: Final = 10
 _SETTLE: Final = insert_or_update_if(
@@ -129,7 +131,7 @@ _ANYTHING: Final = or_(
     exists(select(owed.c.chunk).where(owed.c.chunk >= _FIRST)),
     exists(select(upload_parts.c.part).where(upload_parts.c.upload_id > "")),
 )
-_USED: Final = select(_NOTED.label("noted"), _ANYTHING.label("anything"))
+_USED: Final = ahead(select(_NOTED.label("noted"), _ANYTHING.label("anything")))
 
 FOR_EVER_SECONDS: Final = 3e16
 """So long what nothing holds is kept by default, and while `untagged` cannot be read."""

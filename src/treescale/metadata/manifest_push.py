@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.errors import DatabaseUnavailable, ManifestBlobUnknown
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import changed
 from treescale.metadata.engine.upserts import (
@@ -103,12 +104,18 @@ _PUSHED: Final = {
     "pushed": DatabaseNow(),
     "lease_until": DatabaseNow() + LINK_LEASES * lease_seconds(),
 }
-_WRITE: Final = insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true())
-_REFER: Final = insert_or_ignore(manifest_references)
+_WRITE: Final = ahead(
+    insert_or_update_if(manifests, _COLUMNS, _PUSHED, lambda _: true()),
+    "annotations annotations_bytes artifact_type deleted digest media_type payload "
+    "pushed_by repository_id size subject untagged_since",
+)
+_REFER: Final = ahead(
+    insert_or_ignore(manifest_references), "digest kind manifest repository_id", many=True
+)
 _TAG_COLUMNS: Final = ("digest", "updated", "pushed_by")
 _TAG: Final = insert_or_update(tags, _TAG_COLUMNS)
 # No statement more where no rule is: of one that there is the text is looked at then.
-_TAG_UNLESS_IMMUTABLE: Final = insert_or_update_if(
+TAG_UNLESS_IMMUTABLE: Final = insert_or_update_if(
     tags, _TAG_COLUMNS, {}, lambda new: or_(tags.c.digest == new.digest, not_(ANY_IMMUTABLE))
 )
 # Where there was none: of several writers one inserts it.
@@ -125,7 +132,7 @@ _HOLDS: Final = (
     )
     .values(untagged_since=null())
 )
-_NEW_TAG: Final = insert_or_ignore(tags)
+NEW_TAG: Final = insert_or_ignore(tags)
 _ATTEMPTS_MAX: Final = 5
 
 
@@ -225,12 +232,12 @@ def _write_tag(
         return record_tagged(connection, event, row_id)
 
     def overwrite(there: str) -> None:
-        if not changed(connection, _TAG_UNLESS_IMMUTABLE.on(connection), row | {"row_id": row_id}):
+        if not changed(connection, TAG_UNLESS_IMMUTABLE.on(connection), row | {"row_id": row_id}):
             repository, tag = cast("str", event.repository), cast("str", event.reference)
             check_may_move(connection, row_id, repository, tag, there)
             connection.execute(_TAG.on(connection), row)
 
-    return _write(connection, look, (_NEW_TAG, overwrite), row, (event,), condition)
+    return _write(connection, look, (NEW_TAG, overwrite), row, (event,), condition)
 
 
 def _write(

@@ -37,6 +37,7 @@ from treescale.errors import (
     TagImmutable,
 )
 from treescale.lease_times import LINK_LEASES
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record, record_all
@@ -104,15 +105,16 @@ _TIMES: Final = select(
     (DatabaseNow() - undelete_seconds()).label("since"),
     (DatabaseNow() + LINK_LEASES * lease_seconds()).label("until"),
 )
-GET: Final = select(*_COLUMNS).where(*_THIS)
-RESOLVE: Final = (
+GET: Final = ahead(select(*_COLUMNS).where(*_THIS), "digest repository")
+RESOLVE: Final = ahead(
     select(*_COLUMNS)
     .select_from(tags.join(manifests))
     .where(
         tags.c.repository_id == id_of(),
         tags.c.name == bindparam("tag"),
         manifests.c.deleted.is_(None),
-    )
+    ),
+    "repository tag",
 )
 _PAGE_OF_TAGS: Final = (
     select(tags.c.name)
@@ -123,7 +125,9 @@ _PAGE_OF_TAGS: Final = (
 )
 _REPOSITORY: Final = select(null()).where(repositories.c.name == bindparam("repository"))
 # One statement, so one moment: with two, a first push in between would show as no tags at all.
-LIST_TAGS: Final = union_all(select(_PAGE_OF_TAGS.c.name), _REPOSITORY)
+LIST_TAGS: Final = ahead(
+    union_all(select(_PAGE_OF_TAGS.c.name), _REPOSITORY), "after limit repository"
+)
 _THIS_TAG: Final = (tags.c.repository_id == id_of(), tags.c.name == bindparam("tag"))
 POINTS_AT: Final = select(tags.c.repository_id, tags.c.digest).where(*_THIS_TAG)
 HOLD_TAG: Final = POINTS_AT.with_for_update()

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import insert_or_ignore
@@ -56,11 +57,12 @@ from treescale.metadata.schema import (
 OWED_ROWS_MAX: Final = 2000
 """Rows of `owed` in one statement: keeps the memory for parameters bounded."""
 
-LIST: Final = (
+LIST: Final = ahead(
     select(owed.c.chunk)
     .where(owed.c.store_id == bindparam("store"), owed.c.chunk > bindparam("after"))
     .order_by(owed.c.chunk)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "after limit store",
 )
 _SUMMARY: Final = (
     select(owed.c.store_id, func.count().label("copies"), func.min(owed.c.since).label("since"))
@@ -171,7 +173,7 @@ _LINKED: Final[ColumnElement[bool]] = and_(
     repository_blobs.c.hidden.is_(None),
     repository_blobs.c.repository_id.in_(_LIVE),
 )
-_CHUNKS_OF_LINKED: Final = (
+_CHUNKS_OF_LINKED: Final = ahead(
     select(func.count(lost_chunks.c.chunk.distinct()), func.min(lost_chunks.c.since))
     .select_from(
         lost_chunks.join(blob_chunks, blob_chunks.c.chunk == lost_chunks.c.chunk)
@@ -181,7 +183,9 @@ _CHUNKS_OF_LINKED: Final = (
     .where(repository_blobs.c.hidden.is_(None), repository_blobs.c.repository_id.in_(_LIVE))
     .where(blobs.c.lost_since.is_not(None))
 )
-_COUNT_BLOBS: Final = select(func.count(blobs.c.blob_id.distinct()), func.count()).where(_LINKED)
+_COUNT_BLOBS: Final = ahead(
+    select(func.count(blobs.c.blob_id.distinct()), func.count()).where(_LINKED)
+)
 _BLOBS: Final = (
     select(
         repositories.c.name,

@@ -33,6 +33,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.cache.answers import AnswerCache
 from treescale.errors import DatabaseUnavailable, NameUnknown, Refused
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore, insert_or_update_if
@@ -286,7 +287,7 @@ _CLUSTER: Final = select(
 _ANY_LOST: Final = exists(
     select(lost_chunks.c.chunk).where(lost_chunks.c.chunk >= literal(b"", LargeBinary()))
 )
-_HOLD: Final = (
+_HOLD: Final = ahead(
     select(
         repositories.c.repository_id,
         _ANY_LOST.label("any_lost"),
@@ -298,9 +299,10 @@ _HOLD: Final = (
         .label("is_limited"),
     )
     .where(repositories.c.name == bindparam("repository"))
-    .with_for_update(read=True, key_share=True)
+    .with_for_update(read=True, key_share=True),
+    "repository",
 )
-_MAKE_NAMESPACE: Final = insert_or_ignore(namespaces)
+_MAKE_NAMESPACE: Final = ahead(insert_or_ignore(namespaces), "name")
 
 
 def namespace_id() -> ScalarSelect[int]:
@@ -318,13 +320,16 @@ def _is_made(visibility: str) -> ColumnElement[bool]:
     )
 
 
-_CREATE: Final = insert_or_ignore(
-    repositories,
-    computed={
-        "namespace_id": namespace_id(),
-        "public": _is_made(PUBLIC),
-        "internal": _is_made(INTERNAL),
-    },
+_CREATE: Final = ahead(
+    insert_or_ignore(
+        repositories,
+        computed={
+            "namespace_id": namespace_id(),
+            "public": _is_made(PUBLIC),
+            "internal": _is_made(INTERNAL),
+        },
+    ),
+    "created name namespace namespace_name",
 )
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection
 
 from treescale.errors import ServerUnknown, StoreUnknown
 from treescale.lease_times import VERSIONS_BEFORE
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update, insert_or_update_if
@@ -82,9 +83,9 @@ REPORT: Final = (
         seen=case((bindparam("why", type_=Text()) == "", bindparam("now")), else_=stores.c.seen),
     )
 )
-DEPART: Final = update(servers).where(_THIS_SERVER).values(seen=0.0)
-DEPART_STORES: Final = (
-    update(stores).where(stores.c.server_id == bindparam("this")).values(seen=0.0)
+DEPART: Final = ahead(update(servers).where(_THIS_SERVER).values(seen=0.0), "this")
+DEPART_STORES: Final = ahead(
+    update(stores).where(stores.c.server_id == bindparam("this")).values(seen=0.0), "this"
 )
 REMOVE_SERVER: Final = (
     delete(servers).where(_THIS_SERVER).returning(servers.c.server_id, servers.c.name)

@@ -45,6 +45,7 @@ from treescale.errors import (
     UploadUnknown,
 )
 from treescale.lease_times import RECORD_SHARE
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.recording import actor_of
@@ -120,24 +121,32 @@ _READ_ONLY: Final = case(
     .where(repositories.c.name == uploads.c.repository)
     .scalar_subquery(),
 )
-GET: Final = select(
-    uploads,
-    *_BASE,
-    lease_seconds().label("lease"),
-    _READ_ONLY.label("read_only"),
-    ROOM.label("room"),
-).where(_THIS)
-PARTS: Final = (
+GET: Final = ahead(
+    select(
+        uploads,
+        *_BASE,
+        lease_seconds().label("lease"),
+        _READ_ONLY.label("read_only"),
+        ROOM.label("room"),
+    ).where(_THIS),
+    "namespace this",
+)
+PARTS: Final = ahead(
     select(upload_parts.c.entries)
     .where(upload_parts.c.upload_id == bindparam("this"))
-    .order_by(upload_parts.c.part)
+    .order_by(upload_parts.c.part),
+    "this",
 )
 _GIVEN: Final = [column for column in uploads.columns if column is not uploads.c.updated]
-_CREATE: Final = insert(uploads).from_select(
-    [*(column.name for column in _GIVEN), "updated"],
-    select(*(bindparam(column.name, type_=column.type) for column in _GIVEN), DatabaseNow()).where(
-        NAMED_READ_ONLY_BY.is_(None), ~IS_FULL
+_CREATE: Final = ahead(
+    insert(uploads).from_select(
+        [*(column.name for column in _GIVEN), "updated"],
+        select(
+            *(bindparam(column.name, type_=column.type) for column in _GIVEN), DatabaseNow()
+        ).where(NAMED_READ_ONLY_BY.is_(None), ~IS_FULL),
     ),
+    "algorithm created hashed namespace offset parts repository settled_bytes tail_chunk "
+    "tail_chunk_length tail_inline upload_id user_name",
 )
 
 
@@ -150,7 +159,7 @@ def in_time() -> ColumnElement[bool]:
     return or_(base.is_(None), base > DatabaseNow() - lease_seconds() / RECORD_SHARE)
 
 
-ADVANCE: Final = (
+ADVANCE: Final = ahead(
     update(uploads)
     .where(
         _THIS,
@@ -168,19 +177,24 @@ ADVANCE: Final = (
         tail_chunk_length=bindparam("to_length"),
         updated=DatabaseNow(),
     )
-    .returning(uploads.c.parts, *_BASE, ANY_PURGED.label("any_purged"))
+    .returning(uploads.c.parts, *_BASE, ANY_PURGED.label("any_purged")),
+    "base from_offset from_settled more_parts this to_chunk to_hashed to_inline to_length "
+    "to_offset to_settled",
 )
 TOUCH: Final = update(uploads).where(_THIS).values(updated=DatabaseNow())
 STATE: Final = select(uploads.c.offset, uploads.c.settled_bytes, uploads.c.hashed).where(_THIS)
 TIME: Final = select(*_BASE, lease_seconds().label("lease"))
-IN_TIME: Final = select(in_time())
-_ADD_PART: Final = insert(upload_parts)
+IN_TIME: Final = ahead(select(in_time()), "base")
+_ADD_PART: Final = ahead(insert(upload_parts), "entries part upload_id")
 DELETE: Final = delete(uploads).where(_THIS)
 # Only as its pusher knew it: else somebody has ended it, or gone on with it, meanwhile (R7).
-END: Final = DELETE.where(
-    uploads.c.offset == bindparam("at_offset"),
-    uploads.c.settled_bytes == bindparam("at_settled"),
-    uploads.c.hashed == bindparam("at_hashed"),
+END: Final = ahead(
+    DELETE.where(
+        uploads.c.offset == bindparam("at_offset"),
+        uploads.c.settled_bytes == bindparam("at_settled"),
+        uploads.c.hashed == bindparam("at_hashed"),
+    ),
+    "at_hashed at_offset at_settled this",
 )
 # Sessions somebody is writing to at this moment are passed over, not waited for.
 DELETE_IDLE: Final = delete(uploads).where(

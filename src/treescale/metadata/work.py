@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.clock import Clock, SystemClock
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Upsert, insert_or_update, insert_or_update_if
@@ -31,10 +32,11 @@ from treescale.metadata.records import JobState, LeaseRecord, StoreJob, StoreWal
 from treescale.metadata.schema import jobs, leases, settings, walks
 
 LIST: Final = select(leases).order_by(leases.c.name)
-RELEASE: Final = (
+RELEASE: Final = ahead(
     update(leases)
     .where(leases.c.name == bindparam("this"), leases.c.holder == bindparam("who"))
-    .values(until=0.0)
+    .values(until=0.0),
+    "this who",
 )
 
 
@@ -65,7 +67,7 @@ def _hold() -> Upsert:
     )
 
 
-_HOLD: Final = _hold()
+_HOLD: Final = ahead(_hold(), "seconds this who")
 _STANDS: Final = select(
     leases.c.holder, leases.c.until, (leases.c.until - DatabaseNow()).label("left")
 ).where(leases.c.name == bindparam("this"))
@@ -94,7 +96,7 @@ class _Stood:
 
 _WALK_COLUMNS: Final = tuple(column for column in walks.c if column.name != "partitions")
 LIST_WALKS: Final = select(*_WALK_COLUMNS).order_by(walks.c.store_id)
-GET_WALK: Final = select(walks).where(walks.c.store_id == bindparam("this"))
+GET_WALK: Final = ahead(select(walks).where(walks.c.store_id == bindparam("this")), "this")
 _NUMBERS: Final = (
     "layout",
     "pending",
@@ -105,8 +107,11 @@ _NUMBERS: Final = (
     "verified",
     "partitions",
 )
-_PUT_WALK: Final = insert_or_update_if(
-    walks, _NUMBERS, {"updated": DatabaseNow()}, lambda new: walks.c.layout <= new.layout
+_PUT_WALK: Final = ahead(
+    insert_or_update_if(
+        walks, _NUMBERS, {"updated": DatabaseNow()}, lambda new: walks.c.layout <= new.layout
+    ),
+    "layout looked misplaced missing partitions pending rate store_id verified",
 )
 REMOVE_WALK: Final = delete(walks).where(walks.c.store_id == bindparam("this"))
 
@@ -119,10 +124,11 @@ LIST_COLLECTIONS: Final = select(settings).where(
 
 _OPEN: Final = (JobState.WAITING.value, JobState.RUNNING.value)
 _BEGIN: Final = insert(jobs)
-OPEN_OF: Final = (
+OPEN_OF: Final = ahead(
     select(jobs)
     .where(jobs.c.state.in_(_OPEN), jobs.c.store_id == bindparam("store"))
-    .order_by(jobs.c.created, jobs.c.job_id)
+    .order_by(jobs.c.created, jobs.c.job_id),
+    "store",
 )
 PARTS_OF: Final = select(jobs).where(jobs.c.job_id == bindparam("this")).order_by(jobs.c.store_id)
 RECENT: Final = (
@@ -130,7 +136,7 @@ RECENT: Final = (
     .order_by(jobs.c.created.desc(), jobs.c.job_id, jobs.c.store_id)
     .limit(bindparam("limit"))
 )
-REPORT: Final = (
+REPORT: Final = ahead(
     update(jobs)
     .where(jobs.c.job_id == bindparam("this"), jobs.c.store_id == bindparam("store"))
     .values(
@@ -140,7 +146,8 @@ REPORT: Final = (
         moved=bindparam("new_moved"),
         problems=bindparam("new_problems"),
         updated=DatabaseNow(),
-    )
+    ),
+    "new_done new_moved new_problems new_state new_total store this",
 )
 PRUNE: Final = delete(jobs).where(jobs.c.created < DatabaseNow() - bindparam("seconds"))
 

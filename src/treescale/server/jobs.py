@@ -208,7 +208,10 @@ def cluster_jobs(
 
 
 def address_job(shared: Shared, view: ClusterView, clock: Clock) -> Job:
-    """Return what has the leader look, soon after the start and once a day, for its own server."""
+    """Return what has the leader look, soon after the start and once a day, for its own server.
+
+    No other server looks for one on SQLite.
+    """
 
     async def look() -> None:
         address = advertised(shared.settings, shared.listeners)

@@ -1,26 +1,25 @@
-"""Composes what answers whoever looks after it all: the management API, and pages for people."""
+"""Composes what answers whoever looks after it all: the management API, and pages for people.
+
+It imports what nothing else of a server needs, and so is imported with the first request to it.
+"""
 
 import os
 from dataclasses import dataclass
-
-from aiohttp import web
 
 from treescale.auth.passwords import Passwords
 from treescale.clock import Clock, SystemClock
 from treescale.config import unsafe_leases
 from treescale.console.route import ApiRoute
-from treescale.console.table.dispatch import API_PATHS, ApiDispatcher
-from treescale.console.table.docker_search import PING_PATH, SEARCH_PATH, DockerSearch
+from treescale.console.table.dispatch import ApiDispatcher
+from treescale.console.table.docker_search import DockerSearch
 from treescale.console.table.inside import Inside
 from treescale.console.table.routes import api_routes
 from treescale.console.watch.sights import Sights
 from treescale.console.web.dispatch import PageDispatcher
-from treescale.console.web.page import is_page
 from treescale.console.web.table import PageParts, page_routes
 from treescale.events.live import LiveLog
 from treescale.http.administrators import Administrators
 from treescale.http.call import Service
-from treescale.http.connections.connection import Handler
 from treescale.http.sessions.visitor import Visitors
 from treescale.http.traced import with_spans
 from treescale.metadata.database import Database
@@ -29,6 +28,7 @@ from treescale.registry.people.openid import OpenId
 from treescale.registry.people.sessions import SessionService
 from treescale.server.cluster_view import ClusterView
 from treescale.server.network.outbound_clients import ISSUERS, OutboundClients
+from treescale.server.serving import Answers
 from treescale.server.shared import Shared
 
 
@@ -44,18 +44,18 @@ class Managed:
     live: LiveLog
     time: Clock
 
-    def handler(self, registry: Handler) -> Handler:
-        """Return what answers with `registry` all that is no page and not of the management API."""
+    def answers(self) -> Answers:
+        """Return what answers."""
         visitors = Visitors(
             SessionService(self.database, self.time), self.rooms.authenticator.clients
         )
-        self.view.store.watch(self.shared.chunk_reads)
         routes = self._routes()
-        api = with_spans(self._api(routes, visitors).handle)
-        pages = self._pages(routes, visitors).handle  # no spans: some paths let in who knows them
-
-        searched = DockerSearch(Inside(routes), self.rooms.authenticator).handle
-        return by_path(with_spans(registry), api, pages, searched)
+        return Answers(
+            api=with_spans(self._api(routes, visitors).handle),
+            # Without spans: some paths let in who knows them.
+            pages=self._pages(routes, visitors).handle,
+            searched=DockerSearch(Inside(routes), self.rooms.authenticator).handle,
+        )
 
     def _routes(self) -> list[ApiRoute]:
         shared = self.shared
@@ -111,19 +111,3 @@ class Managed:
             Inside(routes),
             check=self.view.check_member,
         )
-
-
-def by_path(registry: Handler, api: Handler, pages: Handler, searched: Handler) -> Handler:
-    """Return what has each of them answer what is theirs."""
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        path = request.rel_url.raw_path  # of a whole URL, too (RFC 9112, 3.2.2)
-        if path.startswith("/v2/"):
-            return await registry(request)
-        if path.startswith(API_PATHS):
-            return await api(request)
-        if path.startswith((SEARCH_PATH, PING_PATH)):
-            return await searched(request)
-        return await (pages if is_page(path) else registry)(request)
-
-    return handle

@@ -22,6 +22,8 @@ from treescale.clock import Clock, SystemClock
 from treescale.config import DATABASE_FILE, Settings
 from treescale.errors import SettingInvalid
 from treescale.log import configure_logging, get_logger, hear_everything
+from treescale.metadata.engine.address import parse_address
+from treescale.metadata.engine.sqlite import compile_ahead, ready_engines
 from treescale.metadata.engine.sqlite_start import note_clean_end
 from treescale.server.data.migrating import migrating_apart
 from treescale.server.data.right_database import NO_CONSENT, Consent
@@ -113,6 +115,9 @@ def _run(
         kinds(shared), listeners, clock=clock, manager=manager, hung_up=look_again
     )
     tell_missing(joined, say)
+    if shared.database_file is not None:
+        compile_ahead()
+        ready_engines(parse_address(settings.database), shared.database_file)
     give_back_memory()
     supervisor.start()
     announce(settings, listeners, joined, tls, say)

@@ -3,13 +3,17 @@
 Put together here from their parts, which know each other by promises alone.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Final
+
+from aiohttp import web
 
 from treescale.auth.passwords import Passwords
 from treescale.auth.policy import Principal
@@ -17,6 +21,8 @@ from treescale.cache.exchange import AnswerExchange
 from treescale.chunks.store import ChunkStore
 from treescale.clock import Clock
 from treescale.cluster.lost import LossRecorder
+from treescale.console.route import API_PATHS, PING_PATH, SEARCH_PATH
+from treescale.console.web.page import is_page
 from treescale.http.authentication import Authenticator
 from treescale.http.call import Service
 from treescale.http.clients import Clients
@@ -25,7 +31,12 @@ from treescale.http.cors import Cors
 from treescale.http.limits import LIMITS, Limits
 from treescale.http.proxy.origin import Proxies
 from treescale.http.request_log import RequestLog
+from treescale.metadata.collection import waiting
 from treescale.metadata.database import Database
+from treescale.metadata.events import audit
+from treescale.metadata.identity import sign_on
+from treescale.metadata.naming import descriptions, moves
+from treescale.metadata.shown import finder, image_facts, repository_pages
 from treescale.metadata.usage.pull_counts import PullCounts
 from treescale.metrics.meters import Meters
 from treescale.metrics.traffic import TrafficCounters
@@ -49,6 +60,19 @@ READ_BUFFER_BYTES: Final = 64 * 1024
 HEADER_BYTES_MAX: Final = 32 * 1024
 """One header field, or the first line: podman's partial pulls send up to 1,024 ranges in one, and
 a token for many repositories is asked for in the other."""
+
+STATEMENTS_OF_PAGES: Final = (
+    waiting,
+    audit,
+    sign_on,
+    descriptions,
+    moves,
+    finder,
+    image_facts,
+    repository_pages,
+)
+"""Modules with SQL that only pages and the management API ask. They are imported before the fork:
+each worker that made these statements itself would take 5 MB more, pages with SQLAlchemy's code."""
 
 
 async def authenticator(
@@ -147,3 +171,61 @@ def new_connections(
         access_log=logging.getLogger("treescale"),  # only says that there is one
         access_log_class=partial(RequestLog, meters),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What answers whoever looks after it all."""
+
+    api: Handler
+    pages: Handler
+    searched: Handler
+    """What docker asks when it searches."""
+
+
+class AnswersLater:
+    """Answers that are made with the first request to any of them.
+
+    `imported` returns what makes them; it blocks while it imports that, and runs in a thread.
+    """
+
+    def __init__(self, imported: Callable[[], Callable[[], Answers]]) -> None:
+        self._imported = imported
+        self._made: Answers | None = None
+        self._making = asyncio.Lock()
+
+    def answers(self) -> Answers:
+        """Return what answers, to be asked like those that are there."""
+        return Answers(self._api, self._pages, self._searched)
+
+    async def _made_now(self) -> Answers:
+        async with self._making:
+            if self._made is None:
+                make = await asyncio.to_thread(self._imported)
+                self._made = make()
+        return self._made
+
+    async def _api(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await (self._made or await self._made_now()).api(request)
+
+    async def _pages(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await (self._made or await self._made_now()).pages(request)
+
+    async def _searched(self, request: web.BaseRequest) -> web.StreamResponse:
+        return await (self._made or await self._made_now()).searched(request)
+
+
+def by_path(registry: Handler, managed: Answers) -> Handler:
+    """Return what has each of them answer what is theirs."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.raw_path  # of a whole URL, too (RFC 9112, 3.2.2)
+        if path.startswith("/v2/"):
+            return await registry(request)
+        if path.startswith(API_PATHS):
+            return await managed.api(request)
+        if path.startswith((SEARCH_PATH, PING_PATH)):
+            return await managed.searched(request)
+        return await (managed.pages if is_page(path) else registry)(request)
+
+    return handle

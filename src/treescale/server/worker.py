@@ -39,7 +39,7 @@ from treescale.http.connections.sending import sender_for
 from treescale.http.dispatch import Dispatcher
 from treescale.http.proxy.origin import Proxies
 from treescale.http.redirect import Redirect
-from treescale.http.traced import with_peers_spans
+from treescale.http.traced import with_peers_spans, with_spans
 from treescale.log import hear_dropped_lines
 from treescale.maintenance.pace import Clients, Pace
 from treescale.maintenance.stopping import Stopping
@@ -69,7 +69,6 @@ from treescale.server.jobs import (
     told_jobs,
     walk_job,
 )
-from treescale.server.managed import Managed
 from treescale.server.network.address import BACKLOG
 from treescale.server.network.key_pair import context_of
 from treescale.server.processes.fellow_workers import FellowWorkers
@@ -77,7 +76,14 @@ from treescale.server.processes.loop import parts_end_within, run_loop, stop_sig
 from treescale.server.processes.supervisor import DRAIN_SECONDS
 from treescale.server.processes.traces import traced
 from treescale.server.readiness import Looks, Readiness, be_seen_ending
-from treescale.server.serving import authenticator, compose, new_connections
+from treescale.server.serving import (
+    Answers,
+    AnswersLater,
+    authenticator,
+    by_path,
+    compose,
+    new_connections,
+)
 from treescale.server.shared import Shared
 from treescale.server.usage_jobs import limit_jobs, usage_jobs
 from treescale.server.watch.gathering import MetricsPage, Rows, Sights
@@ -233,12 +239,12 @@ async def _worker(shared: Shared, clock: Clock) -> AsyncIterator[_Worker]:
             *limit_jobs(database, callers.rates),
             *event_jobs(events, rooms.refused, _logins_of(callers)),
             *told_jobs(shared, database, time, events.signals.grown),
+            *([] if this_worker(shared).is_on_sqlite else [address_job(shared, view, time)]),
         ]
-        if not this_worker(shared).is_on_sqlite:  # else nobody looks for this server
-            jobs.append(address_job(shared, view, time))
-        managed = Managed(shared, view, database, rooms, desk.administrators, events.live, time)
+        registry = _registry(shared, view, database, rooms, readiness, desk).handle
+        later = shared, view, database, rooms, desk.administrators, events.live, time
         yield _Worker(
-            managed.handler(_registry(shared, view, database, rooms, readiness, desk).handle),
+            by_path(with_spans(registry), AnswersLater(partial(_managed, *later)).answers()),
             {PREFIX: with_peers_spans(peers.handle, span_of)},
             callers.clients.is_proxy,
             readiness,
@@ -320,11 +326,28 @@ def _registry(
     readiness: Readiness,
     metrics: MetricsDesk,
 ) -> Dispatcher:
-    """Return what answers clients."""
+    """Return what answers clients, and notes what it reads for them while somebody looks."""
+    view.store.watch(shared.chunk_reads)
     stopping = Stopping(database, SystemClock(), asyncio.sleep)
     stop = StopDesk(stopping, metrics.administrators, shared.server_id)
     table = route_table(readiness, stop, metrics)
     return Dispatcher(rooms, table, check=view.check_member)
+
+
+def _managed(
+    shared: Shared,
+    view: ClusterView,
+    database: Database,
+    rooms: Service,
+    administrators: Administrators,
+    live: LiveLog,
+    time: Clock,
+) -> Callable[[], Answers]:
+    """Return what makes the answers to whoever looks after it all; imports it, so it blocks."""
+    # A tenth of what all processes share, of no use to a server that nobody looks at.
+    from treescale.server.managed import Managed  # noqa: PLC0415
+
+    return Managed(shared, view, database, rooms, administrators, live, time).answers
 
 
 def _sights(shared: Shared, here: LocalStores, view: ClusterView, readiness: Readiness) -> Sights:

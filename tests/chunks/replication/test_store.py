@@ -9,6 +9,7 @@ from tests.contracts.placing_store import PlacingStoreContract
 from tests.tables import each_row
 from treescale.chunks.disk.file import ChunkFile
 from treescale.chunks.format.placement import Layout, StoreLabel, Table, build_table
+from treescale.chunks.replication.health import AllUp
 from treescale.chunks.replication.store import (
     AHEAD_BYTES_MAX,
     AHEAD_BYTES_OF_STORE,
@@ -370,6 +371,25 @@ def test_the_more_stores_the_more_is_asked_for_ahead() -> None:
     names = [f"s{number}" for number in range(20)]
     many = ReplicatedStore(table_of(2, names), {name: MemoryStore() for name in names})
     assert many.ahead_bytes == AHEAD_BYTES_MAX
+
+
+class _Elsewhere(AllUp):
+    """No store is on this server."""
+
+    def is_local(self, store_id: str) -> bool:  # noqa: ARG002  whichever it is
+        return False
+
+
+@pytest.mark.parametrize(
+    ("names", "health", "stores"),
+    [(("a",), AllUp(), 0), (("a",), _Elsewhere(), 1), (("a", "b"), AllUp(), 2)],
+)
+def test_a_store_that_is_alone_here_has_no_wire_to_be_kept_busy(
+    names: Sequence[str], health: AllUp, stores: int
+) -> None:
+    table = table_of(1, names)
+    cluster = ReplicatedStore(table, {name: MemoryStore() for name in names}, health=health)
+    assert cluster.ahead_bytes == stores * AHEAD_BYTES_OF_STORE
 
 
 async def test_who_gave_a_chunk_is_told_while_somebody_looks() -> None:

@@ -111,7 +111,13 @@ class ReplicatedStore:
 
     @property
     def ahead_bytes(self) -> int:
-        """Return how much one reader should have asked for: see reading.AheadStore."""
+        """Return how much one reader should have asked for: see reading.AheadStore.
+
+        Nothing more than others of a store that is alone, on this server: there is no wire.
+        """
+        names = self._view.stores
+        if len(names) == 1 and all(map(self._health.is_local, names)):
+            return 0
         return min(AHEAD_BYTES_MAX, AHEAD_BYTES_OF_STORE * len(self._view.stores))
 
     @property

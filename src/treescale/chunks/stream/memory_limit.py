@@ -10,7 +10,7 @@ from treescale.chunks.stream.buffers import BufferPool
 
 BYTES_IN_WORKER_MAX: Final = 16 * 1024 * 1024
 """Of few uploads of a process: while a batch waits for the disk, the next ones are worked on."""
-BYTES_OF_MANY_MAX: Final = 8 * 1024 * 1024
+BYTES_OF_MANY_MAX: Final = 6 * 1024 * 1024
 """Of many together; enough to keep every thread busy, as each has something to do."""
 FEW_UPLOADS_MAX: Final = 3
 BATCH_BYTES_MIN: Final = 1024 * 1024

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -39,9 +39,6 @@ from treescale.metrics.meters import Route
 from treescale.metrics.traffic import TrafficCounters
 from treescale.oci.query import query_pairs
 from treescale.request_id import CLIENT, REQUEST_ID
-
-API_PATHS: Final = "/api/"
-"""What all paths begin with that are answered here: there is one version yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from aiohttp import web
 from treescale.auth.scopes import CATALOG, Action
 from treescale.console.body import JSON
 from treescale.console.content.search import SearchPage
+from treescale.console.route import SEARCH_PATH
 from treescale.console.table.inside import Asking, Inside
 from treescale.errors import CredentialsInvalid, RequestInvalid, Unauthorized
 from treescale.http.authentication import Authenticator
@@ -23,9 +24,6 @@ from treescale.log import get_logger
 from treescale.oci.query import query_pairs
 from treescale.request_id import CLIENT, REQUEST_ID
 
-SEARCH_PATH: Final = "/v1/search"
-PING_PATH: Final = "/v1/_ping"
-"""docker asks this first."""
 STANDALONE: Final = {"standalone": True}
 FOUND_MAX: Final = 100
 DIGITS_MAX: Final = 9

@@ -121,7 +121,7 @@ class Connection(RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell whoever waits for something to send, or the rest of a body; aiohttp tells neither."""
+        """Tell whoever waits for more to send, or for the rest of a body; aiohttp tells neither."""
         super().connection_lost(exc)
         if self.on_gone is not None:
             self.on_gone()

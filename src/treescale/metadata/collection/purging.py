@@ -44,6 +44,7 @@ from treescale.metadata.collection.left_behind import take_along
 from treescale.metadata.collection.open_purges import NOTE, ROUNDS, TRUSTED
 from treescale.metadata.collection.pieces import CHUNKS_AT_ONCE
 from treescale.metadata.collection.purge_plan import PurgePlan
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Insert, Upsert, insert_or_update
@@ -257,6 +258,7 @@ _GONE: Final = (
 )
 # For a lease, which is C and all that the database's clock may be set back by meanwhile.
 OVER: Final = select(purges.c.purge_id).where(purges.c.gone < DatabaseNow() - lease_seconds())
+_AHEAD: Final = ahead(STALE), ahead(CONFIRMED), ahead(OVER)
 _FORGET: Final = (
     delete(purged_chunks).where(purged_chunks.c.purge_id == _PURGE),
     delete(purge_stores).where(purge_stores.c.purge_id == _PURGE),

@@ -3,8 +3,9 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import Engine, Executable, Row, create_engine, dialects, event, text
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
@@ -12,15 +13,18 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 
 from treescale.clock import Clock
 from treescale.errors import DatabaseUnavailable, Failed, TreeScaleError
 from treescale.log import get_logger
 from treescale.metadata.engine.address import Address
-from treescale.metadata.engine.connections import Parameters, Result, Work
+from treescale.metadata.engine.ahead import AHEAD, ahead
+from treescale.metadata.engine.connections import WAIT_SECONDS_MAX, Parameters, Result, Work
 from treescale.metadata.engine.sqlite_file import DatabaseFile, is_damage
 from treescale.metadata.engine.sqlite_writer import SqliteWriter
+from treescale.metadata.engine.upserts import Upsert
 from treescale.threads import Threads
 
 READERS_MAX: Final = 4
@@ -33,7 +37,7 @@ READ_SECONDS_MAX: Final = 10.0
 
 _SILENT: Final = "the database's disk does not answer"
 _Examining = asyncio.Future[tuple[Row[Any] | None, Failed | None]]
-_LOOK: Final = text("SELECT count(*) FROM sqlite_master")
+_LOOK: Final = ahead(text("SELECT count(*) FROM sqlite_master"))
 _ANSWERS_VERSION: Final = "SELECT value FROM counters WHERE name = 'answers'"
 
 
@@ -60,6 +64,61 @@ COMPILED_MAX: Final = 1000
 _compiled: LRUCache[Any, Any] = LRUCache(COMPILED_MAX)
 
 
+def compile_ahead() -> None:
+    """Compile what the processes of every server run; for the one that they are forked from.
+
+    Without it they work as well, and each takes megabytes more.
+    """
+    dialect = OneDialect(dbapi=OneDialect.import_dbapi())
+    for each in AHEAD:
+        statement = each.statement
+        made = statement.for_dialect(dialect.name) if isinstance(statement, Upsert) else statement
+        assert isinstance(made, ClauseElement)
+        for many in {False, each.many}:
+            # There is no public way to it but to run them.
+            made._compile_w_cache(  # noqa: SLF001
+                dialect,
+                compiled_cache=_compiled,
+                column_keys=list(each.names),
+                for_executemany=many,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """What makes a driver's connections: those that are kept, and those of one look each."""
+
+    kept: Engine
+    fresh: Engine
+
+    @classmethod
+    def of(cls, address: Address, wait_seconds: float, file: DatabaseFile) -> Self:
+        """Return those of a driver that has none yet."""
+        return cls(
+            sqlite_reader(address, wait_seconds, READERS_MAX + 2, file),
+            sqlite_reader(address, LOOK_SECONDS_MAX, 1, file),
+        )
+
+
+_ready: dict[tuple[DatabaseFile, float], _Engines] = {}
+"""Engines without connections, for the next driver of a file; forks have their own."""
+
+
+def ready_engines(
+    address: Address, file: DatabaseFile, wait_seconds: float = WAIT_SECONDS_MAX
+) -> None:
+    """Have engines for the file that have been connected once; for who is forked afterwards.
+
+    To make them, and what comes with a first connection, takes each process megabytes of its own.
+    """
+    engines = _Engines.of(address, wait_seconds, file)
+    for each in (engines.kept, engines.fresh):
+        with each.connect() as connection:
+            connection.execute(_LOOK).all()
+        each.dispose()  # a connection must not be used after a fork
+    _ready[file, wait_seconds] = engines
+
+
 class SqliteDriver:
     """Implements `connections.Driver`."""
 
@@ -68,9 +127,11 @@ class SqliteDriver:
     ) -> None:
         """`file` is the database of this very path, when other processes watch it as well."""
         assert address.path is not None
-        self._address = address
         self._file = file or DatabaseFile(Path(address.path))
-        self._engine = sqlite_reader(address, wait_seconds, READERS_MAX + 2, self._file)
+        engines = _ready.pop((self._file, wait_seconds), None) or _Engines.of(
+            address, wait_seconds, self._file
+        )
+        self._engine, self._fresh = engines.kept, engines.fresh
         self._readers = Threads(READERS_MAX, "sqlite-read")
         self._idle: list[Connection] = []
         self._writer = SqliteWriter(self._engine, self._file, wait_seconds)
@@ -201,16 +262,15 @@ class SqliteDriver:
         except DatabaseUnavailable as error:
             refused = error
         self._file.check_place()
-        fresh = sqlite_reader(self._address, LOOK_SECONDS_MAX, 1, self._file)
         try:
-            with fresh.connect() as connection:
+            with self._fresh.connect() as connection:
                 return connection.execute(look).first(), refused
         except DBAPIError as error:
             if is_damage(error.orig):
                 self._file.damaged()
             raise
         finally:
-            fresh.dispose()
+            self._fresh.dispose()  # the next look is to be over another one
 
     def _open_readers(self) -> None:
         """Open what is not open yet, also counting those that are reading now.

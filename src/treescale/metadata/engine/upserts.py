@@ -31,7 +31,10 @@ class Upsert:
 
     def on(self, connection: Connection) -> Executable:
         """Return the statement for this connection's dialect."""
-        name = connection.dialect.name
+        return self.for_dialect(connection.dialect.name)
+
+    def for_dialect(self, name: str) -> Executable:
+        """Return the statement for the dialect of this name."""
         made = self._made.get(name)
         if made is None:  # by two threads at once, perhaps: both are the same
             made = self._made[name] = self._make(_insert_of(name))

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.errors import HookUnknown, TooMany
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import ASKED_ONCE, DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.events.hook_records import (
@@ -69,7 +70,7 @@ _IS_ASKED: Final = and_(
     ),
 )
 """Of the namespace of a suspended user nothing counts; what happens there waits in the log."""
-ENABLED: Final = LIST.where(_IS_ASKED)
+ENABLED: Final = ahead(LIST.where(_IS_ASKED), "after limit")
 READ_AT_ONCE: Final = 200
 """Hooks: of thousands the rest of a process would wait for as long as it takes to read them."""
 _ADD: Final = insert(hooks)

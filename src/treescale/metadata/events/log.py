@@ -24,6 +24,7 @@ from sqlalchemy import BigInteger, Double, Row, bindparam, delete, func, or_, se
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_update
@@ -44,21 +45,24 @@ REMOVED_AT_ONCE_MAX: Final = 500
 PRUNED: Final = func.coalesce(
     select(counters.c.value).where(counters.c.name == FLOOR).scalar_subquery(), 0
 )
-AFTER: Final = (
+AFTER: Final = ahead(
     select(events)
     .where(events.c.sequence > bindparam("after"), events.c.sequence > PRUNED)
     .order_by(events.c.sequence)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "after limit",
 )
 OF_ID: Final = select(events).where(
     events.c.event_id == bindparam("this"), events.c.sequence > PRUNED
 )
 _COUNTED: Final = select(counters.c.value).where(counters.c.name == COUNTER).scalar_subquery()
-LAST: Final = select(
-    func.coalesce(
-        select(func.max(events.c.sequence)).where(events.c.sequence > PRUNED).scalar_subquery(),
-        _COUNTED,
-        0,
+LAST: Final = ahead(
+    select(
+        func.coalesce(
+            select(func.max(events.c.sequence)).where(events.c.sequence > PRUNED).scalar_subquery(),
+            _COUNTED,
+            0,
+        )
     )
 )
 FIRST: Final = select(
@@ -71,7 +75,7 @@ FIRST: Final = select(
 IS_UNAUDITED: Final = or_(*(events.c.kind == kind.value for kind in sorted(UNAUDITED)))
 _OLDEST: Final = (events.c.sequence, events.c.at, events.c.event_id)
 _WAITING: Final = select(events.c.event_id, events.c.at).where(events.c.sequence.is_(None))
-WAITING: Final = _WAITING.limit(1)
+WAITING: Final = ahead(_WAITING.limit(1))
 PREFIX: Final = (
     select(events.c.sequence)
     .where(events.c.sequence > PRUNED, events.c.sequence <= bindparam("up_to"))
@@ -95,7 +99,7 @@ AUDITED: Final = (
     .limit(bindparam("limit"))
 )
 FORGET: Final = delete(events).where(events.c.sequence > 0, events.c.sequence <= bindparam("up_to"))
-_HOLD: Final = (
+_HOLD: Final = ahead(
     insert(counters)
     .values(name=COUNTER, value=0)
     .on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value})
@@ -106,10 +110,11 @@ _counted = select(
     _page.c.event_id,
     func.row_number().over(order_by=[_page.c.at, _page.c.event_id]).label("number"),
 ).subquery("counted")
-NUMBER: Final = (
+NUMBER: Final = ahead(
     update(events)
     .where(events.c.event_id == _counted.c.event_id, events.c.sequence.is_(None))
-    .values(sequence=bindparam("drawn", type_=counters.c.value.type) + _counted.c.number)
+    .values(sequence=bindparam("drawn", type_=counters.c.value.type) + _counted.c.number),
+    "drawn limit",
 )
 # The same on PostgreSQL, as a function of the database (migration 0015).
 _NUMBER_WAITING: Final = select(func.events_number(bindparam("limit", type_=BigInteger())))

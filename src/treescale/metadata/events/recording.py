@@ -18,6 +18,7 @@ from sqlalchemy import Insert, Select, Text, bindparam, delete, insert, literal_
 from sqlalchemy.engine import Connection
 
 from treescale.clock import SystemClock
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import client_of, note_recorded, request_of
 from treescale.metadata.engine.upserts import insert_or_ignore
@@ -181,7 +182,10 @@ def actor_of_server(server_id: str) -> str:
 
 
 _RECORD: Final = insert(events).values(at=DatabaseNow())
-_RECORD_ONCE: Final = insert_or_ignore(events, computed={"at": DatabaseNow()})
+_RECORD_ONCE: Final = ahead(
+    insert_or_ignore(events, computed={"at": DatabaseNow()}),
+    "actor address digest event_id kind namespace payload reference repository",
+)
 _TAKE_BACK: Final = delete(events).where(events.c.event_id == bindparam("this"))
 # What is there is held until it is written over, as strongly as the write itself will hold it.
 HOLD_TAG: Final = (
@@ -221,7 +225,10 @@ def _record_unless_same(hold: Select[tuple[str]]) -> Insert:
     )
 
 
-_RECORD_TAGGED: Final = _record_unless_same(HOLD_TAG)
+_RECORD_TAGGED: Final = ahead(
+    _record_unless_same(HOLD_TAG),
+    "actor address digest event_id kind namespace payload reference repository row_id",
+)
 _RECORD_NEW: Final = _record_unless_same(HOLD_MANIFEST)
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from treescale.errors import OverLimit, QuotaExceeded
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.events.recording import Event, Kind, record
 from treescale.metadata.limits.level import REACHED, WARNED, level_of
@@ -69,12 +70,13 @@ HOLD_OF: Final = (
     .where(_OF_NAMESPACE)
     .with_for_update(key_share=True, of=quotas)
 )
-_HOLD_THESE: Final = (
+_HOLD_THESE: Final = ahead(
     select(quotas, namespaces.c.name)
     .join(namespaces, namespaces.c.namespace_id == quotas.c.namespace_id)
     .where(quotas.c.namespace_id.in_(_THESE))
     .order_by(quotas.c.namespace_id)
-    .with_for_update(key_share=True, of=quotas)
+    .with_for_update(key_share=True, of=quotas),
+    "these",
 )
 NOTED: Final = select(quota_blobs.c.digest, quota_blobs.c.size).where(
     quota_blobs.c.namespace_id == bindparam("row_id"), quota_blobs.c.digest.in_(_THESE)

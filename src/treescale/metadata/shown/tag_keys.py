@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import bindparam, literal_column, select, update
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.schema import tags
 from treescale.oci.versions import version_key
@@ -15,11 +16,12 @@ from treescale.oci.versions import version_key
 AT_ONCE_MAX: Final = 1000
 # Letter for letter that of the index, or it is not used.
 _IS_UNKEYED: Final = tags.c.version_key == literal_column("''")
-UNKEYED: Final = (
+UNKEYED: Final = ahead(
     select(tags.c.repository_id, tags.c.name)
     .where(_IS_UNKEYED, tags.c.repository_id > 0)
     .order_by(tags.c.repository_id, tags.c.name)
-    .limit(bindparam("limit"))
+    .limit(bindparam("limit")),
+    "limit",
 )
 UNKEYED_OF: Final = UNKEYED.where(tags.c.repository_id == bindparam("row_id"))
 _KEY: Final = (

@@ -40,6 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import Upsert
 from treescale.metadata.limits.settling import COUNTING, give_back
@@ -80,7 +81,7 @@ def _draw() -> Upsert:
     )
 
 
-_DRAW: Final = _draw()
+_DRAW: Final = ahead(_draw())
 """Holds the counter's row until the transaction ends: there is one such transaction at a time."""
 
 _RECOUNT: Final = (
@@ -88,9 +89,9 @@ _RECOUNT: Final = (
 ).values(recount=true())
 
 # Changes
-ANY_CHANGE: Final = select(_changes.c.change_id).limit(1)
-_PAGE: Final = select(_changes).order_by(_changes.c.change_id).limit(CHANGES_AT_ONCE)
-_DROP: Final = delete(_changes).where(_changes.c.change_id.in_(_THESE))
+ANY_CHANGE: Final = ahead(select(_changes.c.change_id).limit(1))
+_PAGE: Final = ahead(select(_changes).order_by(_changes.c.change_id).limit(CHANGES_AT_ONCE))
+_DROP: Final = ahead(delete(_changes).where(_changes.c.change_id.in_(_THESE)), "these")
 _TELL: Final = insert(_changes)
 _LINKS_AFTER: Final = (
     select(_links.c.digest)
@@ -100,13 +101,16 @@ _LINKS_AFTER: Final = (
 )
 
 # Repositories
-_HOLD_REPOSITORIES: Final = (
+_HOLD_REPOSITORIES: Final = ahead(
     select(repositories.c.repository_id, repositories.c.namespace_id)
     .where(repositories.c.repository_id.in_(_THESE))
     .order_by(repositories.c.repository_id)
-    .with_for_update(read=True, key_share=True)
+    .with_for_update(read=True, key_share=True),
+    "these",
 )
-_COUNTED: Final = select(_kept.c.repository_id).where(_kept.c.repository_id.in_(_THESE))
+_COUNTED: Final = ahead(
+    select(_kept.c.repository_id).where(_kept.c.repository_id.in_(_THESE)), "these"
+)
 _LATER: Final[BindParameter[Any]] = bindparam("more_pushed")
 _ADD: Final = (
     update(_kept)
@@ -166,12 +170,12 @@ def _count_whole() -> Any:
     return insert(_kept).from_select(["repository_id", "bytes", "blobs", "tags", "pushed"], rows)
 
 
-_COUNT: Final = _count_whole()
+_COUNT: Final = ahead(_count_whole(), "row_id")
 
 # Namespaces
 _NAME: Final = tuple_(namespace_blobs.c.namespace_id, namespace_blobs.c.digest)
 _SHOWN: Final = and_(_links.c.hidden.is_(None), repositories.c.deleted.is_(None))
-_LINKED: Final = (
+_LINKED: Final = ahead(
     select(repositories.c.namespace_id, blobs.c.digest, blobs.c.size)
     .distinct()
     .select_from(
@@ -185,26 +189,31 @@ _LINKED: Final = (
         _links.c.digest.in_(bindparam("digests", expanding=True)),
         repositories.c.namespace_id.in_(_THESE),
         _SHOWN,
-    )
+    ),
+    "digests these",
 )
 # Of one namespace: SQLite would read the whole table for a list of pairs.
-_NOTED: Final = select(namespace_blobs).where(
-    namespace_blobs.c.namespace_id == bindparam("row_id"), namespace_blobs.c.digest.in_(_THESE)
+_NOTED: Final = ahead(
+    select(namespace_blobs).where(
+        namespace_blobs.c.namespace_id == bindparam("row_id"), namespace_blobs.c.digest.in_(_THESE)
+    ),
+    "row_id these",
 )
-_NOTE: Final = insert(namespace_blobs)
+_NOTE: Final = ahead(insert(namespace_blobs), "digest namespace_id size")
 _STRIKE: Final = delete(namespace_blobs).where(
     namespace_blobs.c.namespace_id == bindparam("row_id"),
     namespace_blobs.c.digest == bindparam("named"),
 )
-_SUM: Final = (
+_SUM: Final = ahead(
     update(namespaces)
     .where(namespaces.c.namespace_id == bindparam("row_id"))
     .values(
         bytes=namespaces.c.bytes + bindparam("more_bytes"),
         blobs=namespaces.c.blobs + bindparam("more_blobs"),
-    )
+    ),
+    "more_blobs more_bytes row_id",
 )
-NOT_ADOPTED: Final = (
+NOT_ADOPTED: Final = ahead(
     select(repositories.c.repository_id, repositories.c.namespace)
     .where(repositories.c.namespace_id.is_(None))
     .limit(REPOSITORIES_AT_ONCE)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.clock import DatabaseNow
 from treescale.metadata.engine.connections import Connections
 from treescale.metadata.engine.upserts import Insert, NewRow, Upsert, insert_or_update
@@ -40,7 +41,7 @@ _MONTHS_OF_A_YEAR: Final = 12
 
 _months = namespace_months
 _NOW: Final = select(DatabaseNow().label("now"))
-_SAMPLED: Final = select(settings.c.value).where(settings.c.name == SAMPLED_SETTING)
+_SAMPLED: Final = ahead(select(settings.c.value).where(settings.c.name == SAMPLED_SETTING))
 _PUT_SETTING: Final = insert_or_update(settings, ["value"])
 _NEXT: Final = (
     select(namespaces.c.namespace_id)
@@ -88,7 +89,9 @@ _OLD: Final = (
     .where(_months.c.month < bindparam("oldest"))
     .limit(GONE_AT_ONCE)
 )
-_DROP: Final = delete(_months).where(tuple_(_months.c.month, _months.c.namespace_id).in_(_OLD))
+_DROP: Final = ahead(
+    delete(_months).where(tuple_(_months.c.month, _months.c.namespace_id).in_(_OLD)), "oldest"
+)
 _FIGURES: Final = select(_months, namespaces.c.name).join(
     namespaces, namespaces.c.namespace_id == _months.c.namespace_id
 )

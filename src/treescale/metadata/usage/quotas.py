@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from treescale.metadata.engine.ahead import ahead
 from treescale.metadata.engine.connections import Connections, changed
 from treescale.metadata.engine.upserts import insert_or_ignore
 from treescale.metadata.events.recording import Event, Kind, record
@@ -77,7 +78,7 @@ LIMITS: Final = (BYTES, REPOSITORIES, TAGS)
 _SETTINGS: Final = [each.setting for each in LIMITS]
 
 _THIS: Final = quotas.c.namespace_id == bindparam("row_id")
-_DEFAULTS: Final = select(settings).where(settings.c.name.in_(_SETTINGS))
+_DEFAULTS: Final = ahead(select(settings).where(settings.c.name.in_(_SETTINGS)))
 _MAKE: Final = insert_or_ignore(quotas)
 # Former namespaces have nothing that anybody pushes to.
 _WITHOUT: Final = select(namespaces.c.namespace_id).where(
@@ -108,17 +109,19 @@ _SET: Final = {
     .values({each.own: bindparam("to_own"), each.limit: bindparam("to"), "recount": true()})
     for each in LIMITS
 }
-_DUE: Final = (
+_DUE: Final = ahead(
     select(quotas.c.namespace_id)
     .where(quotas.c.recount == true(), quotas.c.namespace_id > bindparam("after"))
     .order_by(quotas.c.namespace_id)
-    .limit(DUE_AT_ONCE)
+    .limit(DUE_AT_ONCE),
+    "after",
 )
-_USED: Final = (
+_USED: Final = ahead(
     select(quotas.c.namespace_id)
     .where(quotas.c.used > 0, quotas.c.namespace_id > bindparam("after"))
     .order_by(quotas.c.namespace_id)
-    .limit(DUE_AT_ONCE)
+    .limit(DUE_AT_ONCE),
+    "after",
 )
 _BEGIN: Final = update(quotas).where(_THIS).values(recount=false())
 _ALL_DUE: Final = update(quotas).where(quotas.c.recount == false()).values(recount=true())

@@ -8,6 +8,7 @@ some 100,000 faults for each GB pushed (docs/performance.md).
 
 import ctypes
 import mmap
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,29 +47,33 @@ def give_back_memory() -> bool:
     """Give the kernel back what this process needs no more; False where the C library cannot.
 
     For a supervisor, before its forks share what is left: what was freed during the start, and
-    the code of libraries, most of which only their import read. What is needed of that after all
-    comes from the page cache, where it stays.
+    what is mapped of files, libraries above all, most of which only their import read. What is
+    needed of that after all comes from the page cache, where it stays.
     """
     library = ctypes.CDLL(None)
     if getattr(library, "malloc_trim", None) is None:  # not glibc
         return False
+    mapped = _mapped_files()
     library.malloc_trim(0)
-    for begin, end in _mapped_code():
+    for begin, end in mapped:
         # Never written to, so nothing is lost by it.
         library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
     return True
 
 
-def _mapped_code() -> list[tuple[int, int]]:
-    """Return where files are mapped to be run, from begin to end; none where /proc is not there."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        addresses, mode, _offset, _device, inode, *_ = line.split()
-        if mode == "r-xp" and inode != "0":
-            begin, end = (int(address, 16) for address in addresses.split("-"))
-            found.append((begin, end))
+def _mapped_files() -> list[tuple[int, int]]:
+    """Return where files are mapped to be read or run alone, from begin to end; none without /proc.
+
+    But for what was written to before it became read-only, as addresses in libraries are.
+    """
+    found, mapped = [], None
+    with suppress(OSError), Path("/proc/self/smaps").open() as smaps:
+        for words in map(str.split, smaps):
+            if not words[0].endswith(":"):
+                addresses, mode, _offset, _device, inode, *_ = words
+                begin, end = (int(address, 16) for address in addresses.split("-"))
+                is_read = mode in {"r--p", "r-xp"} and inode != "0"
+                mapped = (begin, end) if is_read else None
+            elif words[0] == "Anonymous:" and words[1] == "0" and mapped is not None:
+                found.append(mapped)
     return found
