@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from tests.api.client import Answer, Client
 from tests.api.running import Running
@@ -21,11 +22,14 @@ from treescale.auth.scopes import TokenScope
 from treescale.console import events
 from treescale.console.route import PREFIX
 from treescale.events import live
+from treescale.metadata.events.recorded import Recorded
 from treescale.metadata.schema import events as events_table
 from treescale.registry.accounts import TokenTerms
 
 PATH: Final = "/events"
 SECONDS_MAX: Final = 10.0
+GONE_SECONDS: Final = 0.1
+"""Until a server has seen that somebody has gone."""
 
 
 async def read(who: Client, query: str = "") -> list[dict[str, Any]]:
@@ -257,6 +261,36 @@ async def test_who_goes_makes_room_at_once(
         async with asyncio.timeout(events.BEAT_SECONDS / 3):  # by then nothing was to be sent
             while registry.live.followers:  # noqa: ASYNC110  it is polled
                 await asyncio.sleep(0.01)
+
+
+async def test_who_goes_before_it_begins_is_no_fault(
+    registry: Running, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, found = asyncio.Event(), asyncio.Event()
+    kept_after = registry.live._kept_after
+
+    async def slowly(after: int, page: Sequence[Recorded]) -> int:
+        asked.set()
+        await found.wait()
+        return await kept_after(after, page)
+
+    async def follow() -> None:
+        async with following(alice):
+            pytest.fail("it has begun")
+
+    monkeypatch.setattr(registry.live, "_kept_after", slowly)
+    with capture_logs() as logs:
+        async with asyncio.timeout(SECONDS_MAX), asyncio.TaskGroup() as group:
+            follower = group.create_task(follow())
+            await asked.wait()
+            follower.cancel()
+            await asyncio.wait([follower])
+            await asyncio.sleep(GONE_SECONDS)
+            found.set()
+            while registry.live.followers:  # noqa: ASYNC110  it is polled
+                await asyncio.sleep(0.01)
+    assert "stream.ended" in [each["event"] for each in logs]
+    assert [each for each in logs if each["log_level"] == "error"] == []
 
 
 async def test_streams_end_with_the_server(registry: Running, alice: Client) -> None:

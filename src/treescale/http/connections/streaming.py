@@ -23,9 +23,9 @@ async def stream(
 
     What goes wrong once it has begun ends it, and is logged: whoever reads goes on elsewhere.
     """
-    await response.prepare(request)
     try:
         async with _while_connected(request):
+            await response.prepare(request)
             async for piece in pieces:
                 if piece:
                     await response.write(piece)
