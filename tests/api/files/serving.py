@@ -25,6 +25,7 @@ class CountingDisk(Disk):
         self.hashed = 0
         self.sent = 0
         self.read_in_parts = 0
+        self.loaded = 0
         self.settled = False
         self.cold = False
 
@@ -50,6 +51,10 @@ class CountingDisk(Disk):
         if self.cold:
             raise BlockingIOError
         return super().read_cached(fd, size, offset)
+
+    def read_ahead(self, fd: int, size: int, offset: int) -> None:
+        super().read_ahead(fd, size, offset)
+        self.loaded += 1  # and a byte is read, to wait for it
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         data = super().pread(fd, size, offset)

@@ -100,7 +100,8 @@ NOT_RECORDED = {
     "EventGroups.give",
     "EventGroups.remove",
     "EventLog.number",  # what is recorded
-    "Hooks.plan",  # what is recorded is sent, as do the next
+    "Hooks.pass_by",  # what is recorded is sent, as do the next
+    "Hooks.plan",
     "Hooks.prune",
     "Hooks.send",
     "EventLog.remove_all_but",  # by schedule, as is the next

@@ -68,8 +68,7 @@ class FileSender:
             await self._writable()
         at = piece.start
         while at < piece.stop:
-            if self._transport.is_closing():
-                raise ConnectionResetError("the client has gone")
+            self._check_there()
             size = min(piece.stop - at, SENT_AT_ONCE_BYTES)
             try:
                 if piece.file.is_cached(at, at + size):
@@ -94,6 +93,7 @@ class FileSender:
         loop = asyncio.get_running_loop()
         taken = False
         while not taken:
+            self._check_there()
             before = self._acknowledged()
             # A future and a timer of our own: asyncio.wait takes several times as long.
             moved: asyncio.Future[bool] = loop.create_future()
@@ -104,8 +104,12 @@ class FileSender:
             finally:
                 patience.cancel()
                 loop.remove_writer(self._fd)
+            self._check_there()
             if not taken and self._acknowledged() == before:
                 raise TimeoutError(f"the client took nothing for {self._idle_seconds:g} s")
+
+    def _check_there(self) -> None:
+        """Raise ConnectionResetError once the client has gone: its socket has no number then."""
         if self._transport.is_closing():
             raise ConnectionResetError("the client has gone")
 
