@@ -340,11 +340,11 @@ def test_no_login_is_left_behind_when_the_terminal_goes(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        silent.accept()[0].close()  # it asks, and tries once more in a second
-        (kept,) = temporary.glob("*/login")
-        assert "secret" in kept.read_text()
-        os.killpg(listing.pid, number)
-        listing.wait(SECONDS_MAX)
+        with silent.accept()[0]:  # it asks, and waits
+            (kept,) = temporary.glob("*/login")
+            assert "secret" in kept.read_text()
+            os.killpg(listing.pid, number)
+            listing.wait(SECONDS_MAX)
     assert [*temporary.iterdir()] == []
 
 
