@@ -130,7 +130,7 @@ async def test_a_disk_that_cannot_is_for_the_one_who_sends(
 
 
 async def test_a_disk_that_hangs_is_told_of_at_its_turn(
-    store: DiskStore, disk: ColdDisk, monkeypatch: pytest.MonkeyPatch
+    store: DiskStore, disk: ColdDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
 
@@ -145,7 +145,7 @@ async def test_a_disk_that_hangs_is_told_of_at_its_turn(
         return answered
 
     monkeypatch.setattr(store, "_reading", apart)
-    before = open_files()
+    before = open_files(tmp_path)
     async with reader(store) as reading:
         await until(lambda: calls == AHEAD)
         first = await reading.next_piece()
@@ -153,19 +153,23 @@ async def test_a_disk_that_hangs_is_told_of_at_its_turn(
         first.file.close()
         with pytest.raises(StoreSilent):
             await reading.next_piece()
-    assert open_files() == before
+    assert open_files(tmp_path) == before
     assert disk.asked == []
 
 
-async def test_whoever_leaves_leaves_no_file_open(store: DiskStore, disk: ColdDisk) -> None:
-    before = open_files()
+async def test_whoever_leaves_leaves_no_file_open(
+    store: DiskStore, disk: ColdDisk, tmp_path: Path
+) -> None:
+    before = open_files(tmp_path)
     async with reader(store) as reading:
         await until(lambda: len(disk.loaded) == AHEAD)
         await asyncio.sleep(0.05)
-        assert open_files() >= before + AHEAD
+        assert open_files(tmp_path) >= before + AHEAD
         assert reading is not None
-    assert open_files() == before
+    assert open_files(tmp_path) == before
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+def open_files(below: Path) -> int:
+    """Return how many files below a directory this process has open."""
+    links = Path("/proc/self/fd").iterdir()
+    return sum(link.is_symlink() and link.readlink().is_relative_to(below) for link in links)

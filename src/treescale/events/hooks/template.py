@@ -32,7 +32,7 @@ NAMES: Final[Mapping[str, Callable[[Told], str]]] = {
 }
 """What may stand in braces, and what it is of an event."""
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
-_LIKE_A_PLACE: Final = re.compile(r"\{ ?[A-Za-z][A-Za-z0-9_.-]* ?\}")
+_LIKE_A_PLACE: Final = re.compile(r"\{ ?[A-Za-z_][A-Za-z0-9_.-]* ?\}")
 _HOST: Final = re.compile(r"https?://[^/?#{}]+(?:[/?#]|\Z)")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
